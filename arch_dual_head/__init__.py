@@ -1,0 +1,1 @@
+"""One or two hemispheres with two heads: fine and coarse predictions of the same image."""

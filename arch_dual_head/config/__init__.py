@@ -1,0 +1,1 @@
+"""Configuration of arch_dual_head."""

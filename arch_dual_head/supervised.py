@@ -1,0 +1,87 @@
+"""One or two hemispheres with two heads, fine and coarse."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch import nn
+
+from common.backbones import build_backbone
+from common.checkpoints import Record, hemisphere_weights, load_network, read
+from common.data import HierarchicalData
+from common.errors import UserError
+from common.macro import BilateralNet, EnsembleNet, UnilateralNet
+from common.supervised import Supervised
+
+
+class DualHead(Supervised):
+    """Trains two heads, and those hemispheres that are not frozen."""
+
+    @staticmethod
+    def build_network(cfg: DictConfig, record: Record) -> nn.Module:
+        """Images float (B, 3, H, W) to fine and coarse logits (B, C)."""
+        hparams = cfg.hparams
+        if hparams.macro_arch == "ensemble":
+            return EnsembleNet(networks=[_unilateral(cfg, record) for _ in hparams.model_path_fine])
+        if hparams.macro_arch == "unilateral":
+            return _unilateral(cfg, record)
+        return BilateralNet(
+            fine_backbone=build_backbone(hparams.farch, width=hparams.fine_width),
+            coarse_backbone=build_backbone(hparams.carch, width=hparams.coarse_width),
+            num_classes=record.num_classes,
+            dropout=hparams.dropout,
+            freeze_fine=hparams.ffreeze,
+            freeze_coarse=hparams.cfreeze,
+        )
+
+    @staticmethod
+    def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
+        """Checkpoints of the fine and the coarse hemisphere, or of an ensemble's members."""
+        hparams = cfg.hparams
+        if hparams.macro_arch == "ensemble":
+            return {f"member{i}": _at_seed(path, seed) for i, path in enumerate(hparams.model_path_fine)}
+        paths = {"fine": hparams.model_path_fine, "coarse": hparams.model_path_coarse}
+        if hparams.macro_arch == "unilateral":
+            paths.pop("coarse")
+        return {level: _at_seed(path, seed) for level, path in paths.items() if path is not None}
+
+    def load_hemispheres(self, data: HierarchicalData) -> None:
+        """Load each hemisphere, or each member of an ensemble, from its checkpoint.
+
+        Raises:
+            UserError: a checkpoint that is missing, damaged, or of another architecture, level or data set.
+        """
+        hparams = self.cfg.hparams
+        paths = self.hemisphere_paths(self.cfg, self.record.seed)
+        if hparams.macro_arch == "ensemble":
+            for member, path in zip(self.network.networks, paths.values(), strict=True):  # type: ignore[arg-type]
+                load_network(member, _member_weights(path, data), path=path)
+            return
+        asked = {"fine": (hparams.farch, hparams.fine_width), "coarse": (hparams.carch, hparams.coarse_width)}
+        for level, path in paths.items():
+            arch, width = asked[level]
+            weights = hemisphere_weights(
+                path, key=f"hparams.model_path_{level}", level=level, arch=arch, width=width, data=data
+            )
+            load_network(self.network.hemispheres[level].backbone, weights, path=path)  # type: ignore[index]
+
+
+def _unilateral(cfg: DictConfig, record: Record) -> UnilateralNet:
+    return UnilateralNet(
+        backbone=build_backbone(cfg.hparams.farch, width=cfg.hparams.fine_width),
+        num_classes=record.num_classes,
+        dropout=cfg.hparams.dropout,
+        freeze=cfg.hparams.ffreeze and cfg.hparams.macro_arch == "unilateral",
+    )
+
+
+def _at_seed(path: str, seed: int) -> Path:
+    return Path(path.replace("{seed}", str(seed)))
+
+
+def _member_weights(path: Path, data: HierarchicalData) -> dict:
+    record, weights = read(path)
+    if record.config["hparams"].get("macro_arch") != "unilateral":
+        raise UserError(f"hparams.model_path_fine: {path} is a {record.arm} network; an ensemble takes unilateral ones.")
+    if record.train_images != data.train_images:
+        raise UserError(f"hparams.model_path_fine: {path} was trained on other images than this run's training images.")
+    return weights

@@ -1,0 +1,64 @@
+"""Train two heads on one or two hemispheres:  python trainer.py hparams.model_path_fine=... hparams.model_path_coarse=..."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from common.command import command
+from common.errors import UserError
+from common.schema import DualConfig
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot be combined.
+
+    Raises:
+        UserError: names the keys and what is allowed.
+    """
+    hparams = cfg.hparams
+    if hparams.mode == "feature":
+        raise UserError(
+            "hparams.mode is 'feature', which needs a trained network; allowed here: both "
+            "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
+        )
+    paths = {"fine": hparams.model_path_fine, "coarse": hparams.model_path_coarse}
+    ensemble = hparams.macro_arch == "ensemble"
+    if ensemble != isinstance(paths["fine"], list) and (ensemble or paths["fine"] is not None):
+        raise UserError(
+            "hparams.model_path_fine must be a list of unilateral checkpoints with hparams.macro_arch=ensemble, "
+            f"and one path or null with the others; it is {paths['fine']}."
+        )
+    for level, path in paths.items():
+        if not ensemble and path is not None and not isinstance(path, str):
+            raise UserError(f"hparams.model_path_{level} is {path}; allowed: a path or null.")
+    frozen = {"fine": hparams.ffreeze, "coarse": hparams.cfreeze and hparams.macro_arch == "bilateral"}
+    for level, path in paths.items():
+        if frozen[level] and path is None and not ensemble:
+            raise UserError(
+                f"hparams.{level[0]}freeze=true would freeze a {level} hemisphere that was never trained: "
+                f"give hparams.model_path_{level}, or hparams.{level[0]}freeze=false to train it from scratch."
+            )
+
+
+def train(cfg: DictConfig) -> None:
+    """Train, test and record each seed."""
+    check(cfg)
+    # Imported late: torch takes seconds, and --help needs none of it.
+    from arch_dual_head.datamodule import DualHeadData
+    from arch_dual_head.supervised import DualHead
+    from common.experiment import Architecture, Stage, free_name, run_experiment
+
+    cfg.exp_name = free_name(cfg)
+    stages = [Stage(arm=cfg.hparams.macro_arch, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds]
+    run_experiment(stages, {FOLDER.name: Architecture(DualHeadData, DualHead)})
+
+
+def main() -> None:
+    """The command line."""
+    command(train, schema=DualConfig, folder=FOLDER)
+
+
+if __name__ == "__main__":
+    main()

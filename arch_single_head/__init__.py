@@ -1,0 +1,1 @@
+"""One hemisphere with one head: trained on fine or on coarse labels."""

@@ -1,0 +1,1 @@
+"""Configuration of arch_single_head."""

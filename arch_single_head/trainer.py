@@ -1,0 +1,37 @@
+"""Train one hemisphere with one head:  python trainer.py hparams.mode=coarse seeds=[0,1,2]."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from common.command import command
+from common.errors import UserError
+from common.schema import SingleConfig
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def train(cfg: DictConfig) -> None:
+    """Train, test and record each seed."""
+    if cfg.hparams.mode == "feature":
+        raise UserError(
+            "hparams.mode is 'feature', which needs a trained network; allowed here: fine, coarse "
+            "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
+        )
+    # Imported late: torch takes seconds, and --help needs none of it.
+    from arch_single_head.datamodule import SingleHeadData
+    from arch_single_head.supervised import SingleHead
+    from common.experiment import Architecture, Stage, free_name, run_experiment
+
+    cfg.exp_name = free_name(cfg)
+    stages = [Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds]
+    run_experiment(stages, {FOLDER.name: Architecture(SingleHeadData, SingleHead)})
+
+
+def main() -> None:
+    """The command line."""
+    command(train, schema=SingleConfig, folder=FOLDER)
+
+
+if __name__ == "__main__":
+    main()

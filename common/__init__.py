@@ -1,0 +1,1 @@
+"""What the experiment folders share: data, networks, training, results and the configuration schema."""

@@ -1,0 +1,62 @@
+"""Batched crop, flip and normalisation on whichever device the images are."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def random_crop(images: Tensor, padding: int) -> Tensor:
+    """Zero-pad by ``padding`` pixels and cut an H x W window at a place of its own out of each image.
+
+    Args:
+        images: (B, C, H, W), any dtype.
+        padding: pixels added on every side.
+
+    Returns:
+        (B, C, H, W); offsets are uniform over the (2 * padding + 1)^2 windows, as torchvision's RandomCrop.
+    """
+    batch, _, height, width = images.shape
+    padded = functional.pad(images, (padding,) * 4)  # (B, C, H + 2p, W + 2p)
+    offsets = torch.randint(0, 2 * padding + 1, (2, batch, 1), device=images.device)
+    rows = offsets[0] + torch.arange(height, device=images.device)  # (B, H)
+    columns = offsets[1] + torch.arange(width, device=images.device)  # (B, W)
+    index = torch.arange(batch, device=images.device)[:, None, None]
+    # Advanced indices around the channel slice: (B, H, W, C).
+    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def random_flip(images: Tensor) -> Tensor:
+    """Mirror each image (B, C, H, W) left to right with probability one half, as RandomHorizontalFlip."""
+    flipped = torch.rand(images.shape[0], device=images.device) < 0.5
+    return torch.where(flipped[:, None, None, None], images.flip(3), images)
+
+
+class Retina(nn.Module):
+    """What a network sees of an image: uint8 (B, 3, H, W) to normalised float (B, 3, H, W), channels-last.
+
+    In training mode images are first cropped and flipped, each by chance of its own. ``mean`` and ``std``
+    (3 values each, of pixels scaled to 0..1) belong to the training images.
+    """
+
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float], crop_padding: int, flip: bool) -> None:
+        super().__init__()
+        # (x / 255 - mean) / std as one multiply and one add.
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+        shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", scale.float().view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", shift.float().view(1, 3, 1, 1), persistent=False)
+        self.crop_padding = crop_padding
+        self.flip = flip
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 (B, 3, H, W) to float32 (B, 3, H, W)."""
+        if self.training and self.crop_padding:
+            images = random_crop(images, self.crop_padding)
+        if self.training and self.flip:
+            images = random_flip(images)
+        images = images.to(memory_format=torch.channels_last)
+        return torch.addcmul(self.shift, images, self.scale)

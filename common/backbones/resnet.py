@@ -1,0 +1,57 @@
+"""ResNet-18, -34 and -50 (He et al. 2016, arxiv.org/abs/1512.03385) for small images.
+
+The blocks are torchvision's. The stem is the one that is usual on CIFAR: its 3x3 convolution of
+stride 1 and no max-pool keep the 32x32 pixels that the original stem shrinks to 8x8.
+"""
+
+from typing import Any
+
+from torch import nn
+from torchvision.models import resnet as torchvision_resnet
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from common.backbones.layers import initialise, scaled
+from common.backbones.registry import Backbone, register
+
+
+class ResNet(torchvision_resnet.ResNet, Backbone):
+    """torchvision's ResNet without classifier: images (B, 3, H, W) → features (B, num_features)."""
+
+    width: float
+
+    def __init__(
+        self, *, block: type[BasicBlock | Bottleneck], layers: list[int], width: float
+    ) -> None:
+        self.width = width  # first, because torchvision's constructor calls _make_layer
+        super().__init__(block, layers, num_classes=1)
+        stem = scaled(64, width)
+        self.conv1 = nn.Conv2d(3, stem, kernel_size=3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.maxpool = nn.Identity()
+        self.fc = nn.Identity()
+        self.num_features = self.inplanes  # channels after the last stage
+        initialise(self.conv1)
+
+    def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        """One stage of torchvision's, `width` times as wide."""
+        if planes == 64:  # the first stage: what comes in is the stem's
+            self.inplanes = scaled(64, self.width)
+        return super()._make_layer(block, scaled(planes, self.width), *args, **kwargs)
+
+
+@register
+def resnet18(*, width: float = 1.0) -> ResNet:
+    """ResNet-18: 11.2 million parameters, 512 features at width 1."""
+    return ResNet(block=BasicBlock, layers=[2, 2, 2, 2], width=width)
+
+
+@register
+def resnet34(*, width: float = 1.0) -> ResNet:
+    """ResNet-34: 21.3 million parameters, 512 features at width 1."""
+    return ResNet(block=BasicBlock, layers=[3, 4, 6, 3], width=width)
+
+
+@register
+def resnet50(*, width: float = 1.0) -> ResNet:
+    """ResNet-50: 23.5 million parameters, 2,048 features at width 1."""
+    return ResNet(block=Bottleneck, layers=[3, 4, 6, 3], width=width)

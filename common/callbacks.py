@@ -1,0 +1,126 @@
+"""What happens after steps and epochs: the checkpoint to continue from, metrics.csv, a line of progress.
+
+They derive from Lightning's Checkpoint because only such callbacks run after the module has logged an epoch.
+"""
+
+import csv
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+
+from common.files import write_text
+
+CONTINUE_EVERY_S = 60.0
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes the checkpoint to continue from: after each epoch's validation, and at least every minute.
+
+    Never between an epoch's last step and its validation: Lightning would skip that validation on continuing.
+    ``seconds`` is the training time so far, over all interruptions.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.earlier_seconds = 0.0
+        self.started = time.monotonic()
+        self.saved = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, in seconds."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save in the middle of an epoch when a minute has passed."""
+        last = batch_idx + 1 >= trainer.num_training_batches
+        if not last and time.monotonic() - self.saved >= CONTINUE_EVERY_S:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save; the epoch's validation is over."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.saved = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The training time so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from the interruption."""
+        self.earlier_seconds = state_dict["seconds"]
+        self.started = time.monotonic()
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's own, except that a run folder may be moved between interruption and continuing."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore paths relative to where the folder lies now."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best_k, "dirpath": self.dirpath})
+
+
+class MetricsTable(Checkpoint):
+    """metrics.csv: one row per epoch; continuing keeps the rows before its point and drops those after."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the epochs that are complete."""
+        if self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        values.pop("train_step_loss", None)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values})
+        text = io.StringIO()
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        table = csv.DictWriter(text, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+class EpochLines(Checkpoint):
+    """One line per epoch where there is no terminal to draw a progress bar on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch's line."""
+        metrics = trainer.callback_metrics
+        shown = [
+            f"{name.replace('_', ' ')} {float(metrics[name]):.3f}"
+            for name in ("train_loss", "val_loss", "val_fine_accuracy", "val_coarse_accuracy")
+            if name in metrics
+        ]
+        seconds = time.monotonic() - self.started
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        print(f"{self.name}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)

@@ -1,0 +1,161 @@
+"""What a checkpoint records about itself, and strict loading of a network or one hemisphere out of it."""
+
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.files import replacing
+
+RECORD = "bilateral"
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is needed to rebuild and use a network, in plain containers.
+
+    ``folder`` is the experiment folder whose module it belongs to and ``config`` that folder's configuration;
+    ``label_ids`` and ``class_names`` are in the order of each head's outputs; ``mean`` and ``std`` are of
+    training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
+    ``fingerprint`` identifies everything that shaped the weights.
+    """
+
+    folder: str
+    arm: str
+    seed: int
+    config: dict[str, Any]
+    label_ids: dict[str, list[int]]
+    class_names: dict[str, list[str]]
+    mean: list[float]
+    std: list[float]
+    image_size: list[int]
+    train_images: str
+    fingerprint: str
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that the network predicts."""
+        return tuple(self.label_ids)
+
+    @property
+    def num_classes(self) -> dict[str, int]:
+        """Number of classes per level."""
+        return {level: len(ids) for level, ids in self.label_ids.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain containers, as stored in a checkpoint."""
+        return asdict(self)
+
+
+class DurableCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are complete on disk or absent, and that cannot run code when loaded.
+
+    Lightning's own are written to the system's temporary folder and moved, which is neither atomic across file
+    systems nor flushed.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write beside ``path``, flush, move into place."""
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> Any:
+        """Load to the CPU; plain containers and tensors only, whatever is asked for."""
+        return load(Path(path))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
+
+    Raises:
+        UserError: no such file, damaged, or holding more than plain containers and tensors.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint at {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} is refused: it is damaged or holds more than plain containers and tensors."
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path} is damaged or not a checkpoint.") from error
+    if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
+        raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
+    return content
+
+
+def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
+    """What a checkpoint records about itself, and its network's weights without Lightning's prefix."""
+    content = load(path)
+    try:
+        record = Record(**content[RECORD])
+    except TypeError as error:
+        raise UserError(f"{path} records other fields than this version knows: train it anew.") from error
+    weights = content["state_dict"]
+    return record, {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
+
+
+def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:
+    """Load all weights, none missing and none left over.
+
+    Raises:
+        UserError: the weights are of another architecture.
+    """
+    expected = network.state_dict()
+    for name in [*expected, *weights]:
+        if name not in weights or name not in expected:
+            raise UserError(f"{path} does not fit the network: {name} is in only one of them.")
+        if expected[name].shape != weights[name].shape:
+            raise UserError(
+                f"{path} does not fit the network: {name} is {tuple(weights[name].shape)} there "
+                f"and {tuple(expected[name].shape)} here."
+            )
+    network.load_state_dict(weights, strict=True)
+
+
+def hemisphere_weights(
+    path: Path, *, key: str, level: str, arch: str, width: float, data: Any
+) -> dict[str, Tensor]:
+    """The weights of a checkpoint's one hemisphere, as a backbone names them.
+
+    Args:
+        path: a checkpoint of `arch_single_head`.
+        key: the config key that names it, for errors.
+        level: the level that the hemisphere must have been trained on.
+        arch: the backbone it must be.
+        width: and its width multiplier.
+        data: whose ``mean``, ``std`` and ``train_images`` it must have been trained with.
+
+    Raises:
+        UserError: naming both sides of what does not fit.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{key}: there is no checkpoint at {path}; train that hemisphere first (in arch_single_head: "
+            f"python trainer.py hparams.mode={level}), name another one, or train from scratch with {key}=null."
+        )
+    record, weights = read(path)
+    theirs = record.config["hparams"]
+    if record.levels != (level,):
+        raise UserError(f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones.")
+    if (theirs["arch"], theirs["width"]) != (arch, width):
+        raise UserError(
+            f"{key}: {path} holds a {theirs['arch']} of width {theirs['width']:g}, "
+            f"but the configuration asks for a {arch} of width {width:g}."
+        )
+    if record.train_images != data.train_images:
+        raise UserError(
+            f"{key}: {path} was trained on other images than this run's training images "
+            f"(another data set or held-out split), so its validation would not be held out."
+        )
+    if not torch.allclose(torch.tensor([record.mean, record.std]), torch.tensor([data.mean, data.std]), atol=1e-6):
+        raise UserError(f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir.")
+    prefix = f"hemispheres.{level}.backbone."
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}

@@ -1,0 +1,116 @@
+"""A command line: Hydra around a task, and every error a person can cause as one sentence."""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
+
+from common.configuration import finish, keys_of, override_keys, unknown_key
+from common.errors import UserError
+from data_scripts.errors import DataError
+
+
+def command(
+    task: Callable[[DictConfig], Any], *, schema: type, folder: Path, config_name: str = "config"
+) -> None:
+    """Run ``task`` with the configuration of ``folder/config`` under Hydra.
+
+    Overrides, --multirun, --cfg and completion are Hydra's. The task gets the checked configuration. What a
+    person can mend is printed as one sentence, with exit status 1; an interrupt ends with 130.
+    """
+
+    def checked(cfg: DictConfig) -> None:
+        runtime = HydraConfig.get()
+        overrides = list(runtime.overrides.task)
+        cfg = finish(
+            cfg,
+            schema=schema,
+            folder=folder,
+            overrides=overrides,
+            config_name=str(runtime.job.config_name),
+        )
+        if runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg:
+            cfg.exp_name += "_" + sweep_name(overrides)
+        task(cfg)
+
+    # Hydra then raises instead of printing 4 to 8 lines of its own.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    run = hydra.main(version_base="1.3", config_path=str(folder / "config"), config_name=config_name)
+    with one_sentence(schema):
+        run(checked)()
+
+
+def sweep_name(overrides: list[str]) -> str:
+    """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``."""
+    swept = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
+    name = "_".join(f"{key}-{value}" for key, value in swept.items())
+    return re.sub(r"[^\w.,+\[\]-]+", "-", name)[:100]
+
+
+class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as a statement
+    """Turn what a person can mend into one sentence on stderr and a non-zero exit."""
+
+    def __init__(self, schema: type) -> None:
+        self.schema = schema
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            print("Interrupted; the same command continues.", file=sys.stderr)
+            sys.exit(130)
+        sentence = explain(error, self.schema) if isinstance(error, Exception) else None
+        if sentence:
+            print(f"error: {sentence}", file=sys.stderr)
+            sys.exit(1)
+
+
+def explain(error: BaseException, schema: type) -> str | None:
+    """The sentence for an error that a person can cause, or None for one that is ours."""
+    if isinstance(error, UserError | DataError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        names = sorted(name for name in error.options if not name.startswith("__"))
+        return f"{group}={option} is not there; allowed: {', '.join(names)}."
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_config(error, schema)
+    if isinstance(error, YAMLError):
+        return f"A YAML file cannot be read: {_flat(str(error))}."
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}."
+    return None
+
+
+def _explain_config(error: BaseException, schema: type) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    name = getattr(cause, "full_key", None)
+    if isinstance(cause, ConfigKeyError | AttributeError) and name:
+        return str(unknown_key(str(name), list(keys_of(schema))))
+    if isinstance(cause, YAMLError):
+        return f"A YAML file cannot be read: {_flat(str(cause))}."
+    first = getattr(cause, "msg", None) or str(cause)
+    detail = _flat(str(first).split("full_key:")[0])
+    return f"{name}: {detail}" if name and str(name) not in detail else detail
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A configuration as plain containers."""
+    container: Any = OmegaConf.to_container(cfg, resolve=True)
+    return container

@@ -1,0 +1,1 @@
+"""YAML groups that both experiment folders share; found by Hydra as pkg://common.config."""

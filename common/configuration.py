@@ -1,0 +1,239 @@
+"""From a composed Hydra configuration to a checked one: unknown keys, ranges, precedence and paths."""
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from common.errors import UserError
+from common.schema import DualConfig, SingleConfig, TestConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(__file__).resolve().parent / "config"
+# The groups, and where in the configuration each one writes.
+GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
+
+_store = ConfigStore.instance()
+_store.store(name="single_schema", node=SingleConfig)
+_store.store(name="dual_schema", node=DualConfig)
+_store.store(name="test_schema", node=TestConfig)
+
+
+@cache
+def keys_of(schema: type) -> dict[str, Field]:
+    """Every leaf key of a schema in dotted form, with its dataclass field."""
+    found: dict[str, Field] = {}
+    hints = get_type_hints(schema)
+    for item in fields(schema):
+        kind = next((t for t in (hints[item.name], *get_args(hints[item.name])) if is_dataclass(t)), None)
+        if isinstance(kind, type):
+            found |= {f"{item.name}.{name}": leaf for name, leaf in keys_of(kind).items()}
+        else:
+            found[item.name] = item
+    return found
+
+
+def override_keys(overrides: Sequence[str]) -> dict[str, str]:
+    """Key and value text of each override; `+`, `++` and `~` are dropped."""
+    pairs = (item.partition("=") for item in overrides)
+    return {key.lstrip("+~").split("@")[0]: value for key, _, value in pairs}
+
+
+def finish(
+    cfg: DictConfig,
+    *,
+    schema: type,
+    folder: Path,
+    overrides: Sequence[str],
+    config_name: str = "config",
+) -> DictConfig:
+    """The configuration that a run uses: checked, resolved, with absolute paths.
+
+    Args:
+        cfg: as Hydra composed it, without its `hydra` node.
+        schema: the dataclass that describes it.
+        folder: what relative paths in YAML files are relative to.
+        overrides: the command line's, whose paths are relative to the working directory.
+        config_name: the YAML file under ``folder/config`` that was composed.
+
+    Raises:
+        UserError: unknown key, value that is not allowed, or a group that an uncommented key contradicts.
+    """
+    cfg = cfg.copy()
+    given = override_keys(overrides)
+    _refuse_unknown_keys(cfg, schema)
+    _refuse_contradictions(cfg, schema, folder, given, config_name)
+    paths = [name for name, item in keys_of(schema).items() if item.metadata.get("path")]
+    with open_dict(cfg):
+        for name in paths:
+            if name in given:
+                _make_absolute(cfg, name, Path.cwd())
+    resolved = OmegaConf.create(_resolve(cfg, schema))
+    for name in paths:
+        _make_absolute(resolved, name, folder)
+    check_values(resolved, schema)
+    return resolved
+
+
+def check_values(cfg: DictConfig, schema: type) -> None:
+    """Refuse what the schema does not allow.
+
+    Raises:
+        UserError: names the key, its value and what is allowed.
+    """
+    for name, item in keys_of(schema).items():
+        value = OmegaConf.select(cfg, name)
+        rule = item.metadata
+        if rule.get("choices") and value not in rule["choices"]:
+            allowed = ", ".join("null" if choice is None else str(choice) for choice in rule["choices"])
+            close = difflib.get_close_matches(str(value), [str(c) for c in rule["choices"]], 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise UserError(f"{name} is {_show(value)}; allowed: {allowed}{hint}.")
+        bounds = {bound: rule.get(bound) for bound in ("above", "low", "high")}
+        if value is None or all(bound is None for bound in bounds.values()):
+            continue
+        above, low, high = bounds["above"], bounds["low"], bounds["high"]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # Written so that NaN, which compares as false, is refused.
+        if not (
+            number
+            and (above is None or value > above)
+            and (low is None or value >= low)
+            and (high is None or value <= high)
+            and value < float("inf")
+        ):
+            parts = [f"above {above:g}"] if above is not None else []
+            parts += [f"at least {low:g}"] if low is not None else []
+            parts += [f"at most {high:g}"] if high is not None else []
+            raise UserError(f"{name} is {_show(value)}; allowed: a number {' and '.join(parts)}.")
+    _check_seeds(cfg)
+
+
+def _check_seeds(cfg: DictConfig) -> None:
+    seeds = OmegaConf.select(cfg, "seeds")
+    if seeds is None:
+        return
+    if not seeds or len(set(seeds)) != len(seeds) or any(s is None or not 0 <= s < 2**32 for s in seeds):
+        raise UserError(f"seeds is {list(seeds)}; allowed: a list of different integers from 0 to 2^32 - 1.")
+    name = cfg.exp_name
+    if not name or name in (".", "..") or "/" in name or "=" in name or len(name) > 150 or not name.isprintable():
+        raise UserError(
+            f"exp_name is {_show(name)}; allowed: a folder name of at most 150 characters without / and =."
+        )
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of everything in a plain dictionary that is not itself a dictionary."""
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def unknown_key(name: str, known: Sequence[str]) -> UserError:
+    """The sentence for a key that nobody reads."""
+    close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+    section = name.rpartition(".")[0]
+    siblings = [k.removeprefix(f"{section}.") for k in known if k.rpartition(".")[0] == section]
+    allowed = f"keys of {section}: {', '.join(siblings)}" if section and siblings else ""
+    allowed = allowed or f"top-level keys: {', '.join(dict.fromkeys(k.split('.')[0] for k in known))}"
+    hint = f"did you mean {close[0]}? " if close else ""
+    return UserError(f"Unknown key {name}; {hint}({allowed})")
+
+
+def _refuse_unknown_keys(cfg: DictConfig, schema: type) -> None:
+    known = keys_of(schema)
+    for name, _ in leaves(OmegaConf.to_container(cfg, resolve=False)):
+        # A key such as model_path_fine may itself hold a mapping-free list: only its own name counts.
+        if name not in known:
+            raise unknown_key(name, list(known))
+
+
+def _refuse_contradictions(
+    cfg: DictConfig, schema: type, folder: Path, given: dict[str, str], config_name: str
+) -> None:
+    """A group chosen on the command line must not lose silently to an uncommented key in a config.yaml."""
+    chosen = {group: given[group] for group in GROUPS if group in given}
+    if not chosen:
+        return
+    defaults = {name: item.default for name, item in keys_of(schema).items()}
+    for file, body in _bodies(folder / "config", config_name):
+        for name, value in leaves(body):
+            if name in given:
+                continue
+            for group, option in chosen.items():
+                owned = str(defaults.get(name)).startswith(f"${{{group}.")
+                owned |= name in _group_values(folder, group, option)
+                theirs = _group_values(folder, group, option).get(name)
+                if owned and theirs is None:
+                    theirs = OmegaConf.select(cfg, str(defaults[name])[2:-1])
+                if owned and _scalar(theirs) != _scalar(value):
+                    raise UserError(
+                        f"{group}={option} says {name}={_show(theirs)}, but {file} has {name}: {_show(value)} "
+                        f"uncommented: comment that line out, or give {name}=... on the command line."
+                    )
+
+
+def _bodies(config_dir: Path, config_name: str) -> Iterator[tuple[Path, dict]]:
+    """The YAML files of an experiment folder that make up a configuration, each without its defaults list."""
+    file = config_dir / f"{config_name.removesuffix('.yaml')}.yaml"
+    if not file.is_file():
+        return
+    body: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    for item in body.pop("defaults", []):
+        if isinstance(item, str) and item != "_self_":
+            yield from _bodies(config_dir, item)
+    body.pop("hydra", None)
+    yield file, body
+
+
+def _group_values(folder: Path, group: str, option: str) -> dict[str, Any]:
+    for directory in (folder / "config", SHARED):
+        file = directory / group / f"{option}.yaml"
+        if file.is_file():
+            body: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            return dict(leaves(body, f"{GROUPS[group]}."))
+    return {}
+
+
+def _scalar(value: Any) -> Any:
+    """YAML reads 1e-3 as text, Hydra as a number: compare numbers as numbers."""
+    try:
+        return value if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _resolve(cfg: DictConfig, schema: type) -> dict:
+    """A plain dictionary without interpolations, with what the schema leaves open left out."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing and schema is not TestConfig:
+        raise UserError(f"{missing[0]} has no value: give {missing[0]}=... or set it in config.yaml.")
+    result: Any = OmegaConf.to_container(cfg, resolve=schema is not TestConfig)
+    return result
+
+
+def _make_absolute(cfg: DictConfig, name: str, base: Path) -> None:
+    node = OmegaConf.to_container(cfg, resolve=False)
+    for part in name.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, str) and node and not node.startswith("${") and node != "???":
+        OmegaConf.update(cfg, name, _join(base, node))
+    elif isinstance(node, list):
+        OmegaConf.update(cfg, name, [_join(base, str(item)) for item in node], merge=False)
+
+
+def _join(base: Path, path: str) -> str:
+    # normpath, not resolve: a symbolic link in the user's path is the user's choice.
+    return os.path.normpath(base / Path(path).expanduser())
+
+
+def _show(value: Any) -> str:
+    return "null" if value is None else repr(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,297 @@
+"""The DataModule that both experiment folders specialise: folders to tensors, the one split, loaders."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from common.errors import UserError
+from common.images import ImageFolder, load_folder
+from common.randomness import derive
+from data_scripts.index import Hierarchy, Index, held_out, read_hierarchy, read_index
+
+# Evaluation needs no gradients, so larger batches fit; the number changes speed and nothing else.
+EVAL_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of one level in the order of a head's outputs: the data set's label ids, and their names."""
+
+    ids: list[int]
+    names: list[str]
+
+    def to_index(self, labels: np.ndarray, where: Path) -> Tensor:
+        """Label ids (N,) to positions among a head's outputs, int64 (N,)."""
+        position = {label: index for index, label in enumerate(self.ids)}
+        unknown = sorted(set(labels.tolist()) - set(self.ids))
+        if unknown:
+            raise UserError(f"{where} has images of label {unknown[0]}, which hierarchy.yaml does not name.")
+        return torch.tensor([position[label] for label in labels.tolist()])
+
+
+class ImageSet(Dataset):
+    """Images and their labels in memory; a list of indices gives a whole batch at once.
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        labels: per level int64 (N,).
+        subset: which of the N images belong to this set, int64 (M,).
+    """
+
+    def __init__(self, images: Tensor, labels: dict[str, Tensor], subset: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+        self.subset = subset
+
+    def __len__(self) -> int:
+        return len(self.subset)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One image uint8 (3, H, W) and its label per level."""
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """A batch: images uint8 (B, 3, H, W) and per level labels (B,)."""
+        rows = self.subset[torch.as_tensor(indices)]
+        return {"images": self.images[rows]} | {level: y[rows] for level, y in self.labels.items()}
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that depends on the seed and the epoch alone, and that can be entered in the middle.
+
+    Lightning calls `set_epoch` before each epoch.
+    """
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the permutation; another epoch than the present one starts at its beginning."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __iter__(self) -> Iterator[int]:
+        start, self.start = self.start, 0
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
+        yield from torch.randperm(self.length, generator=generator)[start:].tolist()
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader whose place in the epoch goes into checkpoints, so that no image is seen twice or never."""
+
+    sampler: EpochSampler
+    batch_size: int
+
+    def __init__(self, dataset: ImageSet, *, sampler: EpochSampler, **options: Any) -> None:
+        super().__init__(dataset, sampler=sampler, **options)
+        self._batches = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._batches = self.sampler.start // self.batch_size
+        for batch in super().__iter__():
+            self._batches += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many of its batches have been given out."""
+        return {"epoch": self.sampler.epoch, "batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the batches that had been given out."""
+        self.sampler.epoch = state["epoch"]
+        given = state["batches"] * self.batch_size
+        self.sampler.start = 0 if given >= len(self.sampler) else given
+
+
+class HierarchicalData(pl.LightningDataModule):
+    """Images with fine and coarse labels.
+
+    After `load`: ``classes`` per level; ``mean`` and ``std`` (3 values, of training pixels scaled to 0..1);
+    ``image_size`` (H, W); ``digest`` of all that shapes a result; ``train_images``, a digest of the training
+    images' names, the same for both levels' folders.
+    """
+
+    levels: tuple[str, ...]
+
+    def __init__(self, cfg: DictConfig, *, seed: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.seed = seed
+        self._loaded = False
+
+    @abstractmethod
+    def labels(self, directory: Path, folder: ImageFolder) -> dict[str, np.ndarray]:
+        """Label ids of a folder's images, int64 (N,) per level."""
+
+    def load(self) -> None:
+        """Read the training and validation images; a second call does nothing."""
+        if self._loaded:
+            return
+        directory = Path(self.cfg.dataset.train_dir)
+        folder = load_folder_once(directory)
+        self.classes = classes_of(directory)
+        everything = torch.arange(len(folder.names))
+        if self.cfg.dataset.val_dir is None:
+            held = torch.from_numpy(self._held_out(directory, folder))
+            train = everything[~held]
+            self.train_set = self._image_set(directory, folder, train)
+            self.val_set = self._image_set(directory, folder, everything[held])
+            content = [folder.digest, held.numpy().tobytes().hex()]
+        else:
+            train = everything
+            val_dir = Path(self.cfg.dataset.val_dir)
+            val_folder = load_folder_once(val_dir)
+            self.train_set = self._image_set(directory, folder, train)
+            self.val_set = self._image_set(val_dir, val_folder, torch.arange(len(val_folder.names)))
+            content = [folder.digest, val_folder.digest]
+        for part, name in ((self.train_set, "training"), (self.val_set, "validation")):
+            if len(part) == 0:
+                raise UserError(f"{directory} leaves no {name} images: more images are needed.")
+        self.mean, self.std = pixel_statistics(folder.images[train])
+        self.image_size = tuple(folder.images.shape[2:])
+        labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
+        self.digest = f"{derive(0, *content, *labels):016x}"
+        self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
+        self._loaded = True
+
+    def load_test(self) -> ImageSet:
+        """The test images."""
+        directory = Path(self.cfg.dataset.test_dir)
+        folder = load_folder_once(directory)
+        if not self._loaded:
+            self.classes = classes_of(directory)
+        return self._image_set(directory, folder, torch.arange(len(folder.names)))
+
+    def test_digest(self) -> str | None:
+        """A digest of the test images and labels; None where there are none."""
+        directory = Path(self.cfg.dataset.test_dir)
+        return load_folder_once(directory).digest if directory.is_dir() else None
+
+    def _image_set(self, directory: Path, folder: ImageFolder, subset: Tensor) -> ImageSet:
+        ids = self.labels(directory, folder)
+        labels = {level: self.classes[level].to_index(ids[level], directory) for level in self.levels}
+        return ImageSet(folder.images, labels, subset)
+
+    def _held_out(self, directory: Path, folder: ImageFolder) -> np.ndarray:
+        """Which images of the training folder are held out for validation, bool (N,)."""
+        index, row = rows_of(directory, folder)
+        split_seed = self.cfg.dataset.split_seed
+        if split_seed is None:
+            return index.held_out[row]
+        return held_out(index.fine[row].tolist(), folder.names, split_seed)
+
+    # Lightning's side -------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Read what a stage of the Trainer needs."""
+        if stage in ("fit", "validate"):
+            self.load()
+        if stage in ("test", "predict"):
+            self.test_set = self.load_test()
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches in an order of their own in each epoch."""
+        sampler = EpochSampler(len(self.train_set), seed=self.seed)
+        return ResumableLoader(
+            self.train_set,
+            sampler=sampler,
+            batch_size=min(self.cfg.hparams.batch_size, len(self.train_set)),
+            # A short last batch would weigh more than the others and, of one image, break BatchNorm.
+            drop_last=True,
+            collate_fn=_as_is,
+            **self._workers(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation images, in order."""
+        return self._evaluation_loader(self.val_set)
+
+    def test_dataloader(self) -> DataLoader:
+        """The test images, in order."""
+        return self._evaluation_loader(self.test_set)
+
+    def predict_dataloader(self) -> DataLoader:
+        """The test images, in order."""
+        return self._evaluation_loader(self.test_set)
+
+    def _evaluation_loader(self, images: ImageSet) -> DataLoader:
+        return DataLoader(images, batch_size=EVAL_BATCH, collate_fn=_as_is, **self._workers())
+
+    def _workers(self) -> dict[str, Any]:
+        workers = self.cfg.hparams.num_workers
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def _as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Batches come ready from `ImageSet`; a function of the module, so that workers can be started."""
+    return batch
+
+
+@lru_cache(maxsize=8)
+def load_folder_once(directory: Path) -> ImageFolder:
+    """`load_folder`, remembered within a process: the stages of a study share their images."""
+    return load_folder(directory)
+
+
+def pixel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel of uint8 images (N, 3, H, W), of pixels scaled to 0..1.
+
+    Exact: counted from the 256 values that a pixel can have.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)])
+    share = counts.double() / counts.sum(1, keepdim=True)  # (3, 256)
+    mean = share @ values
+    variance = share @ values.square() - mean.square()
+    # A channel without variance is centred only.
+    std = torch.where(variance > 1e-12, variance.clamp_min(1e-12).sqrt(), torch.ones(3, dtype=torch.float64))
+    return mean.tolist(), std.tolist()
+
+
+def classes_of(directory: Path) -> dict[str, Classes]:
+    """Both levels' classes of the data set that a folder of labelled images belongs to."""
+    hierarchy: Hierarchy = read_hierarchy(directory.parent.parent)
+    return {
+        level: Classes(ids=sorted(names), names=[names[label] for label in sorted(names)])
+        for level, names in (("fine", hierarchy.fine), ("coarse", hierarchy.coarse))
+    }
+
+
+def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
+    """The data set's index, and for each image of a folder its row there, int64 (N,).
+
+    Raises:
+        UserError: an image that the index does not list, or one that it lists and the folder lacks.
+    """
+    index = read_index(directory.parent.parent)
+    split = directory.parent.name
+    row = {name: i for i, (part, name) in enumerate(zip(index.split, index.image, strict=True)) if part == split}
+    here = set(folder.names)
+    file = directory.parent.parent / "index.csv"
+    for name in folder.names:
+        if name not in row:
+            raise UserError(f"{directory} holds {name}, which {file} does not list: run data_scripts/index_folders.py.")
+    for name in row:
+        if name not in here:
+            raise UserError(f"{file} lists {name}, which {directory} lacks: restore it, or prepare the data set anew.")
+    return index, np.array([row[name] for name in folder.names], dtype=np.int64)

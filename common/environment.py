@@ -1,0 +1,64 @@
+"""What the machine can do, and what it was: precision, versions, commit, device."""
+
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "pillow")
+
+
+def uses_gpu(accelerator: str) -> bool:
+    """Whether Lightning will choose a CUDA device."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def choose_precision(precision: str, accelerator: str) -> str:
+    """``auto`` as bf16-mixed where the processor computes in bfloat16 natively, else as 32-true."""
+    if precision != "auto":
+        return precision
+    if uses_gpu(accelerator):
+        native = torch.cuda.get_device_capability() >= (8, 0)
+    else:
+        native = accelerator in ("auto", "cpu") and cpu_has_bfloat16()
+    return "bf16-mixed" if native else "32-true"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself (AVX512-BF16 or AMX); emulated, it is slower than float32."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def describe(accelerator: str, root: Path) -> dict[str, Any]:
+    """Versions, git commit and device, in plain containers."""
+    device = torch.cuda.get_device_name() if uses_gpu(accelerator) else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "command": sys.argv,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,8 @@
+"""The one exception for what a person can mend."""
+
+
+class UserError(Exception):
+    """Something a person can mend, said in one sentence: what, where, and what is allowed.
+
+    Commands print the sentence without a traceback and exit with status 1.
+    """

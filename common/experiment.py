@@ -1,0 +1,308 @@
+"""Run one stage: fit, pick the best checkpoint, test, write results; skip it if done, continue it if interrupted."""
+
+import fcntl
+import hashlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
+from common.checkpoints import DurableCheckpoints, Record, load, read
+from common.configuration import ROOT, leaves
+from common.data import HierarchicalData
+from common.environment import choose_precision, describe
+from common.errors import UserError
+from common.files import read_yaml, write_yaml
+from common.randomness import derive
+from common.results import print_summary, write_tables
+from common.supervised import Supervised, by_level
+
+# Hyper-parameters that do not shape a result: how fast images come, and where hemispheres lie (their own
+# fingerprints count instead).
+UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse")
+SHAPING_TRAINER = (
+    "max_epochs",
+    "precision",
+    "deterministic",
+    "gradient_clip_val",
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arm with one seed: a plain description of work, apart from how it is executed.
+
+    ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
+    checkpoints it builds on.
+    """
+
+    arm: str
+    seed: int
+    folder: str
+    config: DictConfig
+    needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Arm and seed, unique within an experiment."""
+        return f"{self.arm}/seed{self.seed}"
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment's folder."""
+        return Path(self.config.save_dir) / self.config.exp_name
+
+    @property
+    def place(self) -> Path:
+        """Where the stage's files lie."""
+        return self.experiment / self.arm / f"seed{self.seed}"
+
+    @property
+    def best(self) -> Path:
+        """Its best checkpoint, once it is done."""
+        return self.place / "checkpoints" / "best.ckpt"
+
+
+class Architecture(NamedTuple):
+    """What an experiment folder brings."""
+
+    data: type[HierarchicalData]
+    module: type[Supervised]
+
+
+def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
+    """Run stages in order, then write and print the experiment's tables."""
+    _quieten()
+    experiment = stages[0].experiment
+    with _only_one(experiment):
+        for stage in stages:
+            run_stage(stage, architectures[stage.folder])
+        summary = write_tables(experiment)
+    print_summary(summary, title=f"{experiment.name}: test accuracy")
+    print(f"Results: {experiment}/results.csv  summary.csv  summary.md")
+    print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
+    if stages[0].config.logger.tensorboard:
+        print(f"Curves: tensorboard --logdir {experiment}")
+
+
+def run_stage(stage: Stage, architecture: Architecture) -> None:
+    """Bring one stage to its result.yaml, from wherever an earlier run left it.
+
+    Raises:
+        UserError: its place holds a result of another configuration.
+    """
+    cfg = stage.config
+    data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
+    data.load()
+    precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
+    parents = {
+        level: read(path)[0].fingerprint
+        for level, path in architecture.module.hemisphere_paths(cfg, stage.seed).items()
+    }
+    identity = identify(cfg, data, precision, parents)
+    _refuse_other(stage, identity)
+    result = _finished(stage, identity)
+    if result is not None and (result["test"] is not None or not cfg.evaluate):
+        print(f"{stage.name}: done before")
+        return
+
+    pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
+    record = Record(
+        folder=stage.folder,
+        arm=stage.arm,
+        seed=stage.seed,
+        config=_plain(cfg),
+        label_ids={level: data.classes[level].ids for level in data.levels},
+        class_names={level: data.classes[level].names for level in data.levels},
+        mean=data.mean,
+        std=data.std,
+        image_size=list(data.image_size),
+        train_images=data.train_images,
+        fingerprint=_fingerprint(identity),
+    )
+    module = architecture.module(cfg=cfg, record=record)
+    module.load_hemispheres(data)
+    last = LastCheckpoint(stage.place / "checkpoints" / "last.ckpt")
+    best = BestCheckpoint(
+        dirpath=stage.best.parent,
+        filename=stage.best.stem,
+        monitor=cfg.ckpt_callback.monitor,
+        mode=cfg.ckpt_callback.mode,
+        save_top_k=cfg.ckpt_callback.save_top_k,
+        save_weights_only=True,
+        enable_version_counter=cfg.ckpt_callback.save_top_k > 1,
+    )
+    continuing = last.path.is_file()
+    trainer = _trainer(stage, precision, [best, *_journal(stage), last], continuing)
+    if result is None:
+        write_yaml(stage.place / "config.yaml", _plain(cfg))
+        write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))
+        write_yaml(stage.place / "fingerprint.yaml", identity)
+        print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
+        if any(p.requires_grad for p in module.parameters()):
+            trainer.fit(module, datamodule=data, ckpt_path=last.path if continuing else None, weights_only=True)
+            _name_best(best, stage.best)
+        else:
+            trainer.validate(module, datamodule=data, verbose=False)
+            trainer.save_checkpoint(stage.best)
+        result = _result(stage, identity, trainer, best, last)
+    if cfg.evaluate:
+        metrics = trainer.test(module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False)[0]
+        result["test"] = by_level(metrics, "test", data.levels)
+    write_yaml(stage.place / "result.yaml", result)
+
+
+def identify(
+    cfg: DictConfig, data: HierarchicalData, precision: str, parents: dict[str, str]
+) -> dict[str, Any]:
+    """Everything that shapes a stage's result, and nothing else, in plain containers."""
+    trainer = {name: cfg.trainer_params[name] for name in SHAPING_TRAINER} | {"precision": precision}
+    hparams = {name: value for name, value in _plain(cfg.hparams).items() if name not in UNSHAPING}
+    return {
+        "data": {"train": data.digest, "test": data.test_digest()},
+        "dataset": {"crop_padding": cfg.dataset.crop_padding, "flip": cfg.dataset.flip},
+        "hparams": hparams,
+        "trainer_params": trainer,
+        "ckpt_callback": {"monitor": cfg.ckpt_callback.monitor, "mode": cfg.ckpt_callback.mode},
+        "hemispheres": parents,
+    }
+
+
+def free_name(cfg: DictConfig) -> str:
+    """The experiment's name, or with ``fresh`` the first of <name>, <name>-2, ... that is not taken."""
+    name, number = cfg.exp_name, 1
+    while cfg.fresh and (Path(cfg.save_dir) / name).exists():
+        number += 1
+        name = f"{cfg.exp_name}-{number}"
+    if cfg.fresh:
+        print(f"fresh=true: writing to {Path(cfg.save_dir) / name} (continue it with exp_name={name})")
+    return name
+
+
+def _fingerprint(identity: dict[str, Any]) -> str:
+    return f"{derive(0, repr(identity)):016x}"
+
+
+def _refuse_other(stage: Stage, identity: dict[str, Any]) -> None:
+    """All seeds of an arm must be of one configuration, or their mean means nothing."""
+    for file in sorted(stage.place.parent.glob("seed*/fingerprint.yaml")):
+        theirs, ours = dict(leaves(read_yaml(file))), dict(leaves(identity))
+        different = [
+            f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
+            for name in dict.fromkeys([*theirs, *ours])
+            if theirs.get(name) != ours.get(name)
+        ]
+        if different:
+            raise UserError(
+                f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
+                "choose another exp_name, or give fresh=true."
+            )
+
+
+def _finished(stage: Stage, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The stage's result, if it is of this configuration and its checkpoint is the one recorded."""
+    file = stage.place / "result.yaml"
+    if not file.is_file() or not stage.best.is_file():
+        return None
+    result = read_yaml(file)
+    if result["fingerprint"] != _fingerprint(identity) or result["sha256"] != _sha256(stage.best):
+        return None
+    return result
+
+
+def _result(
+    stage: Stage, identity: dict[str, Any], trainer: pl.Trainer, best: BestCheckpoint, last: LastCheckpoint
+) -> dict[str, Any]:
+    content = load(stage.best)
+    return {
+        "arm": stage.arm,
+        "seed": stage.seed,
+        "fingerprint": _fingerprint(identity),
+        "checkpoint": str(stage.best.relative_to(stage.place)),
+        "sha256": _sha256(stage.best),
+        "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
+        "epochs": trainer.current_epoch,
+        "seconds": round(last.seconds, 2),
+        "validation": content["validation"],
+        "test": None,
+    }
+
+
+def _name_best(best: BestCheckpoint, target: Path) -> None:
+    """With save_top_k above 1 Lightning numbers the files as they come: give the best one its name."""
+    found = Path(best.best_model_path)
+    if found != target:
+        spare = found.with_suffix(".swap")
+        target.replace(spare)
+        found.replace(target)
+        spare.replace(found)
+
+
+def _journal(stage: Stage) -> list[Callback]:
+    callbacks: list[Callback] = [MetricsTable(stage.place / "metrics.csv")] if stage.config.logger.csv else []
+    if stage.config.trainer_params.enable_progress_bar:
+        callbacks.append(RichProgressBar() if sys.stdout.isatty() else EpochLines(stage.name))
+    return callbacks
+
+
+def _trainer(stage: Stage, precision: str, callbacks: list[Callback], continuing: bool) -> pl.Trainer:
+    cfg = stage.config
+    options = _plain(cfg.trainer_params) | {"precision": precision}
+    options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
+    logger: Any = False
+    if cfg.logger.tensorboard:
+        logger = TensorBoardLogger(stage.place, name="", version="")
+        callbacks = [*callbacks, LearningRateMonitor("step")]
+    return pl.Trainer(
+        **options,
+        default_root_dir=stage.place,
+        logger=logger,
+        callbacks=callbacks,
+        plugins=[DurableCheckpoints()],
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    container: Any = OmegaConf.to_container(cfg, resolve=True)
+    return container
+
+
+@contextmanager
+def _only_one(experiment: Path) -> Iterator[None]:
+    """Keep a second command out of an experiment; the kernel drops the lock with the process."""
+    experiment.mkdir(parents=True, exist_ok=True)
+    with (experiment / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another command is running in {experiment}: wait for it, or choose another exp_name."
+            ) from None
+        yield
+
+
+def _quieten() -> None:
+    """Leave Lightning's hints about what is on purpose here out of the log."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for hint in ("num_workers", "in eval mode at the start", "log_every_n_steps", "LeafSpec", "is not empty"):
+        warnings.filterwarnings("ignore", f".*{hint}.*")

@@ -1,0 +1,208 @@
+"""The LightningModule that both experiment folders specialise: loss over heads, metrics, optimiser."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.lr_scheduler import OneCycleLR
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from common.augment import Retina
+from common.checkpoints import RECORD, Record
+from common.data import HierarchicalData
+from common.randomness import derive
+
+Batch = dict[str, Tensor]
+
+
+class Supervised(pl.LightningModule):
+    """Trains a network on the labels of its levels.
+
+    Args:
+        cfg: the run's configuration.
+        record: what the network's checkpoints are to say about themselves.
+    """
+
+    def __init__(self, *, cfg: DictConfig, record: Record) -> None:
+        super().__init__()
+        self.network = self.build_network(cfg, record).to(memory_format=torch.channels_last)
+        self.validation: dict[str, dict[str, float]] = {}
+        self.record = record
+        self.cfg = cfg
+        self.retina = Retina(
+            mean=record.mean,
+            std=record.std,
+            crop_padding=cfg.dataset.crop_padding,
+            flip=cfg.dataset.flip,
+        )
+        self.train_metrics = LevelMetrics(record.num_classes)
+        self.val_metrics = LevelMetrics(record.num_classes)
+        self.test_metrics = LevelMetrics(record.num_classes)
+        # Saved in the middle of an epoch, so that its mean is right after continuing.
+        self.train_metrics.persistent()
+
+    @staticmethod
+    @abstractmethod
+    def build_network(cfg: DictConfig, record: Record) -> nn.Module:
+        """The network: images float (B, 3, H, W) to logits (B, C) per level."""
+
+    @staticmethod
+    def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
+        """The checkpoints that the network builds on, by what they serve as."""
+        return {}
+
+    def load_hemispheres(self, data: HierarchicalData) -> None:
+        """Load what `hemisphere_paths` names; trained on the same images as ``data``'s."""
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
+        torch.manual_seed(derive(self.record.seed, self.record.arm, self.current_epoch, batch_idx))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss summed over levels."""
+        logits = self.network(self.retina(batch["images"]))
+        losses = [
+            functional.cross_entropy(logits[level], batch[level], label_smoothing=self.cfg.hparams.label_smoothing)
+            for level in self.record.levels
+        ]
+        self.train_metrics.update(logits, batch)
+        loss = torch.stack(losses).sum()
+        if batch_idx % self.trainer.log_every_n_steps == 0:
+            self.log("train_step_loss", loss, on_step=True, on_epoch=False)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Training metrics of the epoch, of the images as augmented."""
+        self._log_and_reset("train", self.train_metrics)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count right answers and sum up losses."""
+        self.val_metrics.update(self.network(self.retina(batch["images"])), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Validation metrics, the mean of the levels' accuracies among them."""
+        values = self._log_and_reset("val", self.val_metrics)
+        self.validation = by_level(values, "val", self.record.levels)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count right answers and sum up losses."""
+        self.test_metrics.update(self.network(self.retina(batch["images"])), batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Test metrics."""
+        self._log_and_reset("test", self.test_metrics)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Features (B, F) and the labels of each level (B,)."""
+        features = self.network.features(self.retina(batch["images"]))  # type: ignore[operator]
+        return {"features": features.float()} | {level: batch[level] for level in self.record.levels}
+
+    def _log_and_reset(self, split: str, metrics: "LevelMetrics") -> Batch:
+        values = {f"{split}_{name}": value for name, value in metrics.compute().items()}
+        metrics.reset()
+        self.log_dict(values)
+        return values
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser over all that is not frozen, and its schedule by steps."""
+        hparams = self.cfg.hparams
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer = _optimizer(parameters, hparams)
+        if hparams.schedule == "constant":
+            return optimizer
+        schedule = OneCycleLR(
+            optimizer,
+            max_lr=hparams.lr,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=hparams.warmup,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the checkpoint must say about itself; keep metrics apart from weights."""
+        checkpoint[RECORD] = self.record.as_dict()
+        checkpoint["validation"] = self.validation
+        checkpoint["metrics"] = {
+            name: checkpoint["state_dict"].pop(name)
+            for name in list(checkpoint["state_dict"])
+            if not name.startswith("network.")
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The reverse of `on_save_checkpoint`."""
+        checkpoint["state_dict"] |= checkpoint["metrics"]
+        self.validation = checkpoint["validation"]
+
+
+class LevelMetrics(nn.Module):
+    """Accuracy and cross-entropy of each level, summed up on the device."""
+
+    def __init__(self, num_classes: dict[str, int]) -> None:
+        super().__init__()
+        # Without validate_args: checking each batch would wait for the device.
+        self.accuracy = nn.ModuleDict(
+            {
+                level: MulticlassAccuracy(classes, average="micro", validate_args=False)
+                for level, classes in num_classes.items()
+            }
+        )
+        self.loss = nn.ModuleDict({level: MeanMetric(nan_strategy="disable") for level in num_classes})
+
+    def _metrics(self) -> Iterable[Metric]:
+        return [*self.accuracy.values(), *self.loss.values()]  # type: ignore[list-item]
+
+    def persistent(self) -> None:
+        """Make the sums part of the state dict."""
+        for metric in self._metrics():
+            metric.persistent(True)
+
+    @torch.no_grad()
+    def update(self, logits: Batch, batch: Batch) -> None:
+        """Add a batch: logits (B, C) and labels (B,) per level."""
+        for level, accuracy in self.accuracy.items():
+            labels = batch[level]
+            accuracy.update(logits[level], labels)
+            loss = functional.cross_entropy(logits[level].float(), labels)
+            self.loss[level].update(loss, weight=len(labels))
+
+    def compute(self) -> dict[str, Tensor]:
+        """``<level>_accuracy``, ``<level>_loss``, and over levels the mean ``accuracy`` and summed ``loss``."""
+        accuracy = {level: metric.compute() for level, metric in self.accuracy.items()}
+        loss = {level: metric.compute() for level, metric in self.loss.items()}
+        return (
+            {f"{level}_accuracy": value for level, value in accuracy.items()}
+            | {f"{level}_loss": value for level, value in loss.items()}
+            | {
+                "accuracy": torch.stack(list(accuracy.values())).mean(),
+                "loss": torch.stack(list(loss.values())).sum(),
+            }
+        )
+
+    def reset(self) -> None:
+        """Start anew."""
+        for metric in self._metrics():
+            metric.reset()
+
+
+def by_level(metrics: Mapping[str, Any], split: str, levels: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Logged metrics as plain numbers: level to accuracy and loss."""
+    names = ("accuracy", "loss")
+    return {level: {name: float(metrics[f"{split}_{level}_{name}"]) for name in names} for level in levels}
+
+
+def _optimizer(parameters: list[nn.Parameter], hparams: DictConfig) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": hparams.lr, "weight_decay": hparams.weight_decay, "fused": True}
+    if hparams.optimizer == "sgd":
+        nesterov = hparams.momentum > 0
+        return torch.optim.SGD(parameters, momentum=hparams.momentum, nesterov=nesterov, **common)
+    if hparams.optimizer == "adam":
+        return torch.optim.Adam(parameters, **common)
+    return torch.optim.AdamW(parameters, **common)

@@ -1,0 +1,165 @@
+"""Describe labelled folders of your own, so that the networks can be trained on them.
+
+    python data_scripts/index_folders.py datasets/MYSET
+
+The folder must hold {train,test}/{fine,coarse}/<label id>/<image>, with the same images in both
+trees. This writes index.csv and hierarchy.yaml into it and changes nothing else. Classes are
+named after their ids; names that stand in an earlier hierarchy.yaml are kept.
+"""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from data_scripts.errors import DataError, run_script
+from data_scripts.index import (
+    HIERARCHY_FILE,
+    INDEX_FILE,
+    SPLITS,
+    Hierarchy,
+    Index,
+    held_out,
+    label_id,
+    parents,
+    read_hierarchy,
+    write_hierarchy,
+    write_index,
+)
+from data_scripts.raw import check_name
+
+FOLDER_DIGEST = "folders-sha256:"
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
+
+
+def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
+    """Scan both trees of both splits, check that they agree, and write the two files.
+
+    Raises:
+        DataError: a folder is missing or empty, a file is stray, or the trees disagree.
+    """
+    if split_seed < 0:
+        raise DataError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
+    rows: list[tuple[str, str, int, int, bool]] = []
+    sha = hashlib.sha256()
+    for split in SPLITS:
+        fine = scan(dataset_dir / split / "fine")
+        coarse = scan(dataset_dir / split / "coarse")
+        if alone := sorted(fine.keys() ^ coarse.keys()):
+            level, labels = ("fine", fine) if alone[0] in fine else ("coarse", coarse)
+            path = dataset_dir / split / level / str(labels[alone[0]]) / alone[0]
+            raise DataError(
+                f"{path} is in the {level} tree only: every image must be in both trees under the "
+                "same name"
+            )
+        images = sorted(fine, key=lambda image: (fine[image], image))
+        chosen = (
+            held_out([fine[image] for image in images], images, split_seed).tolist()
+            if split == "train"
+            else [False] * len(images)
+        )
+        rows += [
+            (split, image, fine[image], coarse[image], out)
+            for image, out in zip(images, chosen, strict=True)
+        ]
+        for image in images:
+            sha.update(f"{split}/{fine[image]}/{coarse[image]}/{image}\n".encode())
+            path = dataset_dir / split / "fine" / str(fine[image]) / image
+            sha.update(hashlib.sha256(path.read_bytes()).digest())
+
+    columns = list(zip(*rows, strict=True))
+    index = Index(
+        split=list(columns[0]),
+        image=list(columns[1]),
+        fine=np.array(columns[2], np.int64),
+        coarse=np.array(columns[3], np.int64),
+        held_out=np.array(columns[4], bool),
+    )
+    hierarchy = _hierarchy(index, dataset_dir, split_seed, FOLDER_DIGEST + sha.hexdigest())
+    write_index(index, dataset_dir)
+    write_hierarchy(hierarchy, dataset_dir)
+    return hierarchy
+
+
+def scan(level_dir: Path) -> dict[str, int]:
+    """Return the label id of every image under one tree, by file name.
+
+    Raises:
+        DataError: the tree is missing or empty, a class folder is empty or not named by a label
+            id, a file is no image, or an image stands in two classes.
+    """
+    if not level_dir.is_dir():
+        raise DataError(
+            f"{level_dir} is missing: a data set holds {{train,test}}/{{fine,coarse}}/<label id>/"
+        )
+    labels: dict[str, int] = {}
+    for folder in _listing(level_dir):
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: here stand only folders of label ids")
+        label = label_id(folder.name, folder)
+        files = _listing(folder)
+        if not files:
+            raise DataError(f"{folder} is empty: a class folder holds at least one image")
+        for file in files:
+            if not file.is_file() or file.suffix.lower() not in SUFFIXES:
+                raise DataError(f"{file} is not an image: allowed are {' '.join(SUFFIXES)}")
+            check_name(file.name, folder)
+            if file.name in labels:
+                raise DataError(
+                    f"{file} stands in class {labels[file.name]} too: the name of an image must "
+                    "be unique within its split"
+                )
+            labels[file.name] = label
+    if not labels:
+        raise DataError(f"{level_dir} is empty: it should hold a folder for each label id")
+    return labels
+
+
+def _listing(folder: Path) -> list[Path]:
+    """Return what a folder holds, without the hidden files that file managers leave there."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _hierarchy(index: Index, dataset_dir: Path, split_seed: int, digest: str) -> Hierarchy:
+    """Describe the classes that occur, under the names of an earlier hierarchy.yaml if any."""
+    fine_names: dict[int, str] = {}
+    coarse_names: dict[int, str] = {}
+    if (dataset_dir / HIERARCHY_FILE).exists():
+        earlier = read_hierarchy(dataset_dir)
+        fine_names, coarse_names = earlier.fine, earlier.coarse
+    return Hierarchy(
+        fine={n: fine_names.get(n, str(n)) for n in np.unique(index.fine).tolist()},
+        coarse={n: coarse_names.get(n, str(n)) for n in np.unique(index.coarse).tolist()},
+        parent=parents(index.fine, index.coarse, dataset_dir),
+        split_seed=split_seed,
+        digest=digest,
+        counts=index.counts(),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset_dir", type=Path, help="the folder that holds train and test")
+    parser.add_argument(
+        "--split-seed", type=int, default=0, help="of the held-out tenth (default 0)"
+    )
+    args = parser.parse_args(argv)
+
+    def script() -> None:
+        found = index_folders(args.dataset_dir, args.split_seed)
+        print(
+            f"{args.dataset_dir}: wrote {INDEX_FILE} and {HIERARCHY_FILE}: "
+            f"{found.counts['train']:,} training images ({found.counts['held_out']:,} of them held "
+            f"out for validation), {found.counts['test']:,} test images, "
+            f"{len(found.fine)} fine and {len(found.coarse)} coarse classes"
+        )
+
+    return run_script(script)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

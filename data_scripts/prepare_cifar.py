@@ -1,0 +1,93 @@
+"""Turn CIFAR-100, or any set in its python format, into a tree of labelled folders.
+
+    python data_scripts/prepare_cifar.py --download
+
+Reads the files train, test and meta, and writes {train,test}/{fine,coarse}/<label id>/<image>.png
+with hierarchy.yaml (classes) and index.csv (images). Safe to run again: a complete tree stays.
+"""
+
+import argparse
+from pathlib import Path
+
+from data_scripts.errors import DataError, run_script
+from data_scripts.raw import read_raw
+from data_scripts.tree import write_tree
+
+DATASETS = Path(__file__).resolve().parents[1] / "datasets"
+RAW_DIR = DATASETS / "cifar-100-python"
+OUT_DIR = DATASETS / "CIFAR100"
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
+MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
+ARCHIVE_FOLDER = "cifar-100-python"  # the folder inside the archive
+
+
+def download(raw_dir: Path) -> None:
+    """Fetch the published archive, check it, and unpack it beside raw_dir's name.
+
+    Raises:
+        DataError: the archive cannot be had, or raw_dir is not the folder that it unpacks to.
+    """
+    if raw_dir.name != ARCHIVE_FOLDER:
+        raise DataError(
+            f"--download unpacks a folder {ARCHIVE_FOLDER}, so --raw-dir must end in that name; "
+            f"it is {raw_dir}"
+        )
+    # Here, because torch takes seconds to import.
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    raw_dir.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        download_and_extract_archive(URL, str(raw_dir.parent), md5=MD5)
+    except (OSError, RuntimeError, EOFError) as error:  # no network, wrong sum, damaged archive
+        raise DataError(
+            f"{URL} could not be downloaded ({error}): get it elsewhere and unpack it so that "
+            f"{raw_dir} holds the files train, test and meta"
+        ) from None
+
+
+def prepare(raw_dir: Path, out_dir: Path, split_seed: int) -> None:
+    """Read raw_dir, write the tree to out_dir, and say what is in it.
+
+    Raises:
+        DataError: the raw data is missing or damaged, or out_dir cannot be replaced.
+    """
+    if not raw_dir.is_dir():
+        raise DataError(
+            f"{raw_dir} is missing: add --download, or get {URL} and unpack it so that this "
+            "folder holds the files train, test and meta"
+        )
+    if raw_dir.resolve().is_relative_to(out_dir.resolve()):
+        raise DataError(f"--raw-dir {raw_dir} lies inside --out-dir {out_dir}; keep them apart")
+    tree = write_tree(read_raw(raw_dir), out_dir, split_seed)
+    counts = tree.counts
+    print(
+        f"{out_dir}: {counts['train']:,} training images ({counts['held_out']:,} of them held "
+        f"out for validation) and {counts['test']:,} test images in each tree, "
+        f"{len(tree.fine)} fine and {len(tree.coarse)} coarse classes"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--raw-dir", type=Path, default=RAW_DIR, help=f"default {RAW_DIR}")
+    parser.add_argument("--out-dir", type=Path, default=OUT_DIR, help=f"default {OUT_DIR}")
+    parser.add_argument(
+        "--split-seed", type=int, default=0, help="of the held-out tenth (default 0)"
+    )
+    parser.add_argument("--download", action="store_true", help=f"fetch {URL} first")
+    args = parser.parse_args(argv)
+
+    def script() -> None:
+        if args.download:
+            download(args.raw_dir)
+        prepare(args.raw_dir, args.out_dir, args.split_seed)
+
+    return run_script(script)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
