@@ -22,7 +22,9 @@ class DualHeadData(HierarchicalData):
             UserError: the folder holds coarse labels, or the other source says nothing of an image.
         """
         if directory.name == "coarse":
-            raise UserError(f"{directory} holds coarse labels; two heads take the fine folder and find coarse ones.")
+            raise UserError(
+                f"{directory} holds coarse labels; two heads take the fine folder and find coarse ones."
+            )
         if self.cfg.dataset.raw_data_dir is None:
             index, row = rows_of(directory, folder)
             return {"fine": folder.labels, "coarse": index.coarse[row]}
@@ -31,5 +33,7 @@ class DualHeadData(HierarchicalData):
         coarse = dict(zip(unique_names(raw.names, raw.fine), raw.coarse, strict=True))
         missing = next((name for name in folder.names if name not in coarse), None)
         if missing:
-            raise UserError(f"{directory} holds {missing}, of which {file} (dataset.raw_data_dir) says nothing.")
+            raise UserError(
+                f"{directory} holds {missing}, of which {file} (dataset.raw_data_dir) says nothing."
+            )
         return {"fine": folder.labels, "coarse": np.array([coarse[name] for name in folder.names])}

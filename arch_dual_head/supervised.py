@@ -38,7 +38,9 @@ class DualHead(Supervised):
         """Checkpoints of the fine and the coarse hemisphere, or of an ensemble's members."""
         hparams = cfg.hparams
         if hparams.macro_arch == "ensemble":
-            return {f"member{i}": _at_seed(path, seed) for i, path in enumerate(hparams.model_path_fine)}
+            return {
+                f"member{i}": _at_seed(path, seed) for i, path in enumerate(hparams.model_path_fine)
+            }
         paths = {"fine": hparams.model_path_fine, "coarse": hparams.model_path_coarse}
         if hparams.macro_arch == "unilateral":
             paths.pop("coarse")
@@ -56,13 +58,22 @@ class DualHead(Supervised):
             for member, path in zip(self.network.networks, paths.values(), strict=True):  # type: ignore[arg-type]
                 load_network(member, _member_weights(path, data), path=path)
             return
-        asked = {"fine": (hparams.farch, hparams.fine_width), "coarse": (hparams.carch, hparams.coarse_width)}
+        asked = {
+            "fine": (hparams.farch, hparams.fine_width),
+            "coarse": (hparams.carch, hparams.coarse_width),
+        }
         for level, path in paths.items():
             arch, width = asked[level]
             weights = hemisphere_weights(
-                path, key=f"hparams.model_path_{level}", level=level, arch=arch, width=width, data=data
+                path,
+                key=f"hparams.model_path_{level}",
+                level=level,
+                arch=arch,
+                width=width,
+                data=data,
             )
-            load_network(self.network.hemispheres[level].backbone, weights, path=path)  # type: ignore[index]
+            hemisphere = self.network.get_submodule(f"hemispheres.{level}.backbone")
+            load_network(hemisphere, weights, path=path)
 
 
 def _unilateral(cfg: DictConfig, record: Record) -> UnilateralNet:
@@ -81,7 +92,11 @@ def _at_seed(path: str, seed: int) -> Path:
 def _member_weights(path: Path, data: HierarchicalData) -> dict:
     record, weights = read(path)
     if record.config["hparams"].get("macro_arch") != "unilateral":
-        raise UserError(f"hparams.model_path_fine: {path} is a {record.arm} network; an ensemble takes unilateral ones.")
+        raise UserError(
+            f"hparams.model_path_fine: {path} is a {record.arm} network; an ensemble takes unilateral ones."
+        )
     if record.train_images != data.train_images:
-        raise UserError(f"hparams.model_path_fine: {path} was trained on other images than this run's training images.")
+        raise UserError(
+            f"hparams.model_path_fine: {path} was trained on other images than this run's training images."
+        )
     return weights

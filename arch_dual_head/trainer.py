@@ -1,4 +1,4 @@
-"""Train two heads on one or two hemispheres:  python trainer.py hparams.model_path_fine=... hparams.model_path_coarse=..."""
+"""Train two heads on one or two hemispheres:  python trainer.py dataset=navon seeds=[0,1,2]."""
 
 from pathlib import Path
 
@@ -33,7 +33,10 @@ def check(cfg: DictConfig) -> None:
     for level, path in paths.items():
         if not ensemble and path is not None and not isinstance(path, str):
             raise UserError(f"hparams.model_path_{level} is {path}; allowed: a path or null.")
-    frozen = {"fine": hparams.ffreeze, "coarse": hparams.cfreeze and hparams.macro_arch == "bilateral"}
+    frozen = {
+        "fine": hparams.ffreeze,
+        "coarse": hparams.cfreeze and hparams.macro_arch == "bilateral",
+    }
     for level, path in paths.items():
         if frozen[level] and path is None and not ensemble:
             raise UserError(
@@ -51,7 +54,10 @@ def train(cfg: DictConfig) -> None:
     from common.experiment import Architecture, Stage, free_name, run_experiment
 
     cfg.exp_name = free_name(cfg)
-    stages = [Stage(arm=cfg.hparams.macro_arch, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds]
+    stages = [
+        Stage(arm=cfg.hparams.macro_arch, seed=seed, folder=FOLDER.name, config=cfg)
+        for seed in cfg.seeds
+    ]
     run_experiment(stages, {FOLDER.name: Architecture(DualHeadData, DualHead)})
 
 

@@ -26,5 +26,7 @@ class SingleHeadData(HierarchicalData):
         """
         (level,) = self.levels
         if directory.name in LEVELS and directory.name != level:
-            raise UserError(f"{directory} holds {directory.name} labels, but hparams.mode is {level}.")
+            raise UserError(
+                f"{directory} holds {directory.name} labels, but hparams.mode is {level}."
+            )
         return {level: folder.labels}

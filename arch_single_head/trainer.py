@@ -24,7 +24,9 @@ def train(cfg: DictConfig) -> None:
     from common.experiment import Architecture, Stage, free_name, run_experiment
 
     cfg.exp_name = free_name(cfg)
-    stages = [Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds]
+    stages = [
+        Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
+    ]
     run_experiment(stages, {FOLDER.name: Architecture(SingleHeadData, SingleHead)})
 
 

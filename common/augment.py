@@ -40,7 +40,9 @@ class Retina(nn.Module):
     (3 values each, of pixels scaled to 0..1) belong to the training images.
     """
 
-    def __init__(self, *, mean: Sequence[float], std: Sequence[float], crop_padding: int, flip: bool) -> None:
+    def __init__(
+        self, *, mean: Sequence[float], std: Sequence[float], crop_padding: int, flip: bool
+    ) -> None:
         super().__init__()
         # (x / 255 - mean) / std as one multiply and one add.
         scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))

@@ -36,7 +36,12 @@ class LastCheckpoint(Checkpoint):
         return self.earlier_seconds + time.monotonic() - self.started
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Save in the middle of an epoch when a minute has passed."""
         last = batch_idx + 1 >= trainer.num_training_batches
@@ -70,9 +75,14 @@ class BestCheckpoint(ModelCheckpoint):
         def here(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else path
 
-        moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        moved = {
+            key: here(state_dict[key])
+            for key in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
         best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **moved, "best_k_models": best_k, "dirpath": self.dirpath})
+        super().load_state_dict(
+            {**state_dict, **moved, "best_k_models": best_k, "dirpath": self.dirpath}
+        )
 
 
 class MetricsTable(Checkpoint):
@@ -86,14 +96,18 @@ class MetricsTable(Checkpoint):
         """Keep the epochs that are complete."""
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch]
+                self.rows = [
+                    row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch
+                ]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         values.pop("train_step_loss", None)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values})
+        self.rows.append(
+            {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values}
+        )
         text = io.StringIO()
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = csv.DictWriter(text, names, lineterminator="\n")

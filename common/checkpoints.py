@@ -60,12 +60,16 @@ class DurableCheckpoints(TorchCheckpointIO):
     systems nor flushed.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         """Write beside ``path``, flush, move into place."""
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> Any:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = True
+    ) -> Any:
         """Load to the CPU; plain containers and tensors only, whatever is asked for."""
         return load(Path(path))
 
@@ -97,9 +101,15 @@ def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
     try:
         record = Record(**content[RECORD])
     except TypeError as error:
-        raise UserError(f"{path} records other fields than this version knows: train it anew.") from error
+        raise UserError(
+            f"{path} records other fields than this version knows: train it anew."
+        ) from error
     weights = content["state_dict"]
-    return record, {name.removeprefix("network."): w for name, w in weights.items() if name.startswith("network.")}
+    return record, {
+        name.removeprefix("network."): w
+        for name, w in weights.items()
+        if name.startswith("network.")
+    }
 
 
 def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:
@@ -136,15 +146,12 @@ def hemisphere_weights(
     Raises:
         UserError: naming both sides of what does not fit.
     """
-    if not path.is_file():
-        raise UserError(
-            f"{key}: there is no checkpoint at {path}; train that hemisphere first (in arch_single_head: "
-            f"python trainer.py hparams.mode={level}), name another one, or train from scratch with {key}=null."
-        )
     record, weights = read(path)
     theirs = record.config["hparams"]
     if record.levels != (level,):
-        raise UserError(f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones.")
+        raise UserError(
+            f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
+        )
     if (theirs["arch"], theirs["width"]) != (arch, width):
         raise UserError(
             f"{key}: {path} holds a {theirs['arch']} of width {theirs['width']:g}, "
@@ -155,7 +162,11 @@ def hemisphere_weights(
             f"{key}: {path} was trained on other images than this run's training images "
             f"(another data set or held-out split), so its validation would not be held out."
         )
-    if not torch.allclose(torch.tensor([record.mean, record.std]), torch.tensor([data.mean, data.std]), atol=1e-6):
-        raise UserError(f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir.")
+    if not torch.allclose(
+        torch.tensor([record.mean, record.std]), torch.tensor([data.mean, data.std]), atol=1e-6
+    ):
+        raise UserError(
+            f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir."
+        )
     prefix = f"hemispheres.{level}.backbone."
     return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}

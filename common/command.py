@@ -12,7 +12,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -22,9 +22,14 @@ from data_scripts.errors import DataError
 
 
 def command(
-    task: Callable[[DictConfig], Any], *, schema: type, folder: Path, config_name: str = "config"
+    task: Callable[[DictConfig], Any],
+    *,
+    schema: type,
+    folder: Path,
+    config_dir: Path | None = None,
+    config_name: str = "config",
 ) -> None:
-    """Run ``task`` with the configuration of ``folder/config`` under Hydra.
+    """Run ``task`` with a configuration of ``config_dir`` (by default ``folder/config``) under Hydra.
 
     Overrides, --multirun, --cfg and completion are Hydra's. The task gets the checked configuration. What a
     person can mend is printed as one sentence, with exit status 1; an interrupt ends with 130.
@@ -33,20 +38,23 @@ def command(
     def checked(cfg: DictConfig) -> None:
         runtime = HydraConfig.get()
         overrides = list(runtime.overrides.task)
-        cfg = finish(
-            cfg,
-            schema=schema,
-            folder=folder,
-            overrides=overrides,
-            config_name=str(runtime.job.config_name),
-        )
-        if runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg:
-            cfg.exp_name += "_" + sweep_name(overrides)
-        task(cfg)
+        # Here too, because Hydra prints a line of its own before it passes a task's error on.
+        with one_sentence(schema):
+            cfg = finish(
+                cfg,
+                schema=schema,
+                folder=folder,
+                overrides=overrides,
+                config_name=str(runtime.job.config_name),
+            )
+            if runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg:
+                cfg.exp_name = f"{cfg.exp_name or 'study'}_{sweep_name(overrides)}"
+            task(cfg)
 
     # Hydra then raises instead of printing 4 to 8 lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    run = hydra.main(version_base="1.3", config_path=str(folder / "config"), config_name=config_name)
+    config_path = str(config_dir or folder / "config")
+    run = hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
     with one_sentence(schema):
         run(checked)()
 
@@ -86,6 +94,10 @@ def explain(error: BaseException, schema: type) -> str | None:
         return _explain_config(error, schema)
     if isinstance(error, YAMLError):
         return f"A YAML file cannot be read: {_flat(str(error))}."
+    if type(error).__name__ == "MisconfigurationException":
+        return f"Lightning refuses trainer_params: {_flat(str(error))}."
+    if type(error).__name__ == "OutOfMemoryError":
+        return "The GPU's memory is full: lower hparams.batch_size."
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}."
@@ -102,15 +114,9 @@ def _explain_config(error: BaseException, schema: type) -> str:
     if isinstance(cause, YAMLError):
         return f"A YAML file cannot be read: {_flat(str(cause))}."
     first = getattr(cause, "msg", None) or str(cause)
-    detail = _flat(str(first).split("full_key:")[0])
+    detail = _flat(re.split("full_key:|See https:", str(first))[0])
     return f"{name}: {detail}" if name and str(name) not in detail else detail
 
 
 def _flat(text: str) -> str:
     return " ".join(text.split()).rstrip(".")
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A configuration as plain containers."""
-    container: Any = OmegaConf.to_container(cfg, resolve=True)
-    return container

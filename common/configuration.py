@@ -8,21 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import hydra
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
-from common.schema import DualConfig, SingleConfig, TestConfig
+from common.schema import DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
 # The groups, and where in the configuration each one writes.
 GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
-
-_store = ConfigStore.instance()
-_store.store(name="single_schema", node=SingleConfig)
-_store.store(name="dual_schema", node=DualConfig)
-_store.store(name="test_schema", node=TestConfig)
 
 
 @cache
@@ -31,12 +28,40 @@ def keys_of(schema: type) -> dict[str, Field]:
     found: dict[str, Field] = {}
     hints = get_type_hints(schema)
     for item in fields(schema):
-        kind = next((t for t in (hints[item.name], *get_args(hints[item.name])) if is_dataclass(t)), None)
+        kind = next(
+            (t for t in (hints[item.name], *get_args(hints[item.name])) if is_dataclass(t)), None
+        )
         if isinstance(kind, type):
             found |= {f"{item.name}.{name}": leaf for name, leaf in keys_of(kind).items()}
         else:
             found[item.name] = item
     return found
+
+
+def _register() -> None:
+    """Make the schemas known to Hydra under the names that the config.yaml files use."""
+    study = OmegaConf.structured(StudyConfig)
+    # What the study hands on has no value of its own: it stands in the two folders' configurations.
+    for name in keys_of(StudyConfig).keys() - keys_of(StudyKeys).keys():
+        OmegaConf.update(study, name, "???")
+    store = ConfigStore.instance()
+    for title, node in (
+        ("single_schema", SingleConfig),
+        ("dual_schema", DualConfig),
+        ("test_schema", TestConfig),
+        ("study_schema", study),
+    ):
+        store.store(name=title, node=node)
+
+
+_register()
+
+
+def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConfig:
+    """The checked configuration that ``folder``'s trainer.py would run with, given these overrides."""
+    with initialize_config_dir(str(folder / "config"), version_base="1.3"):
+        cfg = hydra.compose("config", overrides=list(overrides))
+    return finish(cfg, schema=schema, folder=folder, overrides=overrides)
 
 
 def override_keys(overrides: Sequence[str]) -> dict[str, str]:
@@ -88,10 +113,14 @@ def check_values(cfg: DictConfig, schema: type) -> None:
         UserError: names the key, its value and what is allowed.
     """
     for name, item in keys_of(schema).items():
-        value = OmegaConf.select(cfg, name)
         rule = item.metadata
+        value = _plain_value(cfg, name)
+        if isinstance(value, str) and (value == "???" or value.startswith("${")):
+            continue
         if rule.get("choices") and value not in rule["choices"]:
-            allowed = ", ".join("null" if choice is None else str(choice) for choice in rule["choices"])
+            allowed = ", ".join(
+                "null" if choice is None else str(choice) for choice in rule["choices"]
+            )
             close = difflib.get_close_matches(str(value), [str(c) for c in rule["choices"]], 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"{name} is {_show(value)}; allowed: {allowed}{hint}.")
@@ -112,17 +141,28 @@ def check_values(cfg: DictConfig, schema: type) -> None:
             parts += [f"at least {low:g}"] if low is not None else []
             parts += [f"at most {high:g}"] if high is not None else []
             raise UserError(f"{name} is {_show(value)}; allowed: a number {' and '.join(parts)}.")
-    _check_seeds(cfg)
+    _check_names(cfg)
 
 
-def _check_seeds(cfg: DictConfig) -> None:
+def _check_names(cfg: DictConfig) -> None:
     seeds = OmegaConf.select(cfg, "seeds")
-    if seeds is None:
-        return
-    if not seeds or len(set(seeds)) != len(seeds) or any(s is None or not 0 <= s < 2**32 for s in seeds):
-        raise UserError(f"seeds is {list(seeds)}; allowed: a list of different integers from 0 to 2^32 - 1.")
-    name = cfg.exp_name
-    if not name or name in (".", "..") or "/" in name or "=" in name or len(name) > 150 or not name.isprintable():
+    if seeds is not None and (
+        not seeds
+        or len(set(seeds)) != len(seeds)
+        or any(s is None or not 0 <= s < 2**32 for s in seeds)
+    ):
+        raise UserError(
+            f"seeds is {list(seeds)}; allowed: a list of different integers from 0 to 2^32 - 1."
+        )
+    name = OmegaConf.select(cfg, "exp_name")
+    if name is not None and (
+        not name
+        or name in (".", "..")
+        or "/" in name
+        or "=" in name
+        or len(name) > 150
+        or not name.isprintable()
+    ):
         raise UserError(
             f"exp_name is {_show(name)}; allowed: a folder name of at most 150 characters without / and =."
         )
@@ -143,7 +183,9 @@ def unknown_key(name: str, known: Sequence[str]) -> UserError:
     section = name.rpartition(".")[0]
     siblings = [k.removeprefix(f"{section}.") for k in known if k.rpartition(".")[0] == section]
     allowed = f"keys of {section}: {', '.join(siblings)}" if section and siblings else ""
-    allowed = allowed or f"top-level keys: {', '.join(dict.fromkeys(k.split('.')[0] for k in known))}"
+    allowed = (
+        allowed or f"top-level keys: {', '.join(dict.fromkeys(k.split('.')[0] for k in known))}"
+    )
     hint = f"did you mean {close[0]}? " if close else ""
     return UserError(f"Unknown key {name}; {hint}({allowed})")
 
@@ -214,16 +256,28 @@ def _scalar(value: Any) -> Any:
 def _resolve(cfg: DictConfig, schema: type) -> dict:
     """A plain dictionary without interpolations, with what the schema leaves open left out."""
     missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing and schema is not TestConfig:
-        raise UserError(f"{missing[0]} has no value: give {missing[0]}=... or set it in config.yaml.")
-    result: Any = OmegaConf.to_container(cfg, resolve=schema is not TestConfig)
-    return result
+    if schema in (TestConfig, StudyConfig):
+        # Both stand for other configurations, which fill in what is missing here.
+        if "checkpoint" in missing:
+            raise UserError("checkpoint has no value: give checkpoint=PATH.")
+        return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    if missing:
+        raise UserError(
+            f"{missing[0]} has no value: give {missing[0]}=... or set it in config.yaml."
+        )
+    return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+
+
+def _plain_value(cfg: DictConfig, name: str) -> Any:
+    """A key's value as it stands, interpolations unresolved; None where there is none."""
+    node: Any = OmegaConf.to_container(cfg, resolve=False)
+    for part in name.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _make_absolute(cfg: DictConfig, name: str, base: Path) -> None:
-    node = OmegaConf.to_container(cfg, resolve=False)
-    for part in name.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
+    node = _plain_value(cfg, name)
     if isinstance(node, str) and node and not node.startswith("${") and node != "???":
         OmegaConf.update(cfg, name, _join(base, node))
     elif isinstance(node, list):

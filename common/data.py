@@ -35,7 +35,9 @@ class Classes:
         position = {label: index for index, label in enumerate(self.ids)}
         unknown = sorted(set(labels.tolist()) - set(self.ids))
         if unknown:
-            raise UserError(f"{where} has images of label {unknown[0]}, which hierarchy.yaml does not name.")
+            raise UserError(
+                f"{where} has images of label {unknown[0]}, which hierarchy.yaml does not name."
+            )
         return torch.tensor([position[label] for label in labels.tolist()])
 
 
@@ -81,42 +83,19 @@ class EpochSampler(Sampler[int]):
     def __len__(self) -> int:
         return self.length
 
+    def enter(self, *, epoch: int, batches: int, batch_size: int) -> None:
+        """Start after some batches of an epoch; if that was all of them, the next epoch is told by `set_epoch`."""
+        self.epoch = epoch
+        self.start = min(batches * batch_size, self.length)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the permutation; another epoch than the present one starts at its beginning."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
     def __iter__(self) -> Iterator[int]:
-        start, self.start = self.start, 0
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-        yield from torch.randperm(self.length, generator=generator)[start:].tolist()
-
-
-class ResumableLoader(DataLoader):
-    """A DataLoader whose place in the epoch goes into checkpoints, so that no image is seen twice or never."""
-
-    sampler: EpochSampler
-    batch_size: int
-
-    def __init__(self, dataset: ImageSet, *, sampler: EpochSampler, **options: Any) -> None:
-        super().__init__(dataset, sampler=sampler, **options)
-        self._batches = 0
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        self._batches = self.sampler.start // self.batch_size
-        for batch in super().__iter__():
-            self._batches += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its batches have been given out."""
-        return {"epoch": self.sampler.epoch, "batches": self._batches}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches that had been given out."""
-        self.sampler.epoch = state["epoch"]
-        given = state["batches"] * self.batch_size
-        self.sampler.start = 0 if given >= len(self.sampler) else given
+        yield from torch.randperm(self.length, generator=generator)[self.start :].tolist()
 
 
 class HierarchicalData(pl.LightningDataModule):
@@ -134,6 +113,7 @@ class HierarchicalData(pl.LightningDataModule):
         self.cfg = cfg
         self.seed = seed
         self._loaded = False
+        self._position = {"epoch": 0, "batches": 0}
 
     @abstractmethod
     def labels(self, directory: Path, folder: ImageFolder) -> dict[str, np.ndarray]:
@@ -185,7 +165,9 @@ class HierarchicalData(pl.LightningDataModule):
 
     def _image_set(self, directory: Path, folder: ImageFolder, subset: Tensor) -> ImageSet:
         ids = self.labels(directory, folder)
-        labels = {level: self.classes[level].to_index(ids[level], directory) for level in self.levels}
+        labels = {
+            level: self.classes[level].to_index(ids[level], directory) for level in self.levels
+        }
         return ImageSet(folder.images, labels, subset)
 
     def _held_out(self, directory: Path, folder: ImageFolder) -> np.ndarray:
@@ -205,13 +187,25 @@ class HierarchicalData(pl.LightningDataModule):
         if stage in ("test", "predict"):
             self.test_set = self.load_test()
 
+    def state_dict(self) -> dict[str, int]:
+        """The place in the epoch, so that continuing sees no image twice and misses none."""
+        assert self.trainer is not None
+        given_out = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return {"epoch": self.trainer.current_epoch, "batches": given_out}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start the next loader at that place."""
+        self._position = state_dict
+
     def train_dataloader(self) -> DataLoader:
         """Batches in an order of their own in each epoch."""
+        batch_size = min(self.cfg.hparams.batch_size, len(self.train_set))
         sampler = EpochSampler(len(self.train_set), seed=self.seed)
-        return ResumableLoader(
+        sampler.enter(**self._position, batch_size=batch_size)
+        return DataLoader(
             self.train_set,
             sampler=sampler,
-            batch_size=min(self.cfg.hparams.batch_size, len(self.train_set)),
+            batch_size=batch_size,
             # A short last batch would weigh more than the others and, of one image, break BatchNorm.
             drop_last=True,
             collate_fn=_as_is,
@@ -242,7 +236,7 @@ class HierarchicalData(pl.LightningDataModule):
         }
 
 
-def _as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def _as_is(batch: Any) -> Any:
     """Batches come ready from `ImageSet`; a function of the module, so that workers can be started."""
     return batch
 
@@ -264,7 +258,9 @@ def pixel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
     mean = share @ values
     variance = share @ values.square() - mean.square()
     # A channel without variance is centred only.
-    std = torch.where(variance > 1e-12, variance.clamp_min(1e-12).sqrt(), torch.ones(3, dtype=torch.float64))
+    std = torch.where(
+        variance > 1e-12, variance.clamp_min(1e-12).sqrt(), torch.ones(3, dtype=torch.float64)
+    )
     return mean.tolist(), std.tolist()
 
 
@@ -285,13 +281,21 @@ def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
     """
     index = read_index(directory.parent.parent)
     split = directory.parent.name
-    row = {name: i for i, (part, name) in enumerate(zip(index.split, index.image, strict=True)) if part == split}
+    row = {
+        name: i
+        for i, (part, name) in enumerate(zip(index.split, index.image, strict=True))
+        if part == split
+    }
     here = set(folder.names)
     file = directory.parent.parent / "index.csv"
     for name in folder.names:
         if name not in row:
-            raise UserError(f"{directory} holds {name}, which {file} does not list: run data_scripts/index_folders.py.")
+            raise UserError(
+                f"{directory} holds {name}, which {file} does not list: run data_scripts/index_folders.py."
+            )
     for name in row:
         if name not in here:
-            raise UserError(f"{file} lists {name}, which {directory} lacks: restore it, or prepare the data set anew.")
+            raise UserError(
+                f"{file} lists {name}, which {directory} lacks: restore it, or prepare the data set anew."
+            )
     return index, np.array([row[name] for name in folder.names], dtype=np.int64)

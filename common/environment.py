@@ -9,7 +9,16 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "pillow")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "pillow",
+)
 
 
 def uses_gpu(accelerator: str) -> bool:
@@ -36,7 +45,11 @@ def cpu_has_bfloat16() -> bool:
 
 def describe(accelerator: str, root: Path) -> dict[str, Any]:
     """Versions, git commit and device, in plain containers."""
-    device = torch.cuda.get_device_name() if uses_gpu(accelerator) else platform.processor() or platform.machine()
+    device = (
+        torch.cuda.get_device_name()
+        if uses_gpu(accelerator)
+        else platform.processor() or platform.machine()
+    )
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -58,7 +71,9 @@ def _version(package: str) -> str | None:
 
 def _git(root: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -85,7 +85,7 @@ class Architecture(NamedTuple):
 
 def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
     """Run stages in order, then write and print the experiment's tables."""
-    _quieten()
+    quieten()
     experiment = stages[0].experiment
     with _only_one(experiment):
         for stage in stages:
@@ -108,10 +108,7 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
     data.load()
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
-    parents = {
-        level: read(path)[0].fingerprint
-        for level, path in architecture.module.hemisphere_paths(cfg, stage.seed).items()
-    }
+    parents = _parents(architecture.module.hemisphere_paths(cfg, stage.seed))
     identity = identify(cfg, data, precision, parents)
     _refuse_other(stage, identity)
     result = _finished(stage, identity)
@@ -153,14 +150,21 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
         write_yaml(stage.place / "fingerprint.yaml", identity)
         print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
         if any(p.requires_grad for p in module.parameters()):
-            trainer.fit(module, datamodule=data, ckpt_path=last.path if continuing else None, weights_only=True)
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=last.path if continuing else None,
+                weights_only=True,
+            )
             _name_best(best, stage.best)
         else:
             trainer.validate(module, datamodule=data, verbose=False)
             trainer.save_checkpoint(stage.best)
         result = _result(stage, identity, trainer, best, last)
     if cfg.evaluate:
-        metrics = trainer.test(module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False)[0]
+        metrics = trainer.test(
+            module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
+        )[0]
         result["test"] = by_level(metrics, "test", data.levels)
     write_yaml(stage.place / "result.yaml", result)
 
@@ -169,7 +173,9 @@ def identify(
     cfg: DictConfig, data: HierarchicalData, precision: str, parents: dict[str, str]
 ) -> dict[str, Any]:
     """Everything that shapes a stage's result, and nothing else, in plain containers."""
-    trainer = {name: cfg.trainer_params[name] for name in SHAPING_TRAINER} | {"precision": precision}
+    trainer = {name: cfg.trainer_params[name] for name in SHAPING_TRAINER} | {
+        "precision": precision
+    }
     hparams = {name: value for name, value in _plain(cfg.hparams).items() if name not in UNSHAPING}
     return {
         "data": {"train": data.digest, "test": data.test_digest()},
@@ -188,8 +194,21 @@ def free_name(cfg: DictConfig) -> str:
         number += 1
         name = f"{cfg.exp_name}-{number}"
     if cfg.fresh:
-        print(f"fresh=true: writing to {Path(cfg.save_dir) / name} (continue it with exp_name={name})")
+        print(
+            f"fresh=true: writing to {Path(cfg.save_dir) / name} (continue it with exp_name={name})"
+        )
     return name
+
+
+def _parents(paths: dict[str, Path]) -> dict[str, str]:
+    """Fingerprints of the checkpoints that a stage builds on."""
+    for level, path in paths.items():
+        if not path.is_file():
+            raise UserError(
+                f"There is no checkpoint at {path} to load the {level} hemisphere from: train it first (in "
+                f"arch_single_head: python trainer.py hparams.mode={level}), or correct hparams.model_path_{level}."
+            )
+    return {level: read(path)[0].fingerprint for level, path in paths.items()}
 
 
 def _fingerprint(identity: dict[str, Any]) -> str:
@@ -224,7 +243,11 @@ def _finished(stage: Stage, identity: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _result(
-    stage: Stage, identity: dict[str, Any], trainer: pl.Trainer, best: BestCheckpoint, last: LastCheckpoint
+    stage: Stage,
+    identity: dict[str, Any],
+    trainer: pl.Trainer,
+    best: BestCheckpoint,
+    last: LastCheckpoint,
 ) -> dict[str, Any]:
     content = load(stage.best)
     return {
@@ -252,13 +275,17 @@ def _name_best(best: BestCheckpoint, target: Path) -> None:
 
 
 def _journal(stage: Stage) -> list[Callback]:
-    callbacks: list[Callback] = [MetricsTable(stage.place / "metrics.csv")] if stage.config.logger.csv else []
+    callbacks: list[Callback] = (
+        [MetricsTable(stage.place / "metrics.csv")] if stage.config.logger.csv else []
+    )
     if stage.config.trainer_params.enable_progress_bar:
         callbacks.append(RichProgressBar() if sys.stdout.isatty() else EpochLines(stage.name))
     return callbacks
 
 
-def _trainer(stage: Stage, precision: str, callbacks: list[Callback], continuing: bool) -> pl.Trainer:
+def _trainer(
+    stage: Stage, precision: str, callbacks: list[Callback], continuing: bool
+) -> pl.Trainer:
     cfg = stage.config
     options = _plain(cfg.trainer_params) | {"precision": precision}
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
@@ -301,8 +328,15 @@ def _only_one(experiment: Path) -> Iterator[None]:
         yield
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Leave Lightning's hints about what is on purpose here out of the log."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for hint in ("num_workers", "in eval mode at the start", "log_every_n_steps", "LeafSpec", "is not empty"):
+    for hint in (
+        "num_workers",
+        "in eval mode at the start",
+        "log_every_n_steps",
+        "LeafSpec",
+        "is not empty",
+        "is not resumable",
+    ):
         warnings.filterwarnings("ignore", f".*{hint}.*")

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,26 +66,34 @@ def list_folder(directory: Path) -> Listing:
         if folder.name.startswith("."):
             continue
         if not (folder.is_dir() and folder.name.isascii() and folder.name.isdigit()):
-            raise UserError(f"{folder} does not belong there: allowed are class folders named by label id (0, 1, ...).")
+            raise UserError(
+                f"{folder} does not belong there: allowed are class folders named by label id (0, 1, ...)."
+            )
         before = len(entries)
         with os.scandir(folder) as files:
             for file in files:
                 if file.name.startswith("."):
                     continue
                 if not file.is_file() or not file.name.lower().endswith(SUFFIXES):
-                    raise UserError(f"{file.path} does not belong there: allowed are images ({', '.join(SUFFIXES)}).")
+                    raise UserError(
+                        f"{file.path} does not belong there: allowed are images ({', '.join(SUFFIXES)})."
+                    )
                 entries.append((file.name, Path(file.path), int(folder.name)))
         if len(entries) == before:
             raise UserError(f"{folder} holds no image: remove the empty class folder or fill it.")
     if not entries:
         raise UserError(f"{directory} holds no class folders (0, 1, ...) with images.")
     entries.sort()
-    for (name, path, _), (next_name, next_path, _) in zip(entries, entries[1:], strict=False):
+    for (name, path, _), (next_name, next_path, _) in pairwise(entries):
         if name == next_name:
-            raise UserError(f"{path} and {next_path} have the same name; names must be unique within {directory}.")
+            raise UserError(
+                f"{path} and {next_path} have the same name; names must be unique within {directory}."
+            )
     for name, path, label in entries:
         stat = path.stat()
-        state.update(f"{label}/{name}:{stat.st_size}:{stat.st_mtime_ns};".encode("utf-8", "surrogateescape"))
+        state.update(
+            f"{label}/{name}:{stat.st_size}:{stat.st_mtime_ns};".encode("utf-8", "surrogateescape")
+        )
     return Listing(
         directory=directory,
         paths=tuple(path for _, path, _ in entries),
@@ -140,14 +149,20 @@ def _decode_one(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
 
 
 def _digest(images: torch.Tensor, listing: Listing) -> str:
     state = hashlib.blake2b(digest_size=16)
     state.update(repr(tuple(images.shape)).encode())
-    state.update(memoryview(images.numpy()).cast("B"))
+    state.update(images.numpy().reshape(-1).data)
     state.update(listing.labels.tobytes())
     state.update("\n".join(listing.names).encode("utf-8", "surrogateescape"))
     return state.hexdigest()
@@ -162,8 +177,18 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
             return None
         if _digest(held["images"], listing) != held["digest"]:
             raise ValueError("its content has changed")
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        log.warning("%s is damaged (%s) and is made anew.", cache, " ".join(str(error).split())[:100])
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        log.warning(
+            "%s is damaged (%s) and is made anew.", cache, " ".join(str(error).split())[:100]
+        )
         return None
     return ImageFolder(held["images"], listing.labels, listing.names, held["digest"])
 
@@ -171,7 +196,13 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
 def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
     try:
         with replacing(cache) as temporary:
-            content = {"signature": listing.signature, "digest": folder.digest, "images": folder.images}
+            content = {
+                "signature": listing.signature,
+                "digest": folder.digest,
+                "images": folder.images,
+            }
             torch.save(content, temporary)
     except OSError as error:
-        log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, error.strerror)
+        log.warning(
+            "Images are decoded at every start: %s cannot be written (%s).", cache, error.strerror
+        )

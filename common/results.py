@@ -69,7 +69,9 @@ def collect(experiment: Path) -> list[Row]:
             )
     order = ("fine", "coarse", "bilateral", "unilateral")
     rank = {name: place for place, name in enumerate(order)}
-    return sorted(rows, key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine"))
+    return sorted(
+        rows, key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine")
+    )
 
 
 def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
@@ -146,8 +148,12 @@ def _markdown(summary: Sequence[SummaryRow], rows: Sequence[Row]) -> str:
         "| arm | level | seeds | test accuracy (mean ± standard deviation) | 95 % interval |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
-    lines += [f"| {r.arm} | {r.level} | {r.seeds} | {_accuracy(r)} | {_interval(r)} |" for r in summary]
+    lines += [
+        f"| {r.arm} | {r.level} | {r.seeds} | {_accuracy(r)} | {_interval(r)} |" for r in summary
+    ]
     if not summary:
         lines = ["| arm | level | seed | validation accuracy |", "| --- | --- | ---: | ---: |"]
-        lines += [f"| {r.arm} | {r.level} | {r.seed} | {100 * r.val_accuracy:.2f} % |" for r in rows]
+        lines += [
+            f"| {r.arm} | {r.level} | {r.seed} | {100 * r.val_accuracy:.2f} % |" for r in rows
+        ]
     return "\n".join(lines) + "\n"

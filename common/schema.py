@@ -12,6 +12,8 @@ from omegaconf import MISSING, OmegaConf
 LEVELS = ("fine", "coarse")
 ARCHS = ("resnet9", "resnet18", "resnet34", "resnet50", "vgg11")
 MACRO_ARCHS = ("bilateral", "unilateral", "ensemble")
+# A hemisphere's parameters: their name with one hemisphere, and with two for the fine and the coarse one.
+HEMISPHERE = {"arch": ("farch", "carch"), "width": ("fine_width", "coarse_width")}
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -223,6 +225,52 @@ class TestConfig:
     checkpoint: str = key(MISSING, path=True)
     dataset: Dataset = field(default_factory=Dataset)
     hparams: TestHparams = field(default_factory=TestHparams)
+
+
+@dataclass
+class StudyEpochs:
+    """Epochs of each arm; null leaves them to the recipe."""
+
+    fine: int | None = key(None, low=1)
+    coarse: int | None = key(None, low=1)
+    bilateral: int | None = key(None, low=1)
+
+
+@dataclass
+class StudyKeys:
+    """What train_system.py itself reads."""
+
+    exp_name: str | None = None
+    save_dir: str = key("runs", path=True)
+    num_seeds: int | None = key(None, low=1, high=10_000)
+    seeds: list[int] | None = None
+    arch: str | None = key(None, choices=(None, *ARCHS))
+    farch: str | None = key(None, choices=(None, *ARCHS))
+    carch: str | None = key(None, choices=(None, *ARCHS))
+    epochs: StudyEpochs = field(default_factory=StudyEpochs)
+    no_bilateral: bool = False
+    trained_models: str | None = key(None, path=True)
+    evaluate: bool = True
+    fresh: bool = False
+
+
+@dataclass
+class StudyHparams(DualHparams, SingleHparams):
+    """Hyper-parameters of either folder."""
+
+
+@dataclass
+class StudyConfig(StudyKeys):
+    """common/config/train_system.yaml: the study's own keys, and those it hands on to the two folders."""
+
+    dataset: Dataset = field(default_factory=Dataset)
+    recipe: Recipe = field(default_factory=Recipe)
+    logger: Loggers = field(default_factory=Loggers)
+    hparams: StudyHparams = field(default_factory=StudyHparams)
+    trainer_params: TrainerParams = field(default_factory=TrainerParams)
+    ckpt_callback: CkptCallback = field(default_factory=CkptCallback)
+    single: SingleConfig = field(default_factory=SingleConfig)
+    dual: DualConfig = field(default_factory=DualConfig)
 
 
 def _tree(mode: str) -> str:

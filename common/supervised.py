@@ -1,9 +1,9 @@
 """The LightningModule that both experiment folders specialise: loss over heads, metrics, optimiser."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -69,12 +69,14 @@ class Supervised(pl.LightningModule):
         """The loss summed over levels."""
         logits = self.network(self.retina(batch["images"]))
         losses = [
-            functional.cross_entropy(logits[level], batch[level], label_smoothing=self.cfg.hparams.label_smoothing)
+            functional.cross_entropy(
+                logits[level], batch[level], label_smoothing=self.cfg.hparams.label_smoothing
+            )
             for level in self.record.levels
         ]
         self.train_metrics.update(logits, batch)
         loss = torch.stack(losses).sum()
-        if batch_idx % self.trainer.log_every_n_steps == 0:
+        if batch_idx % self.cfg.trainer_params.log_every_n_steps == 0:
             self.log("train_step_loss", loss, on_step=True, on_epoch=False)
         return loss
 
@@ -102,7 +104,9 @@ class Supervised(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Features (B, F) and the labels of each level (B,)."""
         features = self.network.features(self.retina(batch["images"]))  # type: ignore[operator]
-        return {"features": features.float()} | {level: batch[level] for level in self.record.levels}
+        return {"features": features.float()} | {
+            level: batch[level] for level in self.record.levels
+        }
 
     def _log_and_reset(self, split: str, metrics: "LevelMetrics") -> Batch:
         values = {f"{split}_{name}": value for name, value in metrics.compute().items()}
@@ -154,48 +158,57 @@ class LevelMetrics(nn.Module):
                 for level, classes in num_classes.items()
             }
         )
-        self.loss = nn.ModuleDict({level: MeanMetric(nan_strategy="disable") for level in num_classes})
+        self.loss = nn.ModuleDict(
+            {level: MeanMetric(nan_strategy="disable") for level in num_classes}
+        )
 
-    def _metrics(self) -> Iterable[Metric]:
-        return [*self.accuracy.values(), *self.loss.values()]  # type: ignore[list-item]
+    def _by_level(self) -> Iterator[tuple[str, Metric, Metric]]:
+        for level, accuracy in self.accuracy.items():
+            yield level, cast(Metric, accuracy), cast(Metric, self.loss[level])
 
     def persistent(self) -> None:
         """Make the sums part of the state dict."""
-        for metric in self._metrics():
-            metric.persistent(True)
+        for _, accuracy, loss in self._by_level():
+            accuracy.persistent(True)
+            loss.persistent(True)
 
     @torch.no_grad()
     def update(self, logits: Batch, batch: Batch) -> None:
         """Add a batch: logits (B, C) and labels (B,) per level."""
-        for level, accuracy in self.accuracy.items():
+        for level, accuracy, loss in self._by_level():
             labels = batch[level]
             accuracy.update(logits[level], labels)
-            loss = functional.cross_entropy(logits[level].float(), labels)
-            self.loss[level].update(loss, weight=len(labels))
+            loss.update(functional.cross_entropy(logits[level].float(), labels), weight=len(labels))
 
     def compute(self) -> dict[str, Tensor]:
         """``<level>_accuracy``, ``<level>_loss``, and over levels the mean ``accuracy`` and summed ``loss``."""
-        accuracy = {level: metric.compute() for level, metric in self.accuracy.items()}
-        loss = {level: metric.compute() for level, metric in self.loss.items()}
-        return (
-            {f"{level}_accuracy": value for level, value in accuracy.items()}
-            | {f"{level}_loss": value for level, value in loss.items()}
-            | {
-                "accuracy": torch.stack(list(accuracy.values())).mean(),
-                "loss": torch.stack(list(loss.values())).sum(),
-            }
-        )
+        values = {}
+        for level, accuracy, loss in self._by_level():
+            values[f"{level}_accuracy"] = accuracy.compute()
+            values[f"{level}_loss"] = loss.compute()
+        accuracies = [value for name, value in values.items() if name.endswith("accuracy")]
+        losses = [value for name, value in values.items() if name.endswith("loss")]
+        return values | {
+            "accuracy": torch.stack(accuracies).mean(),
+            "loss": torch.stack(losses).sum(),
+        }
 
     def reset(self) -> None:
         """Start anew."""
-        for metric in self._metrics():
-            metric.reset()
+        for _, accuracy, loss in self._by_level():
+            accuracy.reset()
+            loss.reset()
 
 
-def by_level(metrics: Mapping[str, Any], split: str, levels: Sequence[str]) -> dict[str, dict[str, float]]:
+def by_level(
+    metrics: Mapping[str, Any], split: str, levels: Sequence[str]
+) -> dict[str, dict[str, float]]:
     """Logged metrics as plain numbers: level to accuracy and loss."""
     names = ("accuracy", "loss")
-    return {level: {name: float(metrics[f"{split}_{level}_{name}"]) for name in names} for level in levels}
+    return {
+        level: {name: float(metrics[f"{split}_{level}_{name}"]) for name in names}
+        for level in levels
+    }
 
 
 def _optimizer(parameters: list[nn.Parameter], hparams: DictConfig) -> torch.optim.Optimizer:

@@ -25,9 +25,9 @@ PITCH = 4  # pixels from one small letter to the next
 
 # Difficulty. More of each makes both levels harder; missing cells hurt the large letter, noise
 # and low contrast hurt the small ones more.
-MISSING = 0.1  # probability that a small letter is left out
-NOISE = 24.0  # standard deviation of the pixel noise, in grey levels of 0..255
-CONTRAST = 90.0  # least distance between the two colours, root mean square over the channels
+MISSING = 0.3  # probability that a small letter is left out
+NOISE = 40.0  # standard deviation of the pixel noise, in grey levels of 0..255
+CONTRAST = 80.0  # least distance between the two colours, root mean square over the channels
 
 # Large letters, 7 rows of 5 cells; the position in the table is the coarse label.
 LARGE = {

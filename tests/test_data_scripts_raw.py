@@ -192,8 +192,6 @@ def test_only_the_known_names(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "opcodes",
     [
-        b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.",  # another codec
-        b"c_codecs\nencode\n(K\x01X\x06\x00\x00\x00latin1tR.",  # not a text
         b"cnumpy\nndarray\n(K\x01tR.",  # an array of a size of its own choice
         b"cnumpy\ndtype\n}X\x01\x00\x00\x00aK\x01sb.",  # a state for a name
         b"cnumpy\nndarray\n)\x81.",  # NEWOBJ
@@ -208,6 +206,13 @@ def test_only_the_known_names(tmp_path: Path, name: str) -> None:
 def test_misuse_of_the_known_names(tmp_path: Path, opcodes: bytes) -> None:
     (tmp_path / "x").write_bytes(opcodes)
     refused(tmp_path / "x")
+
+
+@pytest.mark.parametrize("text", [b"X\x01\x00\x00\x00a", b"K\x01"])
+@pytest.mark.parametrize("encoding", [b"X\x05\x00\x00\x00rot13", b"X\x05\x00\x00\x00utf-8"])
+def test_only_text_is_encoded_and_only_in_latin1(tmp_path, text: bytes, encoding: bytes) -> None:
+    (tmp_path / "x").write_bytes(b"c_codecs\nencode\n(" + text + encoding + b"tR.")
+    refused(tmp_path / "x", "latin1")
 
 
 def test_nothing_known_can_be_changed_from_inside(tmp_path: Path) -> None:

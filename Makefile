@@ -1,0 +1,40 @@
+# make help lists what there is. Everything lives in .venv, which is made when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install navon demo test test-all lint
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+install: .venv/installed ## make .venv and install what a study needs
+
+datasets/NAVON/index.csv: | .venv/installed
+	$(BIN)/python data_scripts/make_navon.py
+	$(BIN)/python data_scripts/prepare_cifar.py --raw-dir datasets/navon-python --out-dir datasets/NAVON
+
+navon: datasets/NAVON/index.csv ## make the embedded data set of Navon figures
+
+demo: install navon ## run the study on Navon figures with two seeds and print its table
+	$(BIN)/python train_system.py dataset=navon num_seeds=2 exp_name=demo
+
+lint: .venv/installed-dev ## check format, style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint ## lint, then the tests that take minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint ## every test, the long ones too
+	$(BIN)/python -m pytest

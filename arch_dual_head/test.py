@@ -1,0 +1,30 @@
+"""Test a trained two-head network:  python test.py checkpoint=PATH  [hparams.mode=feature]."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from common.command import command
+from common.schema import TestConfig
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def test(cfg: DictConfig) -> None:
+    """Print the checkpoint's accuracy on the test images, or write its features."""
+    # Imported late: torch takes seconds, and --help needs none of it.
+    from arch_dual_head.datamodule import DualHeadData
+    from arch_dual_head.supervised import DualHead
+    from common.experiment import Architecture
+    from common.testing import run_test
+
+    run_test(cfg, folder=FOLDER.name, architecture=Architecture(DualHeadData, DualHead))
+
+
+def main() -> None:
+    """The command line."""
+    command(test, schema=TestConfig, folder=FOLDER, config_name="test")
+
+
+if __name__ == "__main__":
+    main()

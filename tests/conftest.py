@@ -1,0 +1,74 @@
+"""A small Navon set on disk, and the project's commands run as a person runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_scripts.make_navon import make_navon
+from data_scripts.tree import write_tree
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def navon(tmp_path_factory) -> Path:
+    """A prepared Navon set of 600 training and 200 test images; tests must not change it."""
+    out_dir = tmp_path_factory.mktemp("datasets") / "NAVON"
+    write_tree(make_navon(train=600, test=200, seed=0), out_dir, split_seed=0)
+    return out_dir
+
+
+@pytest.fixture(scope="session")
+def tiny(navon) -> list[str]:
+    """Overrides for a run of a few seconds: the small set, a narrow network, two short epochs, no bars or events."""
+    return [
+        "dataset=navon",
+        f"dataset.root={navon}",
+        "dataset.width=0.125",
+        "trainer_params.max_epochs=2",
+        "trainer_params.limit_train_batches=4",
+        "trainer_params.limit_val_batches=1",
+        "hparams.batch_size=32",
+        "logger=csv",
+    ]
+
+
+@pytest.fixture
+def command():
+    """Run ``python <arguments>`` from the repository's root; text output, no terminal."""
+
+    def run(*arguments: str, cwd: Path = ROOT, timeout: float = 300, **environment: str):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "COLUMNS": "200", **environment},
+        )
+
+    return run
+
+
+@pytest.fixture
+def in_process(monkeypatch, capsys):
+    """Run a command's ``main`` in this process, which saves the seconds of importing torch anew.
+
+    Returns its exit status, standard output and standard error.
+    """
+
+    def run(main, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
