@@ -43,7 +43,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     trainer = pl.Trainer(
         accelerator=run.trainer_params.accelerator,
         devices=1,
-        precision=choose_precision(run.trainer_params.precision, run.trainer_params.accelerator),
+        precision=precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
