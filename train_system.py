@@ -64,6 +64,10 @@ def handed_on(folder: str, overrides: list[str], side: int | None = None) -> lis
         if key in keys_of(StudyKeys) or name.split(".")[0] in FOLDERS:
             continue
         parameter = name.removeprefix("hparams.")
+        if name in keys_of(StudyKeys):
+            raise UserError(f"{key} has no meaning in a study: give {name}=... for all of it.")
+        if key == name and parameter in ("arch", "farch", "carch"):
+            raise UserError(f"{key} is {parameter} in a study: give {parameter}={value}.")
         if name in SET_BY_STAGES[folder]:
             raise UserError(
                 f"{key} is set by each stage of a study; run trainer.py in the folder to choose it yourself."

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from common.command import command
 from common.errors import UserError
@@ -25,7 +25,7 @@ def check(cfg: DictConfig) -> None:
         )
     paths = {"fine": hparams.model_path_fine, "coarse": hparams.model_path_coarse}
     ensemble = hparams.macro_arch == "ensemble"
-    if ensemble != isinstance(paths["fine"], list) and (ensemble or paths["fine"] is not None):
+    if ensemble != OmegaConf.is_list(paths["fine"]) or (ensemble and not paths["fine"]):
         raise UserError(
             "hparams.model_path_fine must be a list of unilateral checkpoints with hparams.macro_arch=ensemble, "
             f"and one path or null with the others; it is {paths['fine']}."

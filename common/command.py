@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,13 @@ def sweep_name(overrides: list[str]) -> str:
     """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``."""
     swept = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
     name = "_".join(f"{key}-{value}" for key, value in swept.items())
-    return re.sub(r"[^\w.,+\[\]-]+", "-", name)[:100]
+    short = re.sub(r"[^\w.,+\[\]-]+", "-", name)
+    # A name cut short keeps a digest of the whole, so that two jobs never share one.
+    return (
+        short
+        if len(short) <= 80
+        else f"{short[:80]}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
+    )
 
 
 class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as a statement

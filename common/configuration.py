@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import hydra
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
@@ -59,8 +60,16 @@ _register()
 
 def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConfig:
     """The checked configuration that ``folder``'s trainer.py would run with, given these overrides."""
-    with initialize_config_dir(str(folder / "config"), version_base="1.3"):
-        cfg = hydra.compose("config", overrides=list(overrides))
+    # Within a command Hydra is at work already: step aside, and come back.
+    around = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(folder / "config"), version_base="1.3"):
+            cfg = hydra.compose("config", overrides=list(overrides))
+    finally:
+        GlobalHydra.instance().clear()
+        if around is not None:
+            GlobalHydra.instance().initialize(around)
     return finish(cfg, schema=schema, folder=folder, overrides=overrides)
 
 
@@ -255,12 +264,12 @@ def _scalar(value: Any) -> Any:
 
 def _resolve(cfg: DictConfig, schema: type) -> dict:
     """A plain dictionary without interpolations, with what the schema leaves open left out."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
     if schema in (TestConfig, StudyConfig):
         # Both stand for other configurations, which fill in what is missing here.
-        if "checkpoint" in missing:
+        if "checkpoint" in cfg and OmegaConf.is_missing(cfg, "checkpoint"):
             raise UserError("checkpoint has no value: give checkpoint=PATH.")
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(
             f"{missing[0]} has no value: give {missing[0]}=... or set it in config.yaml."

@@ -144,6 +144,10 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     )
     continuing = last.path.is_file()
     trainer = _trainer(stage, precision, [best, *_journal(stage), last], continuing)
+    if trainer.world_size > 1:
+        raise UserError(
+            f"trainer_params.devices and num_nodes ask for {trainer.world_size} processes; allowed: 1 device."
+        )
     if result is None:
         write_yaml(stage.place / "config.yaml", _plain(cfg))
         write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))

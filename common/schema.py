@@ -38,7 +38,7 @@ def key(
 
 @dataclass
 class Epochs:
-    """Epochs that suit a data set, under recipes that leave them to it."""
+    """Epochs that suit a data set, for recipes that leave them to it."""
 
     single: int = key(MISSING, low=1)
     dual: int = key(MISSING, low=1)
@@ -58,6 +58,7 @@ class Dataset:
     crop_padding: int = key(MISSING, low=0)
     flip: bool = MISSING
     width: float = key(MISSING, above=0, high=16)
+    batch_size: int = key(MISSING, low=1)
     epochs: Epochs = field(default_factory=Epochs)
 
 
@@ -137,7 +138,7 @@ class TrainerParams:
 
     max_epochs: int = key(MISSING, low=1)
     accelerator: str = key("auto", choices=("auto", "cpu", "gpu", "cuda", "mps"))
-    devices: Any = "auto"
+    devices: Any = 1
     num_nodes: int = key(1, low=1)
     strategy: str = "auto"
     precision: str = key("auto", choices=PRECISIONS)

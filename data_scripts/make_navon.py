@@ -1,8 +1,10 @@
 """Make a data set of Navon figures: a large letter drawn out of small ones, 32 x 32 RGB.
 
 The large letter is the coarse class, the large and the small letter together are the fine class:
-seeing the forest is enough for one level, the trees matter for the other. The figures are the
-classic test of global and local processing in the two hemispheres:
+seeing the forest is enough for one level, the trees matter for the other. One half of the large
+letters is drawn out of one small alphabet and the other half out of another, so that the trees
+also say something of the forest. The figures are the classic test of global and local processing
+in the two hemispheres:
 
     Navon, D. (1977). Forest before trees: The precedence of global features in visual perception.
     Cognitive Psychology, 9(3), 353-383.
@@ -19,14 +21,14 @@ from data_scripts.errors import DataError, run_script
 from data_scripts.raw import Raw, RawSplit, write_raw
 
 OUT_DIR = Path(__file__).resolve().parents[1] / "datasets" / "navon-python"
-TRAIN, TEST = 5000, 5000  # images
+TRAIN, TEST = 12_000, 5_000  # images
 SIZE = 32  # pixels, both ways
 PITCH = 4  # pixels from one small letter to the next
 
 # Difficulty. More of each makes both levels harder; missing cells hurt the large letter, noise
 # and low contrast hurt the small ones more.
-MISSING = 0.3  # probability that a small letter is left out
-NOISE = 40.0  # standard deviation of the pixel noise, in grey levels of 0..255
+MISSING = 0.45  # probability that a small letter is left out
+NOISE = 26.0  # standard deviation of the pixel noise, in grey levels of 0..255
 CONTRAST = 80.0  # least distance between the two colours, root mean square over the channels
 
 # Large letters, 7 rows of 5 cells; the position in the table is the coarse label.
@@ -52,14 +54,27 @@ LARGE = {
     "Y": "#...# #...# .#.#. ..#.. ..#.. ..#.. ..#..",
     "Z": "##### ....# ...#. ..#.. .#... #.... #####",
 }
-# Small letters, 3 x 3 pixels; the fine label is 5 * coarse + the position in the table.
-SMALL = {
-    "H": "#.# ### #.#",
-    "L": "#.. #.. ###",
-    "O": "### #.# ###",
-    "T": "### .#. .#.",
-    "X": "#.# .#. #.#",
-}
+# Small letters, 3 x 3 pixels, in two alphabets of five; letters that look alike from afar (E and F,
+# I and T, V and Y) are drawn out of different ones. The fine label is 5 * coarse + the position in
+# the alphabet.
+SMALL = (
+    {
+        "H": "#.# ### #.#",
+        "L": "#.. #.. ###",
+        "O": "### #.# ###",
+        "T": "### .#. .#.",
+        "X": "#.# .#. #.#",
+    },
+    {
+        "C": "### #.. ###",
+        "F": "### ##. #..",
+        "I": ".#. .#. .#.",
+        "U": "#.# #.# ###",
+        "Z": "##. .#. .##",
+    },
+)
+SECOND_ALPHABET = "DFHJKNSTXY"  # large letters drawn out of the second alphabet
+PER_LARGE = 5  # small letters for each large one
 
 
 def bitmaps(glyphs: dict[str, str]) -> np.ndarray:
@@ -69,11 +84,14 @@ def bitmaps(glyphs: dict[str, str]) -> np.ndarray:
 
 def figures(fine: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw one figure for each fine label (N,), as uint8 (N, 3, SIZE, SIZE)."""
-    coarse, small = np.divmod(fine, len(SMALL))
+    coarse, small = np.divmod(fine, PER_LARGE)
     count = len(fine)
     cells = bitmaps(LARGE)[coarse]  # (N, 7, 5)
     cells &= rng.random(cells.shape) >= MISSING
-    letters = np.pad(bitmaps(SMALL), ((0, 0), (0, PITCH - 3), (0, PITCH - 3)))[small]  # (N, 4, 4)
+    glyphs = np.stack([bitmaps(alphabet) for alphabet in SMALL])  # (2, 5, 3, 3)
+    glyphs = np.pad(glyphs, ((0, 0), (0, 0), (0, PITCH - 3), (0, PITCH - 3)))
+    second = np.array([large in SECOND_ALPHABET for large in LARGE]).astype(int)
+    letters = glyphs[second[coarse], small]  # (N, 4, 4)
     drawn = cells[:, :, None, :, None] & letters[:, None, :, None, :]  # (N, 7, 4, 5, 4)
     height, width = 7 * PITCH, 5 * PITCH
     drawn = drawn.reshape(count, height, width)
@@ -110,13 +128,13 @@ def colours(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 def make_split(split: str, count: int, seed: int) -> RawSplit:
     """Make `count` figures with as equal numbers per fine class as possible, in random order."""
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
-    classes = len(LARGE) * len(SMALL)
+    classes = len(LARGE) * PER_LARGE
     fine = rng.permutation(np.arange(count) % classes)
     names = fine_names()
     return RawSplit(
         images=figures(fine, rng),
         fine=fine.tolist(),
-        coarse=(fine // len(SMALL)).tolist(),
+        coarse=(fine // PER_LARGE).tolist(),
         names=[
             f"{names[label].replace(' ', '_')}_{i:06d}.png" for i, label in enumerate(fine.tolist())
         ],
@@ -125,7 +143,7 @@ def make_split(split: str, count: int, seed: int) -> RawSplit:
 
 def fine_names() -> list[str]:
     """Return the fine classes by label id: 'A of H' is a large A drawn out of small Hs."""
-    return [f"{large} of {small}" for large in LARGE for small in SMALL]
+    return [f"{large} of {small}" for large in LARGE for small in SMALL[large in SECOND_ALPHABET]]
 
 
 def make_navon(train: int = TRAIN, test: int = TEST, seed: int = 0) -> Raw:
