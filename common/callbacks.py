@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from common.files import write_text
+from common.interruption import signals
 
 CONTINUE_EVERY_S = 60.0
 
@@ -43,9 +44,10 @@ class LastCheckpoint(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save in the middle of an epoch when a minute has passed."""
+        """Save in the middle of an epoch when a minute has passed, or before stopping on a signal."""
         last = batch_idx + 1 >= trainer.num_training_batches
-        if not last and time.monotonic() - self.saved >= CONTINUE_EVERY_S:
+        due = time.monotonic() - self.saved >= CONTINUE_EVERY_S or signals.pending
+        if due and not last:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -55,6 +57,7 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
+        signals.check()
 
     def state_dict(self) -> dict[str, Any]:
         """The training time so far."""

@@ -19,6 +19,7 @@ from yaml import YAMLError
 
 from common.configuration import finish, keys_of, override_keys, unknown_key
 from common.errors import UserError
+from common.interruption import Interrupted, signals
 from data_scripts.errors import DataError
 
 
@@ -33,7 +34,7 @@ def command(
     """Run ``task`` with a configuration of ``config_dir`` (by default ``folder/config``) under Hydra.
 
     Overrides, --multirun, --cfg and completion are Hydra's. The task gets the checked configuration. What a
-    person can mend is printed as one sentence, with exit status 1; an interrupt ends with 130.
+    person can mend is printed as one sentence, with exit status 1; Ctrl-C ends with 130, SIGTERM with 143.
     """
 
     def checked(cfg: DictConfig) -> None:
@@ -52,6 +53,7 @@ def command(
                 cfg.exp_name = f"{cfg.exp_name or 'study'}_{sweep_name(overrides)}"
             task(cfg)
 
+    signals.install()
     # Hydra then raises instead of printing 4 to 8 lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config_path = str(config_dir or folder / "config")
@@ -80,9 +82,9 @@ class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as 
         self.schema = schema
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            print("Interrupted; the same command continues.", file=sys.stderr)
-            sys.exit(130)
+        if isinstance(error, Interrupted):
+            print(error, file=sys.stderr)
+            sys.exit(error.status)
         sentence = explain(error, self.schema) if isinstance(error, Exception) else None
         if sentence:
             print(f"error: {sentence}", file=sys.stderr)

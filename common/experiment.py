@@ -23,6 +23,7 @@ from common.data import HierarchicalData
 from common.environment import choose_precision, describe
 from common.errors import UserError
 from common.files import read_yaml, write_yaml
+from common.interruption import signals
 from common.randomness import derive
 from common.results import print_summary, write_tables
 from common.supervised import Supervised, by_level
@@ -88,6 +89,8 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
     quieten()
     experiment = stages[0].experiment
     with _only_one(experiment):
+        for leftover in experiment.rglob(".*.tmp"):  # of a command that was killed
+            leftover.unlink()
         for stage in stages:
             run_stage(stage, architectures[stage.folder])
         summary = write_tables(experiment)
@@ -154,12 +157,13 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
         write_yaml(stage.place / "fingerprint.yaml", identity)
         print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
         if any(p.requires_grad for p in module.parameters()):
-            trainer.fit(
-                module,
-                datamodule=data,
-                ckpt_path=last.path if continuing else None,
-                weights_only=True,
-            )
+            with signals.put_off():
+                trainer.fit(
+                    module,
+                    datamodule=data,
+                    ckpt_path=last.path if continuing else None,
+                    weights_only=True,
+                )
             _name_best(best, stage.best)
         else:
             trainer.validate(module, datamodule=data, verbose=False)

@@ -213,10 +213,10 @@ def one_cycle(step: int, *, steps: int, warmup: float) -> float:
 def by_level(
     metrics: Mapping[str, Any], split: str, levels: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Logged metrics as plain numbers: level to accuracy and loss."""
+    """Logged metrics as plain numbers of six digits, which float32 holds: level to accuracy and loss."""
     names = ("accuracy", "loss")
     return {
-        level: {name: float(metrics[f"{split}_{level}_{name}"]) for name in names}
+        level: {name: round(float(metrics[f"{split}_{level}_{name}"]), 6) for name in names}
         for level in levels
     }
 

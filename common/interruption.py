@@ -1,0 +1,60 @@
+"""SIGINT and SIGTERM: a stage that trains stops after its step with a checkpoint, everything else at once."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """A signal asked the command to stop; the same command continues later."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"Stopped by {signal.Signals(signum).name}; the same command continues.")
+        self.status = 128 + signum
+
+
+class _Signals:
+    """What has been asked for, and whether it has to wait."""
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self.waits = False
+
+    def install(self) -> None:
+        """Take over both signals; Ctrl-C and a scheduler's notice are treated alike."""
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if not self.waits:
+            raise Interrupted(signum)
+        if self.pending is not None:
+            os._exit(128 + signum)
+        self.pending = signum
+        print("Stopping after this step; once more stops at once.", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def put_off(self) -> Iterator[None]:
+        """Let signals wait for the next `check`."""
+        self.waits = True
+        try:
+            yield
+            self.check()
+        finally:
+            self.waits = False
+
+    def check(self) -> None:
+        """Stop here if a signal has come.
+
+        Raises:
+            Interrupted: with the exit status that shells expect, 130 or 143.
+        """
+        if self.pending is not None:
+            signum, self.pending = self.pending, None
+            raise Interrupted(signum)
+
+
+signals = _Signals()
