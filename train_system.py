@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from common.command import command
 from common.configuration import GROUPS, ROOT, compose, keys_of, override_keys
@@ -56,9 +57,7 @@ def handed_on(folder: str, overrides: list[str], side: int | None = None) -> lis
     known = keys_of(FOLDERS[folder][1])
     common: list[str] = []
     own: list[str] = []
-    for override in overrides:
-        (key,) = override_keys([override])
-        value = override.partition("=")[2]
+    for key, value in override_keys(overrides).items():
         target = own if key.startswith(f"{folder}.") else common
         name = key.removeprefix(f"{folder}.")
         if key in keys_of(StudyKeys) or name.split(".")[0] in FOLDERS:
@@ -165,13 +164,23 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     if cfg.trained_models is None:
         return None
     file = Path(cfg.trained_models)
-    content = read_yaml(file)
+    try:
+        content = read_yaml(file)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{file} (trained_models) is not YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(content, dict) or set(content) != set(LEVELS):
         raise UserError(
             f"{file} (trained_models) must hold two lists of checkpoints, fine: [...] and coarse: [...]."
         )
     for level in LEVELS:
-        if not isinstance(content[level], list) or len(content[level]) != len(seeds):
+        paths = content[level]
+        if (
+            not isinstance(paths, list)
+            or len(paths) != len(seeds)
+            or not all(isinstance(p, str) for p in paths)
+        ):
             raise UserError(
                 f"{file} (trained_models) must list {len(seeds)} checkpoints under {level}, one per seed."
             )
@@ -179,7 +188,7 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
         raise UserError(
             "trained_models with no_bilateral=true leaves nothing to train: drop one of them."
         )
-    return {level: [str(file.parent / str(path)) for path in content[level]] for level in LEVELS}
+    return {level: [str(file.parent / path) for path in content[level]] for level in LEVELS}
 
 
 def run(cfg: DictConfig) -> None:

@@ -19,12 +19,11 @@ def random_crop(images: Tensor, padding: int) -> Tensor:
     """
     batch, _, height, width = images.shape
     padded = functional.pad(images, (padding,) * 4)  # (B, C, H + 2p, W + 2p)
-    offsets = torch.randint(0, 2 * padding + 1, (2, batch, 1), device=images.device)
-    rows = offsets[0] + torch.arange(height, device=images.device)  # (B, H)
-    columns = offsets[1] + torch.arange(width, device=images.device)  # (B, W)
-    index = torch.arange(batch, device=images.device)[:, None, None]
-    # Advanced indices around the channel slice: (B, H, W, C).
-    return padded[index, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    windows = padded.unfold(2, height, 1).unfold(
+        3, width, 1
+    )  # a view: (B, C, 2p + 1, 2p + 1, H, W)
+    top, left = torch.randint(0, 2 * padding + 1, (2, batch), device=images.device)
+    return windows[torch.arange(batch, device=images.device), :, top, left]  # (B, C, H, W)
 
 
 def random_flip(images: Tensor) -> Tensor:
@@ -60,5 +59,5 @@ class Retina(nn.Module):
             images = random_crop(images, self.crop_padding)
         if self.training and self.flip:
             images = random_flip(images)
-        images = images.to(memory_format=torch.channels_last)
-        return torch.addcmul(self.shift, images, self.scale)
+        pixels = images.to(torch.float32, memory_format=torch.channels_last)
+        return pixels.mul_(self.scale).add_(self.shift)

@@ -11,13 +11,13 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from common.configuration import finish, keys_of, override_keys, unknown_key
+from common.configuration import GROUPS, finish, keys_of, override_keys, unknown_key
 from common.errors import UserError
 from common.interruption import Interrupted, signals
 from data_scripts.errors import DataError
@@ -66,12 +66,10 @@ def sweep_name(overrides: list[str]) -> str:
     """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``."""
     swept = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
     name = "_".join(f"{key}-{value}" for key, value in swept.items())
-    short = re.sub(r"[^\w.,+\[\]-]+", "-", name)
-    # A name cut short keeps a digest of the whole, so that two jobs never share one.
+    plain = re.sub(r"[^\w.,+\[\]-]+", "-", name)[:80]
+    # A name that lost something gains a digest of the whole, so that two jobs never share one.
     return (
-        short
-        if len(short) <= 80
-        else f"{short[:80]}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
+        plain if plain == name else f"{plain}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
     )
 
 
@@ -98,6 +96,8 @@ def explain(error: BaseException, schema: type) -> str | None:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         names = sorted(name for name in error.options if not name.startswith("__"))
+        if not names:
+            return str(unknown_key(group, [*GROUPS, *keys_of(schema)]))
         return f"{group}={option} is not there; allowed: {', '.join(names)}."
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_config(error, schema)
@@ -107,24 +107,34 @@ def explain(error: BaseException, schema: type) -> str | None:
         return f"Lightning refuses trainer_params: {_flat(str(error))}."
     if type(error).__name__ == "OutOfMemoryError":
         return "The GPU's memory is full: lower hparams.batch_size."
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, UnicodeDecodeError):
+        return f"A file of the configuration is not UTF-8 text: {_flat(str(error))}."
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return f"A group needs a name, GROUP=NAME with one of {', '.join(GROUPS)}: {_flat(str(error))}."
+    if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}."
+        return f"{_flat(error.strerror or str(error))}{where}."
     return None
 
 
 def _explain_config(error: BaseException, schema: type) -> str:
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} cannot be read: {_detail(error)}"
     cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    while not getattr(cause, "full_key", None) and (cause.__cause__ or cause.__context__):
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     name = getattr(cause, "full_key", None)
     if isinstance(cause, ConfigKeyError | AttributeError) and name:
         return str(unknown_key(str(name), list(keys_of(schema))))
     if isinstance(cause, YAMLError):
         return f"A YAML file cannot be read: {_flat(str(cause))}."
-    first = getattr(cause, "msg", None) or str(cause)
-    detail = _flat(re.split("full_key:|See https:", str(first))[0])
+    detail = _detail(cause)
     return f"{name}: {detail}" if name and str(name) not in detail else detail
+
+
+def _detail(error: BaseException) -> str:
+    text = getattr(error, "msg", None) or str(error)
+    return _flat(re.split("full_key:|See https:", str(text))[0])
 
 
 def _flat(text: str) -> str:

@@ -1,6 +1,7 @@
 """From a composed Hydra configuration to a checked one: unknown keys, ranges, precedence and paths."""
 
 import difflib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, fields, is_dataclass
@@ -12,6 +13,7 @@ import hydra
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
@@ -74,9 +76,19 @@ def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConf
 
 
 def override_keys(overrides: Sequence[str]) -> dict[str, str]:
-    """Key and value text of each override; `+`, `++` and `~` are dropped."""
-    pairs = (item.partition("=") for item in overrides)
-    return {key.lstrip("+~").split("@")[0]: value for key, _, value in pairs}
+    """Key and value text of each override; `+` and `++` are dropped, a mapping counts as the keys in it."""
+    found: dict[str, str] = {}
+    for override in overrides:
+        key, _, text = override.partition("=")
+        key = key.lstrip("+~").split("@")[0]
+        value = (
+            OverridesParser.create().parse_override(override).value() if text[:1] == "{" else text
+        )
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": json.dumps(leaf) for name, leaf in leaves(value)}
+        else:
+            found[key] = text
+    return found
 
 
 def finish(
@@ -100,6 +112,11 @@ def finish(
         UserError: unknown key, value that is not allowed, or a group that an uncommented key contradicts.
     """
     cfg = cfg.copy()
+    removed = next((item for item in overrides if item.startswith("~")), None)
+    if removed:
+        raise UserError(
+            f"{removed}: a key cannot be removed; give it a value, {removed[1:].split('=')[0]}=..."
+        )
     given = override_keys(overrides)
     _refuse_unknown_keys(cfg, schema)
     _refuse_contradictions(cfg, schema, folder, given, config_name)
@@ -121,9 +138,10 @@ def check_values(cfg: DictConfig, schema: type) -> None:
     Raises:
         UserError: names the key, its value and what is allowed.
     """
+    plain = OmegaConf.to_container(cfg, resolve=False)
     for name, item in keys_of(schema).items():
         rule = item.metadata
-        value = _plain_value(cfg, name)
+        value = _plain_value(plain, name)
         if isinstance(value, str) and (value == "???" or value.startswith("${")):
             continue
         if rule.get("choices") and value not in rule["choices"]:
@@ -211,25 +229,32 @@ def _refuse_contradictions(
     cfg: DictConfig, schema: type, folder: Path, given: dict[str, str], config_name: str
 ) -> None:
     """A group chosen on the command line must not lose silently to an uncommented key in a config.yaml."""
-    chosen = {group: given[group] for group in GROUPS if group in given}
-    if not chosen:
-        return
-    defaults = {name: item.default for name, item in keys_of(schema).items()}
-    for file, body in _bodies(folder / "config", config_name):
-        for name, value in leaves(body):
-            if name in given:
-                continue
-            for group, option in chosen.items():
-                owned = str(defaults.get(name)).startswith(f"${{{group}.")
-                owned |= name in _group_values(folder, group, option)
-                theirs = _group_values(folder, group, option).get(name)
-                if owned and theirs is None:
-                    theirs = OmegaConf.select(cfg, str(defaults[name])[2:-1])
-                if owned and _scalar(theirs) != _scalar(value):
+    for group in (group for group in GROUPS if group in given):
+        theirs = _group_values(folder, group, given[group])
+        for file, body in _bodies(folder / "config", config_name):
+            for name in (name for name, _ in leaves(body) if name not in given):
+                source = theirs.get(name, _owner(cfg, schema, name, group))
+                if source is None:
+                    continue
+                trial = cfg.copy()
+                OmegaConf.update(trial, name, source)
+                wanted, found = OmegaConf.select(trial, name), OmegaConf.select(cfg, name)
+                if _scalar(wanted) != _scalar(found):
                     raise UserError(
-                        f"{group}={option} says {name}={_show(theirs)}, but {file} has {name}: {_show(value)} "
+                        f"{group}={given[group]} says {name}={_show(wanted)}, but {file} has {name}: {_show(found)} "
                         f"uncommented: comment that line out, or give {name}=... on the command line."
                     )
+
+
+def _owner(cfg: DictConfig, schema: type, name: str, group: str) -> str | None:
+    """The interpolation that a key has by default, if it leads to ``group``, maybe by way of another group."""
+    item = keys_of(schema).get(name)
+    default = link = str(item.default) if item else ""
+    while link.startswith("${") and link.endswith("}"):
+        if link.startswith(f"${{{group}."):
+            return default
+        link = str(_plain_value(OmegaConf.to_container(cfg, resolve=False), link[2:-1]))
+    return None
 
 
 def _bodies(config_dir: Path, config_name: str) -> Iterator[tuple[Path, dict]]:
@@ -266,7 +291,7 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
     """A plain dictionary without interpolations, with what the schema leaves open left out."""
     if schema in (TestConfig, StudyConfig):
         # Both stand for other configurations, which fill in what is missing here.
-        if "checkpoint" in cfg and OmegaConf.is_missing(cfg, "checkpoint"):
+        if schema is TestConfig and OmegaConf.is_missing(cfg, "checkpoint"):
             raise UserError("checkpoint has no value: give checkpoint=PATH.")
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     missing = sorted(OmegaConf.missing_keys(cfg))
@@ -277,16 +302,15 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
     return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 
-def _plain_value(cfg: DictConfig, name: str) -> Any:
-    """A key's value as it stands, interpolations unresolved; None where there is none."""
-    node: Any = OmegaConf.to_container(cfg, resolve=False)
+def _plain_value(node: Any, name: str) -> Any:
+    """A key's value in a plain dictionary; None where there is none."""
     for part in name.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
 def _make_absolute(cfg: DictConfig, name: str, base: Path) -> None:
-    node = _plain_value(cfg, name)
+    node = _plain_value(OmegaConf.to_container(cfg, resolve=False), name)
     if isinstance(node, str) and node and not node.startswith("${") and node != "???":
         OmegaConf.update(cfg, name, _join(base, node))
     elif isinstance(node, list):

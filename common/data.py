@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from common.errors import UserError
 from common.images import ImageFolder, load_folder
 from common.randomness import derive
+from common.schema import LEVELS
 from data_scripts.index import Hierarchy, Index, held_out, read_hierarchy, read_index
 
 # Evaluation needs no gradients, so larger batches fit; the number changes speed and nothing else.
@@ -298,4 +299,12 @@ def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
             raise UserError(
                 f"{file} lists {name}, which {directory} lacks: restore it, or prepare the data set anew."
             )
-    return index, np.array([row[name] for name in folder.names], dtype=np.int64)
+    rows = np.array([row[name] for name in folder.names], dtype=np.int64)
+    if directory.name in LEVELS:
+        labels = getattr(index, directory.name)[rows]
+        for i in np.flatnonzero(labels != folder.labels)[:1]:
+            raise UserError(
+                f"{directory} has {folder.names[i]} in class {folder.labels[i]}, but {file} in class {labels[i]}: "
+                "after moving images run data_scripts/index_folders.py."
+            )
+    return index, rows

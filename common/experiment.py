@@ -13,33 +13,21 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
 from common.checkpoints import DurableCheckpoints, Record, load, read
-from common.configuration import ROOT, leaves
+from common.configuration import ROOT
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
 from common.errors import UserError
 from common.files import read_yaml, write_yaml
+from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
 from common.randomness import derive
 from common.results import print_summary, write_tables
 from common.supervised import Supervised, by_level
-
-# Hyper-parameters that do not shape a result: how fast images come, and where hemispheres lie (their own
-# fingerprints count instead).
-UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse")
-SHAPING_TRAINER = (
-    "max_epochs",
-    "precision",
-    "deterministic",
-    "gradient_clip_val",
-    "limit_train_batches",
-    "limit_val_batches",
-    "limit_test_batches",
-)
 
 
 @dataclass(frozen=True)
@@ -113,85 +101,88 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
     parents = _parents(architecture.module.hemisphere_paths(cfg, stage.seed))
     identity = identify(cfg, data, precision, parents)
-    _refuse_other(stage, identity)
+    refuse_other(stage.place.parent, identity)
     result = _finished(stage, identity)
     if result is not None and (result["test"] is not None or not cfg.evaluate):
         print(f"{stage.name}: done before")
         return
 
     pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
-    record = Record(
+    module = architecture.module(cfg=cfg, record=record_of(stage, data, fingerprint(identity)))
+    module.load_hemispheres(data)
+    if result is None:
+        write_yaml(stage.place / "config.yaml", _plain(cfg))
+        write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))
+        write_yaml(stage.place / "fingerprint.yaml", identity)
+        result = _train(stage, module, data, precision)
+    if cfg.evaluate:
+        trainer = make_trainer(stage, precision, [], logger=False)
+        (metrics,) = trainer.test(
+            module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
+        )
+        result["test"] = by_level(metrics, "test", data.levels)
+    write_yaml(stage.place / "result.yaml", result)
+
+
+def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
+    """What the stage's checkpoints say about themselves; ``name`` is its fingerprint."""
+    return Record(
         folder=stage.folder,
         arm=stage.arm,
         seed=stage.seed,
-        config=_plain(cfg),
+        config=_plain(stage.config),
         label_ids={level: data.classes[level].ids for level in data.levels},
         class_names={level: data.classes[level].names for level in data.levels},
         mean=data.mean,
         std=data.std,
         image_size=list(data.image_size),
         train_images=data.train_images,
-        fingerprint=_fingerprint(identity),
+        fingerprint=name,
     )
-    module = architecture.module(cfg=cfg, record=record)
-    module.load_hemispheres(data)
+
+
+def _train(
+    stage: Stage, module: Supervised, data: HierarchicalData, precision: str
+) -> dict[str, Any]:
+    """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated."""
+    rule = stage.config.ckpt_callback
     last = LastCheckpoint(stage.place / "checkpoints" / "last.ckpt")
     best = BestCheckpoint(
         dirpath=stage.best.parent,
         filename=stage.best.stem,
-        monitor=cfg.ckpt_callback.monitor,
-        mode=cfg.ckpt_callback.mode,
-        save_top_k=cfg.ckpt_callback.save_top_k,
+        monitor=rule.monitor,
+        mode=rule.mode,
+        save_top_k=rule.save_top_k,
         save_weights_only=True,
-        enable_version_counter=cfg.ckpt_callback.save_top_k > 1,
+        enable_version_counter=rule.save_top_k > 1,
     )
-    continuing = last.path.is_file()
-    trainer = _trainer(stage, precision, [best, *_journal(stage), last], continuing)
+    trainer = make_trainer(stage, precision, [best, *journal(stage), last], logger=events(stage))
     if trainer.world_size > 1:
         raise UserError(
             f"trainer_params.devices and num_nodes ask for {trainer.world_size} processes; allowed: 1 device."
         )
-    if result is None:
-        write_yaml(stage.place / "config.yaml", _plain(cfg))
-        write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))
-        write_yaml(stage.place / "fingerprint.yaml", identity)
-        print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
-        if any(p.requires_grad for p in module.parameters()):
-            with signals.put_off():
-                trainer.fit(
-                    module,
-                    datamodule=data,
-                    ckpt_path=last.path if continuing else None,
-                    weights_only=True,
-                )
-            _name_best(best, stage.best)
-        else:
-            trainer.validate(module, datamodule=data, verbose=False)
-            trainer.save_checkpoint(stage.best)
-        result = _result(stage, identity, trainer, best, last)
-    if cfg.evaluate:
-        metrics = trainer.test(
-            module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
-        )[0]
-        result["test"] = by_level(metrics, "test", data.levels)
-    write_yaml(stage.place / "result.yaml", result)
-
-
-def identify(
-    cfg: DictConfig, data: HierarchicalData, precision: str, parents: dict[str, str]
-) -> dict[str, Any]:
-    """Everything that shapes a stage's result, and nothing else, in plain containers."""
-    trainer = {name: cfg.trainer_params[name] for name in SHAPING_TRAINER} | {
-        "precision": precision
-    }
-    hparams = {name: value for name, value in _plain(cfg.hparams).items() if name not in UNSHAPING}
+    continuing = last.path.is_file()
+    print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
+    if any(p.requires_grad for p in module.parameters()):
+        path = last.path if continuing else None
+        with signals.put_off():
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        _name_best(best, stage.best)
+    else:
+        trainer.validate(module, datamodule=data, verbose=False)
+        trainer.save_checkpoint(stage.best)
+    content = load(stage.best)
     return {
-        "data": {"train": data.digest, "test": data.test_digest()},
-        "dataset": {"crop_padding": cfg.dataset.crop_padding, "flip": cfg.dataset.flip},
-        "hparams": hparams,
-        "trainer_params": trainer,
-        "ckpt_callback": {"monitor": cfg.ckpt_callback.monitor, "mode": cfg.ckpt_callback.mode},
-        "hemispheres": parents,
+        "arm": stage.arm,
+        "seed": stage.seed,
+        "fingerprint": module.record.fingerprint,
+        "checkpoint": str(stage.best.relative_to(stage.place)),
+        "sha256": _sha256(stage.best),
+        "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
+        "epochs": trainer.current_epoch,
+        "seconds": round(last.seconds, 2),
+        "validation": content["validation"],
+        "test": None,
     }
 
 
@@ -219,57 +210,15 @@ def _parents(paths: dict[str, Path]) -> dict[str, str]:
     return {level: read(path)[0].fingerprint for level, path in paths.items()}
 
 
-def _fingerprint(identity: dict[str, Any]) -> str:
-    return f"{derive(0, repr(identity)):016x}"
-
-
-def _refuse_other(stage: Stage, identity: dict[str, Any]) -> None:
-    """All seeds of an arm must be of one configuration, or their mean means nothing."""
-    for file in sorted(stage.place.parent.glob("seed*/fingerprint.yaml")):
-        theirs, ours = dict(leaves(read_yaml(file))), dict(leaves(identity))
-        different = [
-            f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
-            for name in dict.fromkeys([*theirs, *ours])
-            if theirs.get(name) != ours.get(name)
-        ]
-        if different:
-            raise UserError(
-                f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
-                "choose another exp_name, or give fresh=true."
-            )
-
-
 def _finished(stage: Stage, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The stage's result, if it is of this configuration and its checkpoint is the one recorded."""
     file = stage.place / "result.yaml"
     if not file.is_file() or not stage.best.is_file():
         return None
     result = read_yaml(file)
-    if result["fingerprint"] != _fingerprint(identity) or result["sha256"] != _sha256(stage.best):
+    if result["fingerprint"] != fingerprint(identity) or result["sha256"] != _sha256(stage.best):
         return None
     return result
-
-
-def _result(
-    stage: Stage,
-    identity: dict[str, Any],
-    trainer: pl.Trainer,
-    best: BestCheckpoint,
-    last: LastCheckpoint,
-) -> dict[str, Any]:
-    content = load(stage.best)
-    return {
-        "arm": stage.arm,
-        "seed": stage.seed,
-        "fingerprint": _fingerprint(identity),
-        "checkpoint": str(stage.best.relative_to(stage.place)),
-        "sha256": _sha256(stage.best),
-        "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
-        "epochs": trainer.current_epoch,
-        "seconds": round(last.seconds, 2),
-        "validation": content["validation"],
-        "test": None,
-    }
 
 
 def _name_best(best: BestCheckpoint, target: Path) -> None:
@@ -282,35 +231,45 @@ def _name_best(best: BestCheckpoint, target: Path) -> None:
         spare.replace(found)
 
 
-def _journal(stage: Stage) -> list[Callback]:
-    callbacks: list[Callback] = (
-        [MetricsTable(stage.place / "metrics.csv")] if stage.config.logger.csv else []
-    )
+def journal(stage: Stage) -> list[Callback]:
+    """The callbacks that keep metrics.csv and show progress."""
+    callbacks: list[Callback] = []
+    if stage.config.logger.csv:
+        callbacks.append(MetricsTable(stage.place / "metrics.csv"))
+    if stage.config.logger.tensorboard:
+        callbacks.append(LearningRateMonitor("step"))
     if stage.config.trainer_params.enable_progress_bar:
         callbacks.append(RichProgressBar() if sys.stdout.isatty() else EpochLines(stage.name))
     return callbacks
 
 
-def _trainer(
-    stage: Stage, precision: str, callbacks: list[Callback], continuing: bool
+def events(stage: Stage) -> Any:
+    """The logger of TensorBoard events, or False."""
+    return stage.config.logger.tensorboard and TensorBoardLogger(stage.place, name="", version="")
+
+
+def make_trainer(
+    stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any
 ) -> pl.Trainer:
-    cfg = stage.config
-    options = _plain(cfg.trainer_params) | {"precision": precision}
+    """Lightning's Trainer with the stage's trainer_params."""
+    options = _plain(stage.config.trainer_params) | {"precision": precision}
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
-    logger: Any = False
-    if cfg.logger.tensorboard:
-        logger = TensorBoardLogger(stage.place, name="", version="")
-        callbacks = [*callbacks, LearningRateMonitor("step")]
-    return pl.Trainer(
-        **options,
-        default_root_dir=stage.place,
-        logger=logger,
-        callbacks=callbacks,
-        plugins=[DurableCheckpoints()],
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    try:
+        return pl.Trainer(
+            **options,
+            default_root_dir=stage.place,
+            logger=logger,
+            callbacks=callbacks,
+            plugins=[DurableCheckpoints()],
+            num_sanity_val_steps=0,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"Lightning refuses trainer_params: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _sha256(file: Path) -> str:

@@ -65,7 +65,10 @@ def list_folder(directory: Path) -> Listing:
     for folder in sorted(directory.iterdir(), key=lambda path: path.name):
         if folder.name.startswith("."):
             continue
-        if not (folder.is_dir() and folder.name.isascii() and folder.name.isdigit()):
+        number = (
+            folder.name.isascii() and folder.name.isdigit() and str(int(folder.name)) == folder.name
+        )
+        if not (folder.is_dir() and number):
             raise UserError(
                 f"{folder} does not belong there: allowed are class folders named by label id (0, 1, ...)."
             )
@@ -181,6 +184,7 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
         OSError,
         RuntimeError,
         ValueError,
+        AttributeError,
         KeyError,
         TypeError,
         EOFError,

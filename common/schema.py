@@ -55,7 +55,7 @@ class Dataset:
     test_dir: str = key("${dataset.root}/test/${tree:${hparams.mode}}", path=True)
     raw_data_dir: str | None = key(None, path=True)
     split_seed: int | None = key(None, low=0)
-    crop_padding: int = key(MISSING, low=0)
+    crop_padding: int = key(MISSING, low=0, high=1024)
     flip: bool = MISSING
     width: float = key(MISSING, above=0, high=16)
     batch_size: int = key(MISSING, low=1)

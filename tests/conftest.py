@@ -1,6 +1,7 @@
 """A small Navon set on disk, and the project's commands run as a person runs them."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,10 +65,14 @@ def in_process(monkeypatch, capsys):
     def run(main, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["program", *arguments])
         status = 0
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             main()
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         out, err = capsys.readouterr()
         return status, out, err
 

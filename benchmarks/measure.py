@@ -1,0 +1,338 @@
+"""One measurement, made in a process of its own: this project or the ordinary way, in one phase, for one backbone."""
+
+import logging
+import os
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from ordinary import Ordinary, ordinary_data
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.supervised import DualHead
+from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.supervised import SingleHead
+from common.configuration import ROOT, compose
+from common.data import EVAL_BATCH, HierarchicalData
+from common.environment import choose_precision, describe, uses_gpu
+from common.errors import UserError
+from common.experiment import Stage, journal, make_trainer, quieten, record_of
+from common.schema import DualConfig, SingleConfig
+from common.supervised import Supervised
+
+MATRIX = 8192
+
+
+class Clock(pl.Callback):
+    """Images per second of the steps between the warm-up and the last step."""
+
+    def __init__(self, *, warmup: int, steps: int) -> None:
+        self.warmup = warmup
+        self.last = warmup + steps
+        self.batches = 0
+        self.images = 0
+        self.times: list[float] = []
+
+    @property
+    def rate(self) -> float:
+        """Images per second."""
+        return self.images / (self.times[1] - self.times[0])
+
+    def tick(self, images: int) -> None:
+        """A step over ``images`` images is done."""
+        self.batches += 1
+        self.images += images if self.batches > self.warmup else 0
+        if self.batches in (self.warmup, self.last):
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
+            self.times.append(time.perf_counter())
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count."""
+        self.tick(len(batch["images"] if isinstance(batch, dict) else batch[0]))
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count."""
+        self.tick(len(batch["images"] if isinstance(batch, dict) else batch[0]))
+
+
+def hardware(accelerator: str) -> dict[str, Any]:
+    """Where the measurements run: device, its name, versions, and on a GPU the rate of its matrix units."""
+    gpu = uses_gpu(accelerator)
+    about = describe(accelerator, ROOT)
+    return {
+        "device": "cuda" if gpu else "cpu",
+        "name": about["device"] if gpu else _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": about["threads"],
+        "precision": choose_precision("auto", accelerator),
+        "versions": {"python": about["python"], **about["packages"]},
+        "matrix_rate": _matrix_rate() if gpu else None,
+    }
+
+
+def measure(
+    *,
+    side: str,
+    phase: str,
+    backbone: str,
+    data_dir: Path,
+    width: float,
+    batch_size: int,
+    warmup: int,
+    steps: int,
+    accelerator: str,
+) -> dict[str, float]:
+    """Images per second and peak memory (MiB) of ``side`` ("ours" or "ordinary").
+
+    "ours" adds what it measures beside: in single-head training the rate of a bare loop over the same steps, on
+    a GPU the operations per image.
+    """
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    quieten()
+    warnings.filterwarnings(
+        "ignore", ".*(does not have many workers|self.trainer|val_dataloader).*"
+    )
+    pl.seed_everything(0, verbose=False)
+    side_of = {"ours": _measure_ours, "ordinary": _measure_ordinary}[side]
+    with tempfile.TemporaryDirectory() as folder:
+        return side_of(
+            Path(folder),
+            phase=phase,
+            backbone=backbone,
+            data_dir=data_dir,
+            width=width,
+            batch_size=batch_size,
+            warmup=warmup,
+            steps=steps,
+            accelerator=accelerator,
+        )
+
+
+def _measure_ordinary(
+    folder: Path,
+    *,
+    phase: str,
+    backbone: str,
+    data_dir: Path,
+    width: float,
+    batch_size: int,
+    warmup: int,
+    steps: int,
+    accelerator: str,
+) -> dict[str, float]:
+    loader, classes = ordinary_data(data_dir, phase=phase, batch_size=batch_size)
+    _enough(len(loader), warmup + steps)
+    module = Ordinary(backbone=backbone, width=width, classes=classes)
+    clock = Clock(warmup=warmup, steps=steps)
+    trainer = pl.Trainer(
+        max_epochs=1,
+        limit_train_batches=warmup + steps,
+        limit_val_batches=warmup + steps,
+        accelerator=accelerator,
+        devices=1,
+        logger=CSVLogger(folder),
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    if phase == "eval":
+        trainer.validate(module, loader, verbose=False)
+    else:
+        trainer.fit(module, loader)
+    return {"rate": clock.rate, "memory": _peak_memory(accelerator)}
+
+
+def _measure_ours(
+    folder: Path,
+    *,
+    phase: str,
+    backbone: str,
+    data_dir: Path,
+    width: float,
+    batch_size: int,
+    warmup: int,
+    steps: int,
+    accelerator: str,
+) -> dict[str, float]:
+    if phase == "eval":  # as many images as the other side, in the project's own batches
+        steps = max(1, round(steps * batch_size / EVAL_BATCH))
+    stage, data, module = _our_parts(
+        folder,
+        phase=phase,
+        backbone=backbone,
+        data_dir=data_dir,
+        width=width,
+        batch_size=batch_size,
+        limit=warmup + steps,
+        accelerator=accelerator,
+    )
+    precision = choose_precision(stage.config.trainer_params.precision, accelerator)
+    clock = Clock(warmup=warmup, steps=steps)
+    trainer = make_trainer(stage, precision, [*journal(stage), clock], logger=False)
+    if phase == "eval":
+        _enough(len(data.val_dataloader()), warmup + steps)
+        trainer.validate(module, datamodule=data, verbose=False)
+    else:
+        _enough(len(data.train_dataloader()), warmup + steps)
+        trainer.fit(module, datamodule=data)
+    values = {"rate": clock.rate, "memory": _peak_memory(accelerator)}
+
+    module.trainer = None
+    device = torch.device("cuda" if uses_gpu(accelerator) else "cpu")
+    step = _evaluation_step if phase == "eval" else _training_step
+    run = step(module.to(device), device, precision)
+    loader = data.val_dataloader() if phase == "eval" else data.train_dataloader()
+    if phase == "single":
+        bare = Clock(warmup=warmup, steps=steps)
+        for number, batch in zip(range(warmup + steps), loader, strict=False):
+            run(batch, number)
+            bare.tick(len(batch["images"]))
+        values["bare_rate"] = bare.rate
+    if device.type == "cuda":
+        batch = next(iter(loader))
+        with FlopCounterMode(display=False) as counter:
+            run(batch, 1)
+        values["operations"] = counter.get_total_flops() / len(batch["images"])
+    return values
+
+
+def _our_parts(
+    folder: Path,
+    *,
+    phase: str,
+    backbone: str,
+    data_dir: Path,
+    width: float,
+    batch_size: int,
+    limit: int,
+    accelerator: str,
+) -> tuple[Stage, HierarchicalData, Supervised]:
+    """What `common.experiment.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
+    root = str(data_dir.resolve()).replace("'", "\\'")
+    overrides = [
+        "logger=csv",
+        f"dataset.root='{root}'",
+        f"dataset.width={width}",
+        f"hparams.batch_size={batch_size}",
+        f"trainer_params.accelerator={accelerator}",
+        "trainer_params.max_epochs=1",
+        "trainer_params.enable_progress_bar=false",
+        f"trainer_params.limit_train_batches={limit}",
+        f"trainer_params.limit_val_batches={limit}",
+    ]
+    if phase == "single":
+        arm, place, schema = "fine", "arch_single_head", cast(type, SingleConfig)
+        data_type: type[HierarchicalData] = SingleHeadData
+        module_type: type[Supervised] = SingleHead
+        overrides.append(f"hparams.arch={backbone}")
+    else:
+        arm, place, schema = "bilateral", "arch_dual_head", DualConfig
+        data_type, module_type = DualHeadData, DualHead
+        overrides += [f"hparams.farch={backbone}", f"hparams.carch={backbone}"]
+    cfg = compose(ROOT / place, schema=schema, overrides=overrides)
+    cfg.save_dir = str(folder)
+    if phase == "eval":
+        # The training images once more: the largest set there is, so that a fast GPU has something to do.
+        cfg.dataset.val_dir = cfg.dataset.train_dir
+    else:
+        cfg.trainer_params.limit_val_batches = 0
+    data = data_type(cfg, seed=0)
+    data.load()
+    stage = Stage(arm=arm, seed=0, folder=place, config=cfg)
+    return stage, data, module_type(cfg=cfg, record=record_of(stage, data, ""))
+
+
+def _training_step(
+    module: Supervised, device: torch.device, precision: str
+) -> Callable[[dict[str, Tensor], int], None]:
+    """A training step of the module as a bare loop makes it; without a schedule of the learning rate."""
+    module.train()
+    module.cfg.hparams.schedule = "constant"
+    optimizer = module.configure_optimizers()
+
+    def run(batch: dict[str, Tensor], number: int) -> None:
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        module.on_train_batch_start(batch, number)
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = module.training_step(batch, number)
+        loss.backward()
+        optimizer.step()
+
+    return run
+
+
+def _evaluation_step(
+    module: Supervised, device: torch.device, precision: str
+) -> Callable[[dict[str, Tensor], int], None]:
+    module.eval()
+
+    @torch.no_grad()
+    def run(batch: dict[str, Tensor], number: int) -> None:
+        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            module.validation_step(batch, number)
+
+    return run
+
+
+def _enough(batches: int, needed: int) -> None:
+    if batches < needed:
+        raise UserError(
+            f"The set gives {batches} batches and {needed} are needed, the warm-up among them: "
+            "lower --steps or --batch-size."
+        )
+
+
+def _peak_memory(accelerator: str) -> float:
+    """MiB: allocated on the GPU, or resident in this process, workers apart."""
+    if uses_gpu(accelerator):
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _matrix_rate() -> float:
+    """Operations per second of bfloat16 products of two 8192 x 8192 matrices, the fastest of ten."""
+    a, b = (torch.randn(MATRIX, MATRIX, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    seconds = []
+    for _ in range(13):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        a @ b
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return 2 * MATRIX**3 / min(seconds[3:])
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "CPU"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "CPU"

@@ -1,0 +1,226 @@
+"""Images per second, this project beside the ordinary way:  python benchmarks/throughput.py --data-dir DIR.
+
+Three phases for each backbone: training one head, training two heads on two frozen hemispheres, evaluation. Every
+measurement is made in a process of its own; rounds alternate between the two sides. README.md here says what is
+measured and how.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from common.configuration import ROOT
+from common.errors import UserError
+from common.schema import ARCHS
+
+PHASES = {"single": "one head", "dual": "two heads, frozen", "eval": "evaluation"}
+SIDES = ("ours", "ordinary")
+# By device: steps before the clock starts, and steps measured.
+WARMUP = {"cpu": 1, "cuda": 20}
+STEPS = {"cpu": 1, "cuda": 150}
+EPOCH = 45_000  # the training part of CIFAR-100
+# Imported once, for all processes that measure.
+HEAVY = ["torchvision", "pytorch_lightning", "arch_single_head.supervised", "common.experiment"]
+
+
+def fresh(function: str, **arguments: Any) -> Any:
+    """The answer of a function of measure.py, called in a new process, where its peak memory is its own."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_call, function, arguments).result()
+
+
+def _call(function: str, arguments: dict[str, Any]) -> Any:
+    import measure  # late: the first process needs no torch
+
+    # A DataLoader here must start its workers as it does in any other program, not as this process was started.
+    multiprocessing.set_start_method(None, force=True)
+    called: Callable[..., Any] = getattr(measure, function)
+    return called(**arguments)
+
+
+def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    """Measure and print; one row per phase and backbone."""
+    started = time.monotonic()
+    where = fresh("hardware", accelerator=args.accelerator)
+    device = where["device"]
+    rounds = args.rounds
+    settings = {
+        "data_dir": args.data_dir,
+        "width": args.width,
+        "batch_size": args.batch_size,
+        "warmup": WARMUP[device],
+        "steps": args.steps or STEPS[device],
+        "accelerator": args.accelerator,
+    }
+    cases = [(phase, backbone) for backbone in args.backbones for phase in PHASES]
+    measured: dict[Any, list[dict[str, float]]] = {}
+    with console.status("") as status:
+        for number in range(rounds):
+            for phase, backbone in cases:
+                # The side that comes first alternates too.
+                for side in SIDES if number % 2 == 0 else reversed(SIDES):
+                    status.update(
+                        f"round {number + 1} of {rounds}: {backbone}, {PHASES[phase]}, {side}"
+                    )
+                    result = fresh("measure", side=side, phase=phase, backbone=backbone, **settings)
+                    measured.setdefault((phase, backbone, side), []).append(result)
+    rows = [
+        row_of(phase, backbone, where, *(measured[phase, backbone, side] for side in SIDES))
+        for phase, backbone in cases
+    ]
+    print_rows(rows, where, settings, rounds, console)
+    console.print(f"Measured in {time.monotonic() - started:.0f} s.")
+    return rows
+
+
+def row_of(
+    phase: str,
+    backbone: str,
+    where: dict[str, Any],
+    ours: list[dict[str, float]],
+    ordinary: list[dict[str, float]],
+) -> dict[str, Any]:
+    """Medians over rounds: images per second, their ratio, and what else was measured (None where it was not)."""
+    rates = [r["rate"] for r in ours], [r["rate"] for r in ordinary]
+    row: dict[str, Any] = {
+        "phase": phase,
+        "backbone": backbone,
+        "device": where["device"],
+        "ours": round(median(rates[0]), 2),
+        "ordinary": round(median(rates[1]), 2),
+        "ratio": round(median(rates[0]) / median(rates[1]), 3),
+    }
+    for side, values, results in zip(SIDES, rates, (ours, ordinary), strict=True):
+        row[f"{side}_range"] = [round(min(values), 2), round(max(values), 2)]
+        row[f"{side}_peak_mib"] = round(max(r["memory"] for r in results))
+    # Time of a step in trainer.fit over its time in a bare loop, minus 1; each round has both.
+    costs = [r["bare_rate"] / r["rate"] - 1 for r in ours if "bare_rate" in r]
+    row["loop_cost"] = round(median(costs), 4) if costs else None
+    row["loop_cost_range"] = [round(min(costs), 4), round(max(costs), 4)] if costs else None
+    row["matrix_share"] = None
+    if where["matrix_rate"]:
+        share = median(r["operations"] * r["rate"] for r in ours) / where["matrix_rate"]
+        row["matrix_share"] = round(share, 4)
+    return row
+
+
+def print_rows(
+    rows: list[dict[str, Any]],
+    where: dict[str, Any],
+    settings: dict[str, Any],
+    rounds: int,
+    console: Console,
+) -> None:
+    """The table, and under it the conditions."""
+    gpu = where["device"] == "cuda"
+    say = partial(console.print, soft_wrap=True, highlight=False)
+    table = Table(title="images/s: median (lowest to highest round)")
+    for name in ("backbone", "phase"):
+        table.add_column(name, no_wrap=True)
+    for name in ("ours", "ordinary", "ratio", "MiB: ours", "ordinary"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if gpu:
+        table.add_column("of matrix rate", justify="right")
+    for row in rows:
+        cells = [row["backbone"], PHASES[row["phase"]]]
+        for side in SIDES:
+            low, high = row[f"{side}_range"]
+            cells.append(f"{row[side]:,.0f} ({low:,.0f}–{high:,.0f})")
+        cells += [f"{row['ratio']:.2f}"]
+        cells += [f"{row[f'{side}_peak_mib']:,}" for side in SIDES]
+        table.add_row(*cells, *([f"{row['matrix_share']:.1%}"] if gpu else []))
+    console.print(table)
+    for row in rows:
+        if row["loop_cost"] is not None:
+            cost, (low, high) = row["loop_cost"], row["loop_cost_range"]
+            say(
+                f"{row['backbone']}, one head: {EPOCH:,} images take {EPOCH / row['ours']:,.2f} s; the loop of "
+                f"trainer.fit adds {cost:+.1%} ({low:+.1%} to {high:+.1%}) to a bare loop's time for the same step."
+            )
+    if gpu:
+        say(f"bfloat16 matrix rate: {where['matrix_rate'] / 1e12:.0f} Tera-operations/s")
+    say(
+        f"{where['name']}, {where['cores']} cores, {where['threads']} threads; ours {where['precision']}, "
+        f"ordinary 32-true; {settings['data_dir']}, batches of {settings['batch_size']}, "
+        f"width {settings['width']:g}; {rounds} rounds of {settings['steps']} steps after {settings['warmup']}."
+    )
+    say(", ".join(f"{name} {version}" for name, version in where["versions"].items()))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=ROOT / "datasets" / "CIFAR100",
+        help="a prepared data set of 32 x 32 images (default: datasets/CIFAR100)",
+    )
+    parser.add_argument("--backbones", nargs="+", choices=ARCHS, default=["resnet9", "vgg11"])
+    parser.add_argument("--width", type=float, default=1.0, help="width multiplier (default: 1)")
+    parser.add_argument("--batch-size", type=positive, default=256, help="default: 256")
+    parser.add_argument("--rounds", type=positive, default=3, help="default: 3")
+    parser.add_argument(
+        "--steps",
+        type=positive,
+        help=f"measured in each round (default: {STEPS['cpu']} on a CPU, {STEPS['cuda']} on a GPU)",
+    )
+    parser.add_argument("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    """A number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what would fail later.
+
+    Raises:
+        UserError: no data set there, or nowhere to write.
+    """
+    for part in ("train/fine", "index.csv", "hierarchy.yaml"):
+        if not (args.data_dir / part).exists():
+            raise UserError(
+                f"There is no prepared data set at {args.data_dir} ({part} is missing): run "
+                "data_scripts/prepare_cifar.py, or name another one with --data-dir."
+            )
+    if args.json and not args.json.parent.is_dir():
+        raise UserError(f"There is no folder {args.json.parent} to write {args.json.name} to.")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    args = arguments()
+    try:
+        check(args)
+        rows = throughput(args, Console(width=None if sys.stdout.isatty() else 120))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
