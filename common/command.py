@@ -17,7 +17,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from common.configuration import GROUPS, finish, keys_of, override_keys, unknown_key
+from common.configuration import (
+    GROUPS,
+    finish,
+    keys_of,
+    override_keys,
+    refuse_nameless,
+    unknown_key,
+)
 from common.errors import UserError
 from common.interruption import Interrupted, signals
 from data_scripts.errors import DataError
@@ -59,6 +66,7 @@ def command(
     config_path = str(config_dir or folder / "config")
     run = hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
     with one_sentence(schema):
+        refuse_nameless(sys.argv[1:])
         run(checked)()
 
 
@@ -112,8 +120,10 @@ def explain(error: BaseException, schema: type) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return f"A group needs a name, GROUP=NAME with one of {', '.join(GROUPS)}: {_flat(str(error))}."
     if isinstance(error, OSError):
+        if error.strerror is None:
+            return f"A file of the configuration cannot be read: {_flat(str(error))}."
         where = f": {error.filename}" if error.filename else ""
-        return f"{_flat(error.strerror or str(error))}{where}."
+        return f"{error.strerror}{where}."
     return None
 
 

@@ -62,6 +62,7 @@ _register()
 
 def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConfig:
     """The checked configuration that ``folder``'s trainer.py would run with, given these overrides."""
+    refuse_nameless(overrides)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -73,6 +74,17 @@ def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConf
         if around is not None:
             GlobalHydra.instance().initialize(around)
     return finish(cfg, schema=schema, folder=folder, overrides=overrides)
+
+
+def refuse_nameless(overrides: Sequence[str]) -> None:
+    """Refuse what Hydra would take for the choice of a group without a name.
+
+    Raises:
+        UserError: shows the override.
+    """
+    for override in overrides:
+        if override.startswith("="):
+            raise UserError(f"{override!r} names no key; allowed: KEY=VALUE.")
 
 
 def override_keys(overrides: Sequence[str]) -> dict[str, str]:
@@ -129,6 +141,8 @@ def finish(
     for name in paths:
         _make_absolute(resolved, name, folder)
     check_values(resolved, schema)
+    if OmegaConf.is_missing(resolved, "checkpoint"):
+        raise UserError("checkpoint has no value: give checkpoint=PATH.")
     return resolved
 
 
@@ -291,8 +305,6 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
     """A plain dictionary without interpolations, with what the schema leaves open left out."""
     if schema in (TestConfig, StudyConfig):
         # Both stand for other configurations, which fill in what is missing here.
-        if schema is TestConfig and OmegaConf.is_missing(cfg, "checkpoint"):
-            raise UserError("checkpoint has no value: give checkpoint=PATH.")
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:

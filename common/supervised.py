@@ -176,7 +176,8 @@ class LevelMetrics(nn.Module):
         for level, accuracy, loss in self._by_level():
             labels = batch[level]
             accuracy.update(logits[level], labels)
-            loss.update(functional.cross_entropy(logits[level].float(), labels), weight=len(labels))
+            # Of each image, not of the batch: with nan_strategy="disable", torchmetrics drops weights.
+            loss.update(functional.cross_entropy(logits[level].float(), labels, reduction="none"))
 
     def compute(self) -> dict[str, Tensor]:
         """``<level>_accuracy``, ``<level>_loss``, and over levels the mean ``accuracy`` and summed ``loss``."""
