@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import logging
+import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,7 +24,7 @@ from common.configuration import ROOT
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
 from common.errors import UserError
-from common.files import read_yaml, write_yaml
+from common.files import read_yaml, replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
 from common.randomness import derive
@@ -99,9 +101,11 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
     data.load()
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
-    parents = _parents(architecture.module.hemisphere_paths(cfg, stage.seed))
+    paths = _existing(architecture.module.hemisphere_paths(cfg, stage.seed))
+    parents = {level: read(path)[0].fingerprint for level, path in paths.items()}
+    sources = {f"model_path_{level}": _sha256(path) for level, path in paths.items()}
     identity = identify(cfg, data, precision, parents)
-    refuse_other(stage.place.parent, identity)
+    refuse_other(stage.place, identity, sources)
     result = _finished(stage, identity)
     if result is not None and (result["test"] is not None or not cfg.evaluate):
         print(f"{stage.name}: done before")
@@ -113,7 +117,7 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     if result is None:
         write_yaml(stage.place / "config.yaml", _plain(cfg))
         write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))
-        write_yaml(stage.place / "fingerprint.yaml", identity)
+        write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
         result = _train(stage, module, data, precision)
     if cfg.evaluate:
         trainer = make_trainer(stage, precision, [], logger=False)
@@ -149,7 +153,8 @@ def _train(
     last = LastCheckpoint(stage.place / "checkpoints" / "last.ckpt")
     best = BestCheckpoint(
         dirpath=stage.best.parent,
-        filename=stage.best.stem,
+        # Lightning numbers several files as they come; the best of them is then copied.
+        filename=stage.best.stem if rule.save_top_k == 1 else "top",
         monitor=rule.monitor,
         mode=rule.mode,
         save_top_k=rule.save_top_k,
@@ -167,7 +172,9 @@ def _train(
         path = last.path if continuing else None
         with signals.put_off():
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-        _name_best(best, stage.best)
+        if Path(best.best_model_path) != stage.best:
+            with replacing(stage.best) as temporary:
+                shutil.copyfile(best.best_model_path, temporary)
     else:
         trainer.validate(module, datamodule=data, verbose=False)
         trainer.save_checkpoint(stage.best)
@@ -199,36 +206,35 @@ def free_name(cfg: DictConfig) -> str:
     return name
 
 
-def _parents(paths: dict[str, Path]) -> dict[str, str]:
-    """Fingerprints of the checkpoints that a stage builds on."""
+def _existing(paths: dict[str, Path]) -> dict[str, Path]:
+    """The checkpoints that a stage builds on, all of them there."""
     for level, path in paths.items():
         if not path.is_file():
             raise UserError(
                 f"There is no checkpoint at {path} to load the {level} hemisphere from: train it first (in "
                 f"arch_single_head: python trainer.py hparams.mode={level}), or correct hparams.model_path_{level}."
             )
-    return {level: read(path)[0].fingerprint for level, path in paths.items()}
+    return paths
 
 
 def _finished(stage: Stage, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The stage's result, if it is of this configuration and its checkpoint is the one recorded."""
+    """The stage's result, if it is of this configuration and its checkpoint is the one recorded.
+
+    A result whose checkpoint is gone or has changed is worth nothing: the stage starts anew.
+    """
     file = stage.place / "result.yaml"
-    if not file.is_file() or not stage.best.is_file():
+    if not file.is_file():
         return None
     result = read_yaml(file)
-    if result["fingerprint"] != fingerprint(identity) or result["sha256"] != _sha256(stage.best):
-        return None
-    return result
-
-
-def _name_best(best: BestCheckpoint, target: Path) -> None:
-    """With save_top_k above 1 Lightning numbers the files as they come: give the best one its name."""
-    found = Path(best.best_model_path)
-    if found != target:
-        spare = found.with_suffix(".swap")
-        target.replace(spare)
-        found.replace(target)
-        spare.replace(found)
+    intact = stage.best.is_file() and result["sha256"] == _sha256(stage.best)
+    if intact and result["fingerprint"] == fingerprint(identity):
+        return result
+    print(
+        f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
+    )
+    file.unlink()
+    stage.best.with_name("last.ckpt").unlink(missing_ok=True)
+    return None
 
 
 def journal(stage: Stage) -> list[Callback]:
@@ -286,6 +292,8 @@ def _only_one(experiment: Path) -> Iterator[None]:
     """Keep a second command out of an experiment; the kernel drops the lock with the process."""
     experiment.mkdir(parents=True, exist_ok=True)
     with (experiment / ".lock").open("w") as lock:
+        # A process that loads images must not keep the lock when this one is killed.
+        os.register_at_fork(after_in_child=lock.close)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -305,5 +313,6 @@ def quieten() -> None:
         "LeafSpec",
         "is not empty",
         "is not resumable",
+        "callbacks used to create",
     ):
         warnings.filterwarnings("ignore", f".*{hint}.*")

@@ -48,18 +48,27 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return f"{derive(0, repr(identity)):016x}"
 
 
-def refuse_other(arm: Path, identity: dict[str, Any]) -> None:
+def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str]) -> None:
     """All seeds of an arm must be of one configuration, or their mean means nothing.
 
+    Args:
+        place: the stage's folder; those of the arm's other seeds lie beside it.
+        identity: what `identify` says of the stage.
+        sources: digests of the very checkpoints it builds on, which differ from seed to seed.
+
     Raises:
-        UserError: a run below the folder ``arm`` has another identity; names what differs.
+        UserError: names the folder and what differs there.
     """
-    for file in sorted(arm.glob("seed*/fingerprint.yaml")):
-        theirs, ours = dict(leaves(read_yaml(file))), dict(leaves(identity))
+    for file in sorted(place.parent.glob("seed*/fingerprint.yaml")):
+        theirs, ours = read_yaml(file), identity | {"sources": sources}
+        if file.parent != place:
+            theirs, ours = theirs | {"sources": {}}, ours | {"sources": {}}
+        there, here = dict(leaves(theirs)), dict(leaves(ours))
         different = [
-            f"{name} is {theirs.get(name)} there and {ours.get(name)} here"
-            for name in dict.fromkeys([*theirs, *ours])
-            if theirs.get(name) != ours.get(name)
+            f"{name} is {there.get(name)} there and {here.get(name)} here"
+            for name in dict.fromkeys([*there, *here])
+            # As text, because 1 batch and a share of 1.0 are equal as numbers.
+            if repr(there.get(name)) != repr(here.get(name))
         ]
         if different:
             raise UserError(

@@ -22,13 +22,19 @@ class _Signals:
     def __init__(self) -> None:
         self.pending: int | None = None
         self.waits = False
+        self.process = 0
 
     def install(self) -> None:
         """Take over both signals; Ctrl-C and a scheduler's notice are treated alike."""
+        self.process = os.getpid()
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # loads images for this one, which decides
+            if signum == signal.SIGTERM:
+                os._exit(128 + signum)
+            return
         if not self.waits:
             raise Interrupted(signum)
         if self.pending is not None:

@@ -57,7 +57,8 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         print(f"Features: {target}")
         return
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
-    table = Table(title=f"{checkpoint}: {len(data.test_set):,} test images", title_justify="left")
+    print(f"{checkpoint} on {len(data.test_set):,} test images of {run.dataset.test_dir}")
+    table = Table()
     for name in ("level", "accuracy", "loss"):
         table.add_column(name)
     for level, values in by_level(metrics, "test", data.levels).items():

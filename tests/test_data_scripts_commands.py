@@ -51,7 +51,10 @@ def test_navon_classes() -> None:
 
 
 def test_navon_letters_differ() -> None:
-    for glyphs, shape in ((make_navon.LARGE, (20, 7, 5)), (make_navon.SMALL, (5, 3, 3))):
+    for glyphs, shape in (
+        (make_navon.LARGE, (20, 7, 5)),
+        (make_navon.SMALL[0] | make_navon.SMALL[1], (10, 3, 3)),
+    ):
         drawn = make_navon.bitmaps(glyphs)
         assert drawn.shape == shape
         assert len(np.unique(drawn, axis=0)) == len(drawn)
@@ -60,7 +63,7 @@ def test_navon_letters_differ() -> None:
 def test_navon_draws_the_large_letter_out_of_small_ones(monkeypatch) -> None:
     monkeypatch.setattr(make_navon, "MISSING", 0.0)
     monkeypatch.setattr(make_navon, "NOISE", 0.0)
-    coarse, small = list(make_navon.LARGE).index("L"), list(make_navon.SMALL).index("X")
+    coarse, small = list(make_navon.LARGE).index("L"), list(make_navon.SMALL[0]).index("X")
     image = make_navon.figures(np.array([5 * coarse + small]), np.random.default_rng(0))[0]
     colours, inverse = np.unique(image.reshape(3, -1), axis=1, return_inverse=True)
     assert colours.shape[1] == 2
