@@ -1,6 +1,8 @@
 # make help lists what there is. Everything lives in .venv, which is made when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two processes of one thread each: torch's threads would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install navon demo test test-all lint
@@ -34,7 +36,7 @@ lint: .venv/installed-dev ## check format, style and types
 	$(BIN)/mypy
 
 test: lint ## lint, then the tests that take minutes
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint ## every test, the long ones too
-	$(BIN)/python -m pytest
+	$(PYTEST)

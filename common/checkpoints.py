@@ -1,5 +1,6 @@
 """What a checkpoint records about itself, and strict loading of a network or one hemisphere out of it."""
 
+import hashlib
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass
@@ -110,6 +111,15 @@ def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
         for name, w in weights.items()
         if name.startswith("network.")
     }
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """A short name for weights: equal ones have equal names, whatever else their checkpoints say."""
+    state = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        state.update(name.encode())
+        state.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
 
 
 def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:

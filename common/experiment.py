@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonito
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
-from common.checkpoints import DurableCheckpoints, Record, load, read
+from common.checkpoints import DurableCheckpoints, Record, digest, load, read
 from common.configuration import ROOT
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
@@ -102,8 +102,9 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     data.load()
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
     paths = _existing(architecture.module.hemisphere_paths(cfg, stage.seed))
-    parents = {level: read(path)[0].fingerprint for level, path in paths.items()}
-    sources = {f"model_path_{level}": _sha256(path) for level, path in paths.items()}
+    found = {level: read(path) for level, path in paths.items()}
+    parents = {level: record.fingerprint for level, (record, _) in found.items()}
+    sources = {f"model_path_{level}": digest(weights) for level, (_, weights) in found.items()}
     identity = identify(cfg, data, precision, parents)
     refuse_other(stage.place, identity, sources)
     result = _finished(stage, identity)

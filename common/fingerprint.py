@@ -54,7 +54,7 @@ def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str])
     Args:
         place: the stage's folder; those of the arm's other seeds lie beside it.
         identity: what `identify` says of the stage.
-        sources: digests of the very checkpoints it builds on, which differ from seed to seed.
+        sources: digests of the weights it builds on, which differ from seed to seed.
 
     Raises:
         UserError: names the folder and what differs there.

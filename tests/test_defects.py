@@ -770,7 +770,9 @@ def test_no_file_that_a_run_writes_has_an_equals_sign(in_process, base, study, t
     )
     assert status == 0, err
     found = [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")]
-    assert sum(name.endswith(".ckpt") for name in found) == 2 * 3
+    assert (
+        sum(name.endswith(".ckpt") for name in found) == 2 * 4
+    )  # best, last and the two that are kept
     assert any("events.out.tfevents" in name for name in found)
     assert len(list(tmp_path.iterdir())) == 2
     found += [str(p.relative_to(study.place)) for p in study.place.rglob("*")]

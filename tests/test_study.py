@@ -442,7 +442,12 @@ def test_more_checkpoints_than_the_best_one_may_be_kept(study, again):
     for arm in ARMS:
         assert same_weights(best(kept.place, arm), best(study.place, arm))
         files = list(best(kept.place, arm).parent.glob("*.ckpt"))
-        assert len(files) == 3
+        assert sorted(f.name for f in files) == [
+            "best.ckpt",
+            "last.ckpt",
+            "top-v1.ckpt",
+            "top.ckpt",
+        ]
         epochs = {torch.load(file, weights_only=True)["epoch"] for file in files}
         assert epochs == {0, 1}
 
