@@ -164,8 +164,11 @@ _KNOWN = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the names in _KNOWN and refuses every other one."""
+class _Unpickler(pickle._Unpickler):
+    """Knows the names in _KNOWN and refuses every other one.
+
+    The unpickler written in Python: that in C sets aside as much memory as a damaged file asks for.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         try:

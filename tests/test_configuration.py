@@ -865,3 +865,11 @@ def test_dual_combinations_that_mean_something_pass():
         ["hparams.macro_arch=ensemble", f"{fine}=[a,b]"],
     ):
         check(dual(*overrides))
+
+
+@pytest.mark.parametrize("rule", [("val_loss", "max"), ("val_accuracy", "min")])
+def test_choosing_the_worst_epoch_is_refused(rule):
+    monitor, mode = rule
+    overrides = [f"ckpt_callback.monitor={monitor}", f"ckpt_callback.mode={mode}"]
+    with pytest.raises(UserError, match="worst epoch"):
+        compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=overrides)
