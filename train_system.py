@@ -95,6 +95,8 @@ def plan(cfg: DictConfig, overrides: list[str]) -> list[Stage]:
     from common.experiment import Stage, free_name
 
     seeds = _seeds(cfg)
+    if cfg.no_bilateral and cfg.epochs.bilateral:
+        raise UserError("epochs.bilateral has no meaning with no_bilateral=true: drop one of them.")
     trained = _trained_models(cfg, seeds)
     base = [f"seeds=[{','.join(map(str, seeds))}]", f"evaluate={str(cfg.evaluate).lower()}"]
     archs = {level: cfg[f"{level[0]}arch"] or cfg.arch for level in LEVELS}
@@ -183,6 +185,11 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
         ):
             raise UserError(
                 f"{file} (trained_models) must list {len(seeds)} checkpoints under {level}, one per seed."
+            )
+    for level in LEVELS:
+        if cfg.epochs[level]:
+            raise UserError(
+                f"epochs.{level} has no meaning with trained_models, which are not trained: drop one."
             )
     if cfg.no_bilateral:
         raise UserError(

@@ -106,7 +106,10 @@ class MetricsTable(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""
         values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        values.pop("train_step_loss", None)
+        # What is logged by the step belongs to TensorBoard.
+        values = {
+            n: v for n, v in values.items() if n != "train_step_loss" and not n.startswith("lr-")
+        }
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append(
             {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values}

@@ -1,6 +1,7 @@
 """What a checkpoint records about itself, and strict loading of a network or one hemisphere out of it."""
 
 import hashlib
+import io
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass
@@ -65,8 +66,11 @@ class DurableCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         """Write beside ``path``, flush, move into place."""
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            # Through memory: on a full disk torch's own writer fails without saying why.
+            content = io.BytesIO()
+            torch.save(checkpoint, content)
+            file.write(content.getbuffer())
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
@@ -75,8 +79,8 @@ class DurableCheckpoints(TorchCheckpointIO):
         return load(Path(path))
 
 
-def load(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU.
+def load(path: Path, *, remedy: str = "train it anew, or name another one") -> dict[str, Any]:
+    """A checkpoint's content, on the CPU; ``remedy`` ends the sentence about a damaged one.
 
     Raises:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
@@ -87,10 +91,10 @@ def load(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is refused: it is damaged or holds more than plain containers and tensors."
+            f"{path} is refused: it is damaged or holds more than plain containers and tensors; {remedy}."
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} is damaged or not a checkpoint.") from error
+        raise UserError(f"{path} is damaged or not a checkpoint; {remedy}.") from error
     if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
         raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
     return content

@@ -129,7 +129,10 @@ def explain(error: BaseException, schema: type) -> str | None:
 
 def _explain_config(error: BaseException, schema: type) -> str:
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} cannot be read: {_detail(error)}"
+        if "=" not in error.override:
+            return f"{error.override!r} is not KEY=VALUE."
+        key, _, value = error.override.partition("=")
+        return f"{error.override!r} cannot be read; text with special characters wants quotes: '{key}=\"{value}\"'."
     cause: BaseException = error
     while not getattr(cause, "full_key", None) and (cause.__cause__ or cause.__context__):
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]

@@ -24,11 +24,11 @@ from common.configuration import ROOT
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
 from common.errors import UserError
-from common.files import read_yaml, replacing, write_yaml
+from common.files import replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
 from common.randomness import derive
-from common.results import print_summary, write_tables
+from common.results import print_summary, read_result, write_tables
 from common.supervised import Supervised, by_level
 
 
@@ -107,7 +107,7 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     sources = {f"model_path_{level}": digest(weights) for level, (_, weights) in found.items()}
     identity = identify(cfg, data, precision, parents)
     refuse_other(stage.place, identity, sources)
-    result = _finished(stage, identity)
+    result = _finished(stage)
     if result is not None and (result["test"] is not None or not cfg.evaluate):
         print(f"{stage.name}: done before")
         return
@@ -168,6 +168,8 @@ def _train(
             f"trainer_params.devices and num_nodes ask for {trainer.world_size} processes; allowed: 1 device."
         )
     continuing = last.path.is_file()
+    if continuing:
+        load(last.path, remedy="delete it to train this stage anew")
     print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
         path = last.path if continuing else None
@@ -194,10 +196,15 @@ def _train(
     }
 
 
+def _taken(experiment: Path) -> bool:
+    """Whether there is more than the lock of a command that was refused."""
+    return experiment.is_dir() and any(child.name != ".lock" for child in experiment.iterdir())
+
+
 def free_name(cfg: DictConfig) -> str:
     """The experiment's name, or with ``fresh`` the first of <name>, <name>-2, ... that is not taken."""
     name, number = cfg.exp_name, 1
-    while cfg.fresh and (Path(cfg.save_dir) / name).exists():
+    while cfg.fresh and _taken(Path(cfg.save_dir) / name):
         number += 1
         name = f"{cfg.exp_name}-{number}"
     if cfg.fresh:
@@ -218,17 +225,16 @@ def _existing(paths: dict[str, Path]) -> dict[str, Path]:
     return paths
 
 
-def _finished(stage: Stage, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The stage's result, if it is of this configuration and its checkpoint is the one recorded.
+def _finished(stage: Stage) -> dict[str, Any] | None:
+    """The stage's result, if its checkpoint is the one recorded.
 
-    A result whose checkpoint is gone or has changed is worth nothing: the stage starts anew.
+    A result that is damaged, or whose checkpoint is gone or has changed, is worth nothing: the stage starts anew.
     """
     file = stage.place / "result.yaml"
     if not file.is_file():
         return None
-    result = read_yaml(file)
-    intact = stage.best.is_file() and result["sha256"] == _sha256(stage.best)
-    if intact and result["fingerprint"] == fingerprint(identity):
+    result = read_result(file)
+    if result and stage.best.is_file() and result["sha256"] == _sha256(stage.best):
         return result
     print(
         f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
@@ -246,7 +252,9 @@ def journal(stage: Stage) -> list[Callback]:
     if stage.config.logger.tensorboard:
         callbacks.append(LearningRateMonitor("step"))
     if stage.config.trainer_params.enable_progress_bar:
-        callbacks.append(RichProgressBar() if sys.stdout.isatty() else EpochLines(stage.name))
+        callbacks.append(EpochLines(stage.name))
+        if sys.stdout.isatty():
+            callbacks.append(RichProgressBar())  # of the epoch that runs; its line then stays
     return callbacks
 
 

@@ -27,6 +27,9 @@ def replacing(target: Path) -> Iterator[Path]:
         # mkstemp makes files that only their owner can read; results are to be shared.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
+    except OSError as error:
+        # A write to a full disk does not know its file's name.
+        raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)

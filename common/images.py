@@ -206,7 +206,5 @@ def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
                 "images": folder.images,
             }
             torch.save(content, temporary)
-    except OSError as error:
-        log.warning(
-            "Images are decoded at every start: %s cannot be written (%s).", cache, error.strerror
-        )
+    except (OSError, RuntimeError) as error:  # torch's word for a full disk is RuntimeError
+        log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, error)

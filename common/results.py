@@ -11,7 +11,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from yaml import YAMLError
 
+from common.errors import UserError
 from common.files import read_yaml, write_text
 
 
@@ -45,11 +47,33 @@ class SummaryRow:
     ci95_high: float | None
 
 
+def read_result(file: Path) -> dict[str, Any] | None:
+    """A stage's result.yaml, or None if it is damaged."""
+    try:
+        result = read_yaml(file)
+    except (YAMLError, UnicodeDecodeError):
+        return None
+    keys = {
+        "arm",
+        "seed",
+        "checkpoint",
+        "sha256",
+        "best_epoch",
+        "epochs",
+        "seconds",
+        "validation",
+        "test",
+    }
+    return result if isinstance(result, dict) and keys <= result.keys() else None
+
+
 def collect(experiment: Path) -> list[Row]:
     """A row for each finished stage's levels, from the result.yaml files below an experiment's folder."""
     rows = []
     for file in experiment.glob("*/seed*/result.yaml"):
-        result = read_yaml(file)
+        result = read_result(file)
+        if result is None:
+            raise UserError(f"{file} is damaged: delete its folder and run the command again.")
         for level, validation in result["validation"].items():
             test = (result["test"] or {}).get(level, {})
             rows.append(
@@ -114,6 +138,9 @@ def write_tables(experiment: Path) -> list[SummaryRow]:
 
 def print_summary(summary: Sequence[SummaryRow], title: str) -> None:
     """The summary as a table on the terminal."""
+    if not summary:
+        print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
+        return
     table = Table(title=title, title_justify="left")
     for name in ("arm", "level"):
         table.add_column(name)

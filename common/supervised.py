@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from common.augment import Retina
 from common.checkpoints import RECORD, Record
 from common.data import HierarchicalData
+from common.errors import UserError
 from common.randomness import derive
 
 Batch = dict[str, Tensor]
@@ -34,6 +35,7 @@ class Supervised(pl.LightningModule):
     def __init__(self, *, cfg: DictConfig, record: Record) -> None:
         super().__init__()
         self.network = self.build_network(cfg, record).to(memory_format=torch.channels_last)
+        _refuse_image_size(self.network, record)
         self.validation: dict[str, dict[str, float]] = {}
         self.record = record
         self.cfg = cfg
@@ -197,6 +199,25 @@ class LevelMetrics(nn.Module):
         for _, accuracy, loss in self._by_level():
             accuracy.reset()
             loss.reset()
+
+
+def _refuse_image_size(network: nn.Module, record: Record) -> None:
+    """Find out before training whether the images are too small for a backbone's pooling."""
+    height, width = record.image_size
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, height, width))
+    except RuntimeError as error:
+        archs = [
+            value
+            for name, value in record.config["hparams"].items()
+            if name in ("arch", "farch", "carch")
+        ]
+        raise UserError(
+            f"Images of {width} x {height} pixels are too small for {' and '.join(dict.fromkeys(archs))}."
+        ) from error
+    network.train(training)
 
 
 def one_cycle(step: int, *, steps: int, warmup: float) -> float:
