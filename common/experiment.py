@@ -234,7 +234,7 @@ def _finished(stage: Stage) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     result = read_result(file)
-    if result and stage.best.is_file() and result["sha256"] == _sha256(stage.best):
+    if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
         return result
     print(
         f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"

@@ -53,17 +53,7 @@ def read_result(file: Path) -> dict[str, Any] | None:
         result = read_yaml(file)
     except (YAMLError, UnicodeDecodeError):
         return None
-    keys = {
-        "arm",
-        "seed",
-        "checkpoint",
-        "sha256",
-        "best_epoch",
-        "epochs",
-        "seconds",
-        "validation",
-        "test",
-    }
+    keys = {"arm", "seed", "checkpoint", "best_epoch", "epochs", "seconds", "validation", "test"}
     return result if isinstance(result, dict) and keys <= result.keys() else None
 
 
