@@ -76,7 +76,7 @@ class DurableCheckpoints(TorchCheckpointIO):
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> Any:
         """Load to the CPU; plain containers and tensors only, whatever is asked for."""
-        return load(Path(path))
+        return load(Path(path), remedy="delete it to train this stage anew")
 
 
 def load(path: Path, *, remedy: str = "train it anew, or name another one") -> dict[str, Any]:

@@ -182,20 +182,14 @@ def check_values(cfg: DictConfig, schema: type) -> None:
             parts += [f"at least {low:g}"] if low is not None else []
             parts += [f"at most {high:g}"] if high is not None else []
             raise UserError(f"{name} is {_show(value)}; allowed: a number {' and '.join(parts)}.")
-    if (
-        OmegaConf.select(cfg, "ckpt_callback.monitor") == "val_loss"
-        and cfg.ckpt_callback.mode == "max"
-    ):
-        raise UserError(
-            "ckpt_callback.mode=max with ckpt_callback.monitor=val_loss would choose the worst epoch; use min."
-        )
-    if (
-        OmegaConf.select(cfg, "ckpt_callback.monitor") == "val_accuracy"
-        and cfg.ckpt_callback.mode == "min"
-    ):
-        raise UserError(
-            "ckpt_callback.mode=min with ckpt_callback.monitor=val_accuracy would choose the worst epoch; use max."
-        )
+    if schema in (SingleConfig, DualConfig):
+        monitor, mode = cfg.ckpt_callback.monitor, cfg.ckpt_callback.mode
+        best = {"val_accuracy": "max", "val_loss": "min"}[monitor]
+        if mode != best:
+            raise UserError(
+                f"ckpt_callback.mode={mode} with ckpt_callback.monitor={monitor} would choose the worst "
+                f"epoch; use {best}."
+            )
     _check_names(cfg)
 
 

@@ -168,8 +168,6 @@ def _train(
             f"trainer_params.devices and num_nodes ask for {trainer.world_size} processes; allowed: 1 device."
         )
     continuing = last.path.is_file()
-    if continuing:
-        load(last.path, remedy="delete it to train this stage anew")
     print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
         path = last.path if continuing else None

@@ -1,5 +1,7 @@
 """A small Navon set on disk, and the project's commands run as a person runs them."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -56,6 +58,25 @@ def command():
             stdin=subprocess.DEVNULL,
             env={**os.environ, "COLUMNS": "200", **environment},
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def succeed():
+    """Run a command that must succeed, for fixtures that live longer than one test; gives what it printed."""
+
+    def run(main, *arguments: str) -> str:
+        argv, said = sys.argv, io.StringIO()
+        sys.argv = ["program", *arguments]
+        try:
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                main()
+        except SystemExit as stop:
+            raise AssertionError(said.getvalue()) from stop
+        finally:
+            sys.argv = argv
+        return said.getvalue()
 
     return run
 

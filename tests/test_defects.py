@@ -3,10 +3,8 @@
 Numbered as in the list that they come from. All at the level of real runs on a small Navon set.
 """
 
-import contextlib
 import csv
 import inspect
-import io
 import os
 import shutil
 import sys
@@ -57,19 +55,6 @@ ARCHITECTURES = {
 CLASSES = {"fine": 100, "coarse": 20}
 
 
-def run(main, *arguments: str) -> None:
-    """Run a command that must succeed; for fixtures that live longer than one test."""
-    argv, said = sys.argv, io.StringIO()
-    sys.argv = ["program", *arguments]
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            main()
-    except SystemExit as stop:
-        raise AssertionError(said.getvalue()) from stop
-    finally:
-        sys.argv = argv
-
-
 def content(file: Path) -> dict:
     return torch.load(file, weights_only=True)
 
@@ -112,7 +97,7 @@ def base(navon) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def study(base, tmp_path_factory) -> SimpleNamespace:
+def study(base, succeed, tmp_path_factory) -> SimpleNamespace:
     """One seed of the study, and the pixels of every image that each of its stages was shown."""
     save_dir = tmp_path_factory.mktemp("study")
     shown = defaultdict(lambda: defaultdict(set))
@@ -126,7 +111,7 @@ def study(base, tmp_path_factory) -> SimpleNamespace:
                 return step(self, batch, batch_idx)
 
             patch.setattr(Supervised, f"{split}_step", noting)
-        run(train_system.main, *base, f"save_dir={save_dir}", "exp_name=study", "num_seeds=1")
+        succeed(train_system.main, *base, f"save_dir={save_dir}", "exp_name=study", "num_seeds=1")
     place = save_dir / "study"
     best = {arm: place / arm / "seed0/checkpoints/best.ckpt" for arm in shown}
     return SimpleNamespace(place=place, shown=shown, best=best)
@@ -147,11 +132,11 @@ SCRATCH = [
 
 
 @pytest.fixture(scope="session")
-def unilateral(base, study, tmp_path_factory) -> dict[str, Path]:
+def unilateral(base, study, succeed, tmp_path_factory) -> dict[str, Path]:
     """Run folders of a network of one hemisphere with two heads: its hemisphere frozen, and not."""
     save_dir = tmp_path_factory.mktemp("unilateral")
     for name, freeze in (("frozen", "true"), ("plastic", "false")):
-        run(
+        succeed(
             DUAL,
             *base,
             f"save_dir={save_dir}",
@@ -1018,12 +1003,12 @@ def test_a_recipes_values_are_those_of_its_folders_hyper_parameters(side, other,
 
 
 @pytest.fixture(scope="session")
-def others(base, study, navon, tmp_path_factory) -> dict[str, object]:
+def others(base, study, navon, succeed, tmp_path_factory) -> dict[str, object]:
     """Another data set, another place, and hemispheres of another seed."""
     folder = tmp_path_factory.mktemp("others")
     write_tree(make_navon(train=600, test=200, seed=1), folder / "OTHER", split_seed=0)
     short = "trainer_params.limit_train_batches=1"
-    run(
+    succeed(
         train_system.main,
         *base,
         short,

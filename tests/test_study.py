@@ -1,11 +1,8 @@
 """train_system.py from end to end on a small Navon set: what it trains, writes, skips, extends and refuses."""
 
-import contextlib
 import csv
 import fcntl
-import io
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 from statistics import mean, stdev
@@ -36,30 +33,18 @@ ARMS = {"fine": ["fine"], "coarse": ["coarse"], "bilateral": ["fine", "coarse"]}
 TWO_STEPS = "trainer_params.limit_train_batches=2"
 
 
-def run(main, *arguments: str) -> str:
-    """Run a command that must succeed, for fixtures that live longer than one test; gives what it printed."""
-    argv, said = sys.argv, io.StringIO()
-    sys.argv = ["program", *arguments]
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            main()
-    except SystemExit as stop:
-        raise AssertionError(said.getvalue()) from stop
-    finally:
-        sys.argv = argv
-    return said.getvalue()
-
-
 @pytest.fixture(scope="module")
 def options(tiny) -> list[str]:
     return [*tiny, "trainer_params.precision=32-true"]
 
 
 @pytest.fixture(scope="module")
-def study(options, tmp_path_factory) -> SimpleNamespace:
+def study(options, succeed, tmp_path_factory) -> SimpleNamespace:
     """A study of two seeds; tests must not change it."""
     save_dir = tmp_path_factory.mktemp("runs")
-    said = run(train_system.main, *options, f"save_dir={save_dir}", "exp_name=two", "num_seeds=2")
+    said = succeed(
+        train_system.main, *options, f"save_dir={save_dir}", "exp_name=two", "num_seeds=2"
+    )
     return SimpleNamespace(place=save_dir / "two", said=said)
 
 
