@@ -200,21 +200,31 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
 
 def run(cfg: DictConfig) -> None:
     """Run the study and print its summary."""
+    if cfg.engine == "serial" and (cfg.stages_per_gpu != 1 or cfg.ray_address is not None):
+        raise UserError(
+            "stages_per_gpu and ray_address have no meaning with engine=serial: give engine=ray, or drop them."
+        )
     stages = plan(cfg, list(HydraConfig.get().overrides.task))
     # Imported late: torch takes seconds, and an error in the configuration needs none of it.
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.supervised import SingleHead
-    from common.experiment import Architecture, run_experiment
+    from common.experiment import Architecture, Engine, run_experiment
 
-    run_experiment(
-        stages,
-        {
-            "arch_single_head": Architecture(SingleHeadData, SingleHead),
-            "arch_dual_head": Architecture(DualHeadData, DualHead),
-        },
-    )
+    architectures = {
+        "arch_single_head": Architecture(SingleHeadData, SingleHead),
+        "arch_dual_head": Architecture(DualHeadData, DualHead),
+    }
+    engine: Engine | None = None
+    if cfg.engine == "ray":
+        # Optional: what is not installed is missed by those alone who ask for it.
+        from common.ray_engine import RayEngine
+
+        engine = RayEngine(
+            stages, architectures, address=cfg.ray_address, stages_per_gpu=cfg.stages_per_gpu
+        )
+    run_experiment(stages, architectures, engine)
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ def explain(error: BaseException, schema: type) -> str | None:
     if type(error).__name__ == "MisconfigurationException":
         return f"Lightning refuses trainer_params: {_flat(str(error))}."
     if type(error).__name__ == "OutOfMemoryError":
-        return "The GPU's memory is full: lower hparams.batch_size."
+        return "The GPU's memory is full: lower hparams.batch_size, or stages_per_gpu."
     if isinstance(error, UnicodeDecodeError):
         return f"A file of the configuration is not UTF-8 text: {_flat(str(error))}."
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):

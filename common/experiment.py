@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
@@ -23,7 +23,7 @@ from common.checkpoints import DurableCheckpoints, Record, digest, load, read
 from common.configuration import ROOT
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
-from common.errors import UserError
+from common.errors import StageFailed, UserError
 from common.files import replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
@@ -74,21 +74,107 @@ class Architecture(NamedTuple):
     module: type[Supervised]
 
 
-def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
-    """Run stages in order, then write and print the experiment's tables."""
+class Engine(Protocol):
+    """Runs stages that are ready; entered and left around all of them.
+
+    ``room`` is how many stages it takes at once.
+    """
+
+    room: int
+
+    def __enter__(self) -> "Engine": ...
+    def __exit__(self, *error: Any) -> Any: ...
+
+    def start(self, stage: Stage) -> None:
+        """Take a stage, all that it needs being done."""
+
+    def next_end(self) -> tuple[Stage, StageFailed | None]:
+        """Wait until one of the stages ends; gives it, and why it could not be finished."""
+
+
+class Serial(AbstractContextManager):
+    """One stage after another, in this process."""
+
+    room = 1
+
+    def __init__(self, architectures: Mapping[str, Architecture]) -> None:
+        self.architectures = architectures
+        self.stage: Stage
+
+    def __exit__(self, *error: Any) -> None:
+        """Nothing is left running."""
+
+    def start(self, stage: Stage) -> None:
+        """Take a stage."""
+        self.stage = stage
+
+    def next_end(self) -> tuple[Stage, StageFailed | None]:
+        """Run the stage."""
+        try:
+            run_stage(self.stage, self.architectures[self.stage.folder])
+        except StageFailed as failure:
+            return self.stage, failure
+        return self.stage, None
+
+
+def run_experiment(
+    stages: Sequence[Stage], architectures: Mapping[str, Architecture], engine: Engine | None = None
+) -> None:
+    """Run stages, each after those it needs, then write and print the experiment's tables.
+
+    Raises:
+        UserError: after the tables, with a sentence for each stage that could not be finished.
+    """
     quieten()
     experiment = stages[0].experiment
     with _only_one(experiment):
-        for leftover in experiment.rglob(".*.tmp"):  # of a command that was killed
-            leftover.unlink()
-        for stage in stages:
-            run_stage(stage, architectures[stage.folder])
+        sweep(experiment)
+        with engine or Serial(architectures) as running:
+            failed = run_ready(stages, running)
         summary = write_tables(experiment)
     print_summary(summary, title=f"{experiment.name}: test accuracy")
     print(f"Results: {experiment}/results.csv  summary.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
+    if failed:
+        raise UserError("\n".join(failed.values()))
+
+
+def run_ready(stages: Sequence[Stage], engine: Engine) -> dict[str, str]:
+    """Give the engine each stage once those that it needs are done, in the order of the plan.
+
+    Returns:
+        Name and sentence of each stage that could not be finished; those that need it are left out.
+    """
+    waiting = list(stages)
+    running: set[str] = set()
+    done = {name for stage in stages for name in stage.needs} - {stage.name for stage in stages}
+    failed: dict[str, str] = {}
+    while waiting or running:
+        for stage in [stage for stage in waiting if failed.keys() & set(stage.needs)]:
+            cause = next(name for name in stage.needs if name in failed)
+            failed[stage.name] = f"{stage.name} was left out: it builds on {cause}."
+            waiting.remove(stage)
+        ready = [stage for stage in waiting if done.issuperset(stage.needs)]
+        for stage in ready[: engine.room - len(running)]:
+            engine.start(stage)
+            waiting.remove(stage)
+            running.add(stage.name)
+        if running:
+            stage, failure = engine.next_end()
+            running.remove(stage.name)
+            if failure is None:
+                done.add(stage.name)
+            else:
+                failed[stage.name] = str(failure)
+    return failed
+
+
+def sweep(place: Path) -> None:
+    """Delete what a process that was killed left half-written."""
+    for leftover in place.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def run_stage(stage: Stage, architecture: Architecture) -> None:

@@ -24,10 +24,10 @@ class _Signals:
         self.waits = False
         self.process = 0
 
-    def install(self) -> None:
-        """Take over both signals; Ctrl-C and a scheduler's notice are treated alike."""
+    def install(self, *signums: int) -> None:
+        """Take over these signals, by default both; Ctrl-C and a scheduler's notice are treated alike."""
         self.process = os.getpid()
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in signums or (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:

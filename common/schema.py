@@ -251,6 +251,9 @@ class StudyKeys:
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     no_bilateral: bool = False
     trained_models: str | None = key(None, path=True)
+    engine: str = key("serial", choices=("serial", "ray"))
+    stages_per_gpu: int = key(1, low=1, high=100)
+    ray_address: str | None = None
     evaluate: bool = True
     fresh: bool = False
 

@@ -1,0 +1,65 @@
+"""What all stages of a study are doing, in one place: a live table on a terminal, plain lines elsewhere."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+# In the order in which the table shows them.
+STATES = ("running", "failed", "queued", "waiting", "skipped", "done")
+
+
+class Progress(AbstractContextManager):
+    """Shows stage, state, place and the last line that each stage said.
+
+    Args:
+        stages: names of all stages.
+        live: draw the table if standard output is a terminal.
+    """
+
+    def __init__(self, stages: Iterable[str], *, live: bool) -> None:
+        self.state = dict.fromkeys(stages, "waiting")
+        self.where = dict.fromkeys(self.state, "")
+        self.said = dict.fromkeys(self.state, "")
+        self.live = Live(get_renderable=self.table, refresh_per_second=2) if live else None
+        self.live = self.live if sys.stdout.isatty() else None
+
+    def __enter__(self) -> "Progress":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.live:
+            self.live.stop()
+
+    def turn(self, stage: str, state: str) -> None:
+        """A stage has come to another state."""
+        self.state[stage] = state
+
+    def begin(self, stage: str, where: str) -> None:
+        """A stage runs at a place, maybe anew because its worker died."""
+        again = " again, its worker died:" if self.where[stage] else ""
+        self.state[stage], self.where[stage] = "running", where
+        self.say(stage, f"{stage}:{again} on {where}")
+
+    def say(self, stage: str, line: str) -> None:
+        """A stage has printed a line."""
+        self.said[stage] = line.removeprefix(stage).lstrip(": ")
+        if not self.live:
+            print(line, flush=True)
+
+    def table(self) -> Table:
+        """All stages; those that run come first, since a terminal may be too low for all."""
+        counts = Counter(self.state.values())
+        title = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+        table = Table(title=title, title_justify="left")
+        for name in ("stage", "state", "where", "last"):
+            table.add_column(name, no_wrap=True)
+        for name in sorted(self.state, key=lambda name: STATES.index(self.state[name])):
+            table.add_row(name, self.state[name], self.where[name], self.said[name])
+        return table
