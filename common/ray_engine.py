@@ -6,7 +6,7 @@ import platform
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, redirect_stdout
 from typing import Any
 
 import torch
@@ -78,20 +78,25 @@ class RayEngine(AbstractContextManager):
         self.progress = Progress([stage.name for stage in stages], live=bars)
 
     def __enter__(self) -> "RayEngine":
-        _connect(self.address)
-        # Beside this process, which reads it: another node may go.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self.lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        self.progress.__enter__()
+        with ExitStack() as entered:
+            # Ray's own code must not be interrupted: `next_end` looks for signals.
+            entered.enter_context(signals.put_off())
+            entered.callback(ray.shutdown)
+            _connect(self.address)
+            signals.install()  # Ray has taken over SIGTERM
+            # Beside this process, which reads it: another node may go.
+            node = ray.get_runtime_context().get_node_id()
+            here = NodeAffinitySchedulingStrategy(node, soft=False)
+            self.lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+            entered.enter_context(self.progress)
+            self.leaving = entered.pop_all()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        try:
+        with self.leaving:
             if self.running:
                 self._stop()
-        finally:
-            self.progress.__exit__(kind, error, traceback)
-            ray.shutdown()
+            signals.pending = None
 
     def start(self, stage: Stage) -> None:
         """Hand a stage to Ray."""
@@ -111,11 +116,14 @@ class RayEngine(AbstractContextManager):
 
         Raises:
             UserError: what stops the whole study, as in one process.
+            Interrupted: a signal has come.
         """
         ended: list[Any] = []
         while not ended:
             ended, _ = ray.wait(list(self.running), timeout=POLL_S)
             self._show()
+            if signals.pending is not None:  # left pending, so that a second signal ends this process
+                raise Interrupted(signals.pending)
         stage = self.running[ended[0]]
         try:
             outcome, sentence = ray.get(ended[0])
@@ -154,11 +162,6 @@ class RayEngine(AbstractContextManager):
 
     def _stop(self) -> None:
         """Let the stages that run end their step and write a checkpoint."""
-        print(
-            "Stopping each stage after its step; once more stops at once.",
-            file=sys.stderr,
-            flush=True,
-        )
         for task in self.running:
             ray.cancel(task, force=False)
         ray.wait(list(self.running), num_returns=len(self.running), timeout=STOP_S)
