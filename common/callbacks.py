@@ -5,15 +5,18 @@ They derive from Lightning's Checkpoint because only such callbacks run after th
 
 import csv
 import io
+import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
+from common.distributed import agree
 from common.files import write_text
 from common.interruption import signals
+from common.supervised import Supervised
 
 CONTINUE_EVERY_S = 60.0
 
@@ -30,6 +33,12 @@ class LastCheckpoint(Checkpoint):
         self.earlier_seconds = 0.0
         self.started = time.monotonic()
         self.saved = time.monotonic()
+        self.on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take Lightning's handler back: one of several processes would wait in it for the others."""
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, self.on_sigterm)
 
     @property
     def seconds(self) -> float:
@@ -45,18 +54,21 @@ class LastCheckpoint(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Save in the middle of an epoch when a minute has passed, or before stopping on a signal."""
-        last = batch_idx + 1 >= trainer.num_training_batches
+        if batch_idx + 1 >= trainer.num_training_batches:
+            return
         due = time.monotonic() - self.saved >= CONTINUE_EVERY_S or signals.pending
-        if due and not last:
-            self._save(trainer)
+        if agree(bool(due)):
+            self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save; the epoch's validation is over."""
-        self._save(trainer)
+        self._save(trainer, pl_module)
 
-    def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        with cast(Supervised, pl_module).train_metrics.of_all_processes():
+            trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
+        signals.pending = agree(signals.pending or 0) or None
         signals.check()
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from common import distributed
 from common.errors import UserError
 from common.images import ImageFolder, load_folder
 from common.randomness import derive
@@ -97,6 +98,16 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
         yield from torch.randperm(self.length, generator=generator)[self.start :].tolist()
+
+
+class ShareSampler(BatchSampler):
+    """A process's equal share of each batch: the batches are those of one process."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch_size // distributed.size()
+        start = distributed.rank() * share
+        for batch in super().__iter__():
+            yield batch[start : start + share]
 
 
 class HierarchicalData(pl.LightningDataModule):
@@ -198,11 +209,21 @@ class HierarchicalData(pl.LightningDataModule):
         """Start the next loader at that place."""
         self._position = state_dict
 
+    @property
+    def batch_size(self) -> int:
+        """Images in a training batch, over all processes."""
+        return min(self.cfg.hparams.batch_size, len(self.train_set))
+
     def train_dataloader(self) -> DataLoader:
         """Batches in an order of their own in each epoch."""
-        batch_size = min(self.cfg.hparams.batch_size, len(self.train_set))
+        batch_size = self.batch_size
         sampler = EpochSampler(len(self.train_set), seed=self.seed)
         sampler.enter(**self._position, batch_size=batch_size)
+        if distributed.size() > 1:
+            batches = ShareSampler(sampler, batch_size, drop_last=True)
+            return DataLoader(
+                self.train_set, batch_sampler=batches, collate_fn=_as_is, **self._workers()
+            )
         return DataLoader(
             self.train_set,
             sampler=sampler,
@@ -226,7 +247,14 @@ class HierarchicalData(pl.LightningDataModule):
         return self._evaluation_loader(self.test_set)
 
     def _evaluation_loader(self, images: ImageSet) -> DataLoader:
-        return DataLoader(images, batch_size=EVAL_BATCH, collate_fn=_as_is, **self._workers())
+        return DataLoader(
+            images,
+            # Every process takes other images and none twice, as a sampler that pads would.
+            sampler=range(distributed.rank(), len(images), distributed.size()),
+            batch_size=max(1, EVAL_BATCH // distributed.size()),
+            collate_fn=_as_is,
+            **self._workers(),
+        )
 
     def _workers(self) -> dict[str, Any]:
         workers = self.cfg.hparams.num_workers

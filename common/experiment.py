@@ -7,9 +7,10 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,16 +18,18 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
 from common.checkpoints import DurableCheckpoints, Record, digest, load, read
 from common.configuration import ROOT
 from common.data import HierarchicalData
+from common.distributed import Machines, together
 from common.environment import choose_precision, describe
 from common.errors import StageFailed, UserError
 from common.files import replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
-from common.interruption import signals
+from common.interruption import Interrupted, signals
 from common.randomness import derive
 from common.results import print_summary, read_result, write_tables
 from common.supervised import Supervised, by_level
@@ -97,8 +100,9 @@ class Serial(AbstractContextManager):
 
     room = 1
 
-    def __init__(self, architectures: Mapping[str, Architecture]) -> None:
+    def __init__(self, architectures: Mapping[str, Architecture], machines: Machines) -> None:
         self.architectures = architectures
+        self.machines = machines
         self.stage: Stage
 
     def __exit__(self, *error: Any) -> None:
@@ -111,7 +115,7 @@ class Serial(AbstractContextManager):
     def next_end(self) -> tuple[Stage, StageFailed | None]:
         """Run the stage."""
         try:
-            run_stage(self.stage, self.architectures[self.stage.folder])
+            run_stage(self.stage, self.architectures[self.stage.folder], self.machines)
         except StageFailed as failure:
             return self.stage, failure
         return self.stage, None
@@ -127,9 +131,13 @@ def run_experiment(
     """
     quieten()
     experiment = stages[0].experiment
-    with _only_one(experiment):
+    machines = Machines(stages[0].config.trainer_params.num_nodes)
+    if not machines.first:
+        machines.join()
+        return
+    with _only_one(experiment), machines.lead():
         sweep(experiment)
-        with engine or Serial(architectures) as running:
+        with engine or Serial(architectures, machines) as running:
             failed = run_ready(stages, running)
         summary = write_tables(experiment)
     print_summary(summary, title=f"{experiment.name}: test accuracy")
@@ -177,8 +185,10 @@ def sweep(place: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def run_stage(stage: Stage, architecture: Architecture) -> None:
+def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> None:
     """Bring one stage to its result.yaml, from wherever an earlier run left it.
+
+    Several processes train together; the first of them, which is this one, then tests alone.
 
     Raises:
         UserError: its place holds a result of another configuration.
@@ -191,7 +201,10 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     found = {level: read(path) for level, path in paths.items()}
     parents = {level: record.fingerprint for level, (record, _) in found.items()}
     sources = {f"model_path_{level}": digest(weights) for level, (_, weights) in found.items()}
-    identity = identify(cfg, data, precision, parents)
+    processes = make_trainer(stage, precision, [], logger=False).world_size
+    if processes > 1:
+        _check_processes(stage, data, processes)
+    identity = identify(cfg, data, precision, parents, processes)
     refuse_other(stage.place, identity, sources)
     result = _finished(stage)
     if result is not None and (result["test"] is not None or not cfg.evaluate):
@@ -205,9 +218,16 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
         write_yaml(stage.place / "config.yaml", _plain(cfg))
         write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))
         write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
-        result = _train(stage, module, data, precision)
+
+        def others(path: Path | None) -> AbstractContextManager[None]:
+            if processes == 1:
+                return nullcontext()
+            work = partial(_train_along, stage, architecture, precision, path)
+            return together(work, devices=processes // machines.nodes, machines=machines)
+
+        result = _train(stage, module, data, precision, others)
     if cfg.evaluate:
-        trainer = make_trainer(stage, precision, [], logger=False)
+        trainer = make_trainer(stage, precision, [], logger=False, alone=processes > 1)
         (metrics,) = trainer.test(
             module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
         )
@@ -232,12 +252,9 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
     )
 
 
-def _train(
-    stage: Stage, module: Supervised, data: HierarchicalData, precision: str
-) -> dict[str, Any]:
-    """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated."""
+def _checkpoints(stage: Stage) -> tuple[BestCheckpoint, LastCheckpoint]:
+    """The callbacks that save."""
     rule = stage.config.ckpt_callback
-    last = LastCheckpoint(stage.place / "checkpoints" / "last.ckpt")
     best = BestCheckpoint(
         dirpath=stage.best.parent,
         # Lightning numbers several files as they come; the best of them is then copied.
@@ -248,21 +265,67 @@ def _train(
         save_weights_only=True,
         enable_version_counter=rule.save_top_k > 1,
     )
-    trainer = make_trainer(stage, precision, [best, *journal(stage), last], logger=events(stage))
-    if trainer.world_size > 1:
+    return best, LastCheckpoint(stage.place / "checkpoints" / "last.ckpt")
+
+
+def _train_along(
+    stage: Stage, architecture: Architecture, precision: str, path: Path | None
+) -> None:
+    """What another process than the first does: the same fit, of which it keeps no record."""
+    quieten()
+    signals.pending = None
+    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
+    data.load()
+    module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
+    module.load_hemispheres(data)
+    trainer = make_trainer(stage, precision, list(_checkpoints(stage)), logger=False)
+    # The first process stops too, and says why.
+    with suppress(Interrupted):
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+
+
+def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
+    params = stage.config.trainer_params
+    asked = f"trainer_params.devices and num_nodes make {processes} processes"
+    if params.strategy not in ("auto", "ddp"):
         raise UserError(
-            f"trainer_params.devices and num_nodes ask for {trainer.world_size} processes; allowed: 1 device."
+            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
         )
+    if data.batch_size % processes:
+        raise UserError(
+            f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "
+            f"all processes; allowed: a multiple of {processes}, at most {len(data.train_set)}."
+        )
+    if len(data.val_set) < processes:
+        raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
+
+
+def _train(
+    stage: Stage,
+    module: Supervised,
+    data: HierarchicalData,
+    precision: str,
+    others: Callable[[Path | None], AbstractContextManager[None]],
+) -> dict[str, Any]:
+    """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated.
+
+    ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
+    """
+    best, last = _checkpoints(stage)
     continuing = last.path.is_file()
     print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
         path = last.path if continuing else None
-        with signals.put_off():
+        with signals.put_off(), others(path):
+            trainer = make_trainer(
+                stage, precision, [best, *journal(stage), last], logger=events(stage)
+            )
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         if Path(best.best_model_path) != stage.best:
             with replacing(stage.best) as temporary:
                 shutil.copyfile(best.best_model_path, temporary)
     else:
+        trainer = make_trainer(stage, precision, [], logger=False, alone=True)
         trainer.validate(module, datamodule=data, verbose=False)
         trainer.save_checkpoint(stage.best)
     content = load(stage.best)
@@ -348,18 +411,21 @@ def events(stage: Stage) -> Any:
 
 
 def make_trainer(
-    stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any
+    stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any, alone: bool = False
 ) -> pl.Trainer:
-    """Lightning's Trainer with the stage's trainer_params."""
+    """Lightning's Trainer with the stage's trainer_params; ``alone``: on one device."""
     options = _plain(stage.config.trainer_params) | {"precision": precision}
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
+    if alone:
+        options |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     try:
         return pl.Trainer(
             **options,
             default_root_dir=stage.place,
             logger=logger,
             callbacks=callbacks,
-            plugins=[DurableCheckpoints()],
+            # Whoever started this command, such as SLURM, has no part in how a stage's processes are started.
+            plugins=[DurableCheckpoints(), LightningEnvironment()],
             num_sanity_val_steps=0,
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_model_summary=False,
@@ -398,7 +464,8 @@ def _only_one(experiment: Path) -> Iterator[None]:
 
 def quieten() -> None:
     """Leave Lightning's hints about what is on purpose here out of the log."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
     for hint in (
         "num_workers",
         "in eval mode at the start",
@@ -407,5 +474,6 @@ def quieten() -> None:
         "is not empty",
         "is not resumable",
         "callbacks used to create",
+        "sync_dist=True",  # metrics are of all processes before they are logged
     ):
         warnings.filterwarnings("ignore", f".*{hint}.*")

@@ -26,12 +26,19 @@ SHAPING_TRAINER = (
 
 
 def identify(
-    cfg: DictConfig, data: HierarchicalData, precision: str, parents: dict[str, str]
+    cfg: DictConfig,
+    data: HierarchicalData,
+    precision: str,
+    parents: dict[str, str],
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Everything that shapes a stage's result, and nothing else, in plain containers."""
     trainer = {name: cfg.trainer_params[name] for name in SHAPING_TRAINER} | {
         "precision": precision
     }
+    if processes > 1:
+        # Each has BatchNorm statistics and random numbers of its own.
+        trainer["processes"] = processes
     hparams = {name: value for name, value in dict(cfg.hparams).items() if name not in UNSHAPING}
     return {
         "data": {"train": data.digest, "test": data.test_digest()},

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from common.command import explain
+from common.distributed import Machines
 from common.errors import StageFailed, UserError
 from common.experiment import Architecture, Stage, quieten, run_stage, sweep
 from common.interruption import Interrupted, signals
@@ -204,7 +205,7 @@ def run_remotely(
     try:
         signals.install(signal.SIGINT)
         with redirect_stdout(_Lines(stage.name, lines)):
-            run_stage(stage, architecture)
+            run_stage(stage, architecture, Machines(1))
     except Interrupted:
         return "stopped", ""
     except StageFailed as error:

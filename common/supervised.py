@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from common import distributed
 from common.augment import Retina
 from common.checkpoints import RECORD, Record
 from common.data import HierarchicalData
@@ -66,7 +68,10 @@ class Supervised(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
-        torch.manual_seed(derive(self.record.seed, self.record.arm, self.current_epoch, batch_idx))
+        place = (self.record.arm, self.current_epoch, batch_idx)
+        # The first process draws as one process would, each other one for itself.
+        place += (distributed.rank(),) if distributed.rank() else ()
+        torch.manual_seed(derive(self.record.seed, *place))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss summed over levels."""
@@ -86,6 +91,10 @@ class Supervised(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Training metrics of the epoch, of the images as augmented."""
         self._log_and_reset("train", self.train_metrics)
+
+    def on_validation_start(self) -> None:
+        """Evaluate what is saved: each process has BatchNorm statistics of its own since the last step."""
+        distributed.as_in_first(self.network.buffers())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count right answers and sum up losses."""
@@ -142,7 +151,10 @@ class Supervised(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The reverse of `on_save_checkpoint`."""
-        checkpoint["state_dict"] |= checkpoint["metrics"]
+        metrics = checkpoint["metrics"]
+        if distributed.rank():  # the first process goes on with the sums of all
+            metrics = {name: value for name, value in self.state_dict().items() if name in metrics}
+        checkpoint["state_dict"] |= metrics
         self.validation = checkpoint["validation"]
 
 
@@ -171,6 +183,15 @@ class LevelMetrics(nn.Module):
         for _, accuracy, loss in self._by_level():
             accuracy.persistent(True)
             loss.persistent(True)
+
+    @contextmanager
+    def of_all_processes(self) -> Iterator[None]:
+        """Within the block, each process has the sums of all."""
+        with ExitStack() as synced:
+            for _, accuracy, loss in self._by_level():
+                synced.enter_context(accuracy.sync_context())
+                synced.enter_context(loss.sync_context())
+            yield
 
     @torch.no_grad()
     def update(self, logits: Batch, batch: Batch) -> None:
