@@ -45,6 +45,7 @@ def command(
     """
 
     def checked(cfg: DictConfig) -> None:
+        signals.install()  # once more: a launcher such as joblib's is in another process here
         runtime = HydraConfig.get()
         overrides = list(runtime.overrides.task)
         # Here too, because Hydra prints a line of its own before it passes a task's error on.

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -87,6 +87,11 @@ def together(work: Callable[[], None], *, devices: int, machines: "Machines") ->
         yield
         ended.set()
         _finish(others)
+    except RuntimeError:
+        # What the first process notices of another one's end is a lost connection.
+        ended.set()
+        _finish(others, POLL_S)
+        raise
     finally:
         ended.set()
         for process in others:
@@ -223,10 +228,11 @@ def _start(
 
 
 def _finish(processes: Sequence[subprocess.Popen], seconds: float | None = END_S) -> None:
-    """Wait for processes whose work is done."""
+    """Wait for processes to end; their work is done, or has ``seconds`` left."""
     for process in processes:
-        if process.wait(seconds):
-            raise UserError(f"A training process ended with status {process.returncode}.")
+        with suppress(subprocess.TimeoutExpired):
+            if process.wait(seconds):
+                raise UserError(_ended_early(process))
 
 
 def _watch(processes: Sequence[subprocess.Popen], ended: threading.Event) -> None:
@@ -234,15 +240,17 @@ def _watch(processes: Sequence[subprocess.Popen], ended: threading.Event) -> Non
     while not ended.wait(POLL_S):
         for process in processes:
             if process.poll():
-                # After it, because its own error explains more.
-                sentence = (
-                    f"error: A training process ended with status {process.returncode}; "
-                    "the same command continues."
-                )
-                print(sentence, file=sys.stderr, flush=True)
+                print(f"error: {_ended_early(process)}", file=sys.stderr, flush=True)
                 for other in processes:
                     other.kill()
                 os._exit(1)
+
+
+def _ended_early(process: subprocess.Popen) -> str:
+    return (
+        f"One of the stage's processes ended with status {process.returncode} (what it said stands above); "
+        "the same command continues."
+    )
 
 
 def _free_port() -> int:
