@@ -8,5 +8,5 @@ class UserError(Exception):
     """
 
 
-class StageFailed(UserError):
+class StageFailed(UserError):  # noqa: N818 - a stage's state, as its name says
     """A stage that cannot be finished; the others may go on."""

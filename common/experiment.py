@@ -127,7 +127,7 @@ def run_experiment(
     """Run stages, each after those it needs, then write and print the experiment's tables.
 
     Raises:
-        UserError: after the tables, with a sentence for each stage that could not be finished.
+        UserError: after the tables, if a stage could not be finished.
     """
     quieten()
     experiment = stages[0].experiment
@@ -146,24 +146,32 @@ def run_experiment(
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
     if failed:
-        raise UserError("\n".join(failed.values()))
+        raise UserError(
+            f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
+        )
 
 
-def run_ready(stages: Sequence[Stage], engine: Engine) -> dict[str, str]:
+def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
     """Give the engine each stage once those that it needs are done, in the order of the plan.
 
     Returns:
-        Name and sentence of each stage that could not be finished; those that need it are left out.
+        The names of the stages that could not be finished, those among them that need another one.
     """
     waiting = list(stages)
     running: set[str] = set()
     done = {name for stage in stages for name in stage.needs} - {stage.name for stage in stages}
-    failed: dict[str, str] = {}
+    failed: list[str] = []
+
+    def fail(stage: Stage, failure: StageFailed) -> None:
+        failed.append(stage.name)
+        print(f"error: {failure}", file=sys.stderr, flush=True)
+
     while waiting or running:
-        for stage in [stage for stage in waiting if failed.keys() & set(stage.needs)]:
-            cause = next(name for name in stage.needs if name in failed)
-            failed[stage.name] = f"{stage.name} was left out: it builds on {cause}."
-            waiting.remove(stage)
+        for stage in list(waiting):
+            lost = [need for need in stage.needs if need in failed]
+            if lost:
+                waiting.remove(stage)
+                fail(stage, StageFailed(f"{stage.name}: skipped, it needs {' and '.join(lost)}."))
         ready = [stage for stage in waiting if done.issuperset(stage.needs)]
         for stage in ready[: engine.room - len(running)]:
             engine.start(stage)
@@ -175,7 +183,7 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> dict[str, str]:
             if failure is None:
                 done.add(stage.name)
             else:
-                failed[stage.name] = str(failure)
+                fail(stage, failure)
     return failed
 
 

@@ -1,0 +1,262 @@
+"""One network on several CPU processes (gloo): the same batches, every image counted once, one set of results."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+
+import arch_single_head.trainer
+from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.supervised import SingleHead
+from common import distributed
+from common.data import EVAL_BATCH, EpochSampler, ShareSampler
+from common.experiment import Architecture
+from common.supervised import by_level
+from common.testing import load_module
+from data_scripts.make_navon import make_navon
+from data_scripts.tree import write_tree
+
+ROOT = Path(__file__).resolve().parent.parent
+ARCHITECTURE = Architecture(SingleHeadData, SingleHead)
+CPU = ["trainer_params.accelerator=cpu", "trainer_params.precision=32-true"]
+PROCESSES = 3
+# 100 validation images, and three processes: they cannot share evenly.
+SHARED = ["hparams.batch_size=30", "trainer_params.limit_val_batches=1.0", *CPU]
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as table:
+        return list(csv.DictReader(table))
+
+
+def comparable(file: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in r.items() if k not in ("seconds", "checkpoint")} for r in rows(file)]
+
+
+@pytest.fixture(scope="module")
+def runs(tiny, tmp_path_factory) -> Path:
+    """The same run by one process and by several, as real commands."""
+    save_dir = tmp_path_factory.mktemp("ddp")
+    for devices in (1, PROCESSES):
+        done = subprocess.run(
+            [sys.executable, "arch_single_head/trainer.py", *tiny, *SHARED]
+            + [f"save_dir={save_dir}", f"exp_name=of{devices}", f"trainer_params.devices={devices}"]
+            + ["seeds=[0,1]", "fresh=true"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        (save_dir / f"of{devices}.log").write_text(done.stdout)
+    return save_dir
+
+
+def test_several_processes_take_as_many_steps_as_one(runs):
+    one, several = (rows(runs / f"of{n}/fine/seed0/metrics.csv") for n in (1, PROCESSES))
+    assert [(row["epoch"], row["step"], row["lr"]) for row in several] == [
+        (row["epoch"], row["step"], row["lr"]) for row in one
+    ]
+    # The first steps see the same images from the same weights; only BatchNorm sees fewer at a time.
+    assert float(several[0]["train_loss"]) == pytest.approx(float(one[0]["train_loss"]), rel=0.1)
+    assert several[0]["train_loss"] != one[0]["train_loss"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_validation_and_test_image_is_counted_once(runs, seed):
+    """One process evaluates the same checkpoint to the same numbers."""
+    place = runs / f"of{PROCESSES}/fine/seed{seed}"
+    result = yaml.safe_load((place / "result.yaml").read_text())
+    module = load_module(
+        place / "checkpoints/best.ckpt", folder="arch_single_head", architecture=ARCHITECTURE
+    )
+    data = SingleHeadData(module.cfg, seed=0)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    (validation,) = trainer.validate(module, datamodule=data, verbose=False)
+    measured = by_level(validation, "val", ["fine"])["fine"]
+    assert result["validation"]["fine"]["accuracy"] == measured["accuracy"]
+    assert result["validation"]["fine"]["loss"] == pytest.approx(measured["loss"], abs=2e-6)
+    (test,) = trainer.test(module, datamodule=data, verbose=False)
+    assert result["test"] == by_level(test, "test", ["fine"])
+
+
+def test_one_set_of_results_is_written_and_told(runs):
+    def files(n: int) -> list[Path]:
+        place = runs / f"of{n}"
+        return sorted(file.relative_to(place) for file in place.rglob("*"))
+
+    assert files(PROCESSES) == files(1)
+    assert sorted(p.name for p in runs.iterdir() if p.is_dir()) == ["of1", f"of{PROCESSES}"]
+    said = [(runs / f"of{n}.log").read_text().splitlines() for n in (1, PROCESSES)]
+    assert len(said[0]) == len(said[1])
+    assert sum("fine/seed0: started" in line for line in said[1]) == 1
+
+
+def test_the_number_of_processes_shapes_a_result(runs, in_process, tiny):
+    place = [f"save_dir={runs}", f"exp_name=of{PROCESSES}", "seeds=[0]"]
+    status, _, err = in_process(arch_single_head.trainer.main, *tiny, *SHARED, *place)
+    assert status == 1
+    assert "trainer_params.processes is 3 there and None here" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["trainer_params.devices=3", "hparams.batch_size=32"], ["hparams.batch_size", "3"]),
+        (["trainer_params.devices=101", "hparams.batch_size=101"], ["100 validation images"]),
+        (["trainer_params.devices=2", "trainer_params.strategy=ddp_spawn"], ["auto, ddp"]),
+        (["trainer_params.num_nodes=2"], ["MASTER_ADDR", "docs/scaling.md"]),
+    ],
+)
+def test_what_processes_cannot_share_is_one_line(
+    more, said, in_process, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    arguments = [*tiny, *CPU, f"save_dir={tmp_path}", *more]
+    status, _, err = in_process(arch_single_head.trainer.main, *arguments)
+    assert (status, err.count("\n")) == (1, 1), err
+    assert [part for part in said if part not in err] == []
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_processes_share_the_batches_of_one(monkeypatch, start):
+    def batches() -> list[list[int]]:
+        sampler = EpochSampler(50, seed=3)
+        sampler.enter(epoch=1, batches=start, batch_size=12)
+        return [*ShareSampler(sampler, 12, drop_last=True)]
+
+    whole = batches()
+    assert len(whole) == 50 // 12 - start
+    monkeypatch.setattr(distributed, "size", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(batches())
+    assert [sum(parts, []) for parts in zip(*shares, strict=True)] == whole
+
+
+@pytest.mark.parametrize("images", [1, 7, EVAL_BATCH + 1])
+def test_processes_share_evaluation_without_padding(monkeypatch, images, tmp_path):
+    data = SingleHeadData.__new__(SingleHeadData)
+    monkeypatch.setattr(data, "_workers", dict, raising=False)
+    monkeypatch.setattr(distributed, "size", lambda: 3)
+    seen = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        loader = data._evaluation_loader(torch.utils.data.TensorDataset(torch.arange(images)))
+        seen += [int(image[0]) for batch in loader for image in batch]
+    assert sorted(seen) == [*range(images)]
+
+
+def stopped_and_continued(save_dir: Path, arguments: list[str], stop, **environment: str):
+    """Start a run, call ``stop(process)`` once it has told of an epoch, and run the command again."""
+    line = [sys.executable, "arch_single_head/trainer.py", *arguments, f"save_dir={save_dir}"]
+    env = os.environ | environment
+    process = subprocess.Popen(
+        line, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    for said in process.stdout:
+        if "epoch 1/" in said:
+            stop(process)
+            break
+    out, err = process.communicate(timeout=120)
+    again = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "continued" in again.stdout
+    return process.returncode, err
+
+
+def kill_another(process) -> None:
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "status", "said"),
+    [
+        (lambda process: process.send_signal(signal.SIGTERM), 143, "same command continues"),
+        (lambda process: process.send_signal(signal.SIGINT), 130, "same command continues"),
+        (lambda process: process.kill(), -signal.SIGKILL, ""),
+        (kill_another, 1, "One of the stage's processes ended with status -9"),
+    ],
+    ids=["SIGTERM", "SIGINT", "killed", "another process killed"],
+)
+def test_continuing_gives_the_uninterrupted_result(tiny, tmp_path, command, stop, status, said):
+    arguments = [*tiny, *CPU, "trainer_params.devices=2", "exp_name=run"]
+    arguments += ["trainer_params.max_epochs=6", "trainer_params.limit_train_batches=12"]
+    whole = command("arch_single_head/trainer.py", *arguments, f"save_dir={tmp_path}/whole")
+    assert whole.returncode == 0, whole.stderr
+    stopped = stopped_and_continued(tmp_path / "stopped", arguments, stop)
+    assert stopped[0] == status
+    assert said in stopped[1]
+    assert "Traceback" not in stopped[1]
+    results = [comparable(tmp_path / name / "run/results.csv") for name in ("whole", "stopped")]
+    assert results[0] == results[1]
+    weights = [
+        torch.load(tmp_path / name / "run/fine/seed0/checkpoints/last.ckpt", weights_only=True)
+        for name in ("whole", "stopped")
+    ]
+    for name, value in weights[0]["state_dict"].items():
+        assert value.equal(weights[1]["state_dict"][name]), name
+
+
+@pytest.mark.slow
+def test_two_machines_give_the_result_of_two_processes_on_one(tiny, tmp_path, command):
+    """Two machines here are two commands that meet at a port; they share a file system."""
+    common = [*tiny, *CPU, "seeds=[0,1]", "exp_name=run"]
+    one = command(
+        "arch_single_head/trainer.py",
+        *(*common, f"save_dir={tmp_path}/one", "trainer_params.devices=2"),
+    )
+    assert one.returncode == 0, one.stderr
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(distributed._free_port())}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "arch_single_head/trainer.py", *common]
+            + [f"save_dir={tmp_path}/two", "trainer_params.num_nodes=2"],
+            cwd=ROOT,
+            env=os.environ | meeting | {"NODE_RANK": str(node)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for node in (1, 0)
+    ]
+    said = [machine.communicate(timeout=300)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert said[0] == ""
+    assert comparable(tmp_path / "one/run/results.csv") == comparable(
+        tmp_path / "two/run/results.csv"
+    )
+
+
+@pytest.mark.slow
+def test_accuracy_is_that_of_one_process_within_the_spread_of_seeds(tmp_path, command):
+    root = tmp_path / "NAVON"
+    write_tree(make_navon(train=4000, test=1000, seed=0), root, split_seed=0)
+    accuracy = {}
+    for devices in (1, 2):
+        done = command(
+            "arch_single_head/trainer.py",
+            *("dataset=navon", f"dataset.root={root}", "hparams.mode=coarse", "logger=csv", *CPU),
+            *(f"trainer_params.devices={devices}", f"save_dir={tmp_path}", "seeds=[0,1,2]"),
+            *(f"exp_name=of{devices}", "trainer_params.max_epochs=8"),
+            timeout=540,
+        )
+        assert done.returncode == 0, done.stderr
+        table = rows(tmp_path / f"of{devices}/results.csv")
+        accuracy[devices] = [float(row["accuracy"]) for row in table]
+    spread = max(max(values) - min(values) for values in accuracy.values())
+    means = [sum(values) / len(values) for values in accuracy.values()]
+    assert min(means) > 0.3, accuracy  # chance is 0.05
+    assert abs(means[0] - means[1]) <= max(spread, 0.02), accuracy
