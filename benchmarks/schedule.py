@@ -131,7 +131,9 @@ def _seconds(stages: Sequence[Stage], results: Path | None, given: str) -> dict[
     arms = dict.fromkeys(stage.arm for stage in stages)
     missing = [arm for arm in arms if arm not in seconds]
     if missing and seconds:
-        raise UserError(f"No seconds for {', '.join(missing)}: give --seconds {missing[0]}=SECONDS.")
+        raise UserError(
+            f"No seconds for {', '.join(missing)}: give --seconds {missing[0]}=SECONDS."
+        )
     # Without any, in units of a stage.
     return seconds or dict.fromkeys(arms, 1.0)
 

@@ -141,7 +141,7 @@ class Machines:
             return
         self.store = _store(leads=True)
         yield
-        self.store.set(f"work{self.posted}", b"")
+        self.store.set(f"work{self.posted}", "")
         deadline = time.monotonic() + END_S
         while self.store.add("left", 0) < self.nodes - 1 and time.monotonic() < deadline:
             time.sleep(POLL_S)
@@ -149,7 +149,7 @@ class Machines:
     def post(self, work: Any) -> None:
         """Give the other machines their next work."""
         if self.nodes > 1:
-            self.store.set(f"work{self.posted}", pickle.dumps(work))
+            self.store.set(f"work{self.posted}", pickle.dumps(work).hex())
             self.posted += 1
 
     def join(self) -> None:
@@ -169,7 +169,7 @@ class Machines:
                 if not content:
                     store.add("left", 1)
                     return
-                work, devices, port = pickle.loads(content)
+                work, devices, port = pickle.loads(bytes.fromhex(content.decode()))
                 threads = torch.get_num_threads() // devices
                 processes = _start(work, range(devices), node, self.address, port, threads)
                 try:

@@ -1,6 +1,7 @@
 """Stages on Ray: several on one GPU, all GPUs of a machine, or a cluster. Imported for engine=ray alone."""
 
 import io
+import logging
 import os
 import platform
 import signal
@@ -123,7 +124,9 @@ class RayEngine(AbstractContextManager):
         while not ended:
             ended, _ = ray.wait(list(self.running), timeout=POLL_S)
             self._show()
-            if signals.pending is not None:  # left pending, so that a second signal ends this process
+            if (
+                signals.pending is not None
+            ):  # left pending, so that a second signal ends this process
                 raise Interrupted(signals.pending)
         stage = self.running[ended[0]]
         try:
@@ -227,7 +230,7 @@ def _connect(address: str | None) -> None:
     if not address:
         options["include_dashboard"] = False
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **options)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(
             f"ray_address={address or 'null'}: Ray cannot be used there: {' '.join(str(error).split())}"

@@ -68,7 +68,7 @@ class Supervised(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
-        place = (self.record.arm, self.current_epoch, batch_idx)
+        place: tuple[str | int, ...] = (self.record.arm, self.current_epoch, batch_idx)
         # The first process draws as one process would, each other one for itself.
         place += (distributed.rank(),) if distributed.rank() else ()
         torch.manual_seed(derive(self.record.seed, *place))

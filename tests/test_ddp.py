@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,11 @@ def runs(tiny, tmp_path_factory) -> Path:
     save_dir = tmp_path_factory.mktemp("ddp")
     for devices in (1, PROCESSES):
         done = subprocess.run(
-            [sys.executable, "arch_single_head/trainer.py", *tiny, *SHARED]
-            + [f"save_dir={save_dir}", f"exp_name=of{devices}", f"trainer_params.devices={devices}"]
-            + ["seeds=[0,1]", "fresh=true"],
+            [
+                *(sys.executable, "arch_single_head/trainer.py", *tiny, *SHARED),
+                *(f"save_dir={save_dir}", f"exp_name=of{devices}", "seeds=[0,1]", "fresh=true"),
+                f"trainer_params.devices={devices}",
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -141,7 +144,7 @@ def test_processes_share_the_batches_of_one(monkeypatch, start):
     for rank in range(3):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         shares.append(batches())
-    assert [sum(parts, []) for parts in zip(*shares, strict=True)] == whole
+    assert [[*chain(*parts)] for parts in zip(*shares, strict=True)] == whole
 
 
 @pytest.mark.parametrize("images", [1, 7, EVAL_BATCH + 1])
@@ -168,7 +171,7 @@ def stopped_and_continued(save_dir: Path, arguments: list[str], stop, **environm
         if "epoch 1/" in said:
             stop(process)
             break
-    out, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=120)
     again = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0, again.stderr
     assert "continued" in again.stdout
@@ -222,8 +225,10 @@ def test_two_machines_give_the_result_of_two_processes_on_one(tiny, tmp_path, co
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(distributed._free_port())}
     machines = [
         subprocess.Popen(
-            [sys.executable, "arch_single_head/trainer.py", *common]
-            + [f"save_dir={tmp_path}/two", "trainer_params.num_nodes=2"],
+            [
+                *(sys.executable, "arch_single_head/trainer.py", *common),
+                *(f"save_dir={tmp_path}/two", "trainer_params.num_nodes=2"),
+            ],
             cwd=ROOT,
             env=os.environ | meeting | {"NODE_RANK": str(node)},
             stdout=subprocess.PIPE,
