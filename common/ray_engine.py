@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, redirect_stdout
@@ -230,11 +231,19 @@ def _connect(address: str | None) -> None:
     if not address:
         options["include_dashboard"] = False
     try:
+        _knock(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"ray_address={address or 'null'}: Ray cannot be used there: {' '.join(str(error).split())}"
         ) from error
+
+
+def _knock(address: str | None) -> None:
+    """Find out at once whether somebody is there: Ray would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _threads() -> int:

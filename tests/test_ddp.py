@@ -161,14 +161,14 @@ def test_processes_share_evaluation_without_padding(monkeypatch, images, tmp_pat
 
 
 def stopped_and_continued(save_dir: Path, arguments: list[str], stop, **environment: str):
-    """Start a run, call ``stop(process)`` once it has told of an epoch, and run the command again."""
+    """Start a run, call ``stop(process)`` once it has told of its second epoch, and run the command again."""
     line = [sys.executable, "arch_single_head/trainer.py", *arguments, f"save_dir={save_dir}"]
     env = os.environ | environment
     process = subprocess.Popen(
         line, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     for said in process.stdout:
-        if "epoch 1/" in said:
+        if "epoch 2/" in said:  # the checkpoint of the first epoch is there
             stop(process)
             break
     _, err = process.communicate(timeout=120)
