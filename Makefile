@@ -19,6 +19,10 @@ help: ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
+.venv/installed-ray: .venv/installed requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	touch $@
+
 install: .venv/installed ## make .venv and install what a study needs
 
 datasets/NAVON/index.csv: | .venv/installed
@@ -38,5 +42,5 @@ lint: .venv/installed-dev ## check format, style and types
 test: lint ## lint, then the tests that take minutes
 	$(PYTEST) -m "not slow"
 
-test-all: lint ## every test, the long ones too
+test-all: lint .venv/installed-ray ## every test, the long ones too
 	$(PYTEST)

@@ -8,7 +8,7 @@ import io
 import signal
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
@@ -16,7 +16,6 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from common.distributed import agree
 from common.files import write_text
 from common.interruption import signals
-from common.supervised import Supervised
 
 CONTINUE_EVERY_S = 60.0
 
@@ -58,15 +57,14 @@ class LastCheckpoint(Checkpoint):
             return
         due = time.monotonic() - self.saved >= CONTINUE_EVERY_S or signals.pending
         if agree(bool(due)):
-            self._save(trainer, pl_module)
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save; the epoch's validation is over."""
-        self._save(trainer, pl_module)
+        self._save(trainer)
 
-    def _save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        with cast(Supervised, pl_module).train_metrics.of_all_processes():
-            trainer.save_checkpoint(self.path)
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
         signals.pending = agree(signals.pending or 0) or None
         signals.check()

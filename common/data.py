@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
-from common import distributed
+from common.distributed import rank, world_size
 from common.errors import UserError
 from common.images import ImageFolder, load_folder
 from common.randomness import derive
@@ -104,8 +104,8 @@ class ShareSampler(BatchSampler):
     """A process's equal share of each batch: the batches are those of one process."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        share = self.batch_size // distributed.size()
-        start = distributed.rank() * share
+        share = self.batch_size // world_size()
+        start = rank() * share
         for batch in super().__iter__():
             yield batch[start : start + share]
 
@@ -219,7 +219,7 @@ class HierarchicalData(pl.LightningDataModule):
         batch_size = self.batch_size
         sampler = EpochSampler(len(self.train_set), seed=self.seed)
         sampler.enter(**self._position, batch_size=batch_size)
-        if distributed.size() > 1:
+        if world_size() > 1:
             batches = ShareSampler(sampler, batch_size, drop_last=True)
             return DataLoader(
                 self.train_set, batch_sampler=batches, collate_fn=_as_is, **self._workers()
@@ -250,8 +250,8 @@ class HierarchicalData(pl.LightningDataModule):
         return DataLoader(
             images,
             # Every process takes other images and none twice, as a sampler that pads would.
-            sampler=range(distributed.rank(), len(images), distributed.size()),
-            batch_size=max(1, EVAL_BATCH // distributed.size()),
+            sampler=range(rank(), len(images), world_size()),
+            batch_size=max(1, EVAL_BATCH // world_size()),
             collate_fn=_as_is,
             **self._workers(),
         )

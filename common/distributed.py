@@ -32,7 +32,7 @@ POLL_S = 0.5
 END_S = 60.0
 
 
-def size() -> int:
+def world_size() -> int:
     """How many processes train the network."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -44,7 +44,7 @@ def rank() -> int:
 
 def agree(number: int) -> int:
     """The largest number that one of the processes gives."""
-    if size() == 1:
+    if world_size() == 1:
         return number
     # On the CPU, because asking a GPU at each step would wait for it.
     value = torch.tensor(number)
@@ -54,7 +54,7 @@ def agree(number: int) -> int:
 
 def as_in_first(tensors: Iterator[Tensor]) -> None:
     """Give all processes the first one's values."""
-    if size() > 1:
+    if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
 

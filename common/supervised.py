@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from common import distributed
 from common.augment import Retina
 from common.checkpoints import RECORD, Record
 from common.data import HierarchicalData
+from common.distributed import as_in_first, rank
 from common.errors import UserError
 from common.randomness import derive
 
@@ -70,7 +70,7 @@ class Supervised(pl.LightningModule):
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
         place: tuple[str | int, ...] = (self.record.arm, self.current_epoch, batch_idx)
         # The first process draws as one process would, each other one for itself.
-        place += (distributed.rank(),) if distributed.rank() else ()
+        place += (rank(),) if rank() else ()
         torch.manual_seed(derive(self.record.seed, *place))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -94,7 +94,7 @@ class Supervised(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Evaluate what is saved: each process has BatchNorm statistics of its own since the last step."""
-        distributed.as_in_first(self.network.buffers())
+        as_in_first(self.network.buffers())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count right answers and sum up losses."""
@@ -148,11 +148,15 @@ class Supervised(pl.LightningModule):
             for name in list(checkpoint["state_dict"])
             if not name.startswith("network.")
         }
+        # Those of the epoch so far: of all processes, though the first one alone writes.
+        with self.train_metrics.of_all_processes():
+            sums = self.train_metrics.state_dict(prefix="train_metrics.")
+        checkpoint["metrics"] |= sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The reverse of `on_save_checkpoint`."""
         metrics = checkpoint["metrics"]
-        if distributed.rank():  # the first process goes on with the sums of all
+        if rank():  # the first process goes on with the sums of all
             metrics = {name: value for name, value in self.state_dict().items() if name in metrics}
         checkpoint["state_dict"] |= metrics
         self.validation = checkpoint["validation"]

@@ -139,10 +139,10 @@ def test_processes_share_the_batches_of_one(monkeypatch, start):
 
     whole = batches()
     assert len(whole) == 50 // 12 - start
-    monkeypatch.setattr(distributed, "size", lambda: 3)
+    monkeypatch.setattr("common.data.world_size", lambda: 3)
     shares = []
     for rank in range(3):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr("common.data.rank", lambda rank=rank: rank)
         shares.append(batches())
     assert [[*chain(*parts)] for parts in zip(*shares, strict=True)] == whole
 
@@ -151,10 +151,10 @@ def test_processes_share_the_batches_of_one(monkeypatch, start):
 def test_processes_share_evaluation_without_padding(monkeypatch, images, tmp_path):
     data = SingleHeadData.__new__(SingleHeadData)
     monkeypatch.setattr(data, "_workers", dict, raising=False)
-    monkeypatch.setattr(distributed, "size", lambda: 3)
+    monkeypatch.setattr("common.data.world_size", lambda: 3)
     seen = []
     for rank in range(3):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr("common.data.rank", lambda rank=rank: rank)
         loader = data._evaluation_loader(torch.utils.data.TensorDataset(torch.arange(images)))
         seen += [int(image[0]) for batch in loader for image in batch]
     assert sorted(seen) == [*range(images)]

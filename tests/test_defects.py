@@ -1068,7 +1068,7 @@ def test_a_key_of_a_hemisphere_changes_the_hemisphere_that_it_names(key, build, 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("trainer_params.devices=2", "devices"),
+        ("trainer_params.devices=3", "devices"),
         ("trainer_params.num_nodes=2", "num_nodes"),
         ("trainer_params.strategy=nonsense", "nonsense"),
         pytest.param(
