@@ -207,8 +207,11 @@ def test_trainer_keys_are_arguments_of_lightning():
 
 
 # Free on purpose: any text, or checked elsewhere (seeds and exp_name in configuration.py, devices
-# and strategy by Lightning).
-FREE = ("exp_name", "seeds", "dataset.name", "trainer_params.devices", "trainer_params.strategy")
+# and strategy by Lightning, ray_address by Ray).
+FREE = (
+    *("exp_name", "seeds", "dataset.name", "trainer_params.devices", "trainer_params.strategy"),
+    "ray_address",
+)
 
 
 @pytest.mark.parametrize("schema", [SingleConfig, DualConfig, StudyConfig, TestConfig])

@@ -256,7 +256,7 @@ def test_accuracy_is_that_of_one_process_within_the_spread_of_seeds(tmp_path, co
             *("dataset=navon", f"dataset.root={root}", "hparams.mode=coarse", "logger=csv", *CPU),
             *(f"trainer_params.devices={devices}", f"save_dir={tmp_path}", "seeds=[0,1,2]"),
             *(f"exp_name=of{devices}", "trainer_params.max_epochs=8"),
-            timeout=540,
+            timeout=900,
         )
         assert done.returncode == 0, done.stderr
         table = rows(tmp_path / f"of{devices}/results.csv")
