@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 # In the order in which the table shows them.
 STATES = ("running", "failed", "queued", "waiting", "skipped", "done")
@@ -58,8 +59,10 @@ class Progress(AbstractContextManager):
         counts = Counter(self.state.values())
         title = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         table = Table(title=title, title_justify="left")
-        for name in ("stage", "state", "where", "last"):
+        for name in ("stage", "state", "where"):
             table.add_column(name, no_wrap=True)
+        table.add_column("last")  # the one that a narrow terminal cuts
         for name in sorted(self.state, key=lambda name: STATES.index(self.state[name])):
-            table.add_row(name, self.state[name], self.where[name], self.said[name])
+            said = Text(self.said[name], no_wrap=True, overflow="ellipsis")
+            table.add_row(name, self.state[name], self.where[name], said)
         return table

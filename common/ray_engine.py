@@ -233,7 +233,9 @@ def _connect(address: str | None) -> None:
     try:
         _knock(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (
+        Exception
+    ) as error:  # Ray raises this very class when a busy machine starts it too slowly
         raise UserError(
             f"ray_address={address or 'null'}: Ray cannot be used there: {' '.join(str(error).split())}"
         ) from error

@@ -133,7 +133,8 @@ def test_a_table_of_all_stages(capsys):
     progress.begin("fine/seed2", "node1, GPU 0")
     progress.say("fine/seed2", "fine/seed2  epoch 3/6  train loss 1.0")
     progress.turn("fine/seed1", "queued")
-    console = Console(width=120)
+    progress.say("fine/seed2", "fine/seed2  epoch 3/6  train loss 1.0  " + 9 * "val loss 2.0  ")
+    console = Console(width=70)
     with console.capture() as shown:
         console.print(progress.table())
     text = shown.get()
