@@ -11,9 +11,12 @@ from typing import Any, get_args, get_type_hints
 
 import hydra
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
@@ -41,8 +44,17 @@ def keys_of(schema: type) -> dict[str, Field]:
     return found
 
 
+class SharedGroups(SearchPathPlugin):
+    """Lets Hydra find the groups that both folders share: `common/config`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the folder; a `hydra.searchpath` in YAML would have to be repeated in every variant."""
+        search_path.append("bilateral", f"file://{SHARED}")
+
+
 def _register() -> None:
-    """Make the schemas known to Hydra under the names that the config.yaml files use."""
+    """Make the groups, and the schemas under the names that the config.yaml files use, known to Hydra."""
+    Plugins.instance().register(SharedGroups)
     study = OmegaConf.structured(StudyConfig)
     # What the study hands on has no value of its own: it stands in the two folders' configurations.
     for name in keys_of(StudyConfig).keys() - keys_of(StudyKeys).keys():
@@ -60,7 +72,9 @@ def _register() -> None:
 _register()
 
 
-def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConfig:
+def compose(
+    folder: Path, *, schema: type, overrides: Sequence[str], config_name: str = "config"
+) -> DictConfig:
     """The checked configuration that ``folder``'s trainer.py would run with, given these overrides."""
     refuse_nameless(overrides)
     # Within a command Hydra is at work already: step aside, and come back.
@@ -68,12 +82,12 @@ def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConf
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(folder / "config"), version_base="1.3"):
-            cfg = hydra.compose("config", overrides=list(overrides))
+            cfg = hydra.compose(config_name, overrides=list(overrides))
     finally:
         GlobalHydra.instance().clear()
         if around is not None:
             GlobalHydra.instance().initialize(around)
-    return finish(cfg, schema=schema, folder=folder, overrides=overrides)
+    return finish(cfg, schema=schema, folder=folder, overrides=overrides, config_name=config_name)
 
 
 def refuse_nameless(overrides: Sequence[str]) -> None:
@@ -254,9 +268,10 @@ def _refuse_contradictions(
     for group in (group for group in GROUPS if group in given):
         theirs = _group_values(folder, group, given[group])
         for file, body in _bodies(folder / "config", config_name):
-            for name in (name for name, _ in leaves(body) if name not in given):
+            for name, value in leaves(body):
                 source = theirs.get(name, _owner(cfg, schema, name, group))
-                if source is None:
+                # What is taken from elsewhere in the group follows it.
+                if name in given or source is None or str(value).startswith(f"${{{group}."):
                     continue
                 trial = cfg.copy()
                 OmegaConf.update(trial, name, source)

@@ -24,11 +24,12 @@ from common.configuration import ROOT
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
 from common.errors import UserError
-from common.files import replacing, write_yaml
+from common.files import read_yaml, replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
 from common.randomness import derive
 from common.results import print_summary, read_result, write_tables
+from common.schema import LEVELS
 from common.supervised import Supervised, by_level
 
 
@@ -37,7 +38,7 @@ class Stage:
     """One arm with one seed: a plain description of work, apart from how it is executed.
 
     ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
-    checkpoints it builds on.
+    checkpoints it builds on; ``seeds`` are those of all networks it is made of, its own if empty.
     """
 
     arm: str
@@ -45,6 +46,7 @@ class Stage:
     folder: str
     config: DictConfig
     needs: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -106,6 +108,7 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     parents = {level: record.fingerprint for level, (record, _) in found.items()}
     sources = {f"model_path_{level}": digest(weights) for level, (_, weights) in found.items()}
     identity = identify(cfg, data, precision, parents)
+    _set_other_pairing_aside(stage)
     refuse_other(stage.place, identity, sources)
     result = _finished(stage)
     if result is not None and (result["test"] is not None or not cfg.evaluate):
@@ -117,7 +120,9 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     module.load_hemispheres(data)
     if result is None:
         write_yaml(stage.place / "config.yaml", _plain(cfg))
-        write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))
+        seeds = {"seeds": list(stage.seeds or (stage.seed,))}
+        environment = describe(cfg.trainer_params.accelerator, ROOT)
+        write_yaml(stage.place / "environment.yaml", environment | seeds)
         write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
         result = _train(stage, module, data, precision)
     if cfg.evaluate:
@@ -214,13 +219,35 @@ def free_name(cfg: DictConfig) -> str:
 
 def _existing(paths: dict[str, Path]) -> dict[str, Path]:
     """The checkpoints that a stage builds on, all of them there."""
-    for level, path in paths.items():
-        if not path.is_file():
-            raise UserError(
-                f"There is no checkpoint at {path} to load the {level} hemisphere from: train it first (in "
-                f"arch_single_head: python trainer.py hparams.mode={level}), or correct hparams.model_path_{level}."
+    for part, path in paths.items():
+        if path.is_file():
+            continue
+        what, remedy = f"the {part}", "train it first, or correct the key that names it"
+        if part in LEVELS:
+            what = f"the {part} hemisphere"
+            remedy = (
+                f"train it first (in arch_single_head: python trainer.py hparams.mode={part}), "
+                f"or correct hparams.model_path_{part}"
             )
+        raise UserError(f"There is no checkpoint at {path} to load {what} from: {remedy}.")
     return paths
+
+
+def _set_other_pairing_aside(stage: Stage) -> None:
+    """In a longer list of seeds the last one of the shorter list has another next one: keep and rename what it was."""
+    file = stage.place / "environment.yaml"
+    if len(stage.seeds) < 2 or not file.is_file():
+        return
+    earlier = read_yaml(file).get("seeds", [stage.seed])
+    if earlier != list(stage.seeds):
+        aside = stage.place.with_name(
+            f"earlier-{stage.place.name}-of-{'+'.join(map(str, earlier))}"
+        )
+        print(
+            f"{stage.name}: made of seeds {earlier} before, of {list(stage.seeds)} now; kept as {aside}"
+        )
+        shutil.rmtree(aside, ignore_errors=True)
+        stage.place.rename(aside)
 
 
 def _finished(stage: Stage) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from common.randomness import derive
 
 # Hyper-parameters that do not shape a result: how fast images come, and where hemispheres lie (their own
 # fingerprints count instead).
-UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse")
+UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse", "model_path")
 SHAPING_TRAINER = (
     "max_epochs",
     "precision",

@@ -11,9 +11,21 @@ from omegaconf import MISSING, OmegaConf
 
 LEVELS = ("fine", "coarse")
 ARCHS = ("resnet9", "resnet18", "resnet34", "resnet50", "vgg11")
-MACRO_ARCHS = ("bilateral", "unilateral", "ensemble")
+MACRO_ARCHS = ("bilateral", "unilateral", "unilateral_wide", "ensemble")
 # A hemisphere's parameters: their name with one hemisphere, and with two for the fine and the coarse one.
 HEMISPHERE = {"arch": ("farch", "carch"), "width": ("fine_width", "coarse_width")}
+ARMS = (
+    "fine",
+    "coarse",
+    "bilateral",
+    "bilateral_finetuned",
+    "bilateral_nonspecialised",
+    "bilateral_swapped",
+    "unilateral",
+    "unilateral_wide",
+    "ensemble",
+)
+DEFAULT_ARMS = ("fine", "coarse", "bilateral")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -120,6 +132,9 @@ class DualHparams:
     # A path, or a list of paths for an ensemble, or null.
     model_path_fine: Any = key(None, path=True)
     model_path_coarse: Any = key(None, path=True)
+    fine_speciality: str = key("fine", choices=LEVELS)
+    coarse_speciality: str = key("coarse", choices=LEVELS)
+    model_path: str | None = key(None, path=True)
     optimizer: str = key("${recipe.dual.optimizer}", choices=("sgd", "adam", "adamw"))
     lr: float = key("${recipe.dual.lr}", above=0, high=1e3)
     momentum: float = key("${recipe.dual.momentum}", low=0, high=0.9999)
@@ -208,6 +223,7 @@ class SingleConfig(_Run):
 class DualConfig(_Run):
     """arch_dual_head/config/config.yaml."""
 
+    arm: str = "${hparams.macro_arch}"
     hparams: DualHparams = field(default_factory=DualHparams)
     trainer_params: DualTrainerParams = field(default_factory=DualTrainerParams)
 
@@ -230,17 +246,25 @@ class TestConfig:
 
 @dataclass
 class StudyEpochs:
-    """Epochs of each arm; null leaves them to the recipe."""
+    """Epochs of each arm that is trained; null leaves them to the recipe."""
 
     fine: int | None = key(None, low=1)
     coarse: int | None = key(None, low=1)
     bilateral: int | None = key(None, low=1)
+    bilateral_finetuned: int | None = key(None, low=1)
+    bilateral_nonspecialised: int | None = key(None, low=1)
+    bilateral_swapped: int | None = key(None, low=1)
+    unilateral: int | None = key(None, low=1)
+    unilateral_wide: int | None = key(None, low=1)
 
 
 @dataclass
 class StudyKeys:
     """What train_system.py itself reads."""
 
+    study: str = key("sound", choices=("sound", "paper"))
+    # A list of arms, or all.
+    arms: Any = key(list(DEFAULT_ARMS))
     exp_name: str | None = None
     save_dir: str = key("runs", path=True)
     num_seeds: int | None = key(None, low=1, high=10_000)
