@@ -217,18 +217,19 @@ def _check_names(cfg: DictConfig) -> None:
         raise UserError(
             f"seeds is {list(seeds)}; allowed: a list of different integers from 0 to 2^32 - 1."
         )
-    name = OmegaConf.select(cfg, "exp_name")
-    if name is not None and (
-        not name
-        or name in (".", "..")
-        or "/" in name
-        or "=" in name
-        or len(name) > 150
-        or not name.isprintable()
-    ):
-        raise UserError(
-            f"exp_name is {_show(name)}; allowed: a folder name of at most 150 characters without / and =."
-        )
+    for key in ("exp_name", "arm"):
+        name = OmegaConf.select(cfg, key)
+        if name is not None and (
+            not name
+            or name in (".", "..")
+            or "/" in name
+            or "=" in name
+            or len(name) > 150
+            or not name.isprintable()
+        ):
+            raise UserError(
+                f"{key} is {_show(name)}; allowed: a folder name of at most 150 characters without / and =."
+            )
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -180,7 +180,8 @@ def test_schema_names_the_macro_architectures_and_levels_that_exist():
     from common import macro
 
     networks = {name.removesuffix("Net").lower() for name in vars(macro) if name.endswith("Net")}
-    assert set(MACRO_ARCHS) == networks
+    # unilateral_wide is a unilateral network of another width.
+    assert set(MACRO_ARCHS) - {"unilateral_wide"} == networks
     assert list(macro.by_level({"coarse": 1, "fine": 1})) == list(LEVELS)
 
 
@@ -208,7 +209,10 @@ def test_trainer_keys_are_arguments_of_lightning():
 
 # Free on purpose: any text, or checked elsewhere (seeds and exp_name in configuration.py, devices
 # and strategy by Lightning).
-FREE = ("exp_name", "seeds", "dataset.name", "trainer_params.devices", "trainer_params.strategy")
+FREE = (
+    *("exp_name", "seeds", "dataset.name", "trainer_params.devices", "trainer_params.strategy"),
+    *("arm", "arms"),  # checked in code
+)
 
 
 @pytest.mark.parametrize("schema", [SingleConfig, DualConfig, StudyConfig, TestConfig])
@@ -646,7 +650,8 @@ def test_any_value_of_a_numeric_key_is_in_range_or_refused_in_one_sentence(pair,
 
 
 def handed(folder, *overrides, side=None):
-    return train_system.handed_on(folder, list(overrides), side)
+    specialities = LEVELS if side is None else (LEVELS[side],)
+    return train_system.handed_on(folder, overrides, specialities)
 
 
 def test_bare_keys_reach_both_folders_and_prefixed_ones_their_own():
