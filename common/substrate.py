@@ -18,7 +18,7 @@ class Substrate:
         arch: backbone.
         width: multiplies its channels.
         k: share of each feature map that survives winner-take-all; 1: dense.
-        per_k: share of a training batch for which each channel survives; 1: dense.
+        per_k: share of a training batch for which each feature survives; 1: dense.
         plasticity: multiplies the learning rate of the hemisphere. The only one that leaves its function alone.
         low_pass: highest spatial frequency that it sees, in cycles per image; None: all.
         high_pass: lowest one; None: all.

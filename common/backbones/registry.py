@@ -91,7 +91,7 @@ def build_backbone(
         arch: its name.
         width: multiplies all its channels.
         k: share of each feature map that survives (`common.backbones.sparsity`); None: the backbone's own.
-        per_k: share of a training batch for which each channel survives; None: the backbone's own.
+        per_k: share of a training batch for which each feature survives; None: the backbone's own.
         residual: whether residual connections, where the backbone has some, are there.
 
     Raises:
