@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from torch import nn
+
 from common.backbones import Backbone, build_backbone, own_sparsity
 from common.errors import UserError
 from common.schema import HEMISPHERE, LEVELS
@@ -74,8 +76,8 @@ class Substrate:
             self.arch, width=self.width, k=self.k, per_k=self.per_k, residual=self.residual
         )
 
-    def spatial_filter(self) -> SpatialFilter | None:
-        """The filter before the backbone, or None where all frequencies pass."""
+    def spatial_filter(self) -> nn.Module | None:
+        """What comes between images and backbone, or None where all of an image does."""
         if self.low_pass is None and self.high_pass is None:
             return None
         return SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
