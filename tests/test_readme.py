@@ -34,7 +34,8 @@ NOT_RUN = [
     "python data_scripts/prepare_cifar.py --download",
     "python train_system.py",
     "python train_system.py recipe=paper arch=vgg11 exp_name=vgg11-paper",
-    "python arch_dual_head/trainer.py --multirun --config-name asymmetry_frequency dataset=navon hparams.coarse_low_pass=2,4,8",
+    "python arch_dual_head/trainer.py --multirun --config-name asymmetry_frequency dataset=navon "
+    "hparams.coarse_low_pass=2,4,8",
     "git checkout COMMIT",
     "python3 -m venv .venv",
     ".venv/bin/python -m pip install -r requirements.txt -c constraints.txt",

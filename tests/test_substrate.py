@@ -1,21 +1,25 @@
 """What a hemisphere is made of: each parameter does what it says, and to its own side."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import nn
 
+from arch_dual_head import trainer
 from arch_dual_head.supervised import DualHead
 from common.backbones import build_backbone, registered
 from common.configuration import ROOT, compose
 from common.errors import UserError
+from common.fingerprint import identify
 from common.macro import BilateralNet, Hemisphere
-from common.schema import HEMISPHERE, LEVELS, DualConfig
+from common.schema import HEMISPHERE, LEVELS, DualConfig, SingleConfig
 from common.spatial_frequency import SpatialFilter
 from common.substrate import Substrate
 from common.supervised import parameter_groups
@@ -277,8 +281,6 @@ EXAMPLES = sorted((ROOT / "arch_dual_head" / "config").glob("asymmetry_*.yaml"))
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 @pytest.mark.parametrize("dataset", ["cifar100", "navon"])
 def test_each_example_makes_the_hemispheres_differ_in_its_parameter_alone(file, dataset, command):
-    import yaml
-
     done = command(
         "arch_dual_head/trainer.py",
         "--config-name",
@@ -310,8 +312,6 @@ def test_there_is_an_example_of_every_parameter():
 
 
 def test_a_variant_may_contradict_a_group_that_is_chosen_on_the_command_line(in_process, tmp_path):
-    from arch_dual_head import trainer
-
     status, _, err = in_process(
         trainer.main,
         "--config-name",
@@ -336,3 +336,18 @@ def test_names_after_the_prefix_are_for_the_registry_to_check():
             compose(
                 ROOT / "arch_dual_head", schema=DualConfig, overrides=[f"hparams.farch={wrong}"]
             )
+
+
+def test_a_parameter_at_its_neutral_value_does_not_shape_a_result_and_any_other_does():
+    data = SimpleNamespace(digest="", test_digest=lambda: "")
+
+    def shaping(*overrides) -> dict:
+        cfg = compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=overrides)
+        return identify(cfg, data, "32-true", {})["hparams"]
+
+    base = shaping()
+    assert not base.keys() & {"k", "per_k", "plasticity", "low_pass", "high_pass", "residual"}
+    for name, value in CHANGES.items():
+        assert shaping(f"hparams.{name}={value}") == {**base, name: value}
+    # Of sparse_resnet9, null is not 1.
+    assert shaping("hparams.k=1") == {**base, "k": 1}
