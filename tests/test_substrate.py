@@ -253,7 +253,7 @@ def test_an_open_sparsity_is_the_backbones_own():
     assert (dense.k, dense.per_k) == (1, 1)
     assert dense.difference(Substrate.of(values(k=1.0, per_k=1))) is None
     own = Substrate.of(values(arch="sparse_resnet9"))
-    assert (own.k, own.per_k) == (0.25, 0.5)
+    assert (own.k, own.per_k) == (0.25, 0.8)
     assert Substrate.of(values(arch="sparse_resnet9", k=1.0)).k == 1
 
 

@@ -82,7 +82,7 @@ def inverted_resnet9(*, width: float = 1.0, residual: bool = True) -> ResNet9:
     return ResNet9(channels=(512, 256, 128, 64), width=width, residual=residual)
 
 
-@partial(register, k=0.25, per_k=0.5)
+@partial(register, k=0.25, per_k=0.8)
 def sparse_resnet9(*, width: float = 1.0, residual: bool = True) -> ResNet9:
     """ResNet-9 that is sparse where nobody asks for another sparsity; on the same weights as `resnet9`."""
     return resnet9(width=width, residual=residual)
