@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import replacing
+from common.substrate import Substrate
 
 RECORD = "bilateral"
 
@@ -145,7 +146,7 @@ def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) 
 
 
 def hemisphere_weights(
-    path: Path, *, key: str, level: str, arch: str, width: float, data: Any
+    path: Path, *, key: str, level: str, substrate: Substrate, data: Any
 ) -> dict[str, Tensor]:
     """The weights of a checkpoint's one hemisphere, as a backbone names them.
 
@@ -153,24 +154,19 @@ def hemisphere_weights(
         path: a checkpoint of `arch_single_head`.
         key: the config key that names it, for errors.
         level: the level that the hemisphere must have been trained on.
-        arch: the backbone it must be.
-        width: and its width multiplier.
+        substrate: what it must be made of, its plasticity apart.
         data: whose ``mean``, ``std`` and ``train_images`` it must have been trained with.
 
     Raises:
         UserError: naming both sides of what does not fit.
     """
     record, weights = read(path)
-    theirs = record.config["hparams"]
     if record.levels != (level,):
         raise UserError(
             f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
         )
-    if (theirs["arch"], theirs["width"]) != (arch, width):
-        raise UserError(
-            f"{key}: {path} holds a {theirs['arch']} of width {theirs['width']:g}, "
-            f"but the configuration asks for a {arch} of width {width:g}."
-        )
+    theirs = Substrate.of(record.config["hparams"])
+    refuse_other_substrate(path, key=key, theirs=theirs, ours=substrate)
     if record.train_images != data.train_images:
         raise UserError(
             f"{key}: {path} was trained on other images than this run's training images "
@@ -184,3 +180,21 @@ def hemisphere_weights(
         )
     prefix = f"hemispheres.{level}.backbone."
     return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
+def refuse_other_substrate(path: Path, *, key: str, theirs: Substrate, ours: Substrate) -> None:
+    """Refuse a hemisphere that computes another function than the configuration says.
+
+    Raises:
+        UserError: names the first parameter that differs.
+    """
+    name = ours.difference(theirs)
+    if name:
+        there, here = (
+            "null" if value is None else str(value).lower()
+            for value in (getattr(theirs, name), getattr(ours, name))
+        )
+        raise UserError(
+            f"{key}: {path} holds a hemisphere of {name} {there}, "
+            f"but the configuration asks for {name} {here}."
+        )

@@ -45,15 +45,18 @@ def keys_of(schema: type) -> dict[str, Field]:
 
 
 class SharedGroups(SearchPathPlugin):
-    """Lets Hydra find the groups that both folders share: `common/config`."""
+    """Lets Hydra find the groups, whichever YAML file a command starts from.
+
+    Hydra reads `hydra.searchpath` in that file alone, so that a variant built on config.yaml would have to repeat it.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the folder; a `hydra.searchpath` in YAML would have to be repeated in every variant."""
-        search_path.append("bilateral", f"file://{SHARED}")
+        """Look in common/config after the experiment folder's own."""
+        search_path.append("bilateral", "pkg://common.config")
 
 
 def _register() -> None:
-    """Make the groups, and the schemas under the names that the config.yaml files use, known to Hydra."""
+    """Make the schemas and groups known to Hydra, the former under the names that the config.yaml files use."""
     Plugins.instance().register(SharedGroups)
     study = OmegaConf.structured(StudyConfig)
     # What the study hands on has no value of its own: it stands in the two folders' configurations.
@@ -172,10 +175,12 @@ def check_values(cfg: DictConfig, schema: type) -> None:
         value = _plain_value(plain, name)
         if isinstance(value, str) and (value == "???" or value.startswith("${")):
             continue
+        prefix = rule.get("prefix")
+        if prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix:
+            continue
         if rule.get("choices") and value not in rule["choices"]:
-            allowed = ", ".join(
-                "null" if choice is None else str(choice) for choice in rule["choices"]
-            )
+            names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
+            allowed = ", ".join([*names, *([f"{prefix}NAME"] if prefix else [])])
             close = difflib.get_close_matches(str(value), [str(c) for c in rule["choices"]], 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"{name} is {_show(value)}; allowed: {allowed}{hint}.")
@@ -296,16 +301,22 @@ def _owner(cfg: DictConfig, schema: type, name: str, group: str) -> str | None:
 
 
 def _bodies(config_dir: Path, config_name: str) -> Iterator[tuple[Path, dict]]:
-    """The YAML files of an experiment folder that make up a configuration, each without its defaults list."""
+    """The YAML files of an experiment folder that make up a configuration, each without its defaults list.
+
+    But for variants, which are built on another one of the folder: what they change was asked for by their name.
+    """
     file = config_dir / f"{config_name.removesuffix('.yaml')}.yaml"
     if not file.is_file():
         return
     body: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    for item in body.pop("defaults", []):
-        if isinstance(item, str) and item != "_self_":
-            yield from _bodies(config_dir, item)
+    under = [item for item in body.pop("defaults", []) if isinstance(item, str)]
+    variant = False
+    for item in (item for item in under if item != "_self_"):
+        variant |= (config_dir / f"{item}.yaml").is_file()
+        yield from _bodies(config_dir, item)
     body.pop("hydra", None)
-    yield file, body
+    if not variant:
+        yield file, body
 
 
 def _group_values(folder: Path, group: str, option: str) -> dict[str, Any]:

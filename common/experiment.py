@@ -8,12 +8,13 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -83,6 +84,7 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
     with _only_one(experiment):
         for leftover in experiment.rglob(".*.tmp"):  # of a command that was killed
             leftover.unlink()
+        refuse_unbuildable(stages, architectures)
         for stage in stages:
             run_stage(stage, architectures[stage.folder])
         summary = write_tables(experiment)
@@ -91,6 +93,23 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
+
+
+def refuse_unbuildable(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
+    """Find out before the first stage is trained whether there are the backbones of all of them.
+
+    Raises:
+        UserError: one cannot be built as its hemisphere's parameters say.
+    """
+    asked = {
+        substrate
+        for stage in stages
+        for substrate in architectures[stage.folder].module.substrates(stage.config).values()
+    }
+    for substrate in asked:
+        # On the meta device, without memory. RegNet computes with values while it is built, after its checks.
+        with torch.device("meta"), suppress(NotImplementedError):
+            substrate.backbone()
 
 
 def run_stage(stage: Stage, architecture: Architecture) -> None:

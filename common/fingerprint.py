@@ -1,5 +1,6 @@
 """What shapes a stage's result: by it a finished stage is recognised, and another configuration refused."""
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,20 @@ from common.data import HierarchicalData
 from common.errors import UserError
 from common.files import read_yaml
 from common.randomness import derive
+from common.schema import HEMISPHERE
+from common.substrate import Substrate
 
 # Hyper-parameters that do not shape a result: how fast images come, and where hemispheres lie (their own
 # fingerprints count instead).
 UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse", "model_path")
+# Parameters of a hemisphere that change nothing at this value. They are left out there, so that a result from before
+# there was such a parameter is still known.
+NEUTRAL = {
+    name: item.default
+    for item in fields(Substrate)
+    if item.default is not MISSING
+    for name in (item.name, *HEMISPHERE[item.name])
+}
 SHAPING_TRAINER = (
     "max_epochs",
     "precision",
@@ -32,7 +43,11 @@ def identify(
     trainer = {name: cfg.trainer_params[name] for name in SHAPING_TRAINER} | {
         "precision": precision
     }
-    hparams = {name: value for name, value in dict(cfg.hparams).items() if name not in UNSHAPING}
+    hparams = {
+        name: value
+        for name, value in dict(cfg.hparams).items()
+        if name not in UNSHAPING and value is not None and value != NEUTRAL.get(name, MISSING)
+    }
     return {
         "data": {"train": data.digest, "test": data.test_digest()},
         "dataset": {"crop_padding": cfg.dataset.crop_padding, "flip": cfg.dataset.flip},

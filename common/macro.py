@@ -20,15 +20,20 @@ from common.schema import LEVELS
 
 
 class Hemisphere(nn.Module):
-    """A backbone that can be frozen: images (B, 3, H, W) → features (B, num_features).
+    """A backbone that can be frozen, and what it sees: images (B, 3, H, W) → features (B, num_features).
+
+    `spatial_filter`, where there is one, comes between images and backbone (`common.spatial_frequency`).
 
     Frozen means that nothing in it changes, bit for bit: no gradients, and evaluation mode for
     ever, because in training mode BatchNorm moves its statistics even without gradients.
     """
 
-    def __init__(self, *, backbone: Backbone, freeze: bool) -> None:
+    def __init__(
+        self, *, backbone: Backbone, freeze: bool, spatial_filter: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.spatial_filter = spatial_filter
         self.num_features = backbone.num_features
         self.frozen = freeze
         if freeze:
@@ -41,6 +46,8 @@ class Hemisphere(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) → features (B, num_features)."""
+        if self.spatial_filter is not None:
+            images = self.spatial_filter(images)
         if self.frozen:
             with torch.no_grad():
                 return self.backbone(images)
@@ -111,10 +118,13 @@ class UnilateralNet(HemispheresAndHeads):
         num_classes: Mapping[str, int],
         dropout: float,
         freeze: bool = False,
+        spatial_filter: nn.Module | None = None,
     ) -> None:
         side = next(iter(by_level(num_classes)))
         super().__init__(
-            hemispheres={side: Hemisphere(backbone=backbone, freeze=freeze)},
+            hemispheres={
+                side: Hemisphere(backbone=backbone, freeze=freeze, spatial_filter=spatial_filter)
+            },
             num_classes=num_classes,
             dropout=dropout,
         )
@@ -132,11 +142,17 @@ class BilateralNet(HemispheresAndHeads):
         dropout: float,
         freeze_fine: bool,
         freeze_coarse: bool,
+        fine_filter: nn.Module | None = None,
+        coarse_filter: nn.Module | None = None,
     ) -> None:
         super().__init__(
             hemispheres={
-                "fine": Hemisphere(backbone=fine_backbone, freeze=freeze_fine),
-                "coarse": Hemisphere(backbone=coarse_backbone, freeze=freeze_coarse),
+                "fine": Hemisphere(
+                    backbone=fine_backbone, freeze=freeze_fine, spatial_filter=fine_filter
+                ),
+                "coarse": Hemisphere(
+                    backbone=coarse_backbone, freeze=freeze_coarse, spatial_filter=coarse_filter
+                ),
             },
             num_classes=num_classes,
             dropout=dropout,

@@ -20,6 +20,7 @@ from common.checkpoints import RECORD, Record
 from common.data import HierarchicalData
 from common.errors import UserError
 from common.randomness import derive
+from common.substrate import Substrate
 
 Batch = dict[str, Tensor]
 
@@ -52,8 +53,13 @@ class Supervised(pl.LightningModule):
         self.train_metrics.persistent()
 
     @staticmethod
+    def substrates(cfg: DictConfig) -> dict[str, Substrate]:
+        """The parameters of each hemisphere, by the name that it has in the network."""
+        return {}
+
+    @classmethod
     @abstractmethod
-    def build_network(cfg: DictConfig, record: Record) -> nn.Module:
+    def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:
         """The network: images float (B, 3, H, W) to logits (B, C) per level."""
 
     @staticmethod
@@ -120,8 +126,9 @@ class Supervised(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser over all that is not frozen, and its schedule by steps."""
         hparams = self.cfg.hparams
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = _optimizer(parameters, hparams)
+        plasticity = {side: one.plasticity for side, one in self.substrates(self.cfg).items()}
+        groups = parameter_groups(self.network, lr=hparams.lr, plasticity=plasticity)
+        optimizer = _optimizer(groups, hparams)
         if hparams.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -243,11 +250,30 @@ def by_level(
     }
 
 
-def _optimizer(parameters: list[nn.Parameter], hparams: DictConfig) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"lr": hparams.lr, "weight_decay": hparams.weight_decay, "fused": True}
+def parameter_groups(
+    network: nn.Module, *, lr: float, plasticity: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """What is not frozen, by learning rate: ``lr`` itself, which is the heads', comes first.
+
+    Args:
+        network: of the hemispheres ``hemispheres.<side>``.
+        lr: base learning rate.
+        plasticity: for each side, what multiplies the rate of its hemisphere.
+    """
+    rates: dict[float, list[nn.Parameter]] = {lr: []}
+    for name, parameter in network.named_parameters():
+        room, _, path = name.partition(".")
+        side = path.partition(".")[0] if room == "hemispheres" else ""
+        if parameter.requires_grad:
+            rates.setdefault(lr * plasticity.get(side, 1.0), []).append(parameter)
+    return [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
+
+
+def _optimizer(groups: list[dict[str, Any]], hparams: DictConfig) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": True}
     if hparams.optimizer == "sgd":
         nesterov = hparams.momentum > 0
-        return torch.optim.SGD(parameters, momentum=hparams.momentum, nesterov=nesterov, **common)
+        return torch.optim.SGD(groups, momentum=hparams.momentum, nesterov=nesterov, **common)
     if hparams.optimizer == "adam":
-        return torch.optim.Adam(parameters, **common)
-    return torch.optim.AdamW(parameters, **common)
+        return torch.optim.Adam(groups, **common)
+    return torch.optim.AdamW(groups, **common)

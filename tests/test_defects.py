@@ -582,6 +582,9 @@ def altered(file: Path, target: Path, change) -> Path:
         (["hparams.carch=resnet18"], ["model_path_coarse", "resnet9", "resnet18"]),
         (["hparams.fine_width=0.25"], ["model_path_fine", "width 0.125", "width 0.25"]),
         (["hparams.coarse_width=0.25"], ["model_path_coarse", "width 0.125", "width 0.25"]),
+        (["hparams.fine_k=0.5"], ["model_path_fine", "k 1.0", "k 0.5"]),
+        (["hparams.coarse_low_pass=8"], ["model_path_coarse", "low_pass null", "low_pass 8.0"]),
+        (["hparams.coarse_residual=false"], ["model_path_coarse", "residual true", "false"]),
         (["hparams.model_path_fine={coarse}"], ["model_path_fine", "coarse", "fine"]),
         (["hparams.model_path_coarse={fine}"], ["model_path_coarse", "fine", "coarse"]),
         (["hparams.model_path_fine={bilateral}"], ["model_path_fine", "fine and coarse"]),
@@ -857,11 +860,19 @@ def facts(built) -> dict[str, object]:
         hemisphere = getattr(network.hemispheres, level, None)
         found[f"{level} hemisphere"] = hemisphere and shapes(hemisphere.backbone)
         found[f"{level} frozen"] = hemisphere and hemisphere.frozen
+        found[f"{level} plasticity"] = hemisphere and plasticity(built, hemisphere)
         # Not the statistics, which that step may have moved already.
         found[f"{level} weights"] = hemisphere and [
             p.double().sum().item() for p in hemisphere.backbone.parameters()
         ]
     return found
+
+
+def plasticity(built, hemisphere) -> set[float]:
+    """The learning rates of a hemisphere, as multiples of the heads'."""
+    first, *_ = groups = built.optimizer.param_groups
+    own = {id(p) for p in hemisphere.parameters()}
+    return {g["lr"] / first["lr"] for g in groups if own & {id(p) for p in g["params"]}}
 
 
 # What a change of hemisphere, of data or of batches brings with it.
@@ -917,7 +928,11 @@ ONE_HEAD = SCRATCH_SEED | {
     "hparams.mode": (
         "coarse",
         {"levels", "head sizes", "dropout", "optimised", "first loss", "folder", "test images"}
-        | {f"{level} {fact}" for level in CLASSES for fact in ("hemisphere", "frozen", "weights")},
+        | {
+            f"{level} {fact}"
+            for level in CLASSES
+            for fact in ("hemisphere", "frozen", "weights", "plasticity")
+        },
     ),
     "hparams.arch": ("resnet18", KIND),
     "hparams.width": ("0.25", SIZE),
@@ -931,14 +946,14 @@ TWO_HEADS = {
     "seeds": SHARED["seeds"],
     "exp_name": SHARED["exp_name"],
     "trainer_params.max_epochs": SHARED["trainer_params.max_epochs"],
-    "hparams.ffreeze": ("false", {"fine frozen", "optimised", "first loss"}),
-    "hparams.cfreeze": ("false", {"coarse frozen", "optimised", "first loss"}),
+    "hparams.ffreeze": ("false", {"fine frozen", "fine plasticity", "optimised", "first loss"}),
+    "hparams.cfreeze": ("false", {"coarse frozen", "coarse plasticity", "optimised", "first loss"}),
     "hparams.model_path_fine": ("{another_fine}", {"fine weights", "first loss"}),
     "hparams.model_path_coarse": ("{another_coarse}", {"coarse weights", "first loss"}),
     "hparams.macro_arch": (
         "unilateral",
         {"network", "head sizes", "first loss", "folder"}
-        | {"coarse hemisphere", "coarse frozen", "coarse weights"},
+        | {"coarse hemisphere", "coarse frozen", "coarse weights", "coarse plasticity"},
     ),
     "dataset.epochs.dual": ("3", {"epochs", "schedule"}),
     **{f"hparams.{name}": change for name, change in RECIPE.items()},
@@ -955,6 +970,15 @@ TWO_HEADS_FROM_SCRATCH = {
     "dataset.root": ("{other}", IMAGES | {"test images"}),
     "dataset.train_dir": ("{other}/train/fine", IMAGES),
 }
+# Parameters of a hemisphere that leave its weights as they are.
+FUNCTION = {"k": "0.1", "per_k": "0.5", "low_pass": "4", "high_pass": "4", "residual": "false"}
+for name, value in FUNCTION.items():
+    ONE_HEAD[f"hparams.{name}"] = (value, {"first loss"})
+    for side in CLASSES:
+        TWO_HEADS_FROM_SCRATCH[f"hparams.{side}_{name}"] = (value, {"first loss"})
+ONE_HEAD["hparams.plasticity"] = ("0.3", {"fine plasticity"})
+for side in CLASSES:
+    TWO_HEADS_FROM_SCRATCH[f"hparams.{side}_plasticity"] = ("0.3", {f"{side} plasticity"})
 # Keys whose effect is not there yet at a first training step.
 TESTED_ELSEWHERE = {
     "ckpt_callback.monitor": "the mapping ckpt_callback above",

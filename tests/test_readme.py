@@ -34,6 +34,8 @@ NOT_RUN = [
     "python data_scripts/prepare_cifar.py --download",
     "python train_system.py",
     "python train_system.py recipe=paper arch=vgg11 exp_name=vgg11-paper",
+    "python arch_dual_head/trainer.py --multirun --config-name asymmetry_frequency dataset=navon "
+    "hparams.coarse_low_pass=2,4,8",
     "git checkout COMMIT",
     "python3 -m venv .venv",
     ".venv/bin/python -m pip install -r requirements.txt -c constraints.txt",
@@ -187,6 +189,12 @@ def test_the_examples_of_extending(copy, navon):
             target.write_text(block.text)
 
     assert (copy / "runs" / "plain" / "fine" / "seed0" / "result.yaml").is_file()
+    noise = [
+        yaml.safe_load((copy / "runs" / "noise" / arm / "seed0" / "config.yaml").read_text())
+        for arm in ("fine", "coarse", "bilateral")
+    ]
+    assert [cfg["hparams"].get("noise") for cfg in noise] == [0.0, 0.5, None]
+    assert [cfg["hparams"].get("coarse_noise") for cfg in noise] == [None, None, 0.5]
     assert (copy / "runs" / "study-SHAPES" / "bilateral" / "seed0" / "result.yaml").is_file()
     arms = (copy / "runs" / "demo" / "summary.csv").read_text()
     assert "right_plastic,fine,2," in arms
