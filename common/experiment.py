@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
 from common.checkpoints import DurableCheckpoints, Record, digest, load, read
 from common.configuration import ROOT
+from common.costs import costs
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
 from common.errors import UserError
@@ -28,8 +29,9 @@ from common.files import replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
 from common.randomness import derive
-from common.results import print_summary, read_result, write_tables
+from common.results import read_result
 from common.supervised import Supervised, by_level
+from common.tables import print_summary, write_tables
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Stage:
     """One arm with one seed: a plain description of work, apart from how it is executed.
 
     ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
-    checkpoints it builds on.
+    checkpoints it builds on; ``seeds`` are those of all networks that it is built from, empty: its own.
     """
 
     arm: str
@@ -45,6 +47,7 @@ class Stage:
     folder: str
     config: DictConfig
     needs: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,9 +86,9 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
             leftover.unlink()
         for stage in stages:
             run_stage(stage, architectures[stage.folder])
-        summary = write_tables(experiment)
-    print_summary(summary, title=f"{experiment.name}: test accuracy")
-    print(f"Results: {experiment}/results.csv  summary.csv  summary.md")
+        rows = write_tables(experiment)
+    print_summary(rows, title=experiment.name)
+    print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
@@ -143,6 +146,7 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         image_size=list(data.image_size),
         train_images=data.train_images,
         fingerprint=name,
+        coarse_of_fine=data.coarse_of_fine,
     )
 
 
@@ -183,12 +187,14 @@ def _train(
     return {
         "arm": stage.arm,
         "seed": stage.seed,
+        "seeds": list(stage.seeds or (stage.seed,)),
         "fingerprint": module.record.fingerprint,
         "checkpoint": str(stage.best.relative_to(stage.place)),
         "sha256": _sha256(stage.best),
         "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
         "epochs": trainer.current_epoch,
         "seconds": round(last.seconds, 2),
+        **costs(module.network, module.record.image_size),
         "validation": content["validation"],
         "test": None,
     }
