@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ class Record:
     ``folder`` is the experiment folder whose module it belongs to and ``config`` that folder's configuration;
     ``label_ids`` and ``class_names`` are in the order of each head's outputs; ``mean`` and ``std`` are of
     training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
-    ``fingerprint`` identifies everything that shaped the weights.
+    ``fingerprint`` identifies everything that shaped the weights; ``coarse_of_fine`` says for each fine class
+    to which coarse class it belongs, both as positions among a head's outputs (empty in checkpoints of before
+    that was recorded).
     """
 
     folder: str
@@ -40,6 +42,7 @@ class Record:
     image_size: list[int]
     train_images: str
     fingerprint: str
+    coarse_of_fine: list[int] = field(default_factory=list)
 
     @property
     def levels(self) -> tuple[str, ...]:

@@ -102,9 +102,9 @@ class EpochSampler(Sampler[int]):
 class HierarchicalData(pl.LightningDataModule):
     """Images with fine and coarse labels.
 
-    After `load`: ``classes`` per level; ``mean`` and ``std`` (3 values, of training pixels scaled to 0..1);
-    ``image_size`` (H, W); ``digest`` of all that shapes a result; ``train_images``, a digest of the training
-    images' names, the same for both levels' folders.
+    After `load`: ``classes`` per level; ``coarse_of_fine`` as the function of that name gives it; ``mean`` and
+    ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
+    result; ``train_images``, a digest of the training images' names, the same for both levels' folders.
     """
 
     levels: tuple[str, ...]
@@ -127,6 +127,7 @@ class HierarchicalData(pl.LightningDataModule):
         directory = Path(self.cfg.dataset.train_dir)
         folder = load_folder_once(directory)
         self.classes = classes_of(directory)
+        self.coarse_of_fine = coarse_of_fine(directory)
         everything = torch.arange(len(folder.names))
         if self.cfg.dataset.val_dir is None:
             held = torch.from_numpy(self._held_out(directory, folder))
@@ -272,6 +273,13 @@ def classes_of(directory: Path) -> dict[str, Classes]:
         level: Classes(ids=sorted(names), names=[names[label] for label in sorted(names)])
         for level, names in (("fine", hierarchy.fine), ("coarse", hierarchy.coarse))
     }
+
+
+def coarse_of_fine(directory: Path) -> list[int]:
+    """For each output of a fine head, the output of a coarse head that stands for the class it belongs to."""
+    parent = read_hierarchy(directory.parent.parent).parent
+    classes = classes_of(directory)
+    return [classes["coarse"].ids.index(parent[label]) for label in classes["fine"].ids]
 
 
 def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:

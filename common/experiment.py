@@ -22,6 +22,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
 from common.checkpoints import DurableCheckpoints, Record, digest, load, read
 from common.configuration import ROOT
+from common.costs import costs
 from common.data import HierarchicalData
 from common.environment import choose_precision, describe
 from common.errors import UserError
@@ -29,9 +30,10 @@ from common.files import read_yaml, replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
 from common.randomness import derive
-from common.results import print_summary, read_result, write_tables
+from common.results import read_result
 from common.schema import LEVELS
 from common.supervised import Supervised, by_level
+from common.tables import print_summary, write_tables
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,9 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
         refuse_unbuildable(stages, architectures)
         for stage in stages:
             run_stage(stage, architectures[stage.folder])
-        summary = write_tables(experiment)
-    print_summary(summary, title=f"{experiment.name}: test accuracy")
-    print(f"Results: {experiment}/results.csv  summary.csv  summary.md")
+        rows = write_tables(experiment)
+    print_summary(rows, title=experiment.name)
+    print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
@@ -167,6 +169,7 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         image_size=list(data.image_size),
         train_images=data.train_images,
         fingerprint=name,
+        coarse_of_fine=data.coarse_of_fine,
     )
 
 
@@ -207,12 +210,14 @@ def _train(
     return {
         "arm": stage.arm,
         "seed": stage.seed,
+        "seeds": list(stage.seeds or (stage.seed,)),
         "fingerprint": module.record.fingerprint,
         "checkpoint": str(stage.best.relative_to(stage.place)),
         "sha256": _sha256(stage.best),
         "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
         "epochs": trainer.current_epoch,
         "seconds": round(last.seconds, 2),
+        **costs(module.network, module.record.image_size),
         "validation": content["validation"],
         "test": None,
     }

@@ -2,9 +2,9 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,17 +12,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from common.augment import Retina
 from common.checkpoints import RECORD, Record
 from common.data import HierarchicalData
 from common.errors import UserError
+from common.metrics import FURTHER, Batch, EvaluationMetrics, LevelMetrics
 from common.randomness import derive
 from common.substrate import Substrate
-
-Batch = dict[str, Tensor]
 
 
 class Supervised(pl.LightningModule):
@@ -37,7 +34,7 @@ class Supervised(pl.LightningModule):
         super().__init__()
         self.network = self.build_network(cfg, record).to(memory_format=torch.channels_last)
         _refuse_image_size(self.network, record)
-        self.validation: dict[str, dict[str, float]] = {}
+        self.validation: dict[str, dict[str, float | None]] = {}
         self.record = record
         self.cfg = cfg
         self.retina = Retina(
@@ -47,8 +44,8 @@ class Supervised(pl.LightningModule):
             flip=cfg.dataset.flip,
         )
         self.train_metrics = LevelMetrics(record.num_classes)
-        self.val_metrics = LevelMetrics(record.num_classes)
-        self.test_metrics = LevelMetrics(record.num_classes)
+        self.val_metrics = EvaluationMetrics(record.num_classes, record.coarse_of_fine)
+        self.test_metrics = EvaluationMetrics(record.num_classes, record.coarse_of_fine)
         # Saved in the middle of an epoch, so that its mean is right after continuing.
         self.train_metrics.persistent()
 
@@ -94,7 +91,7 @@ class Supervised(pl.LightningModule):
         self._log_and_reset("train", self.train_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers and sum up losses."""
+        """Count right answers and mistakes, and sum up losses."""
         self.val_metrics.update(self.network(self.retina(batch["images"])), batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -103,7 +100,7 @@ class Supervised(pl.LightningModule):
         self.validation = by_level(values, "val", self.record.levels)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers and sum up losses."""
+        """Count right answers and mistakes, and sum up losses."""
         self.test_metrics.update(self.network(self.retina(batch["images"])), batch)
 
     def on_test_epoch_end(self) -> None:
@@ -153,61 +150,6 @@ class Supervised(pl.LightningModule):
         self.validation = checkpoint["validation"]
 
 
-class LevelMetrics(nn.Module):
-    """Accuracy and cross-entropy of each level, summed up on the device."""
-
-    def __init__(self, num_classes: dict[str, int]) -> None:
-        super().__init__()
-        # Without validate_args: checking each batch would wait for the device.
-        self.accuracy = nn.ModuleDict(
-            {
-                level: MulticlassAccuracy(classes, average="micro", validate_args=False)
-                for level, classes in num_classes.items()
-            }
-        )
-        self.loss = nn.ModuleDict(
-            {level: MeanMetric(nan_strategy="disable") for level in num_classes}
-        )
-
-    def _by_level(self) -> Iterator[tuple[str, Metric, Metric]]:
-        for level, accuracy in self.accuracy.items():
-            yield level, cast(Metric, accuracy), cast(Metric, self.loss[level])
-
-    def persistent(self) -> None:
-        """Make the sums part of the state dict."""
-        for _, accuracy, loss in self._by_level():
-            accuracy.persistent(True)
-            loss.persistent(True)
-
-    @torch.no_grad()
-    def update(self, logits: Batch, batch: Batch) -> None:
-        """Add a batch: logits (B, C) and labels (B,) per level."""
-        for level, accuracy, loss in self._by_level():
-            labels = batch[level]
-            accuracy.update(logits[level], labels)
-            # Of each image, not of the batch: with nan_strategy="disable", torchmetrics drops weights.
-            loss.update(functional.cross_entropy(logits[level].float(), labels, reduction="none"))
-
-    def compute(self) -> dict[str, Tensor]:
-        """``<level>_accuracy``, ``<level>_loss``, and over levels the mean ``accuracy`` and summed ``loss``."""
-        values = {}
-        for level, accuracy, loss in self._by_level():
-            values[f"{level}_accuracy"] = accuracy.compute()
-            values[f"{level}_loss"] = loss.compute()
-        accuracies = [value for name, value in values.items() if name.endswith("accuracy")]
-        losses = [value for name, value in values.items() if name.endswith("loss")]
-        return values | {
-            "accuracy": torch.stack(accuracies).mean(),
-            "loss": torch.stack(losses).sum(),
-        }
-
-    def reset(self) -> None:
-        """Start anew."""
-        for _, accuracy, loss in self._by_level():
-            accuracy.reset()
-            loss.reset()
-
-
 def _refuse_image_size(network: nn.Module, record: Record) -> None:
     """Find out before training whether the images are too small for a backbone's pooling."""
     height, width = record.image_size
@@ -241,11 +183,18 @@ def one_cycle(step: int, *, steps: int, warmup: float) -> float:
 
 def by_level(
     metrics: Mapping[str, Any], split: str, levels: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Logged metrics as plain numbers of six digits, which float32 holds: level to accuracy and loss."""
-    names = ("accuracy", "loss")
+) -> dict[str, dict[str, float | None]]:
+    """Logged metrics as plain numbers of six digits, which float32 holds: level to name to value.
+
+    Beyond accuracy and loss, None stands for what a level lacks and for what is undefined.
+    """
+
+    def number(level: str, name: str) -> float | None:
+        value = float(metrics.get(f"{split}_{level}_{name}", math.nan))
+        return None if math.isnan(value) and name in FURTHER else round(value, 6)
+
     return {
-        level: {name: round(float(metrics[f"{split}_{level}_{name}"]), 6) for name in names}
+        level: {name: number(level, name) for name in ("accuracy", "loss", *FURTHER)}
         for level in levels
     }
 

@@ -17,7 +17,9 @@ from common.environment import choose_precision
 from common.errors import UserError
 from common.experiment import Architecture, quieten
 from common.files import replacing
+from common.metrics import FURTHER
 from common.supervised import Supervised, by_level
+from common.tables import percent
 
 
 def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:
@@ -59,10 +61,11 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
     print(f"{checkpoint} on {len(data.test_set):,} test images of {run.dataset.test_dir}")
     table = Table()
-    for name in ("level", "accuracy", "loss"):
+    for name in ("level", "accuracy", "loss", "top-5", "consistency", "severity"):
         table.add_column(name)
     for level, values in by_level(metrics, "test", data.levels).items():
-        table.add_row(level, f"{100 * values['accuracy']:.2f} %", f"{values['loss']:.4f}")
+        further = [percent(values[name]) for name in FURTHER]
+        table.add_row(level, percent(values["accuracy"]), f"{values['loss']:.4f}", *further)
     Console().print(table)
 
 
