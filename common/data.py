@@ -49,24 +49,32 @@ class ImageSet(Dataset):
         images: uint8 (N, 3, H, W).
         labels: per level int64 (N,).
         subset: which of the N images belong to this set, int64 (M,).
+
+    ``features`` (M, F), once given, take the place of the images in batches: networks whose features never change
+    need not see the images again.
     """
 
     def __init__(self, images: Tensor, labels: dict[str, Tensor], subset: Tensor) -> None:
         self.images = images
         self.labels = labels
         self.subset = subset
+        self.features: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.subset)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One image uint8 (3, H, W) and its label per level."""
+        """One image uint8 (3, H, W), or its features (F,), and its label per level."""
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """A batch: images uint8 (B, 3, H, W) and per level labels (B,)."""
-        rows = self.subset[torch.as_tensor(indices)]
-        return {"images": self.images[rows]} | {level: y[rows] for level, y in self.labels.items()}
+        """A batch: images uint8 (B, 3, H, W), or features (B, F), and per level labels (B,)."""
+        chosen = torch.as_tensor(indices)
+        rows = self.subset[chosen]
+        labels = {level: y[rows] for level, y in self.labels.items()}
+        if self.features is not None:
+            return {"features": self.features[chosen]} | labels
+        return {"images": self.images[rows]} | labels
 
 
 class EpochSampler(Sampler[int]):
@@ -215,17 +223,18 @@ class HierarchicalData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The validation images, in order."""
-        return self._evaluation_loader(self.val_set)
+        return self.in_order(self.val_set)
 
     def test_dataloader(self) -> DataLoader:
         """The test images, in order."""
-        return self._evaluation_loader(self.test_set)
+        return self.in_order(self.test_set)
 
     def predict_dataloader(self) -> DataLoader:
         """The test images, in order."""
-        return self._evaluation_loader(self.test_set)
+        return self.in_order(self.test_set)
 
-    def _evaluation_loader(self, images: ImageSet) -> DataLoader:
+    def in_order(self, images: ImageSet) -> DataLoader:
+        """Large batches of a set, for evaluation."""
         return DataLoader(images, batch_size=EVAL_BATCH, collate_fn=_as_is, **self._workers())
 
     def _workers(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -30,6 +31,9 @@ from common.interruption import signals
 from common.randomness import derive
 from common.results import print_summary, read_result, write_tables
 from common.supervised import Supervised, by_level
+
+# More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
+FEATURE_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,8 @@ def _train(
     continuing = last.path.is_file()
     print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
+        if module.features_are_fixed:
+            keep_features(stage, module, data, precision)
         path = last.path if continuing else None
         with signals.put_off():
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
@@ -192,6 +198,20 @@ def _train(
         "validation": content["validation"],
         "test": None,
     }
+
+
+def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, precision: str) -> None:
+    """Compute once what never changes: the features of all training and validation images.
+
+    In a fixed order and fixed batches, so that continuing finds the same ones bit for bit. Where they would take
+    too much memory, the network sees the images at every step.
+    """
+    trainer = make_trainer(stage, precision, [], logger=False)
+    for images in (data.train_set, data.val_set):
+        if len(images) * module.network.num_features * 4 > FEATURE_BYTES:  # type: ignore[operator]
+            continue
+        batches: Any = trainer.predict(module, data.in_order(images))
+        images.features = torch.cat([batch["features"] for batch in batches])
 
 
 def _taken(experiment: Path) -> bool:

@@ -99,7 +99,9 @@ def _place(checkpoint: Path) -> Path:
 
 
 def _write_features(target: Path, batches: list[Any], data: HierarchicalData) -> None:
-    columns = {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+    found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    found["features"] = found["features"].float()  # NumPy has no bfloat16
+    columns = {name: column.numpy() for name, column in found.items()}
     for level in data.levels:
         columns[level] = np.array(data.classes[level].ids)[columns[level]]
     with replacing(target) as temporary, temporary.open("wb") as file:
