@@ -57,6 +57,7 @@ class Dataset:
     split_seed: int | None = key(None, low=0)
     crop_padding: int = key(MISSING, low=0, high=1024)
     flip: bool = MISSING
+    memory_gb: float = key(8.0, above=0)
     width: float = key(MISSING, above=0, high=16)
     batch_size: int = key(MISSING, low=1)
     epochs: Epochs = field(default_factory=Epochs)

@@ -79,9 +79,12 @@ def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) ->
 
 
 def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
-    """Put what the command line says of the data set in place of what the checkpoint recorded."""
+    """Put what the command line says of the data set in place of what the checkpoint recorded.
+
+    Its memory_gb counts in any case: memory is the machine's and not the network's.
+    """
     cfg.hparams.mode, asked = run.hparams.mode, cfg.hparams.mode
-    for name in run.dataset:
+    for name in cfg.dataset:
         try:
             if not OmegaConf.is_missing(cfg.dataset, name) and cfg.dataset[name] is not None:
                 run.dataset[name] = cfg.dataset[name]

@@ -974,6 +974,8 @@ TESTED_ELSEWHERE = {
     "ckpt_callback.mode": "the mapping ckpt_callback above",
     "evaluate": "test_study.py",
     "fresh": "test_study.py",
+    "dataset.memory_gb": "test_memory.py",
+    "hparams.compile": "test_compile.py",
     "dataset.raw_data_dir": "test_both_images_of_a_repeated_name_reach_the_network_with_their_labels",
     "hparams.mode": "test_commands.py",
     "trainer_params.accelerator": "test_what_this_machine_or_project_cannot_do_is_refused",
