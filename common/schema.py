@@ -14,6 +14,7 @@ ARCHS = ("resnet9", "resnet18", "resnet34", "resnet50", "vgg11")
 MACRO_ARCHS = ("bilateral", "unilateral", "ensemble")
 # A hemisphere's parameters: their name with one hemisphere, and with two for the fine and the coarse one.
 HEMISPHERE = {"arch": ("farch", "carch"), "width": ("fine_width", "coarse_width")}
+COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -104,6 +105,7 @@ class SingleHparams:
     dropout: float = key("${recipe.single.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.single.batch_size}", low=1)
     num_workers: int = key(0, low=0, high=256)
+    compile: str | None = key(None, choices=COMPILE_MODES)
 
 
 @dataclass
@@ -131,6 +133,7 @@ class DualHparams:
     dropout: float = key("${recipe.dual.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.dual.batch_size}", low=1)
     num_workers: int = key(0, low=0, high=256)
+    compile: str | None = key(None, choices=COMPILE_MODES)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +48,8 @@ class Supervised(pl.LightningModule):
         self.train_metrics = LevelMetrics(record.num_classes)
         self.val_metrics = LevelMetrics(record.num_classes)
         self.test_metrics = LevelMetrics(record.num_classes)
+        # The network's forward pass, while fitting as compiled; a function, so that weights keep their names.
+        self.look: Callable[[Tensor], Batch] = self.network.forward
         # Saved in the middle of an epoch, so that its mean is right after continuing.
         self.train_metrics.persistent()
 
@@ -73,7 +75,19 @@ class Supervised(pl.LightningModule):
         """Logits (B, C) per level, of a batch's images, or of its features where it holds those."""
         if "features" in batch:
             return self.network.classify(batch["features"])  # type: ignore[operator]
-        return self.network(self.retina(batch["images"]))
+        return self.look(self.retina(batch["images"]))
+
+    def on_fit_start(self) -> None:
+        """Have the forward pass compiled when it is first used."""
+        if self.cfg.hparams.compile:
+            # Not dynamic: the same shape must always meet the same kernels, or continuing would not be exact.
+            self.look = torch.compile(
+                self.network.forward, mode=self.cfg.hparams.compile, dynamic=False
+            )
+
+    def on_fit_end(self) -> None:
+        """Testing, a command of its own too, does not compile."""
+        self.look = self.network.forward
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
