@@ -115,6 +115,11 @@ def explain(error: BaseException, schema: type) -> str | None:
         return f"Lightning refuses trainer_params: {_flat(str(error))}."
     if type(error).__name__ == "OutOfMemoryError":
         return "The GPU's memory is full: lower hparams.batch_size."
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return (
+            f"torch.compile fails here ({_flat(str(error).strip().splitlines()[0])}): it needs a C++ compiler and "
+            "Python's headers; install them, or give hparams.compile=null."
+        )
     if isinstance(error, UnicodeDecodeError):
         return f"A file of the configuration is not UTF-8 text: {_flat(str(error))}."
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):

@@ -35,6 +35,9 @@ from common.schema import LEVELS
 from common.supervised import Supervised, by_level
 from common.tables import print_summary, write_tables
 
+# More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
+FEATURE_BYTES = 8 * 2**30
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -197,6 +200,8 @@ def _train(
     continuing = last.path.is_file()
     print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
+        if module.features_are_fixed:
+            keep_features(stage, module, data, precision)
         path = last.path if continuing else None
         with signals.put_off():
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
@@ -221,6 +226,20 @@ def _train(
         "validation": content["validation"],
         "test": None,
     }
+
+
+def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, precision: str) -> None:
+    """Compute once what never changes: the features of all training and validation images.
+
+    In a fixed order and fixed batches, so that continuing finds the same ones bit for bit. Where they would take
+    too much memory, the network sees the images at every step.
+    """
+    trainer = make_trainer(stage, precision, [], logger=False)
+    for images in (data.train_set, data.val_set):
+        if len(images) * module.network.num_features * 4 > FEATURE_BYTES:  # type: ignore[operator]
+            continue
+        batches: Any = trainer.predict(module, data.in_order(images))
+        images.features = torch.cat([batch["features"] for batch in batches])
 
 
 def _taken(experiment: Path) -> bool:

@@ -99,10 +99,19 @@ class HemispheresAndHeads(nn.Module):
         """Images (B, 3, H, W) → features (B, F), those of the left (fine) hemisphere first."""
         return torch.cat([hemisphere(images) for hemisphere in self.hemispheres.values()], dim=1)
 
+    @property
+    def features_are_fixed(self) -> bool:
+        """Whether nothing but heads learns, so that the features of an image never change."""
+        learning = [name for name, p in self.named_parameters() if p.requires_grad]
+        return all(name.startswith("heads.") for name in learning)
+
+    def classify(self, features: Tensor) -> dict[str, Tensor]:
+        """Features (B, F) → for each level, logits (B, C)."""
+        return {level: head(features) for level, head in self.heads.items()}
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) → for each level, logits (B, C)."""
-        features = self.features(images)
-        return {level: head(features) for level, head in self.heads.items()}
+        return self.classify(self.features(images))
 
 
 class UnilateralNet(HemispheresAndHeads):

@@ -46,6 +46,7 @@ ARMS = (
     "ensemble",
 )
 DEFAULT_ARMS = ("fine", "coarse", "bilateral")
+COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -92,6 +93,7 @@ class Dataset:
     split_seed: int | None = key(None, low=0)
     crop_padding: int = key(MISSING, low=0, high=1024)
     flip: bool = MISSING
+    memory_gb: float = key(8.0, above=0)
     width: float = key(MISSING, above=0, high=16)
     batch_size: int = key(MISSING, low=1)
     epochs: Epochs = field(default_factory=Epochs)
@@ -144,6 +146,7 @@ class SingleHparams:
     dropout: float = key("${recipe.single.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.single.batch_size}", low=1)
     num_workers: int = key(0, low=0, high=256)
+    compile: str | None = key(None, choices=COMPILE_MODES)
 
 
 @dataclass
@@ -186,6 +189,7 @@ class DualHparams:
     dropout: float = key("${recipe.dual.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.dual.batch_size}", low=1)
     num_workers: int = key(0, low=0, high=256)
+    compile: str | None = key(None, choices=COMPILE_MODES)
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Supervised(pl.LightningModule):
         self.train_metrics = LevelMetrics(record.num_classes)
         self.val_metrics = EvaluationMetrics(record.num_classes, record.coarse_of_fine)
         self.test_metrics = EvaluationMetrics(record.num_classes, record.coarse_of_fine)
+        # The network's forward pass, while fitting as compiled; a function, so that weights keep their names.
+        self.look: Callable[[Tensor], Batch] = self.network.forward
         # Saved in the middle of an epoch, so that its mean is right after continuing.
         self.train_metrics.persistent()
 
@@ -67,13 +69,36 @@ class Supervised(pl.LightningModule):
     def load_hemispheres(self, data: HierarchicalData) -> None:
         """Load what `hemisphere_paths` names; trained on the same images as ``data``'s."""
 
+    @property
+    def features_are_fixed(self) -> bool:
+        """Whether an image has the same features at every step: only heads learn, and augmentation is off."""
+        return self.network.features_are_fixed and not self.retina.augments  # type: ignore[return-value]
+
+    def forward(self, batch: Batch) -> Batch:
+        """Logits (B, C) per level, of a batch's images, or of its features where it holds those."""
+        if "features" in batch:
+            return self.network.classify(batch["features"])  # type: ignore[operator]
+        return self.look(self.retina(batch["images"]))
+
+    def on_fit_start(self) -> None:
+        """Have the forward pass compiled when it is first used."""
+        if self.cfg.hparams.compile:
+            # Not dynamic: the same shape must always meet the same kernels, or continuing would not be exact.
+            self.look = torch.compile(
+                self.network.forward, mode=self.cfg.hparams.compile, dynamic=False
+            )
+
+    def on_fit_end(self) -> None:
+        """Testing, a command of its own too, does not compile."""
+        self.look = self.network.forward
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
         torch.manual_seed(derive(self.record.seed, self.record.arm, self.current_epoch, batch_idx))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss summed over levels."""
-        logits = self.network(self.retina(batch["images"]))
+        logits = self(batch)
         losses = [
             functional.cross_entropy(
                 logits[level], batch[level], label_smoothing=self.cfg.hparams.label_smoothing
@@ -92,7 +117,7 @@ class Supervised(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count right answers and mistakes, and sum up losses."""
-        self.val_metrics.update(self.network(self.retina(batch["images"])), batch)
+        self.val_metrics.update(self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Validation metrics, the mean of the levels' accuracies among them."""
@@ -101,7 +126,7 @@ class Supervised(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count right answers and mistakes, and sum up losses."""
-        self.test_metrics.update(self.network(self.retina(batch["images"])), batch)
+        self.test_metrics.update(self(batch), batch)
 
     def on_test_epoch_end(self) -> None:
         """Test metrics."""
@@ -110,9 +135,7 @@ class Supervised(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Features (B, F) and the labels of each level (B,)."""
         features = self.network.features(self.retina(batch["images"]))  # type: ignore[operator]
-        return {"features": features.float()} | {
-            level: batch[level] for level in self.record.levels
-        }
+        return {"features": features} | {level: batch[level] for level in self.record.levels}
 
     def _log_and_reset(self, split: str, metrics: "LevelMetrics") -> Batch:
         values = {f"{split}_{name}": value for name, value in metrics.compute().items()}

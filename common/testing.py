@@ -82,9 +82,12 @@ def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) ->
 
 
 def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
-    """Put what the command line says of the data set in place of what the checkpoint recorded."""
+    """Put what the command line says of the data set in place of what the checkpoint recorded.
+
+    Its memory_gb counts in any case: memory is the machine's and not the network's.
+    """
     cfg.hparams.mode, asked = run.hparams.mode, cfg.hparams.mode
-    for name in run.dataset:
+    for name in cfg.dataset:
         try:
             if not OmegaConf.is_missing(cfg.dataset, name) and cfg.dataset[name] is not None:
                 run.dataset[name] = cfg.dataset[name]
@@ -102,7 +105,9 @@ def _place(checkpoint: Path) -> Path:
 
 
 def _write_features(target: Path, batches: list[Any], data: HierarchicalData) -> None:
-    columns = {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+    found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    found["features"] = found["features"].float()  # NumPy has no bfloat16
+    columns = {name: column.numpy() for name, column in found.items()}
     for level in data.levels:
         columns[level] = np.array(data.classes[level].ids)[columns[level]]
     with replacing(target) as temporary, temporary.open("wb") as file:

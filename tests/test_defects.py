@@ -103,16 +103,29 @@ def study(base, succeed, tmp_path_factory) -> SimpleNamespace:
     """One seed of the study, and the pixels of every image that each of its stages was shown."""
     save_dir = tmp_path_factory.mktemp("study")
     shown = defaultdict(lambda: defaultdict(set))
+    pixels_of = {}
     with pytest.MonkeyPatch.context() as patch:
         for split in ("training", "validation", "test"):
             step = getattr(Supervised, f"{split}_step")
 
             def noting(self, batch, batch_idx, split=split, step=step):
-                pixels = {image.numpy().tobytes() for image in batch["images"]}
+                if "features" in batch:
+                    pixels = {pixels_of[row.numpy().tobytes()] for row in batch["features"]}
+                else:
+                    pixels = {image.numpy().tobytes() for image in batch["images"]}
                 shown[self.record.arm][split] |= pixels
                 return step(self, batch, batch_idx)
 
             patch.setattr(Supervised, f"{split}_step", noting)
+        predict_step = Supervised.predict_step
+
+        def remembering(self, batch, batch_idx):
+            seen = predict_step(self, batch, batch_idx)
+            for row, image in zip(seen["features"], batch["images"], strict=True):
+                pixels_of[row.numpy().tobytes()] = image.numpy().tobytes()
+            return seen
+
+        patch.setattr(Supervised, "predict_step", remembering)
         succeed(train_system.main, *base, f"save_dir={save_dir}", "exp_name=study", "num_seeds=1")
     place = save_dir / "study"
     best = {arm: place / arm / "seed0/checkpoints/best.ckpt" for arm in shown}
@@ -838,7 +851,7 @@ def facts(built) -> dict[str, object]:
         "schedule": schedulers
         and [round(schedulers[0].scheduler.lr_lambdas[0](step), 6) for step in range(5)],
         "first loss": built.loss,
-        "batch": len(built.batch["images"]),
+        "batch": len(next(iter(built.batch.values()))),
         "batches": trainer.num_training_batches,
         "workers": loader.num_workers,
         "augmentation": (module.retina.crop_padding, module.retina.flip),
@@ -988,6 +1001,8 @@ TESTED_ELSEWHERE = {
     "ckpt_callback.mode": "the mapping ckpt_callback above",
     "evaluate": "test_study.py",
     "fresh": "test_study.py",
+    "dataset.memory_gb": "test_memory.py",
+    "hparams.compile": "test_compile.py",
     "dataset.raw_data_dir": "test_both_images_of_a_repeated_name_reach_the_network_with_their_labels",
     "hparams.mode": "test_commands.py",
     "trainer_params.accelerator": "test_what_this_machine_or_project_cannot_do_is_refused",
