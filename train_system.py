@@ -168,7 +168,7 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     file = Path(cfg.trained_models)
     try:
         content = read_yaml(file)
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{file} (trained_models) is not YAML: {' '.join(str(error).split())}"
         ) from error

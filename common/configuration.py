@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
-from common.schema import DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
+from common.schema import LEVELS, DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
@@ -190,7 +190,25 @@ def check_values(cfg: DictConfig, schema: type) -> None:
                 f"ckpt_callback.mode={mode} with ckpt_callback.monitor={monitor} would choose the worst "
                 f"epoch; use {best}."
             )
+        _check_levels(cfg)
     _check_names(cfg)
+
+
+def _check_levels(cfg: DictConfig) -> None:
+    """A folder whose name says that its labels are of another level than the network's."""
+    mode = cfg.hparams.mode
+    for name in ("train_dir", "val_dir", "test_dir"):
+        folder = cfg.dataset[name]
+        level = Path(folder).name if folder else None
+        if mode == "both" and level == "coarse":
+            raise UserError(
+                f"dataset.{name}: {folder} holds coarse labels; two heads take the fine folder and find coarse ones."
+            )
+        if mode in LEVELS and level in LEVELS and level != mode:
+            raise UserError(
+                f"dataset.{name}: {folder} holds {level} labels, but hparams.mode is {mode}; "
+                f"{Path(folder).parent}/${{tree:${{hparams.mode}}}} follows the mode."
+            )
 
 
 def _check_names(cfg: DictConfig) -> None:

@@ -3,8 +3,9 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from hashlib import blake2b
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -14,7 +15,9 @@ from rich.table import Table
 from yaml import YAMLError
 
 from common.errors import UserError
-from common.files import read_yaml, write_text
+from common.files import read_yaml, write_text, write_yaml
+
+HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,25 @@ class SummaryRow:
 
 
 def read_result(file: Path) -> dict[str, Any] | None:
-    """A stage's result.yaml, or None if it is damaged."""
+    """A stage's result.yaml, or None if it is damaged; one without a digest of itself is taken as it is."""
     try:
         result = read_yaml(file)
-    except (YAMLError, UnicodeDecodeError):
+    except (YAMLError, ValueError, RecursionError):
         return None
     keys = {"arm", "seed", "checkpoint", "best_epoch", "epochs", "seconds", "validation", "test"}
-    return result if isinstance(result, dict) and keys <= result.keys() else None
+    if not isinstance(result, dict) or not keys <= result.keys():
+        return None
+    digest = result.pop("digest", None)
+    return result if digest in (None, _digest(result)) else None
+
+
+def write_result(file: Path, result: dict[str, Any]) -> None:
+    """Write a stage's result.yaml, with a digest by which a damaged one is known."""
+    write_yaml(file, result | {"digest": _digest(result)})
+
+
+def _digest(result: dict[str, Any]) -> str:
+    return blake2b(repr(result).encode(), digest_size=8).hexdigest()
 
 
 def collect(experiment: Path) -> list[Row]:
@@ -86,6 +101,24 @@ def collect(experiment: Path) -> list[Row]:
     return sorted(
         rows, key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine")
     )
+
+
+def holes(experiment: Path) -> dict[str, str]:
+    """The stages that could not be finished, with the reason, from the failed.yaml files."""
+    found = {}
+    for file in sorted(experiment.glob(f"*/seed*/{HOLE}")):
+        try:
+            reason = str(read_yaml(file)["reason"])
+        except (YAMLError, ValueError, RecursionError, TypeError, KeyError):
+            reason = f"{file} is damaged"
+        found[f"{file.parent.parent.name}/{file.parent.name}"] = reason
+    return found
+
+
+def print_holes(experiment: Path) -> None:
+    """A line for each stage that the summary lacks."""
+    for name, reason in holes(experiment).items():
+        print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
 
 
 def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
@@ -122,7 +155,7 @@ def write_tables(experiment: Path) -> list[SummaryRow]:
     summary = summarise(rows)
     write_text(experiment / "results.csv", _csv(rows, Row))
     write_text(experiment / "summary.csv", _csv(summary, SummaryRow))
-    write_text(experiment / "summary.md", _markdown(summary, rows))
+    write_text(experiment / "summary.md", _markdown(summary, rows, holes(experiment)))
     return summary
 
 
@@ -160,7 +193,9 @@ def _csv(rows: Sequence[Row] | Sequence[SummaryRow], kind: type) -> str:
     return text.getvalue()
 
 
-def _markdown(summary: Sequence[SummaryRow], rows: Sequence[Row]) -> str:
+def _markdown(
+    summary: Sequence[SummaryRow], rows: Sequence[Row], missing: Mapping[str, str]
+) -> str:
     lines = [
         "| arm | level | seeds | test accuracy (mean ± standard deviation) | 95 % interval |",
         "| --- | --- | ---: | ---: | ---: |",
@@ -168,9 +203,13 @@ def _markdown(summary: Sequence[SummaryRow], rows: Sequence[Row]) -> str:
     lines += [
         f"| {r.arm} | {r.level} | {r.seeds} | {_accuracy(r)} | {_interval(r)} |" for r in summary
     ]
-    if not summary:
+    shown = {row.arm for row in rows}
+    arms = dict.fromkeys(name.partition("/")[0] for name in missing)
+    lines += [f"| {arm} | – | 0 | missing | – |" for arm in arms if arm not in shown]
+    if rows and not summary:
         lines = ["| arm | level | seed | validation accuracy |", "| --- | --- | ---: | ---: |"]
         lines += [
             f"| {r.arm} | {r.level} | {r.seed} | {100 * r.val_accuracy:.2f} % |" for r in rows
         ]
+    lines += ["", *(f"- Missing: {reason}" for reason in missing.values())] if missing else []
     return "\n".join(lines) + "\n"
