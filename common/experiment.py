@@ -104,6 +104,12 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
                     stage.place / HOLE,
                     {"arm": stage.arm, "seed": stage.seed, "reason": str(error)},
                 )
+        for stage in stages:
+            result = stage.place / "result.yaml"
+            if stage.name not in failed and not result.is_file():
+                raise UserError(
+                    f"{result} vanished while the command ran: run the same command again."
+                )
         summary = write_tables(experiment)
     if summary or not failed:
         print_summary(summary, title=f"{experiment.name}: test accuracy")
