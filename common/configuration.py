@@ -221,7 +221,7 @@ def _check_levels(cfg: DictConfig) -> None:
         if mode in LEVELS and level in LEVELS and level != mode:
             raise UserError(
                 f"dataset.{name}: {folder} holds {level} labels, but hparams.mode is {mode}; "
-                f"{Path(folder).parent}/${{tree:${{hparams.mode}}}} follows the mode."
+                f"'dataset.{name}=\"{Path(folder).parent}/${{tree:${{hparams.mode}}}}\"' follows the mode."
             )
 
 

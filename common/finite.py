@@ -56,7 +56,8 @@ class FiniteLoss(Callback):
         """Look at the validation loss, ahead of what it is saved by."""
         loss = trainer.callback_metrics["val_loss"]
         if not loss.isfinite():
-            raise self._failed(f"the validation loss is {loss:g} after step {trainer.global_step}")
+            where = f"after step {trainer.global_step} (learning rate {self.rate:g})"
+            raise self._failed(f"the validation loss is {loss:g} {where}")
 
     def check(self, pl_module: pl.LightningModule) -> None:
         """Look at the losses since the last look, and at the weights and statistics.
