@@ -10,11 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from common.command import command
+from common.command import command, typed_overrides
 from common.configuration import GROUPS, ROOT, compose, keys_of, override_keys
 from common.errors import UserError
 from common.files import read_yaml
@@ -200,7 +199,7 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
 
 def run(cfg: DictConfig) -> None:
     """Run the study and print its summary."""
-    stages = plan(cfg, list(HydraConfig.get().overrides.task))
+    stages = plan(cfg, typed_overrides())
     # Imported late: torch takes seconds, and an error in the configuration needs none of it.
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead

@@ -13,7 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigKeyError,
     InterpolationResolutionError,
@@ -54,7 +54,7 @@ def command(
 
     def checked(cfg: DictConfig) -> None:
         runtime = HydraConfig.get()
-        overrides = list(runtime.overrides.task)
+        overrides = typed_overrides()
         # Here too, because Hydra prints a line of its own before it passes a task's error on.
         with one_sentence(schema):
             cfg = finish(
@@ -76,6 +76,12 @@ def command(
     with one_sentence(schema):
         refuse_malformed(sys.argv[1:])
         run(checked)()
+
+
+def typed_overrides() -> list[str]:
+    """The job's overrides as they were typed: to list them would resolve what they refer to."""
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return overrides
 
 
 def sweep_name(overrides: list[str]) -> str:
@@ -106,7 +112,15 @@ class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as 
 
 
 def explain(error: BaseException, schema: type) -> str | None:
-    """The sentence for an error that a person can cause, or None for one that is ours."""
+    """The sentence for an error that a person can cause, on one line, or None for one that is ours."""
+    sentence = _explain(error, schema)
+    # A name may hold anything: a line's end, or half a character that no terminal can show.
+    return sentence and "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence
+    )
+
+
+def _explain(error: BaseException, schema: type) -> str | None:
     if isinstance(error, UserError | DataError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:

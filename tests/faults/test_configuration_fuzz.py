@@ -176,7 +176,7 @@ def test_every_key_takes_extremes_and_wrong_values(script):
         ("train_system.py", "seeds=[[0]]", "allowed: a list of different integers"),
         ("train_system.py", "num_seeds=many", "allowed: an integer at least 1 and at most 10000"),
         ("train_system.py", "hparams.lr=1,2", "--multirun"),
-        ("train_system.py", "+hparams.lr=???", "leave out the +"),
+        ("arch_single_head/trainer.py", "+hparams.lr=???", "leave out the +"),
         ("train_system.py", "dataset=[navon]", "a group takes one name"),
         ("train_system.py", "~epochs.fine=1", "cannot be removed"),
         ("train_system.py", "save_dir=${nowhere}", "refers to a key"),
