@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from common.command import command
+from common.command import command, typed_overrides
 from common.configuration import GROUPS, ROOT, compose, keys_of, override_keys
 from common.errors import UserError
 from common.files import read_yaml
@@ -295,7 +294,7 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     file = Path(cfg.trained_models)
     try:
         content = read_yaml(file)
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{file} (trained_models) is not YAML: {' '.join(str(error).split())}"
         ) from error
@@ -323,7 +322,7 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
 
 def run(cfg: DictConfig) -> None:
     """Run the study and print its summary."""
-    stages = plan(cfg, list(HydraConfig.get().overrides.task))
+    stages = plan(cfg, typed_overrides())
     if cfg.study == "paper":
         print(
             "study=paper: the best epochs are chosen on the test images, as published; no number is held out."

@@ -80,28 +80,45 @@ class DurableCheckpoints(TorchCheckpointIO):
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> Any:
         """Load to the CPU; plain containers and tensors only, whatever is asked for."""
-        return load(Path(path), remedy="delete it to train this stage anew")
+        return load(Path(path))
 
 
-def load(path: Path, *, remedy: str = "train it anew, or name another one") -> dict[str, Any]:
-    """A checkpoint's content, on the CPU; ``remedy`` ends the sentence about a damaged one.
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
 
     Raises:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
     """
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
+    remedy = "train it anew, or name another one"
     try:
+        _verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is refused: it is damaged or holds more than plain containers and tensors; {remedy}."
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except PermissionError:
+        raise
+    # A damaged or hostile archive can make torch raise nearly anything.
+    except Exception as error:
         raise UserError(f"{path} is damaged or not a checkpoint; {remedy}.") from error
     if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
         raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
     return content
+
+
+def _verify(path: Path) -> None:
+    """Read each part's checksum, which torch does not, and refuse packed parts, whose size knows no bounds.
+
+    Raises:
+        zipfile.BadZipFile: not an archive as torch writes it, or damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        packed = [part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+        if packed or archive.testzip() is not None:
+            raise zipfile.BadZipFile(str(path))
 
 
 def read(path: Path) -> tuple[Record, dict[str, Tensor]]:

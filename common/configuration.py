@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import hydra
 from hydra import initialize_config_dir
@@ -20,7 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
-from common.schema import DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
+from common.schema import LEVELS, DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
@@ -79,7 +79,7 @@ def compose(
     folder: Path, *, schema: type, overrides: Sequence[str], config_name: str = "config"
 ) -> DictConfig:
     """The checked configuration that ``folder``'s trainer.py would run with, given these overrides."""
-    refuse_nameless(overrides)
+    refuse_malformed(overrides)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -93,15 +93,20 @@ def compose(
     return finish(cfg, schema=schema, folder=folder, overrides=overrides, config_name=config_name)
 
 
-def refuse_nameless(overrides: Sequence[str]) -> None:
-    """Refuse what Hydra would take for the choice of a group without a name.
+def refuse_malformed(overrides: Sequence[str]) -> None:
+    """Refuse what Hydra would take for something else: no key, a removed key, a group that is no name.
 
     Raises:
         UserError: shows the override.
     """
     for override in overrides:
-        if override.startswith("="):
+        key, _, value = override.partition("=")
+        if not key and override:
             raise UserError(f"{override!r} names no key; allowed: KEY=VALUE.")
+        if key.startswith("~"):
+            raise UserError(f"{override}: a key cannot be removed; give it a value, {key[1:]}=...")
+        if key.lstrip("+") in GROUPS and value.startswith(("[", "${")):
+            raise UserError(f"{override!r}: a group takes one name, {key.lstrip('+')}=NAME.")
 
 
 def override_keys(overrides: Sequence[str]) -> dict[str, str]:
@@ -141,11 +146,6 @@ def finish(
         UserError: unknown key, value that is not allowed, or a group that an uncommented key contradicts.
     """
     cfg = cfg.copy()
-    removed = next((item for item in overrides if item.startswith("~")), None)
-    if removed:
-        raise UserError(
-            f"{removed}: a key cannot be removed; give it a value, {removed[1:].split('=')[0]}=..."
-        )
     given = override_keys(overrides)
     _refuse_unknown_keys(cfg, schema)
     _refuse_contradictions(cfg, schema, folder, given, config_name)
@@ -161,6 +161,28 @@ def finish(
     if OmegaConf.is_missing(resolved, "checkpoint"):
         raise UserError("checkpoint has no value: give checkpoint=PATH.")
     return resolved
+
+
+def allowed(item: Field) -> str:
+    """What a key may be, in words."""
+    rule = item.metadata
+    if rule.get("choices"):
+        names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
+        prefix = rule.get("prefix")
+        return ", ".join([*names, *([f"{prefix}NAME"] if prefix else [])])
+    kinds = get_args(item.type) or (item.type,)
+    if get_origin(item.type) is list or any(get_origin(kind) is list for kind in kinds):
+        words = "a list of integers, such as [0,1]"
+    elif bool in kinds:
+        words = "true or false"
+    elif str in kinds:
+        words = "a path" if rule.get("path") else "text"
+    else:
+        words = "an integer" if int in kinds else "a number"
+        bounds = (("above", "above"), ("low", "at least"), ("high", "at most"))
+        found = [f"{word} {rule[name]:g}" for name, word in bounds if rule.get(name) is not None]
+        words = f"{words} {' and '.join(found)}".rstrip()
+    return f"{words}, or null" if type(None) in kinds else words
 
 
 def check_values(cfg: DictConfig, schema: type) -> None:
@@ -179,11 +201,9 @@ def check_values(cfg: DictConfig, schema: type) -> None:
         if prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix:
             continue
         if rule.get("choices") and value not in rule["choices"]:
-            names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
-            allowed = ", ".join([*names, *([f"{prefix}NAME"] if prefix else [])])
             close = difflib.get_close_matches(str(value), [str(c) for c in rule["choices"]], 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            raise UserError(f"{name} is {_show(value)}; allowed: {allowed}{hint}.")
+            raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}{hint}.")
         bounds = {bound: rule.get(bound) for bound in ("above", "low", "high")}
         if value is None or all(bound is None for bound in bounds.values()):
             continue
@@ -197,10 +217,7 @@ def check_values(cfg: DictConfig, schema: type) -> None:
             and (high is None or value <= high)
             and value < float("inf")
         ):
-            parts = [f"above {above:g}"] if above is not None else []
-            parts += [f"at least {low:g}"] if low is not None else []
-            parts += [f"at most {high:g}"] if high is not None else []
-            raise UserError(f"{name} is {_show(value)}; allowed: a number {' and '.join(parts)}.")
+            raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}.")
     if schema in (SingleConfig, DualConfig):
         monitor, mode = cfg.ckpt_callback.monitor, cfg.ckpt_callback.mode
         best = {"val_accuracy": "max", "val_loss": "min"}[monitor]
@@ -209,7 +226,25 @@ def check_values(cfg: DictConfig, schema: type) -> None:
                 f"ckpt_callback.mode={mode} with ckpt_callback.monitor={monitor} would choose the worst "
                 f"epoch; use {best}."
             )
+        _check_levels(cfg)
     _check_names(cfg)
+
+
+def _check_levels(cfg: DictConfig) -> None:
+    """A folder whose name says that its labels are of another level than the network's."""
+    mode = cfg.hparams.mode
+    for name in ("train_dir", "val_dir", "test_dir"):
+        folder = cfg.dataset[name]
+        level = Path(folder).name if folder else None
+        if mode == "both" and level == "coarse":
+            raise UserError(
+                f"dataset.{name}: {folder} holds coarse labels; two heads take the fine folder and find coarse ones."
+            )
+        if mode in LEVELS and level in LEVELS and level != mode:
+            raise UserError(
+                f"dataset.{name}: {folder} holds {level} labels, but hparams.mode is {mode}; "
+                f"'dataset.{name}=\"{Path(folder).parent}/${{tree:${{hparams.mode}}}}\"' follows the mode."
+            )
 
 
 def _check_names(cfg: DictConfig) -> None:
@@ -217,10 +252,10 @@ def _check_names(cfg: DictConfig) -> None:
     if seeds is not None and (
         not seeds
         or len(set(seeds)) != len(seeds)
-        or any(s is None or not 0 <= s < 2**32 for s in seeds)
+        or not all(isinstance(s, int) and 0 <= s < 2**32 for s in seeds)
     ):
         raise UserError(
-            f"seeds is {list(seeds)}; allowed: a list of different integers from 0 to 2^32 - 1."
+            f"seeds is {seeds}; allowed: a list of different integers from 0 to 2^32 - 1."
         )
     for key in ("exp_name", "arm"):
         name = OmegaConf.select(cfg, key)
@@ -233,7 +268,7 @@ def _check_names(cfg: DictConfig) -> None:
             or not name.isprintable()
         ):
             raise UserError(
-                f"{key} is {_show(name)}; allowed: a folder name of at most 150 characters without / and =."
+                f"{key} is {show(name)}; allowed: a folder name of at most 150 characters without / and =."
             )
 
 
@@ -284,7 +319,7 @@ def _refuse_contradictions(
                 wanted, found = OmegaConf.select(trial, name), OmegaConf.select(cfg, name)
                 if _scalar(wanted) != _scalar(found):
                     raise UserError(
-                        f"{group}={given[group]} says {name}={_show(wanted)}, but {file} has {name}: {_show(found)} "
+                        f"{group}={given[group]} says {name}={show(wanted)}, but {file} has {name}: {show(found)} "
                         f"uncommented: comment that line out, or give {name}=... on the command line."
                     )
 
@@ -369,5 +404,6 @@ def _join(base: Path, path: str) -> str:
     return os.path.normpath(base / Path(path).expanduser())
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """A value as a sentence shows it."""
     return "null" if value is None else repr(value) if isinstance(value, str) else str(value)

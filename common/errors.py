@@ -1,4 +1,4 @@
-"""The one exception for what a person can mend."""
+"""The exceptions for what a person can mend."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Commands print the sentence without a traceback and exit with status 1.
     """
+
+
+class StageFailed(UserError):  # noqa: N818 - a stage's state, as its name says
+    """A stage that cannot be finished; the others may go on."""

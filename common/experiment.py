@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import shutil
 import sys
@@ -22,18 +23,20 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
 from common.checkpoints import DurableCheckpoints, Record, digest, load, read
 from common.configuration import ROOT
+from common.continuing import point
 from common.costs import costs
-from common.data import HierarchicalData
+from common.data import EVAL_BATCH, HierarchicalData, ImageSet
 from common.environment import choose_precision, describe
-from common.errors import UserError
+from common.errors import StageFailed, UserError
 from common.files import read_yaml, replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
+from common.finite import FiniteLoss
 from common.interruption import signals
 from common.randomness import derive
-from common.results import read_result
+from common.results import HOLE, read_result, write_result
 from common.schema import LEVELS
 from common.supervised import Supervised, by_level
-from common.tables import print_summary, write_tables
+from common.tables import print_holes, print_summary, write_tables
 
 # More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
 FEATURE_BYTES = 8 * 2**30
@@ -83,21 +86,51 @@ class Architecture(NamedTuple):
 
 
 def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
-    """Run stages in order, then write and print the experiment's tables."""
+    """Run stages in order, then write and print the experiment's tables.
+
+    A stage that fails leaves a hole in them; the others go on, except those that need it.
+
+    Raises:
+        UserError: after all that, if there is a hole.
+    """
     quieten()
+    failed: list[str] = []
     experiment = stages[0].experiment
     with _only_one(experiment):
         for leftover in experiment.rglob(".*.tmp"):  # of a command that was killed
             leftover.unlink()
         refuse_unbuildable(stages, architectures)
         for stage in stages:
-            run_stage(stage, architectures[stage.folder])
+            try:
+                lost = [need for need in stage.needs if need in failed]
+                if lost:
+                    raise StageFailed(f"{stage.name}: skipped, for it needs {' and '.join(lost)}.")
+                run_stage(stage, architectures[stage.folder])
+            except StageFailed as error:
+                failed.append(stage.name)
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                write_yaml(
+                    stage.place / HOLE,
+                    {"arm": stage.arm, "seed": stage.seed, "reason": str(error)},
+                )
+        for stage in stages:
+            result = stage.place / "result.yaml"
+            if stage.name not in failed and not result.is_file():
+                raise UserError(
+                    f"{result} vanished while the command ran: run the same command again."
+                )
         rows = write_tables(experiment)
-    print_summary(rows, title=experiment.name)
+    if rows or not failed:
+        print_summary(rows, title=experiment.name)
+    print_holes(experiment)
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
+        )
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
@@ -122,6 +155,7 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
 
     Raises:
         UserError: its place holds a result of another configuration.
+        StageFailed: its loss is no longer finite.
     """
     cfg = stage.config
     data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
@@ -134,11 +168,14 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
     identity = identify(cfg, data, precision, parents)
     _set_other_pairing_aside(stage)
     refuse_other(stage.place, identity, sources)
-    result = _finished(stage)
+    (stage.place / HOLE).unlink(missing_ok=True)
+    result = _finished(stage, fingerprint(identity))
     if result is not None and (result["test"] is not None or not cfg.evaluate):
         print(f"{stage.name}: done before")
         return
 
+    if cfg.evaluate:
+        _refuse_untestable(data.load_test(), cfg)
     pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
     module = architecture.module(cfg=cfg, record=record_of(stage, data, fingerprint(identity)))
     module.load_hemispheres(data)
@@ -155,7 +192,8 @@ def run_stage(stage: Stage, architecture: Architecture) -> None:
             module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
         )
         result["test"] = by_level(metrics, "test", data.levels)
-    write_yaml(stage.place / "result.yaml", result)
+    write_result(stage.place / "result.yaml", result)
+    stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
 
 
 def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
@@ -181,7 +219,9 @@ def _train(
 ) -> dict[str, Any]:
     """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated."""
     rule = stage.config.ckpt_callback
-    last = LastCheckpoint(stage.place / "checkpoints" / "last.ckpt")
+    file = stage.best.with_name("last.ckpt")
+    finite = FiniteLoss(stage.name, file, stride=stage.config.trainer_params.log_every_n_steps)
+    last = LastCheckpoint(file, finite)
     best = BestCheckpoint(
         dirpath=stage.best.parent,
         # Lightning numbers several files as they come; the best of them is then copied.
@@ -192,17 +232,18 @@ def _train(
         save_weights_only=True,
         enable_version_counter=rule.save_top_k > 1,
     )
-    trainer = make_trainer(stage, precision, [best, *journal(stage), last], logger=events(stage))
+    found = point(stage.name, stage.best.parent, module.record.fingerprint)
+    path, step = found or (None, None)
+    callbacks = [finite, best, *journal(stage), last]
+    trainer = make_trainer(stage, precision, callbacks, logger=events(stage, step))
     if trainer.world_size > 1:
         raise UserError(
             f"trainer_params.devices and num_nodes ask for {trainer.world_size} processes; allowed: 1 device."
         )
-    continuing = last.path.is_file()
-    print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
+    print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
         if module.features_are_fixed:
             keep_features(stage, module, data, precision)
-        path = last.path if continuing else None
         with signals.put_off():
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         if Path(best.best_model_path) != stage.best:
@@ -240,6 +281,17 @@ def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, prec
             continue
         batches: Any = trainer.predict(module, data.in_order(images))
         images.features = torch.cat([batch["features"] for batch in batches])
+
+
+def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
+    """Find out before training what Lightning would find out after it."""
+    share = cfg.trainer_params.limit_test_batches
+    batches = math.ceil(len(images) / EVAL_BATCH)
+    if isinstance(share, float) and int(share * batches) == 0:
+        raise UserError(
+            f"trainer_params.limit_test_batches={share:g} leaves none of {batches} test batches; "
+            f"allowed: a number of batches, or a share of at least {1 / batches:.2g}."
+        )
 
 
 def _taken(experiment: Path) -> bool:
@@ -293,22 +345,30 @@ def _set_other_pairing_aside(stage: Stage) -> None:
         stage.place.rename(aside)
 
 
-def _finished(stage: Stage) -> dict[str, Any] | None:
+def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
     """The stage's result, if its checkpoint is the one recorded.
 
     A result that is damaged, or whose checkpoint is gone or has changed, is worth nothing: the stage starts anew.
+
+    Raises:
+        UserError: the result's fingerprint is not ``name``, and no fingerprint.yaml says what differs.
     """
     file = stage.place / "result.yaml"
     if not file.is_file():
         return None
     result = read_result(file)
+    if result and result.get("fingerprint") != name:
+        raise UserError(
+            f"{stage.place} holds a run of another configuration: choose another exp_name, or give fresh=true."
+        )
     if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
         return result
     print(
         f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
     )
     file.unlink()
-    stage.best.with_name("last.ckpt").unlink(missing_ok=True)
+    for other in ("last.ckpt", "previous.ckpt"):
+        stage.best.with_name(other).unlink(missing_ok=True)
     return None
 
 
@@ -326,9 +386,19 @@ def journal(stage: Stage) -> list[Callback]:
     return callbacks
 
 
-def events(stage: Stage) -> Any:
-    """The logger of TensorBoard events, or False."""
-    return stage.config.logger.tensorboard and TensorBoardLogger(stage.place, name="", version="")
+class Events(TensorBoardLogger):
+    """Lightning's own without its hparams.yaml, which would be empty: config.yaml says it all."""
+
+    def save(self) -> None:
+        """Flush."""
+        self.experiment.flush()
+
+
+def events(stage: Stage, step: int | None) -> Any:
+    """The logger of TensorBoard events, or False; continuing hides what was written from ``step`` on."""
+    return stage.config.logger.tensorboard and Events(
+        stage.place, name="", version="", purge_step=step
+    )
 
 
 def make_trainer(

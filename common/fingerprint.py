@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from yaml import YAMLError
 
 from common.configuration import leaves
 from common.data import HierarchicalData
@@ -75,7 +76,7 @@ def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str])
         UserError: names the folder and what differs there.
     """
     for file in sorted(place.parent.glob("seed*/fingerprint.yaml")):
-        theirs, ours = read_yaml(file), identity | {"sources": sources}
+        theirs, ours = _recorded(file), identity | {"sources": sources}
         if file.parent != place:
             theirs, ours = theirs | {"sources": {}}, ours | {"sources": {}}
         there, here = dict(leaves(theirs)), dict(leaves(ours))
@@ -90,3 +91,15 @@ def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str])
                 f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
                 "choose another exp_name, or give fresh=true."
             )
+
+
+def _recorded(file: Path) -> dict[str, Any]:
+    try:
+        content = read_yaml(file)
+    except (YAMLError, ValueError, RecursionError) as error:
+        content = error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{file} is damaged: restore it, or delete {file.parent} to train that stage anew."
+        )
+    return content

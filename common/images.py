@@ -1,6 +1,7 @@
 """Folders of labelled images to one uint8 tensor, decoded once and cached beside the data set; or decoded on demand."""
 
 import hashlib
+import io
 import logging
 import math
 import os
@@ -196,7 +197,10 @@ def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
 def _decode_one(path: Path) -> np.ndarray:
     """One image as uint8 (H, W, 3)."""
     try:
-        with Image.open(path) as image:
+        content = io.BytesIO(path.read_bytes())
+        with Image.open(content) as image:
+            image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
+        with Image.open(content) as image:
             return np.asarray(image.convert("RGB"))
     except (
         UnidentifiedImageError,

@@ -1,14 +1,16 @@
 """What each finished stage found: its result.yaml, as rows of results.csv."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from yaml import YAMLError
 
 from common.errors import UserError
-from common.files import read_yaml
+from common.files import read_yaml, write_yaml
 
+HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
 # Of the tables; arms of other names follow in the order of the alphabet.
 ORDER = (
     "fine",
@@ -55,13 +57,25 @@ class Row:
 
 
 def read_result(file: Path) -> dict[str, Any] | None:
-    """A stage's result.yaml, or None if it is damaged."""
+    """A stage's result.yaml, or None if it is damaged; one without a digest of itself is taken as it is."""
     try:
         result = read_yaml(file)
-    except (YAMLError, UnicodeDecodeError):
+    except (YAMLError, ValueError, RecursionError):
         return None
     keys = {"arm", "seed", "checkpoint", "best_epoch", "epochs", "seconds", "validation", "test"}
-    return result if isinstance(result, dict) and keys <= result.keys() else None
+    if not isinstance(result, dict) or not keys <= result.keys():
+        return None
+    digest = result.pop("digest", None)
+    return result if digest in (None, _digest(result)) else None
+
+
+def write_result(file: Path, result: dict[str, Any]) -> None:
+    """Write a stage's result.yaml, with a digest by which a damaged one is known."""
+    write_yaml(file, result | {"digest": _digest(result)})
+
+
+def _digest(result: dict[str, Any]) -> str:
+    return blake2b(repr(result).encode(), digest_size=8).hexdigest()
 
 
 def collect(experiment: Path) -> list[Row]:
@@ -99,3 +113,15 @@ def collect(experiment: Path) -> list[Row]:
     return sorted(
         rows, key=lambda r: (rank.get(r.arm, len(ORDER)), r.arm, r.seed, r.level != "fine")
     )
+
+
+def holes(experiment: Path) -> dict[str, str]:
+    """The stages that could not be finished, with the reason, from the failed.yaml files."""
+    found = {}
+    for file in sorted(experiment.glob(f"*/seed*/{HOLE}")):
+        try:
+            reason = str(read_yaml(file)["reason"])
+        except (YAMLError, ValueError, RecursionError, TypeError, KeyError):
+            reason = f"{file} is damaged"
+        found[f"{file.parent.parent.name}/{file.parent.name}"] = reason
+    return found

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from common.files import write_text
-from common.results import Row, collect
+from common.results import Row, collect, holes
 from common.statistics import DifferenceRow, SummaryRow, differences, summarise
 
 REFERENCE = "bilateral"  # the arm that each other one is compared with
@@ -38,7 +38,10 @@ def write_tables(experiment: Path) -> list[Row]:
     write_text(experiment / "results.csv", _csv(rows, Row))
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
     write_text(experiment / "differences.csv", _csv(differences(rows), DifferenceRow))
-    write_text(experiment / "summary.md", "\n".join(_markdown(part) for part in sections(rows)))
+    parts = [_markdown(part) for part in sections(rows)]
+    missing = holes(experiment)
+    parts += ["".join(f"- Missing: {reason}\n" for reason in missing.values())] if missing else []
+    write_text(experiment / "summary.md", "\n".join(parts))
     return rows
 
 
@@ -57,6 +60,12 @@ def print_summary(rows: Sequence[Row], title: str) -> None:
         console.width = max(console.width, _width(table))
         console.print(table)
         console.print()
+
+
+def print_holes(experiment: Path) -> None:
+    """A line for each stage that the summary lacks."""
+    for name, reason in holes(experiment).items():
+        print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
 
 
 def sections(rows: Sequence[Row]) -> list[Section]:

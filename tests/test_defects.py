@@ -722,7 +722,7 @@ def test_a_hostile_checkpoint_is_refused_and_does_not_run(
     assert "more than plain containers and tensors" in err
 
 
-def test_a_hostile_checkpoint_to_continue_from_is_refused_and_does_not_run(
+def test_a_hostile_checkpoint_to_continue_from_is_set_aside_and_does_not_run(
     study, in_process, base, tmp_path
 ):
     shutil.copytree(study.place, tmp_path / "study")
@@ -731,12 +731,12 @@ def test_a_hostile_checkpoint_to_continue_from_is_refused_and_does_not_run(
     last = place / "checkpoints/last.ckpt"
     mark = tmp_path / "harm"
     altered(last, last, lambda held: held.update(extra=Hostile(mark)))
-    status, _, err = in_process(
+    status, out, err = in_process(
         train_system.main, *base, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=1"
     )
     assert not mark.exists()
-    assert status == 1
-    assert str(last) in err
+    assert (status, err) == (0, "")
+    assert f"{last} is damaged; it is set aside as last.ckpt.damaged" in out
 
 
 def kinds(value) -> set[type]:

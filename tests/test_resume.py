@@ -130,7 +130,7 @@ def same_study(one: Path, other: Path) -> None:
         here, there = one / arm / "seed0", other / arm / "seed0"
         results = [yaml.safe_load((place / "result.yaml").read_text()) for place in (here, there)]
         for result in results:
-            del result["seconds"], result["sha256"]
+            del result["seconds"], result["sha256"], result["digest"]
         assert results[0] == results[1]
         for file in ("best.ckpt", "last.ckpt"):
             held = [
