@@ -28,7 +28,7 @@ from common.files import replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.interruption import signals
 from common.randomness import derive
-from common.results import print_summary, read_result, write_tables
+from common.results import SummaryRow, print_summary, read_result, write_tables
 from common.supervised import Supervised, by_level
 
 
@@ -74,8 +74,10 @@ class Architecture(NamedTuple):
     module: type[Supervised]
 
 
-def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
-    """Run stages in order, then write and print the experiment's tables."""
+def run_experiment(
+    stages: Sequence[Stage], architectures: dict[str, Architecture]
+) -> list[SummaryRow]:
+    """Run stages in order, then write and print the experiment's tables; gives the summary."""
     quieten()
     experiment = stages[0].experiment
     with _only_one(experiment):
@@ -89,6 +91,7 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
+    return summary
 
 
 def run_stage(stage: Stage, architecture: Architecture) -> None:

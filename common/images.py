@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from common.errors import UserError
 from common.files import replacing
+from common.pictures import read_picture
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
@@ -149,17 +149,7 @@ def decode(paths: Sequence[Path]) -> torch.Tensor:
 
 def _decode_one(path: Path) -> np.ndarray:
     """One image as uint8 (H, W, 3)."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}).") from error
+    return np.asarray(read_picture(path))
 
 
 def _digest(images: torch.Tensor, listing: Listing) -> str:
