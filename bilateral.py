@@ -48,6 +48,8 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
             f"{path} was written by {record.folder}, which is not part of this version."
         )
     module = rebuild(record, weights, path=path, architecture=architecture)
-    return Trained(
-        network=module.network, retina=module.retina, record=record, device=torch.device(device)
-    )
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"{device!r} is no device that torch knows; try cpu or cuda.") from error
+    return Trained(network=module.network, retina=module.retina, record=record, device=place)

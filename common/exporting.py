@@ -172,7 +172,11 @@ def _write_onnx(trained: Trained, file: Path) -> None:
     for name in ("onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
     program = torch.onnx.export(
-        _program(trained), input_names=["images"], output_names=list(trained.levels), verbose=False
+        _program(trained),
+        input_names=["images"],
+        output_names=list(trained.levels),
+        dynamic_shapes={"images": {0: "batch"}},
+        verbose=False,
     )
     assert program is not None
     model = program.model_proto
