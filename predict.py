@@ -47,30 +47,6 @@ def translated(arguments: list[str]) -> list[str]:
     return found
 
 
-def pictures(paths: str | list[str]) -> list[Path]:
-    """The pictures of files and folders, folders in the order of names and without those below them.
-
-    Raises:
-        UserError: a path that is not there, or a folder without pictures.
-    """
-    from common.images import SUFFIXES
-
-    found: list[Path] = []
-    for path in map(Path, [paths] if isinstance(paths, str) else paths):
-        if not path.is_dir():
-            if not path.exists():
-                raise UserError(f"There is no picture at {path} (image).")
-            found.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES))
-        if not inside:
-            raise UserError(
-                f"{path} (image) holds no pictures; looked for {', '.join(SUFFIXES)} in it, not below it."
-            )
-        found += inside
-    return found
-
-
 def answers(trained: Trained, paths: list[Path]) -> list[dict[str, Any]]:
     """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone."""
     from common.inference import SIDES
@@ -105,7 +81,7 @@ def best(trained: Trained, level: str, probabilities: Any) -> list[dict[str, Any
 def as_table(row: dict[str, Any], levels: tuple[str, ...]) -> Table:
     """One picture's answers for the terminal."""
     views = {"": row} | {f"{side} alone": row[side] for side in ("left", "right") if side in row}
-    table = Table(title=Text(row["image"]), title_justify="left")
+    table = Table()
     for name in ("level", *(view or "class" for view in views)):
         table.add_column(name)
     for level in levels:
@@ -119,14 +95,22 @@ def as_table(row: dict[str, Any], levels: tuple[str, ...]) -> Table:
 
 def predict(cfg: DictConfig) -> None:
     """Print, write and draw what is asked for."""
-    if not isinstance(cfg.json, bool | str) or cfg.json == "":
-        raise UserError(f"json is {cfg.json}; allowed: true, false or the path of a file.")
+    if not isinstance(cfg.json, bool | str | None) or cfg.json == "":
+        raise UserError(f"json is {cfg.json!r}; allowed: true, false or the path of a file.")
+    if not cfg.image:
+        raise UserError("image has no value: give image=PATH, of a picture or of a folder of them.")
     # Imported late: torch takes seconds, and --help needs none of it.
     import torch
 
     from bilateral import load
+    from common.pictures import find_pictures
 
-    paths = pictures(cfg.image)
+    if cfg.cam:
+        from common.panels import draw_cams, kind_of
+
+        kind_of(Path(cfg.cam))
+    names = [cfg.image] if isinstance(cfg.image, str) else cfg.image
+    paths = [path for name in names for path in find_pictures(Path(name))]
     trained = load(cfg.checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
     rows = answers(trained, paths)
     content = json.dumps({"checkpoint": cfg.checkpoint, "images": rows}, indent=2) + "\n"
@@ -134,16 +118,16 @@ def predict(cfg: DictConfig) -> None:
     if cfg.json is True:
         print(content, end="")
     else:
+        console = Console()
         for row in rows:
-            Console().print(as_table(row, trained.levels))
+            console.print(Text(row["image"], style="bold"), soft_wrap=True)
+            console.print(as_table(row, trained.levels))
         if trained.has_halves:
             print(ALONE)
     if isinstance(cfg.json, str):
         write_text(Path(cfg.json), content)
         print(f"JSON: {cfg.json}", file=said)
     if cfg.cam:
-        from common.panels import draw_cams
-
         drawn = draw_cams(trained, paths, Path(cfg.cam))
         rest = f" of the first {drawn} pictures" if drawn < len(paths) else ""
         print(f"Grad-CAM{rest}: {cfg.cam}", file=said)

@@ -15,10 +15,9 @@ import torch
 
 from common.errors import UserError
 from common.files import replacing
-from common.pictures import read_picture
+from common.pictures import SUFFIXES, read_picture
 
 log = logging.getLogger(__name__)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)

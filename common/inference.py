@@ -12,7 +12,7 @@ from common.augment import Retina
 from common.checkpoints import Record
 from common.errors import UserError
 from common.macro import EnsembleNet, HemispheresAndHeads
-from common.pictures import as_rgb, fit, read_picture
+from common.pictures import as_rgb, find_pictures, fit, read_picture
 
 Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]
@@ -24,12 +24,12 @@ BATCH = 256
 class Trained:
     """A trained network with all that its checkpoint says about it; nothing here trains or changes it.
 
-    Wherever ``pictures`` are asked for, give one or a list of: paths, PIL images, uint8 tensors (3, H, W); or one
-    uint8 tensor (B, 3, H, W). They are brought to RGB and to ``image_size`` by `common.pictures`. Computed in
+    Wherever ``pictures`` are asked for, give one or a list of: paths, folders, PIL images, uint8 tensors (3, H, W);
+    or one uint8 tensor (B, 3, H, W). They are brought to RGB and to ``image_size`` by `common.pictures`. Computed in
     float32, whatever the precision of training.
 
     Args:
-        network: in evaluation mode.
+        network: in evaluation mode; its weights are kept from asking for gradients.
         retina: normalises pixels as in its training.
         record: what its checkpoint says of it.
         device: where to compute.
@@ -38,7 +38,7 @@ class Trained:
     def __init__(
         self, *, network: nn.Module, retina: Retina, record: Record, device: torch.device
     ) -> None:
-        self.network = network.to(device)
+        self.network = network.to(device).requires_grad_(False)
         self.retina = retina.to(device)
         self.record = record
         self.device = device
@@ -96,9 +96,15 @@ class Trained:
             pictures = [pictures]
         elif isinstance(pictures, Tensor):
             pictures = [*pictures] if pictures.ndim == 4 else [pictures]
-        if not pictures:
+        found: list[Picture] = []
+        for picture in pictures:
+            if isinstance(picture, str | Path):
+                found += find_pictures(Path(picture))
+            else:
+                found.append(picture)
+        if not found:
             raise UserError("There are no pictures to show to the network.")
-        return torch.stack([self._one(picture) for picture in pictures])
+        return torch.stack([self._one(picture) for picture in found])
 
     def features(self, pictures: Pictures) -> dict[str, Tensor]:
         """Per hemisphere, by its name in `sides`, its features float (B, F)."""

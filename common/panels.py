@@ -25,10 +25,7 @@ def draw_cams(trained: Trained, pictures: Sequence[Picture], file: Path) -> int:
     Raises:
         UserError: a format that matplotlib does not write.
     """
-    kinds = Figure().canvas.get_supported_filetypes()
-    kind = file.suffix.removeprefix(".").lower()
-    if kind not in kinds:
-        raise UserError(f"{file} (cam) has no known format; allowed: {', '.join(kinds)}.")
+    kind = kind_of(file)
     images = trained.pixels(list(pictures[:MOST]))
     probabilities = trained.predict(images)
     columns = [(level, side) for level in trained.levels for side in trained.sides]
@@ -55,6 +52,19 @@ def draw_cams(trained: Trained, pictures: Sequence[Picture], file: Path) -> int:
     with replacing(file) as temporary:
         figure.savefig(temporary, format=kind, dpi=120)
     return len(images)
+
+
+def kind_of(file: Path) -> str:
+    """The format of a figure, as the end of its file's name says.
+
+    Raises:
+        UserError: a format that matplotlib does not write.
+    """
+    kinds = Figure().canvas.get_supported_filetypes()
+    kind = file.suffix.removeprefix(".").lower()
+    if kind not in kinds:
+        raise UserError(f"{file} (cam) has no known format; allowed: {', '.join(kinds)}.")
+    return kind
 
 
 def _place(trained: Trained, side: str) -> str:

@@ -1,4 +1,4 @@
-"""One picture in any format and colour mode: as a person sees it, in RGB, and at a network's size."""
+"""One picture in any format and colour mode: found, read as RGB, and brought to a network's size."""
 
 import contextlib
 import struct
@@ -8,6 +8,24 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """A picture itself, whatever its name, or those in a folder by their suffixes, in the order of names.
+
+    Raises:
+        UserError: nothing is there, or the folder holds no pictures (those in folders below it do not count).
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"There is no picture at {path}.")
+    found = sorted(one for one in path.iterdir() if one.name.lower().endswith(SUFFIXES))
+    if not found:
+        raise UserError(f"{path} holds no pictures; allowed are {', '.join(SUFFIXES)}.")
+    return found
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -30,7 +48,7 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image as a viewer shows it: turned as its EXIF data says, transparent parts white, 8 bits a channel.
+    """An image upright, as its EXIF data says, with 8 bits a channel and without transparency.
 
     Raises:
         ValueError: the range of its pixels is not known.
@@ -40,11 +58,8 @@ def as_rgb(image: Image.Image) -> Image.Image:
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_high_byte(np.asarray(image)))
-    if "transparency" in image.info or image.mode.endswith(("A", "a")):
-        # By way of LA, because Pillow converts premultiplied grey to that alone.
-        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    # By way of LA, because Pillow converts premultiplied grey to that alone.
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGB")
 
 
 def fit(image: Image.Image, *, height: int, width: int) -> Image.Image:
