@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from common.command import command, typed_overrides
-from common.configuration import GROUPS, ROOT, compose, keys_of, override_keys
+from common.command import command, explain, typed_overrides
+from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of, override_keys, spelled
 from common.errors import UserError
 from common.files import read_yaml
+from common.interruption import signals
 from common.schema import (
     ARMS,
     DEFAULT_ARMS,
@@ -31,7 +32,8 @@ from common.schema import (
 )
 
 if TYPE_CHECKING:
-    from common.experiment import Stage
+    from common.experiment import Architecture, Stage
+    from common.statistics import SummaryRow
 
 FOLDERS = {
     "single": (ROOT / "arch_single_head", SingleConfig),
@@ -320,27 +322,64 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     return {level: [str(file.parent / path) for path in content[level]] for level in LEVELS}
 
 
-def run(cfg: DictConfig) -> None:
-    """Run the study and print its summary."""
-    stages = plan(cfg, typed_overrides())
-    if cfg.study == "paper":
-        print(
-            "study=paper: the best epochs are chosen on the test images, as published; no number is held out."
-        )
-    # Imported late: torch takes seconds, and an error in the configuration needs none of it.
+def architectures() -> dict[str, Architecture]:
+    """What each experiment folder brings; imported late, because torch takes seconds."""
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.supervised import SingleHead
-    from common.experiment import Architecture, run_experiment
+    from common.experiment import Architecture
 
-    run_experiment(
-        stages,
-        {
-            "arch_single_head": Architecture(SingleHeadData, SingleHead),
-            "arch_dual_head": Architecture(DualHeadData, DualHead),
-        },
-    )
+    return {
+        "arch_single_head": Architecture(SingleHeadData, SingleHead),
+        "arch_dual_head": Architecture(DualHeadData, DualHead),
+    }
+
+
+def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
+    """Plan the study, run it, and print its summary, which is returned."""
+    stages = plan(cfg, overrides)
+    if cfg.study == "paper":
+        print(
+            "study=paper: the best epochs are chosen on the test images, as published; no number is held out."
+        )
+    # Imported late: an error in the configuration needs none of it.
+    from common.experiment import run_experiment
+
+    return run_experiment(stages, architectures())
+
+
+def run(cfg: DictConfig) -> None:
+    """The study of a command line."""
+    execute(cfg, typed_overrides())
+
+
+def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
+    """Run a study from Python: the same as the command line, which is not read.
+
+    Args:
+        overrides: as on the command line, "hparams.lr=0.1".
+        keys: the same as arguments; keys of a section in a dictionary, epochs={"fine": 2}.
+
+    Returns:
+        Mean and spread of test accuracy (a fraction) per arm and level, as in summary.csv.
+
+    Raises:
+        UserError: whatever a person can mend, in one sentence.
+        Interrupted: Ctrl-C, or a notebook's stop button; the same call continues.
+    """
+    text = [*overrides, *spelled(keys)]
+    try:
+        cfg = compose(
+            ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"
+        )
+        with signals.installed():
+            return execute(cfg, text)
+    except Exception as error:
+        sentence = explain(error, StudyConfig)
+        if sentence is None or isinstance(error, UserError):
+            raise
+        raise UserError(sentence) from error
 
 
 def main() -> None:

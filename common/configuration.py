@@ -3,7 +3,7 @@
 import difflib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -15,12 +15,22 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
-from common.schema import LEVELS, DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
+from common.schema import (
+    LEVELS,
+    DualConfig,
+    ExportConfig,
+    PredictConfig,
+    SingleConfig,
+    StudyConfig,
+    StudyKeys,
+    TestConfig,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
@@ -68,6 +78,8 @@ def _register() -> None:
         ("dual_schema", DualConfig),
         ("test_schema", TestConfig),
         ("study_schema", study),
+        ("predict_schema", PredictConfig),
+        ("export_schema", ExportConfig),
     ):
         store.store(name=title, node=node)
 
@@ -76,21 +88,44 @@ _register()
 
 
 def compose(
-    folder: Path, *, schema: type, overrides: Sequence[str], config_name: str = "config"
+    folder: Path,
+    *,
+    schema: type,
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    config_name: str = "config",
 ) -> DictConfig:
-    """The checked configuration that ``folder``'s trainer.py would run with, given these overrides."""
+    """The checked configuration that a command would run with, by default ``folder``'s trainer.py.
+
+    Arguments are those of `common.command.command`, and the overrides of its command line.
+    """
     refuse_malformed(overrides)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(folder / "config"), version_base="1.3"):
+        with initialize_config_dir(str(config_dir or folder / "config"), version_base="1.3"):
             cfg = hydra.compose(config_name, overrides=list(overrides))
     finally:
         GlobalHydra.instance().clear()
         if around is not None:
             GlobalHydra.instance().initialize(around)
     return finish(cfg, schema=schema, folder=folder, overrides=overrides, config_name=config_name)
+
+
+def spelled(keys: Mapping[str, Any]) -> list[str]:
+    """Python values as a command line spells them: {"epochs": {"fine": 2}} as epochs.fine=2."""
+    return [f"{name}={_text(value)}" for name, value in leaves(keys)]
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple | range):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, int | float):
+        return str(value)
+    return QuotedString(str(value), Quote.double).with_quotes()
 
 
 def refuse_malformed(overrides: Sequence[str]) -> None:

@@ -35,6 +35,7 @@ from common.interruption import signals
 from common.randomness import derive
 from common.results import HOLE, read_result, write_result
 from common.schema import LEVELS
+from common.statistics import SummaryRow, summarise
 from common.supervised import Supervised, by_level
 from common.tables import print_holes, print_summary, write_tables
 
@@ -85,8 +86,10 @@ class Architecture(NamedTuple):
     module: type[Supervised]
 
 
-def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:
-    """Run stages in order, then write and print the experiment's tables.
+def run_experiment(
+    stages: Sequence[Stage], architectures: dict[str, Architecture]
+) -> list[SummaryRow]:
+    """Run stages in order, then write and print the experiment's tables; gives the summary.
 
     A stage that fails leaves a hole in them; the others go on, except those that need it.
 
@@ -131,6 +134,7 @@ def run_experiment(stages: Sequence[Stage], architectures: dict[str, Architectur
         raise UserError(
             f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
         )
+    return summarise(rows)
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: dict[str, Architecture]) -> None:

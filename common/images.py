@@ -1,7 +1,6 @@
 """Folders of labelled images to one uint8 tensor, decoded once and cached beside the data set; or decoded on demand."""
 
 import hashlib
-import io
 import logging
 import math
 import os
@@ -15,16 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from PIL import Image, UnidentifiedImageError
 from torch.utils.data import get_worker_info
 
 from common.errors import UserError
 from common.files import read_yaml, replacing, write_yaml
+from common.pictures import SUFFIXES, read_picture
 from common.randomness import derive
 
 log = logging.getLogger(__name__)
 CHUNK = 1024  # images at a time where all of them are looked at once
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -196,20 +194,7 @@ def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
 
 def _decode_one(path: Path) -> np.ndarray:
     """One image as uint8 (H, W, 3)."""
-    try:
-        content = io.BytesIO(path.read_bytes())
-        with Image.open(content) as image:
-            image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
-        with Image.open(content) as image:
-            return np.asarray(image.convert("RGB"))
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}).") from error
+    return np.asarray(read_picture(path))
 
 
 def _summary(images: torch.Tensor | Undecoded, listing: Listing) -> tuple[str, torch.Tensor]:

@@ -290,6 +290,27 @@ class TestConfig:
 
 
 @dataclass
+class PredictConfig:
+    """predict.py: what a trained network makes of pictures."""
+
+    checkpoint: str = key(MISSING, path=True)
+    # A path or a list of paths, each of a picture or of a folder of them.
+    image: Any = key(MISSING, path=True)
+    # false, true, or a file.
+    json: Any = key(False, path=True)
+    cam: str | None = key(None, path=True)
+
+
+@dataclass
+class ExportConfig:
+    """export.py: a trained network for programs that know nothing of this project."""
+
+    checkpoint: str = key(MISSING, path=True)
+    format: str = key("onnx", choices=("onnx", "torch"))
+    output: str | None = key(None, path=True)
+
+
+@dataclass
 class StudyEpochs:
     """Epochs of each arm that is trained; null leaves them to the recipe."""
 

@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from common.checkpoints import load_network, read
+from common.checkpoints import Record, load_network, read
 from common.data import HierarchicalData
 from common.environment import choose_precision
 from common.errors import UserError
@@ -52,7 +53,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         enable_model_summary=False,
     )
     if cfg.hparams.mode == "feature":
-        target = _place(checkpoint) / "features.npz"
+        target = run_folder(checkpoint) / "features.npz"
         features = trainer.predict(module, datamodule=data)
         assert features is not None
         _write_features(target, features, data)
@@ -76,8 +77,15 @@ def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) ->
         raise UserError(
             f"{checkpoint} was written by {record.folder}: use the commands of that folder."
         )
+    return rebuild(record, weights, path=checkpoint, architecture=architecture)
+
+
+def rebuild(
+    record: Record, weights: dict[str, Tensor], *, path: Path, architecture: Architecture
+) -> Supervised:
+    """The network that a checkpoint's record describes, with its weights, in evaluation mode."""
     module = architecture.module(cfg=OmegaConf.create(record.config), record=record)
-    load_network(module.network, weights, path=checkpoint)
+    load_network(module.network, weights, path=path)
     return module.eval()
 
 
@@ -97,7 +105,7 @@ def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
     cfg.hparams.mode = asked
 
 
-def _place(checkpoint: Path) -> Path:
+def run_folder(checkpoint: Path) -> Path:
     """The run folder of a checkpoint, or the folder it lies in."""
     return (
         checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent

@@ -25,6 +25,8 @@ from common.schema import (
     MACRO_ARCHS,
     PRECISIONS,
     DualConfig,
+    ExportConfig,
+    PredictConfig,
     SingleConfig,
     StudyConfig,
     TestConfig,
@@ -215,7 +217,10 @@ FREE = (
 )
 
 
-@pytest.mark.parametrize("schema", [SingleConfig, DualConfig, StudyConfig, TestConfig])
+@pytest.mark.parametrize(
+    "schema",
+    [SingleConfig, DualConfig, StudyConfig, TestConfig, PredictConfig, ExportConfig],
+)
 def test_every_key_is_constrained_or_free_on_purpose(schema):
     def types_of(kind):
         for name, hint in get_type_hints(kind).items():

@@ -112,9 +112,10 @@ def copy(tmp_path_factory) -> Path:
 
 def run(block: Block, copy: Path) -> str:
     """Run a block as it stands, from the copy's root; PYTHONPATH does what installing the copy would."""
+    text = f"python - <<'END'\n{block.text}END" if block.kind == "python" else block.text
     path = f"{copy.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.text],
+        ["bash", "-euo", "pipefail", "-c", text],
         cwd=copy,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(copy), "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,
@@ -140,7 +141,7 @@ def apply(diff: str, copy: Path) -> None:
 
 def test_the_commands_of_the_readme(copy):
     for block in blocks(README):
-        if block.kind == "bash":
+        if block.kind in ("bash", "python"):
             run(block, copy)
 
     shown = re.findall(r"^\| (\w+) \| (\w+) \|", README.read_text().split("results:demo")[1], re.M)
@@ -220,7 +221,7 @@ def test_the_examples_of_extending(copy, navon):
 
 def test_nothing_else_is_left_out():
     kinds = {document.name: [b.kind for b in blocks(document)] for document in (README, EXTENDING)}
-    assert set(kinds["README.md"]) == {"bash", "console", "text", "yaml"}
+    assert set(kinds["README.md"]) == {"bash", "console", "python", "text", "yaml"}
     assert set(kinds["extending.md"]) == {"bash", "python", "diff", "yaml"}
     fences = sum(len(re.findall("^ *```", doc.read_text(), re.M)) for doc in (README, EXTENDING))
     assert fences == 2 * sum(map(len, kinds.values()))
@@ -242,6 +243,8 @@ SCHEMAS = {
     "dual": schema.DualConfig,
     "test": schema.TestConfig,
     "study": schema.StudyKeys,
+    "predict": schema.PredictConfig,
+    "export": schema.ExportConfig,
 }
 
 
@@ -283,6 +286,8 @@ def test_documented_defaults_are_those_of_the_configuration(documented):
         ("single", ROOT / "arch_single_head" / "config", "config"),
         ("dual", ROOT / "arch_dual_head" / "config", "config"),
         ("study", SHARED, "train_system"),
+        ("predict", SHARED, "predict"),
+        ("export", SHARED, "export"),
     ):
         with initialize_config_dir(str(folder), version_base="1.3"):
             composed = OmegaConf.to_container(hydra.compose(name), resolve=False)
@@ -343,7 +348,7 @@ def test_rooms_import_only_from_rooms_below():
 
     packages = ("common", "arch_single_head", "arch_dual_head", "data_scripts")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
-    for file in [ROOT / "train_system.py", *files]:
+    for file in [*(ROOT / name for name in rank if "/" not in name), *files]:
         path = str(file.relative_to(ROOT))
         if path == "common/__init__.py" or path.endswith("config/__init__.py"):
             continue
