@@ -46,3 +46,34 @@ def test_a_missing_set_is_one_sentence(command, tmp_path):
     assert done.stderr.startswith("error: There is no prepared data set at")
     assert len(done.stderr.splitlines()) == 1
     assert not done.stdout
+
+
+def test_the_pipeline_counts_all_of_a_study(command, navon, tmp_path):
+    file = tmp_path / "seconds.json"
+    done = command(
+        "benchmarks/pipeline.py",
+        *("--dataset", "navon", "--data-dir", str(navon), "--seeds", "2", "--json", str(file)),
+        *("dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"),
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    seconds = {(row["phase"], row["part"]): row["seconds"] for row in result["rows"]}
+    assert len(seconds) == len(result["rows"])
+    assert {phase for phase, _ in seconds} == {
+        "start-up",
+        "fine",
+        "coarse",
+        "bilateral",
+        "the rest",
+    }
+    for arm in ("fine", "coarse", "bilateral"):
+        for part in ("images", "training", "evaluation"):
+            assert seconds[arm, part] > 0
+    assert seconds["start-up", "imports"] > 1
+    assert {phase for phase, part in seconds if part == "features"} == {"bilateral"}
+    # Nothing is counted twice, nothing is lost.
+    assert sum(seconds.values()) == pytest.approx(result["seconds"], abs=0.2)
+    assert (result["dataset"], result["seeds"]) == ("navon", 2)
+    assert "bilateral/seed1: started" in done.stdout
+    assert "start-up" in done.stdout
