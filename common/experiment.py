@@ -23,7 +23,7 @@ from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, Metrics
 from common.checkpoints import DurableCheckpoints, Record, digest, load, read
 from common.configuration import ROOT
 from common.data import HierarchicalData
-from common.environment import choose_precision, describe
+from common.environment import choose_precision, describe, use_fast_kernels
 from common.errors import UserError
 from common.files import replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
@@ -286,6 +286,9 @@ def make_trainer(
 ) -> pl.Trainer:
     """Lightning's Trainer with the stage's trainer_params."""
     options = _plain(stage.config.trainer_params) | {"precision": precision}
+    options["benchmark"] = use_fast_kernels(
+        options["accelerator"], deterministic=options["deterministic"]
+    )
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
     try:
         return pl.Trainer(
