@@ -26,7 +26,7 @@ from common.configuration import ROOT
 from common.continuing import point
 from common.costs import costs
 from common.data import EVAL_BATCH, HierarchicalData, ImageSet
-from common.environment import choose_precision, describe
+from common.environment import choose_precision, describe, use_fast_kernels
 from common.errors import StageFailed, UserError
 from common.files import read_yaml, replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
@@ -410,6 +410,9 @@ def make_trainer(
 ) -> pl.Trainer:
     """Lightning's Trainer with the stage's trainer_params."""
     options = _plain(stage.config.trainer_params) | {"precision": precision}
+    options["benchmark"] = use_fast_kernels(
+        options["accelerator"], deterministic=options["deterministic"]
+    )
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
     try:
         return pl.Trainer(
