@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install navon demo test test-all lint
+.PHONY: help install navon demo study test test-all lint
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,10 @@ navon: datasets/NAVON/index.csv ## make the embedded data set of Navon figures
 
 demo: install navon ## run the study on Navon figures with two seeds and print its table
 	$(BIN)/python train_system.py dataset=navon num_seeds=2 exp_name=demo
+
+# Stopped at any moment, also by a scheduler (SLICE=590 stops it after so many seconds), it goes on where it was.
+study: install ## every arm of the study on CIFAR-100, five seeds (ARGS=... adds keys)
+	$(if $(SLICE),timeout --signal=TERM $(SLICE)) $(BIN)/python train_system.py arms=all num_seeds=5 exp_name=all-CIFAR100 $(ARGS)
 
 lint: .venv/installed-dev ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -1,55 +1,125 @@
-"""The whole study: left and right hemispheres for each seed, then the bilateral network on top of them.
+"""The whole study: left and right hemispheres for each seed, the bilateral network on top, and its rivals.
 
-    python train_system.py dataset=navon num_seeds=2
+    python train_system.py dataset=navon num_seeds=2 arms=all
 
 A study is a small graph of stages (arm x seed). `plan` describes it; `common.experiment` runs it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from common.command import command
-from common.configuration import GROUPS, ROOT, compose, keys_of, override_keys
+from common.command import command, explain, typed_overrides
+from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of, override_keys, spelled
 from common.errors import UserError
 from common.files import read_yaml
-from common.schema import HEMISPHERE, LEVELS, DualConfig, SingleConfig, StudyConfig, StudyKeys
+from common.interruption import signals
+from common.schema import (
+    ARMS,
+    DEFAULT_ARMS,
+    HEMISPHERE,
+    LEVELS,
+    DualConfig,
+    SingleConfig,
+    StudyConfig,
+    StudyKeys,
+)
 
 if TYPE_CHECKING:
-    from common.experiment import Stage
+    from common.experiment import Engine
+    from common.stage import Architecture, Stage
+    from common.statistics import SummaryRow
 
 FOLDERS = {
     "single": (ROOT / "arch_single_head", SingleConfig),
     "dual": (ROOT / "arch_dual_head", DualConfig),
 }
 DEFAULT_SEEDS = 5
+# What study=NAME puts before the command line.
+PRESETS = {
+    "sound": (),
+    # As published, with the test images for validation too, so that its numbers can be compared.
+    "paper": ("recipe=paper", "dataset.val_dir=${dataset.test_dir}"),
+}
 # Set by each stage for itself.
 SET_BY_STAGES = {
     "single": ("hparams.mode",),
     "dual": (
+        "arm",
         "hparams.mode",
         "hparams.macro_arch",
         "hparams.ffreeze",
         "hparams.cfreeze",
+        "hparams.fine_speciality",
+        "hparams.coarse_speciality",
         "hparams.model_path_fine",
         "hparams.model_path_coarse",
+        "hparams.model_path",
     ),
 }
 
 
-def handed_on(folder: str, overrides: list[str], side: int | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Arm:
+    """An arm with two heads: what it is stands in arch_dual_head/config/<arm>.yaml, what it builds on here.
+
+    ``loads``: for each key of a checkpoint, the arms it takes one from, and how many seeds further in the list
+    that one is. ``specialities``: the levels whose parameters the left and the right hemisphere have.
+    """
+
+    loads: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    specialities: tuple[str, str] = LEVELS
+
+    @property
+    def mixes(self) -> int:
+        """How many seeds' networks it is made of."""
+        return 1 + max((ahead for taken in self.loads.values() for _, ahead in taken), default=0)
+
+    @property
+    def needs(self) -> set[str]:
+        """The arms it builds on."""
+        return {arm for taken in self.loads.values() for arm, _ in taken}
+
+
+# Each after those it builds on. fine and coarse have no entry: they are arch_single_head's.
+DUAL_ARMS = {
+    "bilateral": Arm({"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse", 0)]}),
+    "bilateral_finetuned": Arm({"model_path": [("bilateral", 0)]}),
+    "bilateral_nonspecialised": Arm(),
+    "bilateral_swapped_fine": Arm(
+        {"model_path_fine": [("fine", 0)], "model_path_coarse": [("fine", 1)]},
+        specialities=("fine", "fine"),
+    ),
+    "bilateral_swapped_coarse": Arm(
+        {"model_path_fine": [("coarse", 1)], "model_path_coarse": [("coarse", 0)]},
+        specialities=("coarse", "coarse"),
+    ),
+    "unilateral": Arm(),
+    "unilateral_wide": Arm(),
+    "ensemble": Arm({"model_path_fine": [("unilateral", ahead) for ahead in range(2)]}),
+    "ensemble_five": Arm({"model_path_fine": [("unilateral", ahead) for ahead in range(5)]}),
+}
+# What a name in `arms` stands for, where that is not the arm of this name alone.
+STANDS_FOR = {
+    "bilateral_swapped": ("bilateral_swapped_fine", "bilateral_swapped_coarse"),
+    "ensemble": ("ensemble", "ensemble_five"),
+}
+
+
+def handed_on(folder: str, overrides: Sequence[str], specialities: Sequence[str]) -> list[str]:
     """The study's overrides that concern one folder, spelled as that folder's trainer.py takes them.
 
     Args:
         folder: "single" or "dual".
         overrides: the study's own command line.
-        side: for a single hemisphere, 0 for the fine and 1 for the coarse one: it then takes that side's
-            parameters (hparams.fine_width as hparams.width).
+        specialities: the level of each hemisphere, whose parameters it takes (hparams.fine_width as
+            hparams.width of the single, or as hparams.coarse_width of a right hemisphere that is fine too).
 
     Raises:
         UserError: a key that the stages set themselves.
@@ -71,17 +141,20 @@ def handed_on(folder: str, overrides: list[str], side: int | None = None) -> lis
             raise UserError(
                 f"{key} is set by each stage of a study; run trainer.py in the folder to choose it yourself."
             )
-        if name in GROUPS or (name in known and parameter not in HEMISPHERE):
+        of_hemisphere = parameter in {
+            p for names in HEMISPHERE.items() for p in (names[0], *names[1])
+        }
+        if name in GROUPS or (name in known and not of_hemisphere):
             target.append(f"{name}={value}")
         for single, sides in HEMISPHERE.items():
-            if folder == "dual" and parameter == single:
-                target += [f"hparams.{one}={value}" for one in sides]
-            elif folder == "single" and side is not None and parameter in (single, sides[side]):
-                target.append(f"hparams.{single}={value}")
+            for place, level in enumerate(specialities):
+                if parameter in (single, sides[LEVELS.index(level)]):
+                    here = single if folder == "single" else sides[place]
+                    target.append(f"hparams.{here}={value}")
     return [*common, *own]
 
 
-def plan(cfg: DictConfig, overrides: list[str]) -> list[Stage]:
+def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     """The study's stages, each after those it builds on.
 
     Args:
@@ -92,67 +165,124 @@ def plan(cfg: DictConfig, overrides: list[str]) -> list[Stage]:
         UserError: keys that contradict each other, or what the folders' own commands would refuse.
     """
     from arch_dual_head.trainer import check
-    from common.experiment import Stage, free_name
+    from common.experiment import free_name
+    from common.stage import Stage
 
     seeds = _seeds(cfg)
-    if cfg.no_bilateral and cfg.epochs.bilateral:
-        raise UserError("epochs.bilateral has no meaning with no_bilateral=true: drop one of them.")
     trained = _trained_models(cfg, seeds)
-    base = [f"seeds=[{','.join(map(str, seeds))}]", f"evaluate={str(cfg.evaluate).lower()}"]
-    archs = {level: cfg[f"{level[0]}arch"] or cfg.arch for level in LEVELS}
-    configs = {}
-    for side, level in enumerate(LEVELS):
-        stage_overrides = [*handed_on("single", overrides, side), *base, f"hparams.mode={level}"]
-        stage_overrides += [f"hparams.arch={archs[level]}"] if archs[level] else []
-        stage_overrides += (
-            [f"trainer_params.max_epochs={cfg.epochs[level]}"] if cfg.epochs[level] else []
-        )
-        configs[level] = compose(
-            FOLDERS["single"][0], schema=SingleConfig, overrides=stage_overrides
-        )
-    stage_overrides = [*handed_on("dual", overrides), *base]
-    stage_overrides += [f"hparams.{level[0]}arch={arch}" for level, arch in archs.items() if arch]
-    stage_overrides += (
-        [f"trainer_params.max_epochs={cfg.epochs.bilateral}"] if cfg.epochs.bilateral else []
-    )
-    configs["bilateral"] = compose(FOLDERS["dual"][0], schema=DualConfig, overrides=stage_overrides)
-
+    arms = _arms(cfg, seeds)
+    configs = {arm: _configuration(arm, cfg, overrides, seeds) for arm in arms}
+    name = f"{'study' if cfg.study == 'sound' else cfg.study}-{configs[arms[0]].dataset.name}"
     place = OmegaConf.create(
-        {
-            "exp_name": cfg.exp_name or f"study-{configs['fine'].dataset.name}",
-            "save_dir": cfg.save_dir,
-            "fresh": cfg.fresh,
-        }
+        {"exp_name": cfg.exp_name or name, "save_dir": cfg.save_dir, "fresh": cfg.fresh}
     )
     place.exp_name = free_name(place)
     for config in configs.values():
         config.merge_with(place)
 
-    stages: list[Stage] = []
-    for number, seed in enumerate(seeds):
-        hemispheres = {
-            level: Stage(arm=level, seed=seed, folder="arch_single_head", config=configs[level])
-            for level in LEVELS
-        }
-        paths = {level: str(stage.best) for level, stage in hemispheres.items()}
-        if trained:
-            paths = {level: trained[level][number] for level in LEVELS}
-        else:
-            stages += hemispheres.values()
-        if not cfg.no_bilateral:
-            config = configs["bilateral"].copy()
-            config.hparams.merge_with(
-                {"macro_arch": "bilateral", "ffreeze": True, "cfreeze": True}
-                | {f"model_path_{level}": path for level, path in paths.items()}
-            )
-            check(config)
-            needs = () if trained else tuple(stage.name for stage in hemispheres.values())
-            stages.append(
-                Stage(
-                    arm="bilateral", seed=seed, folder="arch_dual_head", config=config, needs=needs
+    stages: dict[tuple[str, int], Stage] = {}
+    for arm, number in _order(arms, len(seeds)):
+        seed = seeds[number]
+        if arm in LEVELS:
+            if not trained:
+                stages[arm, seed] = Stage(
+                    arm=arm, seed=seed, folder="arch_single_head", config=configs[arm]
                 )
+            continue
+        config = configs[arm].copy()
+        needs = []
+        for key, taken in DUAL_ARMS[arm].loads.items():
+            paths = []
+            for source, ahead in taken:
+                other = (number + ahead) % len(seeds)
+                if trained and source in LEVELS:
+                    paths.append(trained[source][other])
+                else:
+                    parent = stages[source, seeds[other]]
+                    paths.append(str(parent.best))
+                    needs.append(parent.name)
+            config.hparams[key] = paths if config.hparams.macro_arch == "ensemble" else paths[0]
+        check(config)
+        mixed = [seeds[(number + ahead) % len(seeds)] for ahead in range(DUAL_ARMS[arm].mixes)]
+        stages[arm, seed] = Stage(
+            arm=arm,
+            seed=seed,
+            folder="arch_dual_head",
+            config=config,
+            needs=tuple(needs),
+            seeds=tuple(mixed),
+        )
+    if not stages:
+        raise UserError(
+            "trained_models with arms=[fine,coarse] or no_bilateral=true leaves nothing to train."
+        )
+    return list(stages.values())
+
+
+def _arms(cfg: DictConfig, seeds: list[int]) -> list[str]:
+    """The arms to run, those they build on among them, each after those."""
+    asked = cfg.arms if OmegaConf.is_list(cfg.arms) else [cfg.arms]
+    asked = list(ARMS) if list(asked) == ["all"] else list(asked)
+    for arm in asked:
+        if arm not in ARMS:
+            raise UserError(f"arms names {arm!r}; allowed: all, or a list of {', '.join(ARMS)}.")
+    if cfg.no_bilateral:
+        if set(asked) - set(DEFAULT_ARMS):
+            raise UserError("no_bilateral=true trains the hemispheres only: drop it, or arms.")
+        asked = [arm for arm in asked if arm in LEVELS]
+    chosen: set[str] = set()
+    for arm in (arm for name in asked for arm in STANDS_FOR.get(name, (name,))):
+        mixes = DUAL_ARMS[arm].mixes if arm in DUAL_ARMS else 1
+        if mixes > len(seeds):
+            print(f"{arm} is left out: it takes {mixes} seeds, and there are {len(seeds)}.")
+        else:
+            chosen |= _needed(arm)
+    if not chosen:
+        raise UserError("arms leaves nothing to run with so few seeds: give more, as num_seeds=5.")
+    for name, epochs in cfg.epochs.items():
+        if epochs and not chosen & set(STANDS_FOR.get(name, (name,))):
+            raise UserError(
+                f"epochs.{name} has no meaning without the arm {name}: drop it, or add that."
             )
-    return stages
+    return [arm for arm in (*LEVELS, *DUAL_ARMS) if arm in chosen]
+
+
+def _needed(arm: str) -> set[str]:
+    """An arm and all that it builds on."""
+    parents = DUAL_ARMS[arm].needs if arm in DUAL_ARMS else set()
+    return {arm}.union(*(_needed(parent) for parent in parents))
+
+
+def _order(arms: list[str], seeds: int) -> Iterator[tuple[str, int]]:
+    """Arms and the numbers of seeds: a seed's stages together, then those that mix seeds."""
+    mixes = {arm: DUAL_ARMS[arm].mixes if arm in DUAL_ARMS else 1 for arm in arms}
+    yield from ((arm, number) for number in range(seeds) for arm in arms if mixes[arm] == 1)
+    for arm in (arm for arm in arms if mixes[arm] > 1):
+        # Around the whole list every ensemble is the same one.
+        once = arm.startswith("ensemble") and mixes[arm] == seeds
+        yield from ((arm, number) for number in range(1 if once else seeds))
+
+
+def _configuration(
+    arm: str, cfg: DictConfig, overrides: Sequence[str], seeds: list[int]
+) -> DictConfig:
+    """What the arm's own command would run with."""
+    folder = "single" if arm in LEVELS else "dual"
+    specialities = (arm,) if arm in LEVELS else DUAL_ARMS[arm].specialities
+    given = handed_on(folder, [*PRESETS[cfg.study], *overrides], specialities)
+    given += [f"seeds=[{','.join(map(str, seeds))}]", f"evaluate={str(cfg.evaluate).lower()}"]
+    given += [f"hparams.mode={arm}"] if arm in LEVELS else []
+    for key, level in zip(
+        ("arch",) if arm in LEVELS else ("farch", "carch"), specialities, strict=True
+    ):
+        arch = cfg[f"{level[0]}arch"] or cfg.arch
+        given += [f"hparams.{key}={arch}"] if arch else []
+    # The two swapped arms share one key.
+    epochs = cfg.epochs.get(next((n for n, arms in STANDS_FOR.items() if arm in arms), arm))
+    given += [f"trainer_params.max_epochs={epochs}"] if epochs else []
+    directory, schema = FOLDERS[folder]
+    name = "config" if arm in LEVELS else arm
+    return compose(directory, schema=schema, overrides=given, config_name=name)
 
 
 def _seeds(cfg: DictConfig) -> list[int]:
@@ -168,7 +298,7 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     file = Path(cfg.trained_models)
     try:
         content = read_yaml(file)
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{file} (trained_models) is not YAML: {' '.join(str(error).split())}"
         ) from error
@@ -191,40 +321,84 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
             raise UserError(
                 f"epochs.{level} has no meaning with trained_models, which are not trained: drop one."
             )
-    if cfg.no_bilateral:
-        raise UserError(
-            "trained_models with no_bilateral=true leaves nothing to train: drop one of them."
-        )
     return {level: [str(file.parent / path) for path in content[level]] for level in LEVELS}
 
 
-def run(cfg: DictConfig) -> None:
-    """Run the study and print its summary."""
-    if cfg.engine == "serial" and (cfg.stages_per_gpu != 1 or cfg.ray_address is not None):
-        raise UserError(
-            "stages_per_gpu and ray_address have no meaning with engine=serial: give engine=ray, or drop them."
-        )
-    stages = plan(cfg, list(HydraConfig.get().overrides.task))
-    # Imported late: torch takes seconds, and an error in the configuration needs none of it.
+def architectures() -> dict[str, Architecture]:
+    """What each experiment folder brings; imported late, because torch takes seconds."""
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.supervised import SingleHead
-    from common.experiment import Architecture, Engine, run_experiment
+    from common.stage import Architecture
 
-    architectures = {
+    return {
         "arch_single_head": Architecture(SingleHeadData, SingleHead),
         "arch_dual_head": Architecture(DualHeadData, DualHead),
     }
-    engine: Engine | None = None
-    if cfg.engine == "ray":
-        # Optional: what is not installed is missed by those alone who ask for it.
-        from common.ray_engine import RayEngine
 
-        engine = RayEngine(
-            stages, architectures, address=cfg.ray_address, stages_per_gpu=cfg.stages_per_gpu
+
+def _engine(
+    cfg: DictConfig, stages: list[Stage], folders: Mapping[str, Architecture]
+) -> Engine | None:
+    """What runs the stages where it is not this process, one after another."""
+    if cfg.engine == "serial":
+        return None
+    # Optional: what is not installed is missed by those alone who ask for it.
+    from common.ray_engine import RayEngine
+
+    return RayEngine(stages, folders, address=cfg.ray_address, stages_per_gpu=cfg.stages_per_gpu)
+
+
+def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
+    """Plan the study, run it, and print its summary, which is returned."""
+    if cfg.engine == "serial" and (cfg.stages_per_gpu != 1 or cfg.ray_address is not None):
+        raise UserError(
+            "stages_per_gpu and ray_address have no meaning with engine=serial: give engine=ray, or drop them."
         )
-    run_experiment(stages, architectures, engine)
+    stages = plan(cfg, overrides)
+    if cfg.study == "paper":
+        print(
+            "study=paper: the best epochs are chosen on the test images, as published; no number is held out."
+        )
+    # Imported late: an error in the configuration needs none of it.
+    from common.experiment import run_experiment
+
+    folders = architectures()
+    return run_experiment(stages, folders, _engine(cfg, stages, folders))
+
+
+def run(cfg: DictConfig) -> None:
+    """The study of a command line."""
+    execute(cfg, typed_overrides())
+
+
+def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
+    """Run a study from Python: the same as the command line, which is not read.
+
+    Args:
+        overrides: as on the command line, "hparams.lr=0.1".
+        keys: the same as arguments; keys of a section in a dictionary, epochs={"fine": 2}.
+
+    Returns:
+        Mean and spread of test accuracy (a fraction) per arm and level, as in summary.csv.
+
+    Raises:
+        UserError: whatever a person can mend, in one sentence.
+        Interrupted: Ctrl-C, or a notebook's stop button; the same call continues.
+    """
+    text = [*overrides, *spelled(keys)]
+    try:
+        cfg = compose(
+            ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"
+        )
+        with signals.installed():
+            return execute(cfg, text)
+    except Exception as error:
+        sentence = explain(error, StudyConfig)
+        if sentence is None or isinstance(error, UserError):
+            raise
+        raise UserError(sentence) from error
 
 
 def main() -> None:

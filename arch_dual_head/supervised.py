@@ -1,15 +1,25 @@
 """One or two hemispheres with two heads, fine and coarse."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 from torch import nn
 
-from common.backbones import build_backbone
-from common.checkpoints import Record, hemisphere_weights, load_network, read
+from arch_dual_head.sources import at_seed
+from common.checkpoints import (
+    Record,
+    hemisphere_weights,
+    load_network,
+    read,
+    refuse_other_substrate,
+)
 from common.data import HierarchicalData
 from common.errors import UserError
 from common.macro import BilateralNet, EnsembleNet, UnilateralNet
+from common.matching import width_for
+from common.schema import LEVELS
+from common.substrate import Substrate
 from common.supervised import Supervised
 
 
@@ -17,21 +27,28 @@ class DualHead(Supervised):
     """Trains two heads, and those hemispheres that are not frozen."""
 
     @staticmethod
-    def build_network(cfg: DictConfig, record: Record) -> nn.Module:
+    def substrates(cfg: DictConfig) -> dict[str, Substrate]:
+        """The parameters of each hemisphere, or of the one that unilateral networks have."""
+        sides = LEVELS if cfg.hparams.macro_arch == "bilateral" else ("fine",)
+        return {side: Substrate.of(cfg.hparams, side) for side in sides}
+
+    @classmethod
+    def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:
         """Images float (B, 3, H, W) to fine and coarse logits (B, C)."""
         hparams = cfg.hparams
+        fine, coarse = (Substrate.of(hparams, side) for side in LEVELS)
         if hparams.macro_arch == "ensemble":
-            return EnsembleNet(networks=[_unilateral(cfg, record) for _ in hparams.model_path_fine])
+            members = [_unilateral(cfg, record, fine) for _ in hparams.model_path_fine]
+            return EnsembleNet(networks=members)
         if hparams.macro_arch == "unilateral":
-            return _unilateral(cfg, record)
-        return BilateralNet(
-            fine_backbone=build_backbone(hparams.farch, width=hparams.fine_width),
-            coarse_backbone=build_backbone(hparams.carch, width=hparams.coarse_width),
-            num_classes=record.num_classes,
-            dropout=hparams.dropout,
-            freeze_fine=hparams.ffreeze,
-            freeze_coarse=hparams.cfreeze,
-        )
+            return _unilateral(cfg, record, fine)
+        if hparams.macro_arch == "unilateral_wide":
+            width = width_for(
+                lambda width: _unilateral(cfg, record, replace(fine, width=width)),
+                like=lambda: _bilateral(cfg, record, fine, coarse),
+            )
+            return _unilateral(cfg, record, replace(fine, width=width))
+        return _bilateral(cfg, record, fine, coarse)
 
     @staticmethod
     def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
@@ -39,12 +56,17 @@ class DualHead(Supervised):
         hparams = cfg.hparams
         if hparams.macro_arch == "ensemble":
             return {
-                f"member{i}": _at_seed(path, seed) for i, path in enumerate(hparams.model_path_fine)
+                f"member{i}": at_seed(path, cfg, seed)
+                for i, path in enumerate(hparams.model_path_fine)
             }
+        if hparams.model_path is not None:
+            return {"network": at_seed(hparams.model_path, cfg, seed)}
         paths = {"fine": hparams.model_path_fine, "coarse": hparams.model_path_coarse}
-        if hparams.macro_arch == "unilateral":
+        if hparams.macro_arch != "bilateral":
             paths.pop("coarse")
-        return {level: _at_seed(path, seed) for level, path in paths.items() if path is not None}
+        return {
+            level: at_seed(path, cfg, seed) for level, path in paths.items() if path is not None
+        }
 
     def load_hemispheres(self, data: HierarchicalData) -> None:
         """Load each hemisphere, or each member of an ensemble, from its checkpoint.
@@ -54,49 +76,74 @@ class DualHead(Supervised):
         """
         hparams = self.cfg.hparams
         paths = self.hemisphere_paths(self.cfg, self.record.seed)
+        substrates = self.substrates(self.cfg)
         if hparams.macro_arch == "ensemble":
             for member, path in zip(self.network.networks, paths.values(), strict=True):  # type: ignore[arg-type]
-                load_network(member, _member_weights(path, data), path=path)
+                weights = _network_weights(
+                    path, "hparams.model_path_fine", "unilateral", substrates, data
+                )
+                load_network(member, weights, path=path)
             return
-        asked = {
-            "fine": (hparams.farch, hparams.fine_width),
-            "coarse": (hparams.carch, hparams.coarse_width),
-        }
+        if "network" in paths:
+            path = paths["network"]
+            weights = _network_weights(
+                path, "hparams.model_path", hparams.macro_arch, substrates, data
+            )
+            load_network(self.network, weights, path=path)
+            return
         for level, path in paths.items():
-            arch, width = asked[level]
             weights = hemisphere_weights(
                 path,
                 key=f"hparams.model_path_{level}",
-                level=level,
-                arch=arch,
-                width=width,
+                level=hparams[f"{level}_speciality"],
+                substrate=substrates[level],
                 data=data,
             )
             hemisphere = self.network.get_submodule(f"hemispheres.{level}.backbone")
             load_network(hemisphere, weights, path=path)
 
 
-def _unilateral(cfg: DictConfig, record: Record) -> UnilateralNet:
+def _bilateral(cfg: DictConfig, record: Record, fine: Substrate, coarse: Substrate) -> BilateralNet:
+    return BilateralNet(
+        fine_backbone=fine.backbone(),
+        coarse_backbone=coarse.backbone(),
+        fine_filter=fine.spatial_filter(),
+        coarse_filter=coarse.spatial_filter(),
+        num_classes=record.num_classes,
+        dropout=cfg.hparams.dropout,
+        freeze_fine=cfg.hparams.ffreeze,
+        freeze_coarse=cfg.hparams.cfreeze,
+    )
+
+
+def _unilateral(cfg: DictConfig, record: Record, substrate: Substrate) -> UnilateralNet:
     return UnilateralNet(
-        backbone=build_backbone(cfg.hparams.farch, width=cfg.hparams.fine_width),
+        backbone=substrate.backbone(),
+        spatial_filter=substrate.spatial_filter(),
         num_classes=record.num_classes,
         dropout=cfg.hparams.dropout,
         freeze=cfg.hparams.ffreeze and cfg.hparams.macro_arch == "unilateral",
     )
 
 
-def _at_seed(path: str, seed: int) -> Path:
-    return Path(path.replace("{seed}", str(seed)))
-
-
-def _member_weights(path: Path, data: HierarchicalData) -> dict:
+def _network_weights(
+    path: Path,
+    key: str,
+    macro_arch: str,
+    substrates: dict[str, Substrate],
+    data: HierarchicalData,
+) -> dict:
+    """The weights of a whole two-head network of the same hemispheres that was trained on the same images."""
     record, weights = read(path)
-    if record.config["hparams"].get("macro_arch") != "unilateral":
+    theirs = record.config["hparams"]
+    if theirs.get("macro_arch") != macro_arch:
         raise UserError(
-            f"hparams.model_path_fine: {path} is a {record.arm} network; an ensemble takes unilateral ones."
+            f"{key}: {path} is a {record.arm} network; a {macro_arch} one is asked for."
         )
+    for side, ours in substrates.items():
+        refuse_other_substrate(path, key=key, theirs=Substrate.of(theirs, side), ours=ours)
     if record.train_images != data.train_images:
         raise UserError(
-            f"hparams.model_path_fine: {path} was trained on other images than this run's training images."
+            f"{key}: {path} was trained on other images than this run's training images."
         )
     return weights

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from arch_dual_head.sources import mixed_seeds, templates
 from common.command import command
 from common.errors import UserError
 from common.schema import DualConfig
@@ -33,12 +34,27 @@ def check(cfg: DictConfig) -> None:
     for level, path in paths.items():
         if not ensemble and path is not None and not isinstance(path, str):
             raise UserError(f"hparams.model_path_{level} is {path}; allowed: a path or null.")
+    if hparams.model_path is not None and (ensemble or any(paths.values())):
+        raise UserError(
+            "hparams.model_path loads the whole network: hparams.model_path_fine and "
+            "hparams.model_path_coarse must then be null, and hparams.macro_arch no ensemble."
+        )
+    wide = hparams.macro_arch == "unilateral_wide"
+    if wide and (hparams.ffreeze or paths["fine"] is not None):
+        raise UserError(
+            "hparams.macro_arch=unilateral_wide has a width of its own, so no checkpoint fits: it is trained from "
+            "scratch, with hparams.ffreeze=false and hparams.model_path_fine=null."
+        )
+    if len(cfg.seeds) == 1 and any("{next_seed}" in path for path in templates(cfg)):
+        raise UserError(
+            f"{cfg.arm} takes networks of two seeds, and seeds is {list(cfg.seeds)}: give more, as seeds=[0,1]."
+        )
     frozen = {
         "fine": hparams.ffreeze,
         "coarse": hparams.cfreeze and hparams.macro_arch == "bilateral",
     }
     for level, path in paths.items():
-        if frozen[level] and path is None and not ensemble:
+        if frozen[level] and path is None and not ensemble and hparams.model_path is None:
             raise UserError(
                 f"hparams.{level[0]}freeze=true would freeze a {level} hemisphere that was never trained: "
                 f"give hparams.model_path_{level}, or hparams.{level[0]}freeze=false to train it from scratch."
@@ -51,11 +67,12 @@ def train(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead
-    from common.experiment import Architecture, Stage, free_name, run_experiment
+    from common.experiment import free_name, run_experiment
+    from common.stage import Architecture, Stage
 
     cfg.exp_name = free_name(cfg)
     stages = [
-        Stage(arm=cfg.hparams.macro_arch, seed=seed, folder=FOLDER.name, config=cfg)
+        Stage(arm=cfg.arm, seed=seed, folder=FOLDER.name, config=cfg, seeds=mixed_seeds(cfg, seed))
         for seed in cfg.seeds
     ]
     run_experiment(stages, {FOLDER.name: Architecture(DualHeadData, DualHead)})

@@ -3,9 +3,9 @@
 from omegaconf import DictConfig
 from torch import nn
 
-from common.backbones import build_backbone
 from common.checkpoints import Record
 from common.macro import UnilateralNet
+from common.substrate import Substrate
 from common.supervised import Supervised
 
 
@@ -13,10 +13,17 @@ class SingleHead(Supervised):
     """Trains one hemisphere and its head."""
 
     @staticmethod
-    def build_network(cfg: DictConfig, record: Record) -> nn.Module:
+    def substrates(cfg: DictConfig) -> dict[str, Substrate]:
+        """The parameters of the one hemisphere, by its level."""
+        return {cfg.hparams.mode: Substrate.of(cfg.hparams)}
+
+    @classmethod
+    def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:
         """Images float (B, 3, H, W) to logits (B, C) of the one level."""
+        (substrate,) = cls.substrates(cfg).values()
         return UnilateralNet(
-            backbone=build_backbone(cfg.hparams.arch, width=cfg.hparams.width),
+            backbone=substrate.backbone(),
+            spatial_filter=substrate.spatial_filter(),
             num_classes=record.num_classes,
             dropout=cfg.hparams.dropout,
         )

@@ -7,12 +7,14 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
+from case import Case
 from ordinary import Ordinary, ordinary_data
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
@@ -26,8 +28,8 @@ from common.configuration import ROOT, compose
 from common.data import EVAL_BATCH, HierarchicalData
 from common.environment import choose_precision, describe, uses_gpu
 from common.errors import UserError
-from common.experiment import Stage, journal, make_trainer, quieten, record_of
 from common.schema import DualConfig, SingleConfig
+from common.stage import Stage, journal, make_trainer, quieten, record_of
 from common.supervised import Supervised
 
 MATRIX = 8192
@@ -53,9 +55,7 @@ class Clock(pl.Callback):
         self.batches += 1
         self.images += images if self.batches > self.warmup else 0
         if self.batches in (self.warmup, self.last):
-            if torch.cuda.is_initialized():
-                torch.cuda.synchronize()
-            self.times.append(time.perf_counter())
+            self.times.append(_now())
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -87,27 +87,22 @@ def hardware(accelerator: str) -> dict[str, Any]:
         "threads": about["threads"],
         "precision": choose_precision("auto", accelerator),
         "versions": {"python": about["python"], **about["packages"]},
-        "matrix_rate": _matrix_rate() if gpu else None,
+        "matrix_rate": matrix_rate("cuda") if gpu else None,
     }
 
 
-def measure(
-    *,
-    side: str,
-    phase: str,
-    backbone: str,
-    data_dir: Path,
-    width: float,
-    batch_size: int,
-    warmup: int,
-    steps: int,
-    accelerator: str,
-) -> dict[str, float]:
+def measure(side: str, case: Case) -> dict[str, float]:
     """Images per second and peak memory (MiB) of ``side`` ("ours" or "ordinary").
 
     "ours" adds what it measures beside: in single-head training the rate of a bare loop over the same steps, on
     a GPU the operations per image.
     """
+    _prepare()
+    with tempfile.TemporaryDirectory() as folder:
+        return {"ours": _measure_ours, "ordinary": _measure_ordinary}[side](Path(folder), case)
+
+
+def _prepare() -> None:
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     quieten()
@@ -115,42 +110,19 @@ def measure(
         "ignore", ".*(does not have many workers|self.trainer|val_dataloader).*"
     )
     pl.seed_everything(0, verbose=False)
-    side_of = {"ours": _measure_ours, "ordinary": _measure_ordinary}[side]
-    with tempfile.TemporaryDirectory() as folder:
-        return side_of(
-            Path(folder),
-            phase=phase,
-            backbone=backbone,
-            data_dir=data_dir,
-            width=width,
-            batch_size=batch_size,
-            warmup=warmup,
-            steps=steps,
-            accelerator=accelerator,
-        )
 
 
-def _measure_ordinary(
-    folder: Path,
-    *,
-    phase: str,
-    backbone: str,
-    data_dir: Path,
-    width: float,
-    batch_size: int,
-    warmup: int,
-    steps: int,
-    accelerator: str,
-) -> dict[str, float]:
-    loader, classes = ordinary_data(data_dir, phase=phase, batch_size=batch_size)
-    _enough(len(loader), warmup + steps)
-    module = Ordinary(backbone=backbone, width=width, classes=classes)
-    clock = Clock(warmup=warmup, steps=steps)
+def _measure_ordinary(folder: Path, case: Case) -> dict[str, float]:
+    batches = case.warmup + case.steps
+    loader, classes = ordinary_data(case.data_dir, phase=case.phase, batch_size=case.batch_size)
+    _enough(len(loader), batches)
+    module = Ordinary(backbone=case.backbone, width=case.width, classes=classes)
+    clock = Clock(warmup=case.warmup, steps=case.steps)
     trainer = pl.Trainer(
         max_epochs=1,
-        limit_train_batches=warmup + steps,
-        limit_val_batches=warmup + steps,
-        accelerator=accelerator,
+        limit_train_batches=batches,
+        limit_val_batches=batches,
+        accelerator=case.accelerator,
         devices=1,
         logger=CSVLogger(folder),
         default_root_dir=folder,
@@ -159,103 +131,133 @@ def _measure_ordinary(
         enable_model_summary=False,
         callbacks=[clock],
     )
-    if phase == "eval":
+    if case.phase == "eval":
         trainer.validate(module, loader, verbose=False)
     else:
         trainer.fit(module, loader)
-    return {"rate": clock.rate, "memory": _peak_memory(accelerator)}
+    return {"rate": clock.rate, "memory": _peak_memory(case.accelerator)}
 
 
-def _measure_ours(
-    folder: Path,
-    *,
-    phase: str,
-    backbone: str,
-    data_dir: Path,
-    width: float,
-    batch_size: int,
-    warmup: int,
-    steps: int,
-    accelerator: str,
-) -> dict[str, float]:
-    if phase == "eval":  # as many images as the other side, in the project's own batches
-        steps = max(1, round(steps * batch_size / EVAL_BATCH))
-    stage, data, module = _our_parts(
-        folder,
-        phase=phase,
-        backbone=backbone,
-        data_dir=data_dir,
-        width=width,
-        batch_size=batch_size,
-        limit=warmup + steps,
-        accelerator=accelerator,
-    )
-    precision = choose_precision(stage.config.trainer_params.precision, accelerator)
-    clock = Clock(warmup=warmup, steps=steps)
+def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
+    if case.phase == "eval":  # as many images as the other side, in the project's own batches
+        case = replace(case, steps=max(1, round(case.steps * case.batch_size / EVAL_BATCH)))
+    batches = case.warmup + case.steps
+    stage, data, module = _our_parts(folder, case)
+    precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
+    clock = Clock(warmup=case.warmup, steps=case.steps)
     trainer = make_trainer(stage, precision, [*journal(stage), clock], logger=False)
-    if phase == "eval":
-        _enough(len(data.val_dataloader()), warmup + steps)
+    if case.phase == "eval":
+        _enough(len(data.val_dataloader()), batches)
         trainer.validate(module, datamodule=data, verbose=False)
     else:
-        _enough(len(data.train_dataloader()), warmup + steps)
+        _enough(len(data.train_dataloader()), batches)
         trainer.fit(module, datamodule=data)
-    values = {"rate": clock.rate, "memory": _peak_memory(accelerator)}
+    values = {"rate": clock.rate, "memory": _peak_memory(case.accelerator)}
 
-    module.trainer = None
-    device = torch.device("cuda" if uses_gpu(accelerator) else "cpu")
-    step = _evaluation_step if phase == "eval" else _training_step
-    run = step(module.to(device), device, precision)
-    loader = data.val_dataloader() if phase == "eval" else data.train_dataloader()
-    if phase == "single":
-        bare = Clock(warmup=warmup, steps=steps)
-        for number, batch in zip(range(warmup + steps), loader, strict=False):
-            run(batch, number)
-            bare.tick(len(batch["images"]))
-        values["bare_rate"] = bare.rate
+    device = _detach(module, case)
+    run = (_evaluation_step if case.phase == "eval" else _training_step)(module, device, precision)
+    loader = data.val_dataloader() if case.phase == "eval" else data.train_dataloader()
+    if case.phase == "single":
+        values["bare_rate"] = _bare_rate(run, loader, case)
     if device.type == "cuda":
         batch = next(iter(loader))
-        with FlopCounterMode(display=False) as counter:
-            run(batch, 1)
-        values["operations"] = counter.get_total_flops() / len(batch["images"])
+        values["operations"] = operations(run, batch) / len(batch["images"])
     return values
 
 
-def _our_parts(
-    folder: Path,
-    *,
-    phase: str,
-    backbone: str,
-    data_dir: Path,
-    width: float,
-    batch_size: int,
-    limit: int,
-    accelerator: str,
-) -> tuple[Stage, HierarchicalData, Supervised]:
-    """What `common.experiment.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
-    root = str(data_dir.resolve()).replace("'", "\\'")
+def bare(case: Case, variant: str) -> dict[str, float]:
+    """A bare loop over training steps of this project: seconds of the first step, images per second of the others.
+
+    Args:
+        case: of the phase single or dual.
+        variant: "pinned" takes batches from the DataLoader as trainer.fit does, "on device" from a set that lies
+            on the device; any other is a mode of torch.compile, with batches from the DataLoader.
+    """
+    _prepare()
+    with tempfile.TemporaryDirectory() as folder:
+        stage, data, module = _our_parts(Path(folder), case)
+        precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
+        device = _detach(module, case)
+        run = _training_step(module, device, precision)
+        loader: Iterable[dict[str, Tensor]] = data.train_dataloader()
+        _enough(len(data.train_dataloader()), case.warmup + case.steps)
+        if variant == "on device":
+            loader = _on_device(data, device, case.batch_size)
+        elif variant != "pinned":
+            module.cfg.hparams.compile = variant
+            module.on_fit_start()
+        batch = next(iter(loader))
+        start = _now()
+        run(batch, 0)
+        return {"first": _now() - start, "rate": _bare_rate(run, loader, case)}
+
+
+def _on_device(
+    data: HierarchicalData, device: torch.device, batch_size: int
+) -> Iterator[dict[str, Tensor]]:
+    """An epoch of the training set, drawn and indexed on the device."""
+    images = data.train_set
+    columns = {"images": images.images[images.subset]} | {
+        level: labels[images.subset] for level, labels in images.labels.items()
+    }
+    columns = {name: column.to(device) for name, column in columns.items()}
+    while True:
+        for chosen in torch.randperm(len(images), device=device).split(batch_size):
+            if len(chosen) == batch_size:  # as drop_last does
+                yield {name: column[chosen] for name, column in columns.items()}
+
+
+def _detach(module: Supervised, case: Case) -> torch.device:
+    """Put a module that no trainer holds on the device where it was or would be trained."""
+    module.trainer = None
+    device = torch.device("cuda" if uses_gpu(case.accelerator) else "cpu")
+    module.to(device)
+    return device
+
+
+def _bare_rate(
+    run: Callable[[dict[str, Tensor], int], None], loader: Iterable[dict[str, Tensor]], case: Case
+) -> float:
+    clock = Clock(warmup=case.warmup, steps=case.steps)
+    for number, batch in zip(range(case.warmup + case.steps), loader, strict=False):
+        run(batch, number)
+        clock.tick(len(batch["images"]))
+    return clock.rate
+
+
+def operations(run: Callable[[dict[str, Tensor], int], None], batch: dict[str, Tensor]) -> int:
+    """Multiplications and additions of a step, counted by torch."""
+    with FlopCounterMode(display=False) as counter:
+        run(batch, 1)
+    return counter.get_total_flops()
+
+
+def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Supervised]:
+    """What `common.stage.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
+    root = str(case.data_dir.resolve()).replace("'", "\\'")
     overrides = [
         "logger=csv",
         f"dataset.root='{root}'",
-        f"dataset.width={width}",
-        f"hparams.batch_size={batch_size}",
-        f"trainer_params.accelerator={accelerator}",
+        f"dataset.width={case.width}",
+        f"hparams.batch_size={case.batch_size}",
+        f"trainer_params.accelerator={case.accelerator}",
         "trainer_params.max_epochs=1",
         "trainer_params.enable_progress_bar=false",
-        f"trainer_params.limit_train_batches={limit}",
-        f"trainer_params.limit_val_batches={limit}",
+        f"trainer_params.limit_train_batches={case.warmup + case.steps}",
+        f"trainer_params.limit_val_batches={case.warmup + case.steps}",
     ]
-    if phase == "single":
+    if case.phase == "single":
         arm, place, schema = "fine", "arch_single_head", cast(type, SingleConfig)
         data_type: type[HierarchicalData] = SingleHeadData
         module_type: type[Supervised] = SingleHead
-        overrides.append(f"hparams.arch={backbone}")
+        overrides.append(f"hparams.arch={case.backbone}")
     else:
         arm, place, schema = "bilateral", "arch_dual_head", DualConfig
         data_type, module_type = DualHeadData, DualHead
-        overrides += [f"hparams.farch={backbone}", f"hparams.carch={backbone}"]
+        overrides += [f"hparams.farch={case.backbone}", f"hparams.carch={case.backbone}"]
     cfg = compose(ROOT / place, schema=schema, overrides=overrides)
     cfg.save_dir = str(folder)
-    if phase == "eval":
+    if case.phase == "eval":
         # The training images once more: the largest set there is, so that a fast GPU has something to do.
         cfg.dataset.val_dir = cfg.dataset.train_dir
     else:
@@ -300,6 +302,13 @@ def _evaluation_step(
     return run
 
 
+def _now() -> float:
+    """Seconds, once the device has done what it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def _enough(batches: int, needed: int) -> None:
     if batches < needed:
         raise UserError(
@@ -316,17 +325,15 @@ def _peak_memory(accelerator: str) -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _matrix_rate() -> float:
-    """Operations per second of bfloat16 products of two 8192 x 8192 matrices, the fastest of ten."""
-    a, b = (torch.randn(MATRIX, MATRIX, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+def matrix_rate(device: str, size: int = MATRIX) -> float:
+    """Operations per second of bfloat16 products of two square matrices, the fastest of ten."""
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     seconds = []
     for _ in range(13):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
+        start = _now()
         a @ b
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return 2 * MATRIX**3 / min(seconds[3:])
+        seconds.append(_now() - start)
+    return 2 * size**3 / min(seconds[3:])
 
 
 def _cpu_name() -> str:

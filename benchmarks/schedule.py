@@ -20,8 +20,9 @@ from omegaconf import DictConfig
 
 from common.configuration import ROOT, SHARED, finish
 from common.errors import StageFailed, UserError
-from common.experiment import Stage, run_ready
+from common.experiment import run_ready
 from common.schema import StudyConfig
+from common.stage import Stage
 from train_system import plan
 
 

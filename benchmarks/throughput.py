@@ -7,16 +7,14 @@ measured and how.
 
 import argparse
 import json
-import multiprocessing
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from case import Case, fresh
 from rich.console import Console
 from rich.table import Table
 
@@ -30,31 +28,12 @@ SIDES = ("ours", "ordinary")
 WARMUP = {"cpu": 1, "cuda": 20}
 STEPS = {"cpu": 1, "cuda": 150}
 EPOCH = 45_000  # the training part of CIFAR-100
-# Imported once, for all processes that measure.
-HEAVY = ["torchvision", "pytorch_lightning", "arch_single_head.supervised", "common.experiment"]
-
-
-def fresh(function: str, **arguments: Any) -> Any:
-    """The answer of a function of measure.py, called in a new process, where its peak memory is its own."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(HEAVY)
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_call, function, arguments).result()
-
-
-def _call(function: str, arguments: dict[str, Any]) -> Any:
-    import measure  # late: the first process needs no torch
-
-    # A DataLoader here must start its workers as it does in any other program, not as this process was started.
-    multiprocessing.set_start_method(None, force=True)
-    called: Callable[..., Any] = getattr(measure, function)
-    return called(**arguments)
 
 
 def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     """Measure and print; one row per phase and backbone."""
     started = time.monotonic()
-    where = fresh("hardware", accelerator=args.accelerator)
+    where = fresh("hardware", args.accelerator)
     device = where["device"]
     rounds = args.rounds
     settings = {
@@ -75,7 +54,8 @@ def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any
                     status.update(
                         f"round {number + 1} of {rounds}: {backbone}, {PHASES[phase]}, {side}"
                     )
-                    result = fresh("measure", side=side, phase=phase, backbone=backbone, **settings)
+                    case = Case(phase=phase, backbone=backbone, **settings)
+                    result = fresh("measure", side, case)
                     measured.setdefault((phase, backbone, side), []).append(result)
     rows = [
         row_of(phase, backbone, where, *(measured[phase, backbone, side] for side in SIDES))

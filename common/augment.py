@@ -53,6 +53,11 @@ class Retina(nn.Module):
         self.crop_padding = crop_padding
         self.flip = flip
 
+    @property
+    def augments(self) -> bool:
+        """Whether an image looks different each time that a network in training sees it."""
+        return self.crop_padding > 0 or self.flip
+
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (B, 3, H, W) to float32 (B, 3, H, W)."""
         if self.training and self.crop_padding:

@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from common.distributed import agree
-from common.files import write_text
+from common.files import second_name, write_text
+from common.finite import FiniteLoss
 from common.interruption import signals
 
 CONTINUE_EVERY_S = 60.0
@@ -24,11 +25,13 @@ class LastCheckpoint(Checkpoint):
     """Writes the checkpoint to continue from: after each epoch's validation, and at least every minute.
 
     Never between an epoch's last step and its validation: Lightning would skip that validation on continuing.
+    The one before it stays as ``previous.ckpt``, in case it is damaged. What is not finite is never saved.
     ``seconds`` is the training time so far, over all interruptions.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, finite: FiniteLoss) -> None:
         self.path = path
+        self.finite = finite
         self.earlier_seconds = 0.0
         self.started = time.monotonic()
         self.saved = time.monotonic()
@@ -64,6 +67,9 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
+        self.finite.check(trainer.lightning_module)
+        if trainer.is_global_zero and self.path.is_file():
+            second_name(self.path, self.path.with_name("previous.ckpt"))
         trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
         signals.pending = agree(signals.pending or 0) or None
@@ -99,19 +105,23 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class MetricsTable(Checkpoint):
-    """metrics.csv: one row per epoch; continuing keeps the rows before its point and drops those after."""
+    """metrics.csv: one row per epoch.
+
+    The rows are part of the checkpoint to continue from: those after its point are dropped, and a damaged file is
+    written anew.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the epochs that are complete."""
-        if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self.rows = [
-                    row for row in csv.DictReader(file) if int(row["epoch"]) < trainer.current_epoch
-                ]
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after them."""
+        self.rows = list(state_dict["rows"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""

@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import replacing
+from common.substrate import Substrate
 
 RECORD = "bilateral"
 
@@ -25,7 +26,9 @@ class Record:
     ``folder`` is the experiment folder whose module it belongs to and ``config`` that folder's configuration;
     ``label_ids`` and ``class_names`` are in the order of each head's outputs; ``mean`` and ``std`` are of
     training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
-    ``fingerprint`` identifies everything that shaped the weights.
+    ``fingerprint`` identifies everything that shaped the weights; ``coarse_of_fine`` says for each fine class
+    to which coarse class it belongs, both as positions among a head's outputs (empty in checkpoints of before
+    that was recorded).
     """
 
     folder: str
@@ -39,6 +42,7 @@ class Record:
     image_size: list[int]
     train_images: str
     fingerprint: str
+    coarse_of_fine: list[int] = field(default_factory=list)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -76,28 +80,45 @@ class DurableCheckpoints(TorchCheckpointIO):
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> Any:
         """Load to the CPU; plain containers and tensors only, whatever is asked for."""
-        return load(Path(path), remedy="delete it to train this stage anew")
+        return load(Path(path))
 
 
-def load(path: Path, *, remedy: str = "train it anew, or name another one") -> dict[str, Any]:
-    """A checkpoint's content, on the CPU; ``remedy`` ends the sentence about a damaged one.
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
 
     Raises:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
     """
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
+    remedy = "train it anew, or name another one"
     try:
+        _verify(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path} is refused: it is damaged or holds more than plain containers and tensors; {remedy}."
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except PermissionError:
+        raise
+    # A damaged or hostile archive can make torch raise nearly anything.
+    except Exception as error:
         raise UserError(f"{path} is damaged or not a checkpoint; {remedy}.") from error
     if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
         raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
     return content
+
+
+def _verify(path: Path) -> None:
+    """Read each part's checksum, which torch does not, and refuse packed parts, whose size knows no bounds.
+
+    Raises:
+        zipfile.BadZipFile: not an archive as torch writes it, or damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        packed = [part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+        if packed or archive.testzip() is not None:
+            raise zipfile.BadZipFile(str(path))
 
 
 def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
@@ -145,7 +166,7 @@ def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) 
 
 
 def hemisphere_weights(
-    path: Path, *, key: str, level: str, arch: str, width: float, data: Any
+    path: Path, *, key: str, level: str, substrate: Substrate, data: Any
 ) -> dict[str, Tensor]:
     """The weights of a checkpoint's one hemisphere, as a backbone names them.
 
@@ -153,24 +174,19 @@ def hemisphere_weights(
         path: a checkpoint of `arch_single_head`.
         key: the config key that names it, for errors.
         level: the level that the hemisphere must have been trained on.
-        arch: the backbone it must be.
-        width: and its width multiplier.
+        substrate: what it must be made of, its plasticity apart.
         data: whose ``mean``, ``std`` and ``train_images`` it must have been trained with.
 
     Raises:
         UserError: naming both sides of what does not fit.
     """
     record, weights = read(path)
-    theirs = record.config["hparams"]
     if record.levels != (level,):
         raise UserError(
             f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
         )
-    if (theirs["arch"], theirs["width"]) != (arch, width):
-        raise UserError(
-            f"{key}: {path} holds a {theirs['arch']} of width {theirs['width']:g}, "
-            f"but the configuration asks for a {arch} of width {width:g}."
-        )
+    theirs = Substrate.of(record.config["hparams"])
+    refuse_other_substrate(path, key=key, theirs=theirs, ours=substrate)
     if record.train_images != data.train_images:
         raise UserError(
             f"{key}: {path} was trained on other images than this run's training images "
@@ -184,3 +200,21 @@ def hemisphere_weights(
         )
     prefix = f"hemispheres.{level}.backbone."
     return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
+def refuse_other_substrate(path: Path, *, key: str, theirs: Substrate, ours: Substrate) -> None:
+    """Refuse a hemisphere that computes another function than the configuration says.
+
+    Raises:
+        UserError: names the first parameter that differs.
+    """
+    name = ours.difference(theirs)
+    if name:
+        there, here = (
+            "null" if value is None else str(value).lower()
+            for value in (getattr(theirs, name), getattr(ours, name))
+        )
+        raise UserError(
+            f"{key}: {path} holds a hemisphere of {name} {there}, "
+            f"but the configuration asks for {name} {here}."
+        )

@@ -13,16 +13,24 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
 from yaml import YAMLError
 
 from common.configuration import (
     GROUPS,
+    allowed,
     finish,
     keys_of,
     override_keys,
-    refuse_nameless,
+    refuse_malformed,
+    show,
     unknown_key,
 )
 from common.errors import UserError
@@ -47,7 +55,7 @@ def command(
     def checked(cfg: DictConfig) -> None:
         signals.install()  # once more: a launcher such as joblib's is in another process here
         runtime = HydraConfig.get()
-        overrides = list(runtime.overrides.task)
+        overrides = typed_overrides()
         # Here too, because Hydra prints a line of its own before it passes a task's error on.
         with one_sentence(schema):
             cfg = finish(
@@ -67,8 +75,14 @@ def command(
     config_path = str(config_dir or folder / "config")
     run = hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
     with one_sentence(schema):
-        refuse_nameless(sys.argv[1:])
+        refuse_malformed(sys.argv[1:])
         run(checked)()
+
+
+def typed_overrides() -> list[str]:
+    """The job's overrides as they were typed: to list them would resolve what they refer to."""
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return overrides
 
 
 def sweep_name(overrides: list[str]) -> str:
@@ -99,7 +113,15 @@ class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as 
 
 
 def explain(error: BaseException, schema: type) -> str | None:
-    """The sentence for an error that a person can cause, or None for one that is ours."""
+    """The sentence for an error that a person can cause, on one line, or None for one that is ours."""
+    sentence = _explain(error, schema)
+    # A name may hold anything: a line's end, or half a character that no terminal can show.
+    return sentence and "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence
+    )
+
+
+def _explain(error: BaseException, schema: type) -> str | None:
     if isinstance(error, UserError | DataError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -116,6 +138,11 @@ def explain(error: BaseException, schema: type) -> str | None:
         return f"Lightning refuses trainer_params: {_flat(str(error))}."
     if type(error).__name__ == "OutOfMemoryError":
         return "The GPU's memory is full: lower hparams.batch_size, or stages_per_gpu."
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return (
+            f"torch.compile fails here ({_flat(str(error).strip().splitlines()[0])}): it needs a C++ compiler and "
+            "Python's headers; install them, or give hparams.compile=null."
+        )
     if isinstance(error, UnicodeDecodeError):
         return f"A file of the configuration is not UTF-8 text: {_flat(str(error))}."
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
@@ -143,7 +170,32 @@ def _explain_config(error: BaseException, schema: type) -> str:
     if isinstance(cause, YAMLError):
         return f"A YAML file cannot be read: {_flat(str(cause))}."
     detail = _detail(cause)
+    item = keys_of(schema).get(re.sub(r"\[\d+\]$", "", str(name)))
+    if isinstance(cause, MissingMandatoryValue):
+        name = name or detail.rpartition(": ")[2]
+        return f"{name} has no value: give {name}=..."
+    if isinstance(cause, InterpolationResolutionError):
+        detail = detail.removeprefix("MissingMandatoryValue while resolving interpolation: ")
+        return f"{name} refers to a key that is not there, has no value or one of another kind ({detail})."
+    if item and detail.startswith("Cannot merge"):
+        return f"{name} is a mapping; allowed: {allowed(item)}."
+    if item and isinstance(cause, ValidationError):
+        return f"{name} is {_given(cause, detail)}; allowed: {allowed(item)}."
+    if detail.startswith("Could not append"):
+        override = detail.rpartition(": ")[0].partition("prefix: '")[2].partition("' Or add")[0]
+        return f"+{override}: the key is there already; leave out the +."
+    if detail.startswith("Ambiguous value"):
+        override = detail.partition("argument ")[2].partition(" 1. To use")[0]
+        return f"{override} holds a comma: several values want --multirun, a list [...], and text quotes."
     return f"{name}: {detail}" if name and str(name) not in detail else detail
+
+
+def _given(error: ValidationError, detail: str) -> str:
+    """The value that a key was given, as far as OmegaConf says."""
+    if "not Optional" in detail:
+        return "null"
+    value = getattr(error, "value", None)
+    return show(value)[:80] if value is not None else "of another kind"
 
 
 def _detail(error: BaseException) -> str:

@@ -3,21 +3,34 @@
 import difflib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import hydra
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
-from common.schema import DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
+from common.schema import (
+    LEVELS,
+    DualConfig,
+    ExportConfig,
+    PredictConfig,
+    SingleConfig,
+    StudyConfig,
+    StudyKeys,
+    TestConfig,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
@@ -41,8 +54,20 @@ def keys_of(schema: type) -> dict[str, Field]:
     return found
 
 
+class SharedGroups(SearchPathPlugin):
+    """Lets Hydra find the groups, whichever YAML file a command starts from.
+
+    Hydra reads `hydra.searchpath` in that file alone, so that a variant built on config.yaml would have to repeat it.
+    """
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Look in common/config after the experiment folder's own."""
+        search_path.append("bilateral", "pkg://common.config")
+
+
 def _register() -> None:
-    """Make the schemas known to Hydra under the names that the config.yaml files use."""
+    """Make the schemas and groups known to Hydra, the former under the names that the config.yaml files use."""
+    Plugins.instance().register(SharedGroups)
     study = OmegaConf.structured(StudyConfig)
     # What the study hands on has no value of its own: it stands in the two folders' configurations.
     for name in keys_of(StudyConfig).keys() - keys_of(StudyKeys).keys():
@@ -53,6 +78,8 @@ def _register() -> None:
         ("dual_schema", DualConfig),
         ("test_schema", TestConfig),
         ("study_schema", study),
+        ("predict_schema", PredictConfig),
+        ("export_schema", ExportConfig),
     ):
         store.store(name=title, node=node)
 
@@ -60,31 +87,61 @@ def _register() -> None:
 _register()
 
 
-def compose(folder: Path, *, schema: type, overrides: Sequence[str]) -> DictConfig:
-    """The checked configuration that ``folder``'s trainer.py would run with, given these overrides."""
-    refuse_nameless(overrides)
+def compose(
+    folder: Path,
+    *,
+    schema: type,
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    config_name: str = "config",
+) -> DictConfig:
+    """The checked configuration that a command would run with, by default ``folder``'s trainer.py.
+
+    Arguments are those of `common.command.command`, and the overrides of its command line.
+    """
+    refuse_malformed(overrides)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(folder / "config"), version_base="1.3"):
-            cfg = hydra.compose("config", overrides=list(overrides))
+        with initialize_config_dir(str(config_dir or folder / "config"), version_base="1.3"):
+            cfg = hydra.compose(config_name, overrides=list(overrides))
     finally:
         GlobalHydra.instance().clear()
         if around is not None:
             GlobalHydra.instance().initialize(around)
-    return finish(cfg, schema=schema, folder=folder, overrides=overrides)
+    return finish(cfg, schema=schema, folder=folder, overrides=overrides, config_name=config_name)
 
 
-def refuse_nameless(overrides: Sequence[str]) -> None:
-    """Refuse what Hydra would take for the choice of a group without a name.
+def spelled(keys: Mapping[str, Any]) -> list[str]:
+    """Python values as a command line spells them: {"epochs": {"fine": 2}} as epochs.fine=2."""
+    return [f"{name}={_text(value)}" for name, value in leaves(keys)]
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple | range):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, int | float):
+        return str(value)
+    return QuotedString(str(value), Quote.double).with_quotes()
+
+
+def refuse_malformed(overrides: Sequence[str]) -> None:
+    """Refuse what Hydra would take for something else: no key, a removed key, a group that is no name.
 
     Raises:
         UserError: shows the override.
     """
     for override in overrides:
-        if override.startswith("="):
+        key, _, value = override.partition("=")
+        if not key and override:
             raise UserError(f"{override!r} names no key; allowed: KEY=VALUE.")
+        if key.startswith("~"):
+            raise UserError(f"{override}: a key cannot be removed; give it a value, {key[1:]}=...")
+        if key.lstrip("+") in GROUPS and value.startswith(("[", "${")):
+            raise UserError(f"{override!r}: a group takes one name, {key.lstrip('+')}=NAME.")
 
 
 def override_keys(overrides: Sequence[str]) -> dict[str, str]:
@@ -124,11 +181,6 @@ def finish(
         UserError: unknown key, value that is not allowed, or a group that an uncommented key contradicts.
     """
     cfg = cfg.copy()
-    removed = next((item for item in overrides if item.startswith("~")), None)
-    if removed:
-        raise UserError(
-            f"{removed}: a key cannot be removed; give it a value, {removed[1:].split('=')[0]}=..."
-        )
     given = override_keys(overrides)
     _refuse_unknown_keys(cfg, schema)
     _refuse_contradictions(cfg, schema, folder, given, config_name)
@@ -146,6 +198,28 @@ def finish(
     return resolved
 
 
+def allowed(item: Field) -> str:
+    """What a key may be, in words."""
+    rule = item.metadata
+    if rule.get("choices"):
+        names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
+        prefix = rule.get("prefix")
+        return ", ".join([*names, *([f"{prefix}NAME"] if prefix else [])])
+    kinds = get_args(item.type) or (item.type,)
+    if get_origin(item.type) is list or any(get_origin(kind) is list for kind in kinds):
+        words = "a list of integers, such as [0,1]"
+    elif bool in kinds:
+        words = "true or false"
+    elif str in kinds:
+        words = "a path" if rule.get("path") else "text"
+    else:
+        words = "an integer" if int in kinds else "a number"
+        bounds = (("above", "above"), ("low", "at least"), ("high", "at most"))
+        found = [f"{word} {rule[name]:g}" for name, word in bounds if rule.get(name) is not None]
+        words = f"{words} {' and '.join(found)}".rstrip()
+    return f"{words}, or null" if type(None) in kinds else words
+
+
 def check_values(cfg: DictConfig, schema: type) -> None:
     """Refuse what the schema does not allow.
 
@@ -158,13 +232,13 @@ def check_values(cfg: DictConfig, schema: type) -> None:
         value = _plain_value(plain, name)
         if isinstance(value, str) and (value == "???" or value.startswith("${")):
             continue
+        prefix = rule.get("prefix")
+        if prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix:
+            continue
         if rule.get("choices") and value not in rule["choices"]:
-            allowed = ", ".join(
-                "null" if choice is None else str(choice) for choice in rule["choices"]
-            )
             close = difflib.get_close_matches(str(value), [str(c) for c in rule["choices"]], 1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            raise UserError(f"{name} is {_show(value)}; allowed: {allowed}{hint}.")
+            raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}{hint}.")
         bounds = {bound: rule.get(bound) for bound in ("above", "low", "high")}
         if value is None or all(bound is None for bound in bounds.values()):
             continue
@@ -178,10 +252,7 @@ def check_values(cfg: DictConfig, schema: type) -> None:
             and (high is None or value <= high)
             and value < float("inf")
         ):
-            parts = [f"above {above:g}"] if above is not None else []
-            parts += [f"at least {low:g}"] if low is not None else []
-            parts += [f"at most {high:g}"] if high is not None else []
-            raise UserError(f"{name} is {_show(value)}; allowed: a number {' and '.join(parts)}.")
+            raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}.")
     if schema in (SingleConfig, DualConfig):
         monitor, mode = cfg.ckpt_callback.monitor, cfg.ckpt_callback.mode
         best = {"val_accuracy": "max", "val_loss": "min"}[monitor]
@@ -190,7 +261,25 @@ def check_values(cfg: DictConfig, schema: type) -> None:
                 f"ckpt_callback.mode={mode} with ckpt_callback.monitor={monitor} would choose the worst "
                 f"epoch; use {best}."
             )
+        _check_levels(cfg)
     _check_names(cfg)
+
+
+def _check_levels(cfg: DictConfig) -> None:
+    """A folder whose name says that its labels are of another level than the network's."""
+    mode = cfg.hparams.mode
+    for name in ("train_dir", "val_dir", "test_dir"):
+        folder = cfg.dataset[name]
+        level = Path(folder).name if folder else None
+        if mode == "both" and level == "coarse":
+            raise UserError(
+                f"dataset.{name}: {folder} holds coarse labels; two heads take the fine folder and find coarse ones."
+            )
+        if mode in LEVELS and level in LEVELS and level != mode:
+            raise UserError(
+                f"dataset.{name}: {folder} holds {level} labels, but hparams.mode is {mode}; "
+                f"'dataset.{name}=\"{Path(folder).parent}/${{tree:${{hparams.mode}}}}\"' follows the mode."
+            )
 
 
 def _check_names(cfg: DictConfig) -> None:
@@ -198,23 +287,24 @@ def _check_names(cfg: DictConfig) -> None:
     if seeds is not None and (
         not seeds
         or len(set(seeds)) != len(seeds)
-        or any(s is None or not 0 <= s < 2**32 for s in seeds)
+        or not all(isinstance(s, int) and 0 <= s < 2**32 for s in seeds)
     ):
         raise UserError(
-            f"seeds is {list(seeds)}; allowed: a list of different integers from 0 to 2^32 - 1."
+            f"seeds is {seeds}; allowed: a list of different integers from 0 to 2^32 - 1."
         )
-    name = OmegaConf.select(cfg, "exp_name")
-    if name is not None and (
-        not name
-        or name in (".", "..")
-        or "/" in name
-        or "=" in name
-        or len(name) > 150
-        or not name.isprintable()
-    ):
-        raise UserError(
-            f"exp_name is {_show(name)}; allowed: a folder name of at most 150 characters without / and =."
-        )
+    for key in ("exp_name", "arm"):
+        name = OmegaConf.select(cfg, key)
+        if name is not None and (
+            not name
+            or name in (".", "..")
+            or "/" in name
+            or "=" in name
+            or len(name) > 150
+            or not name.isprintable()
+        ):
+            raise UserError(
+                f"{key} is {show(name)}; allowed: a folder name of at most 150 characters without / and =."
+            )
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -254,16 +344,17 @@ def _refuse_contradictions(
     for group in (group for group in GROUPS if group in given):
         theirs = _group_values(folder, group, given[group])
         for file, body in _bodies(folder / "config", config_name):
-            for name in (name for name, _ in leaves(body) if name not in given):
+            for name, value in leaves(body):
                 source = theirs.get(name, _owner(cfg, schema, name, group))
-                if source is None:
+                # What is taken from elsewhere in the group follows it.
+                if name in given or source is None or str(value).startswith(f"${{{group}."):
                     continue
                 trial = cfg.copy()
                 OmegaConf.update(trial, name, source)
                 wanted, found = OmegaConf.select(trial, name), OmegaConf.select(cfg, name)
                 if _scalar(wanted) != _scalar(found):
                     raise UserError(
-                        f"{group}={given[group]} says {name}={_show(wanted)}, but {file} has {name}: {_show(found)} "
+                        f"{group}={given[group]} says {name}={show(wanted)}, but {file} has {name}: {show(found)} "
                         f"uncommented: comment that line out, or give {name}=... on the command line."
                     )
 
@@ -280,16 +371,22 @@ def _owner(cfg: DictConfig, schema: type, name: str, group: str) -> str | None:
 
 
 def _bodies(config_dir: Path, config_name: str) -> Iterator[tuple[Path, dict]]:
-    """The YAML files of an experiment folder that make up a configuration, each without its defaults list."""
+    """The YAML files of an experiment folder that make up a configuration, each without its defaults list.
+
+    But for variants, which are built on another one of the folder: what they change was asked for by their name.
+    """
     file = config_dir / f"{config_name.removesuffix('.yaml')}.yaml"
     if not file.is_file():
         return
     body: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    for item in body.pop("defaults", []):
-        if isinstance(item, str) and item != "_self_":
-            yield from _bodies(config_dir, item)
+    under = [item for item in body.pop("defaults", []) if isinstance(item, str)]
+    variant = False
+    for item in (item for item in under if item != "_self_"):
+        variant |= (config_dir / f"{item}.yaml").is_file()
+        yield from _bodies(config_dir, item)
     body.pop("hydra", None)
-    yield file, body
+    if not variant:
+        yield file, body
 
 
 def _group_values(folder: Path, group: str, option: str) -> dict[str, Any]:
@@ -342,5 +439,6 @@ def _join(base: Path, path: str) -> str:
     return os.path.normpath(base / Path(path).expanduser())
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """A value as a sentence shows it."""
     return "null" if value is None else repr(value) if isinstance(value, str) else str(value)

@@ -1,5 +1,6 @@
 """The DataModule that both experiment folders specialise: folders to tensors, the one split, loaders."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from common.distributed import rank, world_size
 from common.errors import UserError
-from common.images import ImageFolder, load_folder
+from common.images import ImageFolder, Undecoded, count_pixels, load_folder
 from common.randomness import derive
 from common.schema import LEVELS
 from data_scripts.index import Hierarchy, Index, held_out, read_hierarchy, read_index
@@ -44,30 +45,40 @@ class Classes:
 
 
 class ImageSet(Dataset):
-    """Images and their labels in memory; a list of indices gives a whole batch at once.
+    """Images and their labels; a list of indices gives a whole batch at once.
 
     Args:
-        images: uint8 (N, 3, H, W).
+        images: uint8 (N, 3, H, W), in memory or decoded on demand.
         labels: per level int64 (N,).
         subset: which of the N images belong to this set, int64 (M,).
+
+    ``features`` (M, F), once given, take the place of the images in batches: networks whose features never change
+    need not see the images again.
     """
 
-    def __init__(self, images: Tensor, labels: dict[str, Tensor], subset: Tensor) -> None:
+    def __init__(
+        self, images: Tensor | Undecoded, labels: dict[str, Tensor], subset: Tensor
+    ) -> None:
         self.images = images
         self.labels = labels
         self.subset = subset
+        self.features: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.subset)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One image uint8 (3, H, W) and its label per level."""
+        """One image uint8 (3, H, W), or its features (F,), and its label per level."""
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """A batch: images uint8 (B, 3, H, W) and per level labels (B,)."""
-        rows = self.subset[torch.as_tensor(indices)]
-        return {"images": self.images[rows]} | {level: y[rows] for level, y in self.labels.items()}
+        """A batch: images uint8 (B, 3, H, W), or features (B, F), and per level labels (B,)."""
+        chosen = torch.as_tensor(indices)
+        rows = self.subset[chosen]
+        labels = {level: y[rows] for level, y in self.labels.items()}
+        if self.features is not None:
+            return {"features": self.features[chosen]} | labels
+        return {"images": self.images[rows]} | labels
 
 
 class EpochSampler(Sampler[int]):
@@ -113,9 +124,9 @@ class ShareSampler(BatchSampler):
 class HierarchicalData(pl.LightningDataModule):
     """Images with fine and coarse labels.
 
-    After `load`: ``classes`` per level; ``mean`` and ``std`` (3 values, of training pixels scaled to 0..1);
-    ``image_size`` (H, W); ``digest`` of all that shapes a result; ``train_images``, a digest of the training
-    images' names, the same for both levels' folders.
+    After `load`: ``classes`` per level; ``coarse_of_fine`` as the function of that name gives it; ``mean`` and
+    ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
+    result; ``train_images``, a digest of the training images' names, the same for both levels' folders.
     """
 
     levels: tuple[str, ...]
@@ -136,26 +147,30 @@ class HierarchicalData(pl.LightningDataModule):
         if self._loaded:
             return
         directory = Path(self.cfg.dataset.train_dir)
-        folder = load_folder_once(directory)
+        folder = self._folder(directory)
         self.classes = classes_of(directory)
+        self.coarse_of_fine = coarse_of_fine(directory)
         everything = torch.arange(len(folder.names))
+        left_out = everything[:0]
         if self.cfg.dataset.val_dir is None:
             held = torch.from_numpy(self._held_out(directory, folder))
-            train = everything[~held]
+            train, left_out = everything[~held], everything[held]
             self.train_set = self._image_set(directory, folder, train)
-            self.val_set = self._image_set(directory, folder, everything[held])
+            self.val_set = self._image_set(directory, folder, left_out)
             content = [folder.digest, held.numpy().tobytes().hex()]
         else:
             train = everything
             val_dir = Path(self.cfg.dataset.val_dir)
-            val_folder = load_folder_once(val_dir)
+            val_folder = self._folder(val_dir)
             self.train_set = self._image_set(directory, folder, train)
             self.val_set = self._image_set(val_dir, val_folder, torch.arange(len(val_folder.names)))
             content = [folder.digest, val_folder.digest]
         for part, name in ((self.train_set, "training"), (self.val_set, "validation")):
             if len(part) == 0:
                 raise UserError(f"{directory} leaves no {name} images: more images are needed.")
-        self.mean, self.std = pixel_statistics(folder.images[train])
+        self.mean, self.std = pixel_statistics(
+            folder.pixel_counts - count_pixels(folder.images, left_out)
+        )
         self.image_size = tuple(folder.images.shape[2:])
         labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
         self.digest = f"{derive(0, *content, *labels):016x}"
@@ -165,7 +180,7 @@ class HierarchicalData(pl.LightningDataModule):
     def load_test(self) -> ImageSet:
         """The test images."""
         directory = Path(self.cfg.dataset.test_dir)
-        folder = load_folder_once(directory)
+        folder = self._folder(directory)
         if not self._loaded:
             self.classes = classes_of(directory)
         return self._image_set(directory, folder, torch.arange(len(folder.names)))
@@ -173,7 +188,10 @@ class HierarchicalData(pl.LightningDataModule):
     def test_digest(self) -> str | None:
         """A digest of the test images and labels; None where there are none."""
         directory = Path(self.cfg.dataset.test_dir)
-        return load_folder_once(directory).digest if directory.is_dir() else None
+        return self._folder(directory).digest if directory.is_dir() else None
+
+    def _folder(self, directory: Path) -> ImageFolder:
+        return load_folder_once(directory, self.cfg.dataset.memory_gb)
 
     def _image_set(self, directory: Path, folder: ImageFolder, subset: Tensor) -> ImageSet:
         ids = self.labels(directory, folder)
@@ -236,20 +254,21 @@ class HierarchicalData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The validation images, in order."""
-        return self._evaluation_loader(self.val_set)
+        return self.in_order(self.val_set)
 
     def test_dataloader(self) -> DataLoader:
         """The test images, in order."""
-        return self._evaluation_loader(self.test_set)
+        return self.in_order(self.test_set)
 
     def predict_dataloader(self) -> DataLoader:
         """The test images, in order."""
-        return self._evaluation_loader(self.test_set)
+        return self.in_order(self.test_set)
 
-    def _evaluation_loader(self, images: ImageSet) -> DataLoader:
+    def in_order(self, images: ImageSet) -> DataLoader:
+        """Large batches of a set, for evaluation; each process gets other images, and none is repeated."""
         return DataLoader(
             images,
-            # Every process takes other images and none twice, as a sampler that pads would.
+            # Lightning's own sampler would pad.
             sampler=range(rank(), len(images), world_size()),
             batch_size=max(1, EVAL_BATCH // world_size()),
             collate_fn=_as_is,
@@ -271,18 +290,17 @@ def _as_is(batch: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def load_folder_once(directory: Path) -> ImageFolder:
+def load_folder_once(directory: Path, memory_gib: float = math.inf) -> ImageFolder:
     """`load_folder`, remembered within a process: the stages of a study share their images."""
-    return load_folder(directory)
+    return load_folder(directory, memory_gib=memory_gib)
 
 
-def pixel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of uint8 images (N, 3, H, W), of pixels scaled to 0..1.
+def pixel_statistics(counts: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels scaled to 0..1.
 
-    Exact: counted from the 256 values that a pixel can have.
+    Exact, from how often each of the 256 values occurs: ``counts`` int64 (3, 256).
     """
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)])
     share = counts.double() / counts.sum(1, keepdim=True)  # (3, 256)
     mean = share @ values
     variance = share @ values.square() - mean.square()
@@ -300,6 +318,13 @@ def classes_of(directory: Path) -> dict[str, Classes]:
         level: Classes(ids=sorted(names), names=[names[label] for label in sorted(names)])
         for level, names in (("fine", hierarchy.fine), ("coarse", hierarchy.coarse))
     }
+
+
+def coarse_of_fine(directory: Path) -> list[int]:
+    """For each output of a fine head, the output of a coarse head that stands for the class it belongs to."""
+    parent = read_hierarchy(directory.parent.parent).parent
+    classes = classes_of(directory)
+    return [classes["coarse"].ids.index(parent[label]) for label in classes["fine"].ids]
 
 
 def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:

@@ -37,6 +37,18 @@ def choose_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if native else "32-true"
 
 
+def use_fast_kernels(accelerator: str, *, deterministic: bool) -> bool:
+    """On a GPU let float32 products run in TF32, and say whether cuDNN may choose kernels by trying them out.
+
+    TF32 keeps 10 bits of mantissa, three more than bfloat16 does, and PyTorch's convolutions use it anyway. Its
+    results repeat bit for bit; which kernel is fastest does not, so ``deterministic`` excludes the choosing only.
+    """
+    gpu = uses_gpu(accelerator)
+    if gpu:
+        torch.set_float32_matmul_precision("high")
+    return gpu and not deterministic
+
+
 def cpu_has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16 itself (AVX512-BF16 or AMX); emulated, it is slower than float32."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -1,80 +1,23 @@
-"""Run one stage: fit, pick the best checkpoint, test, write results; skip it if done, continue it if interrupted."""
+"""Run the stages of an experiment, each once those that it builds on are done, and write its tables."""
 
 import fcntl
-import hashlib
-import logging
 import os
-import shutil
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import LightningEnvironment
+import torch
+from omegaconf import DictConfig
 
-from common.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
-from common.checkpoints import DurableCheckpoints, Record, digest, load, read
-from common.configuration import ROOT
-from common.data import HierarchicalData
-from common.distributed import Machines, together
-from common.environment import choose_precision, describe
+from common.distributed import Machines
 from common.errors import StageFailed, UserError
-from common.files import replacing, write_yaml
-from common.fingerprint import fingerprint, identify, refuse_other
-from common.interruption import Interrupted, signals
-from common.randomness import derive
-from common.results import print_summary, read_result, write_tables
-from common.supervised import Supervised, by_level
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One arm with one seed: a plain description of work, apart from how it is executed.
-
-    ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
-    checkpoints it builds on.
-    """
-
-    arm: str
-    seed: int
-    folder: str
-    config: DictConfig
-    needs: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Arm and seed, unique within an experiment."""
-        return f"{self.arm}/seed{self.seed}"
-
-    @property
-    def experiment(self) -> Path:
-        """The experiment's folder."""
-        return Path(self.config.save_dir) / self.config.exp_name
-
-    @property
-    def place(self) -> Path:
-        """Where the stage's files lie."""
-        return self.experiment / self.arm / f"seed{self.seed}"
-
-    @property
-    def best(self) -> Path:
-        """Its best checkpoint, once it is done."""
-        return self.place / "checkpoints" / "best.ckpt"
-
-
-class Architecture(NamedTuple):
-    """What an experiment folder brings."""
-
-    data: type[HierarchicalData]
-    module: type[Supervised]
+from common.files import write_yaml
+from common.results import HOLE
+from common.stage import Architecture, Stage, quieten, run_stage
+from common.statistics import SummaryRow, summarise
+from common.tables import print_holes, print_summary, write_tables
 
 
 class Engine(Protocol):
@@ -123,25 +66,36 @@ class Serial(AbstractContextManager):
 
 def run_experiment(
     stages: Sequence[Stage], architectures: Mapping[str, Architecture], engine: Engine | None = None
-) -> None:
-    """Run stages, each after those it needs, then write and print the experiment's tables.
+) -> list[SummaryRow]:
+    """Run stages, each after those it needs, then write and print the experiment's tables; gives the summary.
+
+    A stage that fails leaves a hole in them; the others go on, except those that need it.
 
     Raises:
-        UserError: after the tables, if a stage could not be finished.
+        UserError: after all that, if there is a hole.
     """
     quieten()
     experiment = stages[0].experiment
     machines = Machines(stages[0].config.trainer_params.num_nodes)
     if not machines.first:
         machines.join()
-        return
+        return []
     with _only_one(experiment), machines.lead():
         sweep(experiment)
+        refuse_unbuildable(stages, architectures)
         with engine or Serial(architectures, machines) as running:
             failed = run_ready(stages, running)
-        summary = write_tables(experiment)
-    print_summary(summary, title=f"{experiment.name}: test accuracy")
-    print(f"Results: {experiment}/results.csv  summary.csv  summary.md")
+        for stage in stages:
+            result = stage.place / "result.yaml"
+            if stage.name not in failed and not result.is_file():
+                raise UserError(
+                    f"{result} vanished while the command ran: run the same command again."
+                )
+        rows = write_tables(experiment)
+    if rows or not failed:
+        print_summary(rows, title=experiment.name)
+    print_holes(experiment)
+    print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
@@ -149,6 +103,24 @@ def run_experiment(
         raise UserError(
             f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
         )
+    return summarise(rows)
+
+
+def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:
+    """Find out before the first stage is trained whether there are the backbones of all of them.
+
+    Raises:
+        UserError: one cannot be built as its hemisphere's parameters say.
+    """
+    asked = {
+        substrate
+        for stage in stages
+        for substrate in architectures[stage.folder].module.substrates(stage.config).values()
+    }
+    for substrate in asked:
+        # On the meta device, without memory. RegNet computes with values while it is built, after its checks.
+        with torch.device("meta"), suppress(NotImplementedError):
+            substrate.backbone()
 
 
 def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
@@ -165,13 +137,16 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
     def fail(stage: Stage, failure: StageFailed) -> None:
         failed.append(stage.name)
         print(f"error: {failure}", file=sys.stderr, flush=True)
+        hole = {"arm": stage.arm, "seed": stage.seed, "reason": str(failure)}
+        write_yaml(stage.place / HOLE, hole)
 
     while waiting or running:
         for stage in list(waiting):
             lost = [need for need in stage.needs if need in failed]
             if lost:
                 waiting.remove(stage)
-                fail(stage, StageFailed(f"{stage.name}: skipped, it needs {' and '.join(lost)}."))
+                why = f"{stage.name}: skipped, for it needs {' and '.join(lost)}."
+                fail(stage, StageFailed(why))
         ready = [stage for stage in waiting if done.issuperset(stage.needs)]
         for stage in ready[: engine.room - len(running)]:
             engine.start(stage)
@@ -193,164 +168,6 @@ def sweep(place: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> None:
-    """Bring one stage to its result.yaml, from wherever an earlier run left it.
-
-    Several processes train together; the first of them, which is this one, then tests alone.
-
-    Raises:
-        UserError: its place holds a result of another configuration.
-    """
-    cfg = stage.config
-    data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
-    data.load()
-    precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
-    paths = _existing(architecture.module.hemisphere_paths(cfg, stage.seed))
-    found = {level: read(path) for level, path in paths.items()}
-    parents = {level: record.fingerprint for level, (record, _) in found.items()}
-    sources = {f"model_path_{level}": digest(weights) for level, (_, weights) in found.items()}
-    processes = make_trainer(stage, precision, [], logger=False).world_size
-    if processes > 1:
-        _check_processes(stage, data, processes)
-    identity = identify(cfg, data, precision, parents, processes)
-    refuse_other(stage.place, identity, sources)
-    result = _finished(stage)
-    if result is not None and (result["test"] is not None or not cfg.evaluate):
-        print(f"{stage.name}: done before")
-        return
-
-    pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
-    module = architecture.module(cfg=cfg, record=record_of(stage, data, fingerprint(identity)))
-    module.load_hemispheres(data)
-    if result is None:
-        write_yaml(stage.place / "config.yaml", _plain(cfg))
-        write_yaml(stage.place / "environment.yaml", describe(cfg.trainer_params.accelerator, ROOT))
-        write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
-
-        def others(path: Path | None) -> AbstractContextManager[None]:
-            if processes == 1:
-                return nullcontext()
-            work = partial(_train_along, stage, architecture, precision, path)
-            return together(work, devices=processes // machines.nodes, machines=machines)
-
-        result = _train(stage, module, data, precision, others)
-    if cfg.evaluate:
-        trainer = make_trainer(stage, precision, [], logger=False, alone=processes > 1)
-        (metrics,) = trainer.test(
-            module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
-        )
-        result["test"] = by_level(metrics, "test", data.levels)
-    write_yaml(stage.place / "result.yaml", result)
-
-
-def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
-    """What the stage's checkpoints say about themselves; ``name`` is its fingerprint."""
-    return Record(
-        folder=stage.folder,
-        arm=stage.arm,
-        seed=stage.seed,
-        config=_plain(stage.config),
-        label_ids={level: data.classes[level].ids for level in data.levels},
-        class_names={level: data.classes[level].names for level in data.levels},
-        mean=data.mean,
-        std=data.std,
-        image_size=list(data.image_size),
-        train_images=data.train_images,
-        fingerprint=name,
-    )
-
-
-def _checkpoints(stage: Stage) -> tuple[BestCheckpoint, LastCheckpoint]:
-    """The callbacks that save."""
-    rule = stage.config.ckpt_callback
-    best = BestCheckpoint(
-        dirpath=stage.best.parent,
-        # Lightning numbers several files as they come; the best of them is then copied.
-        filename=stage.best.stem if rule.save_top_k == 1 else "top",
-        monitor=rule.monitor,
-        mode=rule.mode,
-        save_top_k=rule.save_top_k,
-        save_weights_only=True,
-        enable_version_counter=rule.save_top_k > 1,
-    )
-    return best, LastCheckpoint(stage.place / "checkpoints" / "last.ckpt")
-
-
-def _train_along(
-    stage: Stage, architecture: Architecture, precision: str, path: Path | None
-) -> None:
-    """What another process than the first does: the same fit, of which it keeps no record."""
-    quieten()
-    signals.pending = None
-    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
-    data.load()
-    module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
-    module.load_hemispheres(data)
-    trainer = make_trainer(stage, precision, list(_checkpoints(stage)), logger=False)
-    # The first process stops too, and says why.
-    with suppress(Interrupted):
-        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-
-
-def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
-    params = stage.config.trainer_params
-    asked = f"trainer_params.devices and num_nodes make {processes} processes"
-    if params.strategy not in ("auto", "ddp"):
-        raise UserError(
-            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
-        )
-    if data.batch_size % processes:
-        raise UserError(
-            f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "
-            f"all processes; allowed: a multiple of {processes}, at most {len(data.train_set)}."
-        )
-    if len(data.val_set) < processes:
-        raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
-
-
-def _train(
-    stage: Stage,
-    module: Supervised,
-    data: HierarchicalData,
-    precision: str,
-    others: Callable[[Path | None], AbstractContextManager[None]],
-) -> dict[str, Any]:
-    """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated.
-
-    ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
-    """
-    best, last = _checkpoints(stage)
-    continuing = last.path.is_file()
-    print(f"{stage.name}: {'continued' if continuing else 'started'}", flush=True)
-    if any(p.requires_grad for p in module.parameters()):
-        path = last.path if continuing else None
-        with signals.put_off(), others(path):
-            trainer = make_trainer(
-                stage, precision, [best, *journal(stage), last], logger=events(stage)
-            )
-            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-        if Path(best.best_model_path) != stage.best:
-            with replacing(stage.best) as temporary:
-                shutil.copyfile(best.best_model_path, temporary)
-    else:
-        trainer = make_trainer(stage, precision, [], logger=False, alone=True)
-        trainer.validate(module, datamodule=data, verbose=False)
-        trainer.save_checkpoint(stage.best)
-    content = load(stage.best)
-    return {
-        "arm": stage.arm,
-        "seed": stage.seed,
-        "fingerprint": module.record.fingerprint,
-        "checkpoint": str(stage.best.relative_to(stage.place)),
-        "sha256": _sha256(stage.best),
-        "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
-        "epochs": trainer.current_epoch,
-        "seconds": round(last.seconds, 2),
-        "validation": content["validation"],
-        "test": None,
-    }
-
-
 def _taken(experiment: Path) -> bool:
     """Whether there is more than the lock of a command that was refused."""
     return experiment.is_dir() and any(child.name != ".lock" for child in experiment.iterdir())
@@ -369,91 +186,6 @@ def free_name(cfg: DictConfig) -> str:
     return name
 
 
-def _existing(paths: dict[str, Path]) -> dict[str, Path]:
-    """The checkpoints that a stage builds on, all of them there."""
-    for level, path in paths.items():
-        if not path.is_file():
-            raise UserError(
-                f"There is no checkpoint at {path} to load the {level} hemisphere from: train it first (in "
-                f"arch_single_head: python trainer.py hparams.mode={level}), or correct hparams.model_path_{level}."
-            )
-    return paths
-
-
-def _finished(stage: Stage) -> dict[str, Any] | None:
-    """The stage's result, if its checkpoint is the one recorded.
-
-    A result that is damaged, or whose checkpoint is gone or has changed, is worth nothing: the stage starts anew.
-    """
-    file = stage.place / "result.yaml"
-    if not file.is_file():
-        return None
-    result = read_result(file)
-    if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
-        return result
-    print(
-        f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
-    )
-    file.unlink()
-    stage.best.with_name("last.ckpt").unlink(missing_ok=True)
-    return None
-
-
-def journal(stage: Stage) -> list[Callback]:
-    """The callbacks that keep metrics.csv and show progress."""
-    callbacks: list[Callback] = []
-    if stage.config.logger.csv:
-        callbacks.append(MetricsTable(stage.place / "metrics.csv"))
-    if stage.config.logger.tensorboard:
-        callbacks.append(LearningRateMonitor("step"))
-    if stage.config.trainer_params.enable_progress_bar:
-        callbacks.append(EpochLines(stage.name))
-        if sys.stdout.isatty():
-            callbacks.append(RichProgressBar())  # of the epoch that runs; its line then stays
-    return callbacks
-
-
-def events(stage: Stage) -> Any:
-    """The logger of TensorBoard events, or False."""
-    return stage.config.logger.tensorboard and TensorBoardLogger(stage.place, name="", version="")
-
-
-def make_trainer(
-    stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any, alone: bool = False
-) -> pl.Trainer:
-    """Lightning's Trainer with the stage's trainer_params; ``alone``: on one device."""
-    options = _plain(stage.config.trainer_params) | {"precision": precision}
-    options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
-    if alone:
-        options |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    try:
-        return pl.Trainer(
-            **options,
-            default_root_dir=stage.place,
-            logger=logger,
-            callbacks=callbacks,
-            # Whoever started this command, such as SLURM, has no part in how a stage's processes are started.
-            plugins=[DurableCheckpoints(), LightningEnvironment()],
-            num_sanity_val_steps=0,
-            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"Lightning refuses trainer_params: {' '.join(str(error).split())}"
-        ) from error
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    container: Any = OmegaConf.to_container(cfg, resolve=True)
-    return container
-
-
 @contextmanager
 def _only_one(experiment: Path) -> Iterator[None]:
     """Keep a second command out of an experiment; the kernel drops the lock with the process."""
@@ -468,20 +200,3 @@ def _only_one(experiment: Path) -> Iterator[None]:
                 f"Another command is running in {experiment}: wait for it, or choose another exp_name."
             ) from None
         yield
-
-
-def quieten() -> None:
-    """Leave Lightning's hints about what is on purpose here out of the log."""
-    for package in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(package).setLevel(logging.WARNING)
-    for hint in (
-        "num_workers",
-        "in eval mode at the start",
-        "log_every_n_steps",
-        "LeafSpec",
-        "is not empty",
-        "is not resumable",
-        "callbacks used to create",
-        "sync_dist=True",  # metrics are of all processes before they are logged
-    ):
-        warnings.filterwarnings("ignore", f".*{hint}.*")

@@ -1,6 +1,7 @@
 """Files that are either complete or absent: written beside their target, flushed, moved into place."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,16 @@ def replacing(target: Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
+
+
+def second_name(source: Path, target: Path) -> None:
+    """Give a file another name in one step, which replaces what has it; a copy where links are impossible."""
+    with replacing(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def write_text(target: Path, text: str) -> None:

@@ -1,19 +1,31 @@
 """What shapes a stage's result: by it a finished stage is recognised, and another configuration refused."""
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from yaml import YAMLError
 
 from common.configuration import leaves
 from common.data import HierarchicalData
 from common.errors import UserError
 from common.files import read_yaml
 from common.randomness import derive
+from common.schema import HEMISPHERE
+from common.substrate import Substrate
 
 # Hyper-parameters that do not shape a result: how fast images come, and where hemispheres lie (their own
 # fingerprints count instead).
-UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse")
+UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse", "model_path")
+# Parameters of a hemisphere that change nothing at this value. They are left out there, so that a result from before
+# there was such a parameter is still known.
+NEUTRAL = {
+    name: item.default
+    for item in fields(Substrate)
+    if item.default is not MISSING
+    for name in (item.name, *HEMISPHERE[item.name])
+}
 SHAPING_TRAINER = (
     "max_epochs",
     "precision",
@@ -39,7 +51,11 @@ def identify(
     if processes > 1:
         # Each has BatchNorm statistics and random numbers of its own.
         trainer["processes"] = processes
-    hparams = {name: value for name, value in dict(cfg.hparams).items() if name not in UNSHAPING}
+    hparams = {
+        name: value
+        for name, value in dict(cfg.hparams).items()
+        if name not in UNSHAPING and value is not None and value != NEUTRAL.get(name, MISSING)
+    }
     return {
         "data": {"train": data.digest, "test": data.test_digest()},
         "dataset": {"crop_padding": cfg.dataset.crop_padding, "flip": cfg.dataset.flip},
@@ -67,7 +83,7 @@ def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str])
         UserError: names the folder and what differs there.
     """
     for file in sorted(place.parent.glob("seed*/fingerprint.yaml")):
-        theirs, ours = read_yaml(file), identity | {"sources": sources}
+        theirs, ours = _recorded(file), identity | {"sources": sources}
         if file.parent != place:
             theirs, ours = theirs | {"sources": {}}, ours | {"sources": {}}
         there, here = dict(leaves(theirs)), dict(leaves(ours))
@@ -82,3 +98,15 @@ def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str])
                 f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
                 "choose another exp_name, or give fresh=true."
             )
+
+
+def _recorded(file: Path) -> dict[str, Any]:
+    try:
+        content = read_yaml(file)
+    except (YAMLError, ValueError, RecursionError) as error:
+        content = error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{file} is damaged: restore it, or delete {file.parent} to train that stage anew."
+        )
+    return content

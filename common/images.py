@@ -1,7 +1,8 @@
-"""Folders of labelled images to one uint8 tensor, decoded once and cached beside the data set."""
+"""Folders of labelled images to one uint8 tensor, decoded once and cached beside the data set; or decoded on demand."""
 
 import hashlib
 import logging
+import math
 import os
 import pickle
 from collections.abc import Sequence
@@ -12,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+import yaml
+from torch.utils.data import get_worker_info
 
 from common.errors import UserError
-from common.files import replacing
+from common.files import read_yaml, replacing, write_yaml
+from common.pictures import SUFFIXES, read_picture
+from common.randomness import derive
 
 log = logging.getLogger(__name__)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+CHUNK = 1024  # images at a time where all of them are looked at once
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,37 @@ class Listing:
         return [path.name for path in self.paths]
 
 
+class Undecoded:
+    """Images that are too large for memory together: what is asked for by its rows is decoded at that moment.
+
+    ``shape`` (N, 3, H, W) is that of the tensor that it stands for.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        height, width, channels = _decode_one(paths[0]).shape
+        self.paths = paths
+        self.rows = torch.arange(len(paths))
+        self.shape = (len(paths), channels, height, width)
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> torch.Tensor:
+        """Uint8 (B, 3, H, W)."""
+        chosen = [self.paths[row] for row in self.rows[rows].tolist()]
+        return decode(chosen, like=self.paths[0])
+
+
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder in memory: images uint8 (N, 3, H, W), labels int64 (N,), names, and a digest of all three."""
+    """A folder's images, uint8 (N, 3, H, W) by rows, and all about them.
 
-    images: torch.Tensor
+    ``labels`` int64 (N,), ``names`` (N of them), a ``digest`` of images, labels and names, and ``pixel_counts`` of
+    all images.
+    """
+
+    images: torch.Tensor | Undecoded
     labels: np.ndarray
     names: list[str]
     digest: str
+    pixel_counts: torch.Tensor
 
 
 def list_folder(directory: Path) -> Listing:
@@ -105,29 +132,45 @@ def list_folder(directory: Path) -> Listing:
     )
 
 
-def load_folder(directory: Path) -> ImageFolder:
-    """The folder's images from its cache, or decoded and then cached.
+def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder:
+    """The folder's images from its cache, or decoded and then cached; beyond ``memory_gib``, only looked through.
 
     The cache lies in ``.cache`` beside the train and test folders and is made anew when a file changed or the
     cache is damaged. A data set that cannot be written to is decoded each time, which is said.
     """
     listing = list_folder(directory)
     cache = directory.parent.parent / ".cache" / f"{directory.parent.name}-{directory.name}.pt"
+    undecoded = Undecoded(listing.paths)
+    if math.prod(undecoded.shape) > memory_gib * 2**30:
+        return _look_through(undecoded, cache.with_suffix(".yaml"), listing)
     folder = _read_cache(cache, listing)
     if folder is None:
         images = decode(listing.paths)
-        folder = ImageFolder(images, listing.labels, listing.names, _digest(images, listing))
+        folder = ImageFolder(images, listing.labels, listing.names, *_summary(images, listing))
         _write_cache(cache, listing, folder)
     return folder
 
 
-def decode(paths: Sequence[Path]) -> torch.Tensor:
+def count_pixels(images: torch.Tensor | Undecoded, rows: torch.Tensor) -> torch.Tensor:
+    """How often each channel has each of the 256 values in some of the images, int64 (3, 256)."""
+    counts = torch.zeros(3, 256, dtype=torch.int64)
+    for chunk in rows.split(CHUNK):
+        counts += _counts(images[chunk])
+    return counts
+
+
+def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
     """Images of one size as uint8 (N, 3, H, W); other colour modes are converted to RGB.
+
+    Args:
+        paths: N files.
+        like: an image of the size that all must have; None: the first one.
 
     Raises:
         UserError: a damaged image or one of another size, by its name.
     """
-    first = _decode_one(paths[0])
+    like = like or paths[0]
+    first = _decode_one(like)
     images = np.empty((len(paths), *first.shape), dtype=np.uint8)
 
     def fill(index: int) -> None:
@@ -135,12 +178,14 @@ def decode(paths: Sequence[Path]) -> torch.Tensor:
         if image.shape != first.shape:
             (h, w, _), (height, width, _) = image.shape, first.shape
             raise UserError(
-                f"{paths[index]} is {w} x {h} pixels, but {paths[0].name} is {width} x {height}: "
+                f"{paths[index]} is {w} x {h} pixels, but {like.name} is {width} x {height}: "
                 "all images of a folder must have one size."
             )
         images[index] = image
 
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    # A worker process of a DataLoader is one of several at the same work.
+    threads = 1 if get_worker_info() else min(16, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(len(paths)), chunksize=256):
             pass
     # (N, H, W, 3) -> (N, 3, H, W)
@@ -149,26 +194,54 @@ def decode(paths: Sequence[Path]) -> torch.Tensor:
 
 def _decode_one(path: Path) -> np.ndarray:
     """One image as uint8 (H, W, 3)."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}).") from error
+    return np.asarray(read_picture(path))
 
 
-def _digest(images: torch.Tensor, listing: Listing) -> str:
+def _summary(images: torch.Tensor | Undecoded, listing: Listing) -> tuple[str, torch.Tensor]:
+    """Digest and pixel counts of a folder; each image is looked at once."""
     state = hashlib.blake2b(digest_size=16)
     state.update(repr(tuple(images.shape)).encode())
-    state.update(images.numpy().reshape(-1).data)
+    counts = torch.zeros(3, 256, dtype=torch.int64)
+    for start in range(0, images.shape[0], CHUNK):
+        chunk = images[start : start + CHUNK]
+        state.update(chunk.numpy().reshape(-1).data)
+        counts += _counts(chunk)
     state.update(listing.labels.tobytes())
     state.update("\n".join(listing.names).encode("utf-8", "surrogateescape"))
-    return state.hexdigest()
+    return state.hexdigest(), counts
+
+
+def _counts(images: torch.Tensor) -> torch.Tensor:
+    channels = images.transpose(0, 1).flatten(1)  # (3, B * H * W)
+    return torch.stack([torch.bincount(values, minlength=256) for values in channels])
+
+
+def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFolder:
+    """The folder with its summary from the cache, or from decoding each image once, which checks them all."""
+    signature = listing.signature
+    try:
+        held = read_yaml(cache) if cache.is_file() else {}
+        digest, counts = held.get("digest"), held.get("pixel_counts")
+        if held.get("check") != derive(0, signature, repr(digest), repr(counts)):
+            digest = None
+    except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError):
+        digest = None
+    if digest is None:
+        log.warning(
+            "%s is too large for dataset.memory_gb: its images are decoded whenever they are needed, by as many "
+            "processes as hparams.num_workers says.",
+            listing.directory,
+        )
+        digest, found = _summary(images, listing)
+        counts = found.tolist()
+        check = derive(0, signature, repr(digest), repr(counts))
+        try:
+            write_yaml(cache, {"check": check, "digest": digest, "pixel_counts": counts})
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): images are decoded at every start.", cache, error
+            )
+    return ImageFolder(images, listing.labels, listing.names, digest, torch.tensor(counts))
 
 
 def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
@@ -178,7 +251,8 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
         held = torch.load(cache, mmap=True, weights_only=True)
         if held["signature"] != listing.signature:
             return None
-        if _digest(held["images"], listing) != held["digest"]:
+        digest, counts = _summary(held["images"], listing)
+        if digest != held["digest"]:
             raise ValueError("its content has changed")
     except (
         OSError,
@@ -194,7 +268,7 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
             "%s is damaged (%s) and is made anew.", cache, " ".join(str(error).split())[:100]
         )
         return None
-    return ImageFolder(held["images"], listing.labels, listing.names, held["digest"])
+    return ImageFolder(held["images"], listing.labels, listing.names, digest, counts)
 
 
 def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:

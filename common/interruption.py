@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -29,6 +30,20 @@ class _Signals:
         self.process = os.getpid()
         for signum in signums or (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self._handle)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """`install` for a while, where signals can be taken over at all: in the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+        self.install()
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:  # loads images for this one, which decides

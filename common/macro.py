@@ -20,15 +20,20 @@ from common.schema import LEVELS
 
 
 class Hemisphere(nn.Module):
-    """A backbone that can be frozen: images (B, 3, H, W) → features (B, num_features).
+    """A backbone that can be frozen, and what it sees: images (B, 3, H, W) → features (B, num_features).
+
+    `spatial_filter`, where there is one, comes between images and backbone (`common.spatial_frequency`).
 
     Frozen means that nothing in it changes, bit for bit: no gradients, and evaluation mode for
     ever, because in training mode BatchNorm moves its statistics even without gradients.
     """
 
-    def __init__(self, *, backbone: Backbone, freeze: bool) -> None:
+    def __init__(
+        self, *, backbone: Backbone, freeze: bool, spatial_filter: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.spatial_filter = spatial_filter
         self.num_features = backbone.num_features
         self.frozen = freeze
         if freeze:
@@ -41,6 +46,8 @@ class Hemisphere(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) → features (B, num_features)."""
+        if self.spatial_filter is not None:
+            images = self.spatial_filter(images)
         if self.frozen:
             with torch.no_grad():
                 return self.backbone(images)
@@ -92,10 +99,19 @@ class HemispheresAndHeads(nn.Module):
         """Images (B, 3, H, W) → features (B, F), those of the left (fine) hemisphere first."""
         return torch.cat([hemisphere(images) for hemisphere in self.hemispheres.values()], dim=1)
 
+    @property
+    def features_are_fixed(self) -> bool:
+        """Whether nothing but heads learns, so that the features of an image never change."""
+        learning = [name for name, p in self.named_parameters() if p.requires_grad]
+        return all(name.startswith("heads.") for name in learning)
+
+    def classify(self, features: Tensor) -> dict[str, Tensor]:
+        """Features (B, F) → for each level, logits (B, C)."""
+        return {level: head(features) for level, head in self.heads.items()}
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) → for each level, logits (B, C)."""
-        features = self.features(images)
-        return {level: head(features) for level, head in self.heads.items()}
+        return self.classify(self.features(images))
 
 
 class UnilateralNet(HemispheresAndHeads):
@@ -111,10 +127,13 @@ class UnilateralNet(HemispheresAndHeads):
         num_classes: Mapping[str, int],
         dropout: float,
         freeze: bool = False,
+        spatial_filter: nn.Module | None = None,
     ) -> None:
         side = next(iter(by_level(num_classes)))
         super().__init__(
-            hemispheres={side: Hemisphere(backbone=backbone, freeze=freeze)},
+            hemispheres={
+                side: Hemisphere(backbone=backbone, freeze=freeze, spatial_filter=spatial_filter)
+            },
             num_classes=num_classes,
             dropout=dropout,
         )
@@ -132,11 +151,17 @@ class BilateralNet(HemispheresAndHeads):
         dropout: float,
         freeze_fine: bool,
         freeze_coarse: bool,
+        fine_filter: nn.Module | None = None,
+        coarse_filter: nn.Module | None = None,
     ) -> None:
         super().__init__(
             hemispheres={
-                "fine": Hemisphere(backbone=fine_backbone, freeze=freeze_fine),
-                "coarse": Hemisphere(backbone=coarse_backbone, freeze=freeze_coarse),
+                "fine": Hemisphere(
+                    backbone=fine_backbone, freeze=freeze_fine, spatial_filter=fine_filter
+                ),
+                "coarse": Hemisphere(
+                    backbone=coarse_backbone, freeze=freeze_coarse, spatial_filter=coarse_filter
+                ),
             },
             num_classes=num_classes,
             dropout=dropout,

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 # In the order in which the table shows them.
-STATES = ("running", "failed", "queued", "waiting", "skipped", "done")
+STATES = ("running", "failed", "queued", "waiting", "done")
 
 
 class Progress(AbstractContextManager):

@@ -16,10 +16,11 @@ import torch
 from common.command import explain
 from common.distributed import Machines
 from common.errors import StageFailed, UserError
-from common.experiment import Architecture, Stage, quieten, run_stage, sweep
+from common.experiment import sweep
 from common.interruption import Interrupted, signals
 from common.progress import Progress
 from common.schema import StudyConfig
+from common.stage import Architecture, Stage, quieten, run_stage
 
 # Ray must not report to its makers about a study.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -194,7 +195,7 @@ class _Lines(io.TextIOBase):
 def run_remotely(
     stage: Stage, architecture: Architecture, threads: int, command: list[str], lines: Queue
 ) -> tuple[str, str]:
-    """Run one stage in a worker; gives an outcome (done, failed, refused, stopped) and its sentence.
+    """Run one stage in a worker; gives an outcome (done, failed, refused) and its sentence.
 
     `ray.cancel` comes as SIGINT, which is treated as in one process: a checkpoint after the step. SIGTERM stays
     with Ray: the worker dies, and the stage is retried elsewhere.
@@ -211,7 +212,7 @@ def run_remotely(
         with redirect_stdout(_Lines(stage.name, lines)):
             run_stage(stage, architecture, Machines(1))
     except Interrupted:
-        return "stopped", ""
+        return "failed", f"{stage.name} was stopped; the same command continues it."
     except StageFailed as error:
         return "failed", str(error)
     except Exception as error:

@@ -1,60 +1,81 @@
-"""From each stage's result.yaml to results.csv, summary.csv and summary.md: mean and spread over seeds."""
+"""What each finished stage found: its result.yaml, as rows of results.csv."""
 
-import csv
-import io
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from yaml import YAMLError
 
 from common.errors import UserError
-from common.files import read_yaml, write_text
+from common.files import read_yaml, write_yaml
+
+HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
+# Of the tables; arms of other names follow in the order of the alphabet.
+ORDER = (
+    "fine",
+    "coarse",
+    "bilateral",
+    "bilateral_finetuned",
+    "bilateral_nonspecialised",
+    "bilateral_swapped_fine",
+    "bilateral_swapped_coarse",
+    "unilateral",
+    "unilateral_wide",
+    "ensemble",
+    "ensemble_five",
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One arm, seed and level. Accuracies are fractions, 0 to 1; None where the test set was not evaluated."""
+    """One arm, seed and level.
+
+    Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
+    for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
+    that it is built from, joined by +; ``seconds`` is the stage's own training time.
+    """
 
     arm: str
     seed: int
     level: str
     accuracy: float | None
     loss: float | None
+    top5: float | None
+    consistency: float | None
+    severity: float | None
     val_accuracy: float
     val_loss: float
     best_epoch: int
     epochs: int
+    parameters: int | None
+    trained_parameters: int | None
+    macs: int | None
+    seeds: str
     seconds: float
     checkpoint: str
 
 
-@dataclass(frozen=True)
-class SummaryRow:
-    """One arm and level over seeds: sample standard deviation and Student's 95 % confidence interval."""
-
-    arm: str
-    level: str
-    seeds: int
-    mean: float
-    std: float | None
-    ci95_low: float | None
-    ci95_high: float | None
-
-
 def read_result(file: Path) -> dict[str, Any] | None:
-    """A stage's result.yaml, or None if it is damaged."""
+    """A stage's result.yaml, or None if it is damaged; one without a digest of itself is taken as it is."""
     try:
         result = read_yaml(file)
-    except (YAMLError, UnicodeDecodeError):
+    except (YAMLError, ValueError, RecursionError):
         return None
     keys = {"arm", "seed", "checkpoint", "best_epoch", "epochs", "seconds", "validation", "test"}
-    return result if isinstance(result, dict) and keys <= result.keys() else None
+    if not isinstance(result, dict) or not keys <= result.keys():
+        return None
+    digest = result.pop("digest", None)
+    return result if digest in (None, _digest(result)) else None
+
+
+def write_result(file: Path, result: dict[str, Any]) -> None:
+    """Write a stage's result.yaml, with a digest by which a damaged one is known."""
+    write_yaml(file, result | {"digest": _digest(result)})
+
+
+def _digest(result: dict[str, Any]) -> str:
+    return blake2b(repr(result).encode(), digest_size=8).hexdigest()
 
 
 def collect(experiment: Path) -> list[Row]:
@@ -73,104 +94,34 @@ def collect(experiment: Path) -> list[Row]:
                     level=level,
                     accuracy=test.get("accuracy"),
                     loss=test.get("loss"),
+                    top5=test.get("top5"),
+                    consistency=test.get("consistency"),
+                    severity=test.get("severity"),
                     val_accuracy=validation["accuracy"],
                     val_loss=validation["loss"],
                     best_epoch=result["best_epoch"],
                     epochs=result["epochs"],
+                    parameters=result.get("parameters"),
+                    trained_parameters=result.get("trained_parameters"),
+                    macs=result.get("macs"),
+                    seeds="+".join(map(str, result.get("seeds", [result["seed"]]))),
                     seconds=result["seconds"],
                     checkpoint=str(file.parent / result["checkpoint"]),
                 )
             )
-    order = ("fine", "coarse", "bilateral", "unilateral")
-    rank = {name: place for place, name in enumerate(order)}
+    rank = {name: place for place, name in enumerate(ORDER)}
     return sorted(
-        rows, key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine")
+        rows, key=lambda r: (rank.get(r.arm, len(ORDER)), r.arm, r.seed, r.level != "fine")
     )
 
 
-def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
-    """Mean and spread of test accuracy per arm and level, in the order of the rows."""
-    groups: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row.accuracy is not None:
-            groups.setdefault((row.arm, row.level), []).append(row.accuracy)
-    # Both levels of an arm stand together, in the order in which the arm first appears.
-    arms = list(dict.fromkeys(arm for arm, _ in groups))
-    keys = sorted(groups, key=lambda group: (arms.index(group[0]), group[1] != "fine"))
-    return [_summary(arm, level, groups[arm, level]) for arm, level in keys]
-
-
-def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Student's 95 % confidence interval of the mean of two or more independent values."""
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
-    return mean(values) - half, mean(values) + half
-
-
-def _summary(arm: str, level: str, values: list[float]) -> SummaryRow:
-    spread: dict[str, Any] = {"std": None, "ci95_low": None, "ci95_high": None}
-    if len(values) > 1:
-        low, high = confidence_interval(values)
-        spread = {"std": stdev(values), "ci95_low": low, "ci95_high": high}
-    return SummaryRow(arm=arm, level=level, seeds=len(values), mean=mean(values), **spread)
-
-
-def write_tables(experiment: Path) -> list[SummaryRow]:
-    """Write results.csv, summary.csv and summary.md from what lies below an experiment's folder."""
-    rows = collect(experiment)
-    summary = summarise(rows)
-    write_text(experiment / "results.csv", _csv(rows, Row))
-    write_text(experiment / "summary.csv", _csv(summary, SummaryRow))
-    write_text(experiment / "summary.md", _markdown(summary, rows))
-    return summary
-
-
-def print_summary(summary: Sequence[SummaryRow], title: str) -> None:
-    """The summary as a table on the terminal."""
-    if not summary:
-        print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
-        return
-    table = Table(title=title, title_justify="left")
-    for name in ("arm", "level"):
-        table.add_column(name)
-    for name in ("seeds", "accuracy", "95 % interval"):
-        table.add_column(name, justify="right")
-    for row in summary:
-        table.add_row(row.arm, row.level, str(row.seeds), _accuracy(row), _interval(row))
-    Console().print(table)
-
-
-def _accuracy(row: SummaryRow) -> str:
-    spread = "" if row.std is None else f" ± {100 * row.std:.2f}"
-    return f"{100 * row.mean:.2f}{spread} %"
-
-
-def _interval(row: SummaryRow) -> str:
-    if row.ci95_low is None or row.ci95_high is None:
-        return "–"
-    return f"{100 * row.ci95_low:.2f} to {100 * row.ci95_high:.2f}"
-
-
-def _csv(rows: Sequence[Row] | Sequence[SummaryRow], kind: type) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, [item.name for item in fields(kind)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(row) for row in rows)
-    return text.getvalue()
-
-
-def _markdown(summary: Sequence[SummaryRow], rows: Sequence[Row]) -> str:
-    lines = [
-        "| arm | level | seeds | test accuracy (mean ± standard deviation) | 95 % interval |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {r.arm} | {r.level} | {r.seeds} | {_accuracy(r)} | {_interval(r)} |" for r in summary
-    ]
-    if not summary:
-        lines = ["| arm | level | seed | validation accuracy |", "| --- | --- | ---: | ---: |"]
-        lines += [
-            f"| {r.arm} | {r.level} | {r.seed} | {100 * r.val_accuracy:.2f} % |" for r in rows
-        ]
-    return "\n".join(lines) + "\n"
+def holes(experiment: Path) -> dict[str, str]:
+    """The stages that could not be finished, with the reason, from the failed.yaml files."""
+    found = {}
+    for file in sorted(experiment.glob(f"*/seed*/{HOLE}")):
+        try:
+            reason = str(read_yaml(file)["reason"])
+        except (YAMLError, ValueError, RecursionError, TypeError, KeyError):
+            reason = f"{file} is damaged"
+        found[f"{file.parent.parent.name}/{file.parent.name}"] = reason
+    return found

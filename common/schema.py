@@ -10,10 +10,43 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 LEVELS = ("fine", "coarse")
-ARCHS = ("resnet9", "resnet18", "resnet34", "resnet50", "vgg11")
-MACRO_ARCHS = ("bilateral", "unilateral", "ensemble")
+ARCHS = (
+    "resnet9",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "vgg11",
+    "vgg11_bn",
+    "sparse_resnet9",
+    "inverted_resnet9",
+)
+# Before the name of any classification model of torchvision, which is known only where torch is imported.
+TORCHVISION = "torchvision:"
+MACRO_ARCHS = ("bilateral", "unilateral", "unilateral_wide", "ensemble")
 # A hemisphere's parameters: their name with one hemisphere, and with two for the fine and the coarse one.
-HEMISPHERE = {"arch": ("farch", "carch"), "width": ("fine_width", "coarse_width")}
+HEMISPHERE = {
+    "arch": ("farch", "carch"),
+    "width": ("fine_width", "coarse_width"),
+    "k": ("fine_k", "coarse_k"),
+    "per_k": ("fine_per_k", "coarse_per_k"),
+    "plasticity": ("fine_plasticity", "coarse_plasticity"),
+    "low_pass": ("fine_low_pass", "coarse_low_pass"),
+    "high_pass": ("fine_high_pass", "coarse_high_pass"),
+    "residual": ("fine_residual", "coarse_residual"),
+}
+ARMS = (
+    "fine",
+    "coarse",
+    "bilateral",
+    "bilateral_finetuned",
+    "bilateral_nonspecialised",
+    "bilateral_swapped",
+    "unilateral",
+    "unilateral_wide",
+    "ensemble",
+)
+DEFAULT_ARMS = ("fine", "coarse", "bilateral")
+COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -25,12 +58,15 @@ def key(
     low: float | None = None,
     high: float | None = None,
     path: bool = False,
+    prefix: str | None = None,
 ) -> Any:
     """A config key with what is allowed: one of ``choices``, or a range (``above`` excludes its bound).
 
-    ``path`` marks a file or folder: see `common.configuration` for what it is relative to.
+    ``path`` marks a file or folder: see `common.configuration` for what it is relative to. With ``prefix``, any
+    name after it is allowed too.
     """
-    metadata = {"choices": choices, "above": above, "low": low, "high": high, "path": path}
+    bounds = {"above": above, "low": low, "high": high}
+    metadata = {"choices": choices, "prefix": prefix, "path": path, **bounds}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: default.copy(), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -57,6 +93,7 @@ class Dataset:
     split_seed: int | None = key(None, low=0)
     crop_padding: int = key(MISSING, low=0, high=1024)
     flip: bool = MISSING
+    memory_gb: float = key(8.0, above=0)
     width: float = key(MISSING, above=0, high=16)
     batch_size: int = key(MISSING, low=1)
     epochs: Epochs = field(default_factory=Epochs)
@@ -91,8 +128,14 @@ class SingleHparams:
     """One hemisphere, one head."""
 
     mode: str = key("fine", choices=(*LEVELS, "feature"))
-    arch: str = key("resnet9", choices=ARCHS)
+    arch: str = key("resnet9", choices=ARCHS, prefix=TORCHVISION)
     width: float = key("${dataset.width}", above=0, high=16)
+    k: float | None = key(None, above=0, high=1)
+    per_k: float | None = key(None, above=0, high=1)
+    plasticity: float = key(1.0, above=0, high=1000)
+    low_pass: float | None = key(None, low=1, high=1e4)
+    high_pass: float | None = key(None, above=0, high=1e4)
+    residual: bool = True
     optimizer: str = key("${recipe.single.optimizer}", choices=("sgd", "adam", "adamw"))
     lr: float = key("${recipe.single.lr}", above=0, high=1e3)
     momentum: float = key("${recipe.single.momentum}", low=0, high=0.9999)
@@ -103,6 +146,7 @@ class SingleHparams:
     dropout: float = key("${recipe.single.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.single.batch_size}", low=1)
     num_workers: int = key(0, low=0, high=256)
+    compile: str | None = key(None, choices=COMPILE_MODES)
 
 
 @dataclass
@@ -111,15 +155,30 @@ class DualHparams:
 
     mode: str = key("both", choices=("both", "feature"))
     macro_arch: str = key("bilateral", choices=MACRO_ARCHS)
-    farch: str = key("resnet9", choices=ARCHS)
-    carch: str = key("resnet9", choices=ARCHS)
+    farch: str = key("resnet9", choices=ARCHS, prefix=TORCHVISION)
+    carch: str = key("resnet9", choices=ARCHS, prefix=TORCHVISION)
     fine_width: float = key("${dataset.width}", above=0, high=16)
     coarse_width: float = key("${dataset.width}", above=0, high=16)
+    fine_k: float | None = key(None, above=0, high=1)
+    fine_per_k: float | None = key(None, above=0, high=1)
+    fine_plasticity: float = key(1.0, above=0, high=1000)
+    fine_low_pass: float | None = key(None, low=1, high=1e4)
+    fine_high_pass: float | None = key(None, above=0, high=1e4)
+    fine_residual: bool = True
+    coarse_k: float | None = key(None, above=0, high=1)
+    coarse_per_k: float | None = key(None, above=0, high=1)
+    coarse_plasticity: float = key(1.0, above=0, high=1000)
+    coarse_low_pass: float | None = key(None, low=1, high=1e4)
+    coarse_high_pass: float | None = key(None, above=0, high=1e4)
+    coarse_residual: bool = True
     ffreeze: bool = True
     cfreeze: bool = True
     # A path, or a list of paths for an ensemble, or null.
     model_path_fine: Any = key(None, path=True)
     model_path_coarse: Any = key(None, path=True)
+    fine_speciality: str = key("fine", choices=LEVELS)
+    coarse_speciality: str = key("coarse", choices=LEVELS)
+    model_path: str | None = key(None, path=True)
     optimizer: str = key("${recipe.dual.optimizer}", choices=("sgd", "adam", "adamw"))
     lr: float = key("${recipe.dual.lr}", above=0, high=1e3)
     momentum: float = key("${recipe.dual.momentum}", low=0, high=0.9999)
@@ -130,6 +189,7 @@ class DualHparams:
     dropout: float = key("${recipe.dual.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.dual.batch_size}", low=1)
     num_workers: int = key(0, low=0, high=256)
+    compile: str | None = key(None, choices=COMPILE_MODES)
 
 
 @dataclass
@@ -208,6 +268,7 @@ class SingleConfig(_Run):
 class DualConfig(_Run):
     """arch_dual_head/config/config.yaml."""
 
+    arm: str = "${hparams.macro_arch}"
     hparams: DualHparams = field(default_factory=DualHparams)
     trainer_params: DualTrainerParams = field(default_factory=DualTrainerParams)
 
@@ -229,25 +290,54 @@ class TestConfig:
 
 
 @dataclass
+class PredictConfig:
+    """predict.py: what a trained network makes of pictures."""
+
+    checkpoint: str = key(MISSING, path=True)
+    # A path or a list of paths, each of a picture or of a folder of them.
+    image: Any = key(MISSING, path=True)
+    # false, true, or a file.
+    json: Any = key(False, path=True)
+    cam: str | None = key(None, path=True)
+
+
+@dataclass
+class ExportConfig:
+    """export.py: a trained network for programs that know nothing of this project."""
+
+    checkpoint: str = key(MISSING, path=True)
+    format: str = key("onnx", choices=("onnx", "torch"))
+    output: str | None = key(None, path=True)
+
+
+@dataclass
 class StudyEpochs:
-    """Epochs of each arm; null leaves them to the recipe."""
+    """Epochs of each arm that is trained; null leaves them to the recipe."""
 
     fine: int | None = key(None, low=1)
     coarse: int | None = key(None, low=1)
     bilateral: int | None = key(None, low=1)
+    bilateral_finetuned: int | None = key(None, low=1)
+    bilateral_nonspecialised: int | None = key(None, low=1)
+    bilateral_swapped: int | None = key(None, low=1)
+    unilateral: int | None = key(None, low=1)
+    unilateral_wide: int | None = key(None, low=1)
 
 
 @dataclass
 class StudyKeys:
     """What train_system.py itself reads."""
 
+    study: str = key("sound", choices=("sound", "paper"))
+    # A list of arms, or all.
+    arms: Any = key(list(DEFAULT_ARMS))
     exp_name: str | None = None
     save_dir: str = key("runs", path=True)
     num_seeds: int | None = key(None, low=1, high=10_000)
     seeds: list[int] | None = None
-    arch: str | None = key(None, choices=(None, *ARCHS))
-    farch: str | None = key(None, choices=(None, *ARCHS))
-    carch: str | None = key(None, choices=(None, *ARCHS))
+    arch: str | None = key(None, choices=(None, *ARCHS), prefix=TORCHVISION)
+    farch: str | None = key(None, choices=(None, *ARCHS), prefix=TORCHVISION)
+    carch: str | None = key(None, choices=(None, *ARCHS), prefix=TORCHVISION)
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     no_bilateral: bool = False
     trained_models: str | None = key(None, path=True)
@@ -275,6 +365,12 @@ class StudyConfig(StudyKeys):
     ckpt_callback: CkptCallback = field(default_factory=CkptCallback)
     single: SingleConfig = field(default_factory=SingleConfig)
     dual: DualConfig = field(default_factory=DualConfig)
+
+
+def setting(parameter: str, value: str) -> str:
+    """How to give a hemisphere's parameter, for errors of networks that do not know which side they are."""
+    fine, coarse = HEMISPHERE[parameter]
+    return f"hparams.{parameter}={value} (with two hemispheres hparams.{fine} or hparams.{coarse})"
 
 
 def _tree(mode: str) -> str:

@@ -2,10 +2,9 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,17 +12,15 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from common.augment import Retina
 from common.checkpoints import RECORD, Record
 from common.data import HierarchicalData
 from common.distributed import as_in_first, rank
 from common.errors import UserError
+from common.metrics import FURTHER, Batch, EvaluationMetrics, LevelMetrics
 from common.randomness import derive
-
-Batch = dict[str, Tensor]
+from common.substrate import Substrate
 
 
 class Supervised(pl.LightningModule):
@@ -38,7 +35,7 @@ class Supervised(pl.LightningModule):
         super().__init__()
         self.network = self.build_network(cfg, record).to(memory_format=torch.channels_last)
         _refuse_image_size(self.network, record)
-        self.validation: dict[str, dict[str, float]] = {}
+        self.validation: dict[str, dict[str, float | None]] = {}
         self.record = record
         self.cfg = cfg
         self.retina = Retina(
@@ -48,14 +45,21 @@ class Supervised(pl.LightningModule):
             flip=cfg.dataset.flip,
         )
         self.train_metrics = LevelMetrics(record.num_classes)
-        self.val_metrics = LevelMetrics(record.num_classes)
-        self.test_metrics = LevelMetrics(record.num_classes)
+        self.val_metrics = EvaluationMetrics(record.num_classes, record.coarse_of_fine)
+        self.test_metrics = EvaluationMetrics(record.num_classes, record.coarse_of_fine)
+        # The network's forward pass, while fitting as compiled; a function, so that weights keep their names.
+        self.look: Callable[[Tensor], Batch] = self.network.forward
         # Saved in the middle of an epoch, so that its mean is right after continuing.
         self.train_metrics.persistent()
 
     @staticmethod
+    def substrates(cfg: DictConfig) -> dict[str, Substrate]:
+        """The parameters of each hemisphere, by the name that it has in the network."""
+        return {}
+
+    @classmethod
     @abstractmethod
-    def build_network(cfg: DictConfig, record: Record) -> nn.Module:
+    def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:
         """The network: images float (B, 3, H, W) to logits (B, C) per level."""
 
     @staticmethod
@@ -66,6 +70,29 @@ class Supervised(pl.LightningModule):
     def load_hemispheres(self, data: HierarchicalData) -> None:
         """Load what `hemisphere_paths` names; trained on the same images as ``data``'s."""
 
+    @property
+    def features_are_fixed(self) -> bool:
+        """Whether an image has the same features at every step: only heads learn, and augmentation is off."""
+        return self.network.features_are_fixed and not self.retina.augments  # type: ignore[return-value]
+
+    def forward(self, batch: Batch) -> Batch:
+        """Logits (B, C) per level, of a batch's images, or of its features where it holds those."""
+        if "features" in batch:
+            return self.network.classify(batch["features"])  # type: ignore[operator]
+        return self.look(self.retina(batch["images"]))
+
+    def on_fit_start(self) -> None:
+        """Have the forward pass compiled when it is first used."""
+        if self.cfg.hparams.compile:
+            # Not dynamic: the same shape must always meet the same kernels, or continuing would not be exact.
+            self.look = torch.compile(
+                self.network.forward, mode=self.cfg.hparams.compile, dynamic=False
+            )
+
+    def on_fit_end(self) -> None:
+        """Testing, a command of its own too, does not compile."""
+        self.look = self.network.forward
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
         place: tuple[str | int, ...] = (self.record.arm, self.current_epoch, batch_idx)
@@ -75,7 +102,7 @@ class Supervised(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss summed over levels."""
-        logits = self.network(self.retina(batch["images"]))
+        logits = self(batch)
         losses = [
             functional.cross_entropy(
                 logits[level], batch[level], label_smoothing=self.cfg.hparams.label_smoothing
@@ -97,8 +124,8 @@ class Supervised(pl.LightningModule):
         as_in_first(self.network.buffers())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers and sum up losses."""
-        self.val_metrics.update(self.network(self.retina(batch["images"])), batch)
+        """Count right answers and mistakes, and sum up losses."""
+        self.val_metrics.update(self(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Validation metrics, the mean of the levels' accuracies among them."""
@@ -106,8 +133,8 @@ class Supervised(pl.LightningModule):
         self.validation = by_level(values, "val", self.record.levels)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers and sum up losses."""
-        self.test_metrics.update(self.network(self.retina(batch["images"])), batch)
+        """Count right answers and mistakes, and sum up losses."""
+        self.test_metrics.update(self(batch), batch)
 
     def on_test_epoch_end(self) -> None:
         """Test metrics."""
@@ -116,9 +143,7 @@ class Supervised(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Features (B, F) and the labels of each level (B,)."""
         features = self.network.features(self.retina(batch["images"]))  # type: ignore[operator]
-        return {"features": features.float()} | {
-            level: batch[level] for level in self.record.levels
-        }
+        return {"features": features} | {level: batch[level] for level in self.record.levels}
 
     def _log_and_reset(self, split: str, metrics: "LevelMetrics") -> Batch:
         values = {f"{split}_{name}": value for name, value in metrics.compute().items()}
@@ -129,8 +154,9 @@ class Supervised(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser over all that is not frozen, and its schedule by steps."""
         hparams = self.cfg.hparams
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = _optimizer(parameters, hparams)
+        plasticity = {side: one.plasticity for side, one in self.substrates(self.cfg).items()}
+        groups = parameter_groups(self.network, lr=hparams.lr, plasticity=plasticity)
+        optimizer = _optimizer(groups, hparams)
         if hparams.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -160,70 +186,6 @@ class Supervised(pl.LightningModule):
             metrics = {name: value for name, value in self.state_dict().items() if name in metrics}
         checkpoint["state_dict"] |= metrics
         self.validation = checkpoint["validation"]
-
-
-class LevelMetrics(nn.Module):
-    """Accuracy and cross-entropy of each level, summed up on the device."""
-
-    def __init__(self, num_classes: dict[str, int]) -> None:
-        super().__init__()
-        # Without validate_args: checking each batch would wait for the device.
-        self.accuracy = nn.ModuleDict(
-            {
-                level: MulticlassAccuracy(classes, average="micro", validate_args=False)
-                for level, classes in num_classes.items()
-            }
-        )
-        self.loss = nn.ModuleDict(
-            {level: MeanMetric(nan_strategy="disable") for level in num_classes}
-        )
-
-    def _by_level(self) -> Iterator[tuple[str, Metric, Metric]]:
-        for level, accuracy in self.accuracy.items():
-            yield level, cast(Metric, accuracy), cast(Metric, self.loss[level])
-
-    def persistent(self) -> None:
-        """Make the sums part of the state dict."""
-        for _, accuracy, loss in self._by_level():
-            accuracy.persistent(True)
-            loss.persistent(True)
-
-    @contextmanager
-    def of_all_processes(self) -> Iterator[None]:
-        """Within the block, each process has the sums of all."""
-        with ExitStack() as synced:
-            for _, accuracy, loss in self._by_level():
-                synced.enter_context(accuracy.sync_context())
-                synced.enter_context(loss.sync_context())
-            yield
-
-    @torch.no_grad()
-    def update(self, logits: Batch, batch: Batch) -> None:
-        """Add a batch: logits (B, C) and labels (B,) per level."""
-        for level, accuracy, loss in self._by_level():
-            labels = batch[level]
-            accuracy.update(logits[level], labels)
-            # Of each image, not of the batch: with nan_strategy="disable", torchmetrics drops weights.
-            loss.update(functional.cross_entropy(logits[level].float(), labels, reduction="none"))
-
-    def compute(self) -> dict[str, Tensor]:
-        """``<level>_accuracy``, ``<level>_loss``, and over levels the mean ``accuracy`` and summed ``loss``."""
-        values = {}
-        for level, accuracy, loss in self._by_level():
-            values[f"{level}_accuracy"] = accuracy.compute()
-            values[f"{level}_loss"] = loss.compute()
-        accuracies = [value for name, value in values.items() if name.endswith("accuracy")]
-        losses = [value for name, value in values.items() if name.endswith("loss")]
-        return values | {
-            "accuracy": torch.stack(accuracies).mean(),
-            "loss": torch.stack(losses).sum(),
-        }
-
-    def reset(self) -> None:
-        """Start anew."""
-        for _, accuracy, loss in self._by_level():
-            accuracy.reset()
-            loss.reset()
 
 
 def _refuse_image_size(network: nn.Module, record: Record) -> None:
@@ -259,20 +221,46 @@ def one_cycle(step: int, *, steps: int, warmup: float) -> float:
 
 def by_level(
     metrics: Mapping[str, Any], split: str, levels: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Logged metrics as plain numbers of six digits, which float32 holds: level to accuracy and loss."""
-    names = ("accuracy", "loss")
+) -> dict[str, dict[str, float | None]]:
+    """Logged metrics as plain numbers of six digits, which float32 holds: level to name to value.
+
+    Beyond accuracy and loss, None stands for what a level lacks and for what is undefined.
+    """
+
+    def number(level: str, name: str) -> float | None:
+        value = float(metrics.get(f"{split}_{level}_{name}", math.nan))
+        return None if math.isnan(value) and name in FURTHER else round(value, 6)
+
     return {
-        level: {name: round(float(metrics[f"{split}_{level}_{name}"]), 6) for name in names}
+        level: {name: number(level, name) for name in ("accuracy", "loss", *FURTHER)}
         for level in levels
     }
 
 
-def _optimizer(parameters: list[nn.Parameter], hparams: DictConfig) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"lr": hparams.lr, "weight_decay": hparams.weight_decay, "fused": True}
+def parameter_groups(
+    network: nn.Module, *, lr: float, plasticity: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """What is not frozen, by learning rate: ``lr`` itself, which is the heads', comes first.
+
+    Args:
+        network: of the hemispheres ``hemispheres.<side>``.
+        lr: base learning rate.
+        plasticity: for each side, what multiplies the rate of its hemisphere.
+    """
+    rates: dict[float, list[nn.Parameter]] = {lr: []}
+    for name, parameter in network.named_parameters():
+        room, _, path = name.partition(".")
+        side = path.partition(".")[0] if room == "hemispheres" else ""
+        if parameter.requires_grad:
+            rates.setdefault(lr * plasticity.get(side, 1.0), []).append(parameter)
+    return [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
+
+
+def _optimizer(groups: list[dict[str, Any]], hparams: DictConfig) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": True}
     if hparams.optimizer == "sgd":
         nesterov = hparams.momentum > 0
-        return torch.optim.SGD(parameters, momentum=hparams.momentum, nesterov=nesterov, **common)
+        return torch.optim.SGD(groups, momentum=hparams.momentum, nesterov=nesterov, **common)
     if hparams.optimizer == "adam":
-        return torch.optim.Adam(parameters, **common)
-    return torch.optim.AdamW(parameters, **common)
+        return torch.optim.Adam(groups, **common)
+    return torch.optim.AdamW(groups, **common)

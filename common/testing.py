@@ -10,14 +10,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from common.checkpoints import load_network, read
+from common.checkpoints import Record, load_network, read
 from common.data import HierarchicalData
 from common.environment import choose_precision
 from common.errors import UserError
-from common.experiment import Architecture, quieten
 from common.files import replacing
+from common.metrics import FURTHER
+from common.stage import Architecture, quieten
 from common.supervised import Supervised, by_level
+from common.tables import percent
 
 
 def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:
@@ -50,7 +53,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         enable_model_summary=False,
     )
     if cfg.hparams.mode == "feature":
-        target = _place(checkpoint) / "features.npz"
+        target = run_folder(checkpoint) / "features.npz"
         features = trainer.predict(module, datamodule=data)
         assert features is not None
         _write_features(target, features, data)
@@ -59,10 +62,11 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
     print(f"{checkpoint} on {len(data.test_set):,} test images of {run.dataset.test_dir}")
     table = Table()
-    for name in ("level", "accuracy", "loss"):
+    for name in ("level", "accuracy", "loss", "top-5", "consistency", "severity"):
         table.add_column(name)
     for level, values in by_level(metrics, "test", data.levels).items():
-        table.add_row(level, f"{100 * values['accuracy']:.2f} %", f"{values['loss']:.4f}")
+        further = [percent(values[name]) for name in FURTHER]
+        table.add_row(level, percent(values["accuracy"]), f"{values['loss']:.4f}", *further)
     Console().print(table)
 
 
@@ -73,15 +77,25 @@ def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) ->
         raise UserError(
             f"{checkpoint} was written by {record.folder}: use the commands of that folder."
         )
+    return rebuild(record, weights, path=checkpoint, architecture=architecture)
+
+
+def rebuild(
+    record: Record, weights: dict[str, Tensor], *, path: Path, architecture: Architecture
+) -> Supervised:
+    """The network that a checkpoint's record describes, with its weights, in evaluation mode."""
     module = architecture.module(cfg=OmegaConf.create(record.config), record=record)
-    load_network(module.network, weights, path=checkpoint)
+    load_network(module.network, weights, path=path)
     return module.eval()
 
 
 def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
-    """Put what the command line says of the data set in place of what the checkpoint recorded."""
+    """Put what the command line says of the data set in place of what the checkpoint recorded.
+
+    Its memory_gb counts in any case: memory is the machine's and not the network's.
+    """
     cfg.hparams.mode, asked = run.hparams.mode, cfg.hparams.mode
-    for name in run.dataset:
+    for name in cfg.dataset:
         try:
             if not OmegaConf.is_missing(cfg.dataset, name) and cfg.dataset[name] is not None:
                 run.dataset[name] = cfg.dataset[name]
@@ -91,7 +105,7 @@ def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
     cfg.hparams.mode = asked
 
 
-def _place(checkpoint: Path) -> Path:
+def run_folder(checkpoint: Path) -> Path:
     """The run folder of a checkpoint, or the folder it lies in."""
     return (
         checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
@@ -99,7 +113,9 @@ def _place(checkpoint: Path) -> Path:
 
 
 def _write_features(target: Path, batches: list[Any], data: HierarchicalData) -> None:
-    columns = {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+    found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    found["features"] = found["features"].float()  # NumPy has no bfloat16
+    columns = {name: column.numpy() for name, column in found.items()}
     for level in data.levels:
         columns[level] = np.array(data.classes[level].ids)[columns[level]]
     with replacing(target) as temporary, temporary.open("wb") as file:

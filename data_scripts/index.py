@@ -203,8 +203,9 @@ def read_hierarchy(dataset_dir: Path) -> Hierarchy:
     path = dataset_dir / HIERARCHY_FILE
     try:
         content = yaml.safe_load(_read(path))
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates, say, raise ValueError
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} is not valid YAML: {reason}") from None
     content = _mapping(content, f"{path}")
     coarse = {
         _whole(label, f"{path}, coarse"): _name(name, f"{path}, coarse.{label}")

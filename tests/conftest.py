@@ -103,3 +103,22 @@ def in_process(monkeypatch, capsys):
         return status, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory, tiny, succeed) -> dict[str, Path]:
+    """A barely trained checkpoint of each kind of network, by its arm; tests must not change them."""
+    from arch_dual_head.trainer import main as dual
+    from train_system import study
+
+    save_dir = tmp_path_factory.mktemp("checkpoints")
+    scratch = ["hparams.ffreeze=false", "hparams.model_path_fine=null"]
+    short = [*tiny, "trainer_params.max_epochs=1", f"save_dir={save_dir}", "exp_name=study"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        study(*short, num_seeds=1, evaluate=False)
+    succeed(dual, *short, *scratch, "hparams.macro_arch=unilateral", "seeds=[0,1]")
+    member = f"{save_dir}/study/unilateral/seed{{}}/checkpoints/best.ckpt"
+    members = f"hparams.model_path_fine=[{member.format(0)},{member.format(1)}]"
+    succeed(dual, *short, members, "hparams.macro_arch=ensemble")
+    arms = ("fine", "coarse", "bilateral", "unilateral", "ensemble")
+    return {arm: save_dir / "study" / arm / "seed0/checkpoints/best.ckpt" for arm in arms}

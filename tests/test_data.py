@@ -13,7 +13,7 @@ from arch_single_head.datamodule import SingleHeadData
 from common.configuration import ROOT, compose
 from common.data import EpochSampler, ImageSet, load_folder_once, pixel_statistics
 from common.errors import UserError
-from common.images import load_folder
+from common.images import _counts, load_folder
 from common.schema import DualConfig, SingleConfig
 from data_scripts.errors import DataError
 from data_scripts.raw import Raw, RawSplit, write_raw
@@ -264,15 +264,14 @@ def test_label_ids_are_numbers_not_places_in_a_sorted_list_of_texts(prepared, ow
 
 
 def test_labels_of_the_wrong_level_are_refused(prepared):
-    sentence = refusal(single(prepared, "fine", f"dataset.train_dir={prepared}/train/coarse"))
-    assert "hparams.mode is fine" in sentence
-    assert str(prepared / "train/coarse") in sentence
-    sentence = refusal(single(prepared, "coarse", f"dataset.train_dir={prepared}/train/fine"))
-    assert "hparams.mode is coarse" in sentence
-    sentence = refusal(dual(prepared, f"dataset.train_dir={prepared}/train/coarse"))
-    assert str(prepared / "train/coarse") in sentence
-    sentence = refusal(single(prepared, "fine", f"dataset.val_dir={prepared}/test/coarse"))
-    assert str(prepared / "test/coarse") in sentence
+    for mode, other in (("fine", "coarse"), ("coarse", "fine")):
+        for key, split in (("train_dir", "train"), ("val_dir", "test")):
+            folder = prepared / split / other
+            with pytest.raises(UserError, match=f"hparams.mode is {mode}") as caught:
+                single(prepared, mode, f"dataset.{key}={folder}")
+            assert str(folder) in str(caught.value)
+    with pytest.raises(UserError, match="train/coarse holds coarse labels"):
+        dual(prepared, f"dataset.train_dir={prepared}/train/coarse")
 
 
 def test_missing_data_set_is_refused(tmp_path):
@@ -440,7 +439,7 @@ def test_loader_entered_in_the_middle_continues_exactly(prepared):
 def test_pixel_statistics_equal_those_of_numpy():
     images = np.random.default_rng(0).integers(0, 256, (20, 3, 5, 7), dtype=np.uint8)
     images[:, 1] //= 4
-    mean, std = pixel_statistics(torch.from_numpy(images))
+    mean, std = pixel_statistics(_counts(torch.from_numpy(images)))
     assert np.allclose(mean, (images / 255).mean((0, 2, 3)), atol=1e-12)
     assert np.allclose(std, (images / 255).std((0, 2, 3)), atol=1e-12)
 
@@ -448,6 +447,6 @@ def test_pixel_statistics_equal_those_of_numpy():
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_a_channel_of_one_value_has_deviation_one(value):
     images = torch.full((4, 3, 2, 2), value, dtype=torch.uint8)
-    mean, std = pixel_statistics(images)
+    mean, std = pixel_statistics(_counts(images))
     assert mean == pytest.approx([value / 255] * 3)
     assert std == [1, 1, 1]

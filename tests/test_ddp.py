@@ -18,7 +18,7 @@ from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from common import distributed
 from common.data import EVAL_BATCH, EpochSampler, ShareSampler
-from common.experiment import Architecture
+from common.stage import Architecture
 from common.supervised import by_level
 from common.testing import load_module
 from data_scripts.make_navon import make_navon
@@ -155,7 +155,7 @@ def test_processes_share_evaluation_without_padding(monkeypatch, images, tmp_pat
     seen = []
     for rank in range(3):
         monkeypatch.setattr("common.data.rank", lambda rank=rank: rank)
-        loader = data._evaluation_loader(torch.utils.data.TensorDataset(torch.arange(images)))
+        loader = data.in_order(torch.utils.data.TensorDataset(torch.arange(images)))
         seen += [int(image[0]) for batch in loader for image in batch]
     assert sorted(seen) == [*range(images)]
 

@@ -13,6 +13,7 @@ from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -36,9 +37,10 @@ from common.backbones import build_backbone
 from common.callbacks import EpochLines, MetricsTable
 from common.checkpoints import read
 from common.configuration import compose, keys_of
-from common.experiment import Architecture
+from common.metrics import FURTHER, LevelMetrics
 from common.schema import DualConfig, RecipeValues, SingleConfig
-from common.supervised import LevelMetrics, Supervised
+from common.stage import Architecture
+from common.supervised import Supervised
 from common.testing import load_module
 from data_scripts.index import read_index
 from data_scripts.make_navon import make_navon
@@ -101,16 +103,29 @@ def study(base, succeed, tmp_path_factory) -> SimpleNamespace:
     """One seed of the study, and the pixels of every image that each of its stages was shown."""
     save_dir = tmp_path_factory.mktemp("study")
     shown = defaultdict(lambda: defaultdict(set))
+    pixels_of = {}
     with pytest.MonkeyPatch.context() as patch:
         for split in ("training", "validation", "test"):
             step = getattr(Supervised, f"{split}_step")
 
             def noting(self, batch, batch_idx, split=split, step=step):
-                pixels = {image.numpy().tobytes() for image in batch["images"]}
+                if "features" in batch:
+                    pixels = {pixels_of[row.numpy().tobytes()] for row in batch["features"]}
+                else:
+                    pixels = {image.numpy().tobytes() for image in batch["images"]}
                 shown[self.record.arm][split] |= pixels
                 return step(self, batch, batch_idx)
 
             patch.setattr(Supervised, f"{split}_step", noting)
+        predict_step = Supervised.predict_step
+
+        def remembering(self, batch, batch_idx):
+            seen = predict_step(self, batch, batch_idx)
+            for row, image in zip(seen["features"], batch["images"], strict=True):
+                pixels_of[row.numpy().tobytes()] = image.numpy().tobytes()
+            return seen
+
+        patch.setattr(Supervised, "predict_step", remembering)
         succeed(train_system.main, *base, f"save_dir={save_dir}", "exp_name=study", "num_seeds=1")
     place = save_dir / "study"
     best = {arm: place / arm / "seed0/checkpoints/best.ckpt" for arm in shown}
@@ -279,6 +294,7 @@ def by_hand(file: Path, navon: Path, level: str, split: str = "test") -> dict:
     return {
         "accuracy": pytest.approx(sum(right) / len(right)),
         "loss": pytest.approx(loss, rel=1e-4),
+        **dict.fromkeys(FURTHER, ANY),  # tests/test_metrics.py computes these
     }
 
 
@@ -582,6 +598,9 @@ def altered(file: Path, target: Path, change) -> Path:
         (["hparams.carch=resnet18"], ["model_path_coarse", "resnet9", "resnet18"]),
         (["hparams.fine_width=0.25"], ["model_path_fine", "width 0.125", "width 0.25"]),
         (["hparams.coarse_width=0.25"], ["model_path_coarse", "width 0.125", "width 0.25"]),
+        (["hparams.fine_k=0.5"], ["model_path_fine", "k 1.0", "k 0.5"]),
+        (["hparams.coarse_low_pass=8"], ["model_path_coarse", "low_pass null", "low_pass 8.0"]),
+        (["hparams.coarse_residual=false"], ["model_path_coarse", "residual true", "false"]),
         (["hparams.model_path_fine={coarse}"], ["model_path_fine", "coarse", "fine"]),
         (["hparams.model_path_coarse={fine}"], ["model_path_coarse", "fine", "coarse"]),
         (["hparams.model_path_fine={bilateral}"], ["model_path_fine", "fine and coarse"]),
@@ -703,7 +722,7 @@ def test_a_hostile_checkpoint_is_refused_and_does_not_run(
     assert "more than plain containers and tensors" in err
 
 
-def test_a_hostile_checkpoint_to_continue_from_is_refused_and_does_not_run(
+def test_a_hostile_checkpoint_to_continue_from_is_set_aside_and_does_not_run(
     study, in_process, base, tmp_path
 ):
     shutil.copytree(study.place, tmp_path / "study")
@@ -712,12 +731,12 @@ def test_a_hostile_checkpoint_to_continue_from_is_refused_and_does_not_run(
     last = place / "checkpoints/last.ckpt"
     mark = tmp_path / "harm"
     altered(last, last, lambda held: held.update(extra=Hostile(mark)))
-    status, _, err = in_process(
+    status, out, err = in_process(
         train_system.main, *base, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=1"
     )
     assert not mark.exists()
-    assert status == 1
-    assert str(last) in err
+    assert (status, err) == (0, "")
+    assert f"{last} is damaged; it is set aside as last.ckpt.damaged" in out
 
 
 def kinds(value) -> set[type]:
@@ -832,7 +851,7 @@ def facts(built) -> dict[str, object]:
         "schedule": schedulers
         and [round(schedulers[0].scheduler.lr_lambdas[0](step), 6) for step in range(5)],
         "first loss": built.loss,
-        "batch": len(built.batch["images"]),
+        "batch": len(next(iter(built.batch.values()))),
         "batches": trainer.num_training_batches,
         "workers": loader.num_workers,
         "augmentation": (module.retina.crop_padding, module.retina.flip),
@@ -857,11 +876,19 @@ def facts(built) -> dict[str, object]:
         hemisphere = getattr(network.hemispheres, level, None)
         found[f"{level} hemisphere"] = hemisphere and shapes(hemisphere.backbone)
         found[f"{level} frozen"] = hemisphere and hemisphere.frozen
+        found[f"{level} plasticity"] = hemisphere and plasticity(built, hemisphere)
         # Not the statistics, which that step may have moved already.
         found[f"{level} weights"] = hemisphere and [
             p.double().sum().item() for p in hemisphere.backbone.parameters()
         ]
     return found
+
+
+def plasticity(built, hemisphere) -> set[float]:
+    """The learning rates of a hemisphere, as multiples of the heads'."""
+    first, *_ = groups = built.optimizer.param_groups
+    own = {id(p) for p in hemisphere.parameters()}
+    return {g["lr"] / first["lr"] for g in groups if own & {id(p) for p in g["params"]}}
 
 
 # What a change of hemisphere, of data or of batches brings with it.
@@ -917,7 +944,11 @@ ONE_HEAD = SCRATCH_SEED | {
     "hparams.mode": (
         "coarse",
         {"levels", "head sizes", "dropout", "optimised", "first loss", "folder", "test images"}
-        | {f"{level} {fact}" for level in CLASSES for fact in ("hemisphere", "frozen", "weights")},
+        | {
+            f"{level} {fact}"
+            for level in CLASSES
+            for fact in ("hemisphere", "frozen", "weights", "plasticity")
+        },
     ),
     "hparams.arch": ("resnet18", KIND),
     "hparams.width": ("0.25", SIZE),
@@ -931,14 +962,14 @@ TWO_HEADS = {
     "seeds": SHARED["seeds"],
     "exp_name": SHARED["exp_name"],
     "trainer_params.max_epochs": SHARED["trainer_params.max_epochs"],
-    "hparams.ffreeze": ("false", {"fine frozen", "optimised", "first loss"}),
-    "hparams.cfreeze": ("false", {"coarse frozen", "optimised", "first loss"}),
+    "hparams.ffreeze": ("false", {"fine frozen", "fine plasticity", "optimised", "first loss"}),
+    "hparams.cfreeze": ("false", {"coarse frozen", "coarse plasticity", "optimised", "first loss"}),
     "hparams.model_path_fine": ("{another_fine}", {"fine weights", "first loss"}),
     "hparams.model_path_coarse": ("{another_coarse}", {"coarse weights", "first loss"}),
     "hparams.macro_arch": (
         "unilateral",
         {"network", "head sizes", "first loss", "folder"}
-        | {"coarse hemisphere", "coarse frozen", "coarse weights"},
+        | {"coarse hemisphere", "coarse frozen", "coarse weights", "coarse plasticity"},
     ),
     "dataset.epochs.dual": ("3", {"epochs", "schedule"}),
     **{f"hparams.{name}": change for name, change in RECIPE.items()},
@@ -955,14 +986,29 @@ TWO_HEADS_FROM_SCRATCH = {
     "dataset.root": ("{other}", IMAGES | {"test images"}),
     "dataset.train_dir": ("{other}/train/fine", IMAGES),
 }
+# Parameters of a hemisphere that leave its weights as they are.
+FUNCTION = {"k": "0.1", "per_k": "0.5", "low_pass": "4", "high_pass": "4", "residual": "false"}
+for name, value in FUNCTION.items():
+    ONE_HEAD[f"hparams.{name}"] = (value, {"first loss"})
+    for side in CLASSES:
+        TWO_HEADS_FROM_SCRATCH[f"hparams.{side}_{name}"] = (value, {"first loss"})
+ONE_HEAD["hparams.plasticity"] = ("0.3", {"fine plasticity"})
+for side in CLASSES:
+    TWO_HEADS_FROM_SCRATCH[f"hparams.{side}_plasticity"] = ("0.3", {f"{side} plasticity"})
 # Keys whose effect is not there yet at a first training step.
 TESTED_ELSEWHERE = {
     "ckpt_callback.monitor": "the mapping ckpt_callback above",
     "ckpt_callback.mode": "the mapping ckpt_callback above",
     "evaluate": "test_study.py",
     "fresh": "test_study.py",
+    "dataset.memory_gb": "test_memory.py",
+    "hparams.compile": "test_compile.py",
     "dataset.raw_data_dir": "test_both_images_of_a_repeated_name_reach_the_network_with_their_labels",
     "hparams.mode": "test_commands.py",
+    "arm": "test_arms.py",
+    "hparams.fine_speciality": "test_arms.py",
+    "hparams.coarse_speciality": "test_arms.py",
+    "hparams.model_path": "test_arms.py",
     "trainer_params.accelerator": "test_what_this_machine_or_project_cannot_do_is_refused",
     "trainer_params.devices": "test_what_this_machine_or_project_cannot_do_is_refused",
     "trainer_params.num_nodes": "test_what_this_machine_or_project_cannot_do_is_refused",

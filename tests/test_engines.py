@@ -3,6 +3,7 @@
 import csv
 import sys
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -11,8 +12,10 @@ from rich.console import Console
 import train_system
 from benchmarks import schedule
 from common.errors import StageFailed
-from common.experiment import Stage, run_ready
+from common.experiment import run_ready
 from common.progress import Progress
+from common.results import HOLE
+from common.stage import Stage
 
 CFG = OmegaConf.create({"save_dir": "runs", "exp_name": "study"})
 
@@ -79,13 +82,18 @@ def test_there_is_no_waiting_where_there_is_room():
 
 
 @pytest.mark.parametrize("room", [1, 100])
-def test_a_failure_leaves_out_what_builds_on_it_and_nothing_else(room, capsys):
+def test_a_failure_leaves_out_what_builds_on_it_and_nothing_else(
+    room, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     failed = run_ready(graph(), Recorder(room, failing="fine/seed1"))
     assert sorted(failed) == ["bilateral/seed1", "fine/seed1", "swapped/seed0"]
     err = capsys.readouterr().err
     assert "error: fine/seed1: broken." in err
-    assert "error: bilateral/seed1: skipped, it needs fine/seed1." in err
+    assert "error: bilateral/seed1: skipped, for it needs fine/seed1." in err
     assert err.count("\n") == 3
+    holes = {f"{file.parent.relative_to('runs/study')}" for file in Path("runs").rglob(HOLE)}
+    assert holes == set(failed)
 
 
 def test_one_process_goes_on_after_a_failure_and_ends_with_1(

@@ -18,8 +18,10 @@ from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from benchmarks import schedule
 from common.errors import StageFailed, UserError
-from common.experiment import Architecture, run_experiment
+from common.experiment import run_experiment
 from common.randomness import derive
+from common.results import HOLE
+from common.stage import Architecture
 
 ray = pytest.importorskip("ray", reason="Ray is optional: pip install -r requirements-ray.txt")
 # Minutes: each of these starts Ray.
@@ -204,3 +206,5 @@ def test_a_stage_that_fails_leaves_the_others_alone(options, tmp_path, capsys):
         run_experiment(stages, architectures, engine)
     assert "error: fine/seed1: broken." in capsys.readouterr().err
     assert len(list(tmp_path.glob("study/*/seed*/result.yaml"))) == 4
+    holes = {file.parent.relative_to(tmp_path / "study") for file in tmp_path.rglob(HOLE)}
+    assert holes == {Path("fine/seed1"), Path("bilateral/seed1")}

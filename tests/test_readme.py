@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,8 +33,13 @@ NOT_RUN = [
     "make install",
     "source .venv/bin/activate",
     "python data_scripts/prepare_cifar.py --download",
+    "python train_system.py dataset=navon num_seeds=3 arms=all",
+    "python train_system.py dataset=navon 'arms=[bilateral,unilateral_wide]'",
+    "python arch_dual_head/trainer.py --config-name bilateral_swapped_fine dataset=navon 'seeds=[0,1]'",
     "python train_system.py",
     "python train_system.py recipe=paper arch=vgg11 exp_name=vgg11-paper",
+    "python arch_dual_head/trainer.py --multirun --config-name asymmetry_frequency dataset=navon "
+    "hparams.coarse_low_pass=2,4,8",
     "git checkout COMMIT",
     "python3 -m venv .venv",
     ".venv/bin/python -m pip install -r requirements.txt -c constraints.txt",
@@ -110,9 +116,10 @@ def copy(tmp_path_factory) -> Path:
 
 def run(block: Block, copy: Path) -> str:
     """Run a block as it stands, from the copy's root; PYTHONPATH does what installing the copy would."""
+    text = f"python - <<'END'\n{block.text}END" if block.kind == "python" else block.text
     path = f"{copy.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.text],
+        ["bash", "-euo", "pipefail", "-c", text],
         cwd=copy,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(copy), "COLUMNS": "200"},
         stdin=subprocess.DEVNULL,
@@ -138,7 +145,7 @@ def apply(diff: str, copy: Path) -> None:
 
 def test_the_commands_of_the_readme(copy):
     for block in blocks(README):
-        if block.kind == "bash":
+        if block.kind in ("bash", "python"):
             run(block, copy)
 
     shown = re.findall(r"^\| (\w+) \| (\w+) \|", README.read_text().split("results:demo")[1], re.M)
@@ -187,6 +194,12 @@ def test_the_examples_of_extending(copy, navon):
             target.write_text(block.text)
 
     assert (copy / "runs" / "plain" / "fine" / "seed0" / "result.yaml").is_file()
+    noise = [
+        yaml.safe_load((copy / "runs" / "noise" / arm / "seed0" / "config.yaml").read_text())
+        for arm in ("fine", "coarse", "bilateral")
+    ]
+    assert [cfg["hparams"].get("noise") for cfg in noise] == [0.0, 0.5, None]
+    assert [cfg["hparams"].get("coarse_noise") for cfg in noise] == [None, None, 0.5]
     assert (copy / "runs" / "study-SHAPES" / "bilateral" / "seed0" / "result.yaml").is_file()
     arms = (copy / "runs" / "demo" / "summary.csv").read_text()
     assert "right_plastic,fine,2," in arms
@@ -212,7 +225,7 @@ def test_the_examples_of_extending(copy, navon):
 
 def test_nothing_else_is_left_out():
     kinds = {document.name: [b.kind for b in blocks(document)] for document in (README, EXTENDING)}
-    assert set(kinds["README.md"]) == {"bash", "console", "text", "yaml"}
+    assert set(kinds["README.md"]) == {"bash", "console", "python", "text", "yaml"}
     assert set(kinds["extending.md"]) == {"bash", "python", "diff", "yaml"}
     fences = sum(len(re.findall("^ *```", doc.read_text(), re.M)) for doc in (README, EXTENDING))
     assert fences == 2 * sum(map(len, kinds.values()))
@@ -222,7 +235,7 @@ def test_nothing_else_is_left_out():
 
 @pytest.mark.parametrize("line", [line for line in NOT_RUN if "train_system.py" in line])
 def test_commands_for_cifar100_compose(command, line):
-    _, program, *overrides = line.split()
+    _, program, *overrides = shlex.split(line)
     done = command(program, "--cfg", "job", *overrides)
     assert done.returncode == 0, done.stderr
 
@@ -234,6 +247,8 @@ SCHEMAS = {
     "dual": schema.DualConfig,
     "test": schema.TestConfig,
     "study": schema.StudyKeys,
+    "predict": schema.PredictConfig,
+    "export": schema.ExportConfig,
 }
 
 
@@ -275,6 +290,8 @@ def test_documented_defaults_are_those_of_the_configuration(documented):
         ("single", ROOT / "arch_single_head" / "config", "config"),
         ("dual", ROOT / "arch_dual_head" / "config", "config"),
         ("study", SHARED, "train_system"),
+        ("predict", SHARED, "predict"),
+        ("export", SHARED, "export"),
     ):
         with initialize_config_dir(str(folder), version_base="1.3"):
             composed = OmegaConf.to_container(hydra.compose(name), resolve=False)
@@ -335,7 +352,7 @@ def test_rooms_import_only_from_rooms_below():
 
     packages = ("common", "arch_single_head", "arch_dual_head", "data_scripts")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
-    for file in [ROOT / "train_system.py", *files]:
+    for file in [*(ROOT / name for name in rank if "/" not in name), *files]:
         path = str(file.relative_to(ROOT))
         if path == "common/__init__.py" or path.endswith("config/__init__.py"):
             continue

@@ -7,24 +7,25 @@ import pytest
 import yaml
 
 from common.files import read_yaml, replacing, write_text, write_yaml
-from common.results import (
-    Row,
-    SummaryRow,
-    collect,
-    confidence_interval,
-    print_summary,
-    summarise,
-    write_tables,
-)
+from common.results import Row, collect
+from common.statistics import confidence_interval, summarise
+from common.tables import print_summary, write_tables
 
 
 def row(arm="fine", seed=0, level="fine", accuracy=0.5, **other) -> Row:
     values = {
         "loss": 1.0,
+        "top5": 0.75,
+        "consistency": None,
+        "severity": None,
         "val_accuracy": 0.25,
         "val_loss": 2.0,
         "best_epoch": 1,
         "epochs": 2,
+        "parameters": 30,
+        "trained_parameters": 20,
+        "macs": 10,
+        "seeds": str(seed),
         "seconds": 3.0,
         "checkpoint": "best.ckpt",
     }
@@ -38,13 +39,23 @@ def stage(experiment, arm, seed, *, accuracy, validation=0.25):
     result = {
         "arm": arm,
         "seed": seed,
+        "seeds": [seed],
         "checkpoint": "checkpoints/best.ckpt",
         "best_epoch": 1,
         "epochs": 2,
         "seconds": 3.5,
+        "parameters": 30_000,
+        "trained_parameters": 20_000,
+        "macs": 100_000,
         "validation": {level: {"accuracy": validation, "loss": 2.0} for level in accuracy},
         "test": {
-            level: {"accuracy": value, "loss": 1.0}
+            level: {
+                "accuracy": value,
+                "loss": 1.0,
+                "top5": 0.75,
+                "consistency": None,
+                "severity": 0.5 if level == "fine" else None,
+            }
             for level, value in accuracy.items()
             if value is not None
         }
@@ -97,7 +108,8 @@ def test_equal_values_have_no_spread():
 
 def test_one_seed_has_a_mean_and_no_spread():
     (found,) = summarise([row(accuracy=0.5)])
-    assert found == SummaryRow("fine", "fine", 1, 0.5, None, None, None)
+    assert (found.arm, found.level, found.seeds, found.mean) == ("fine", "fine", 1, 0.5)
+    assert (found.std, found.ci95_low, found.ci95_high) == (None, None, None)
 
 
 def test_seeds_without_a_test_result_do_not_count():
@@ -164,16 +176,24 @@ def test_tables_hold_what_the_stages_left(tmp_path):
         "level": "fine",
         "accuracy": "0.25",
         "loss": "1.0",
+        "top5": "0.75",
+        "consistency": "",
+        "severity": "0.5",
         "val_accuracy": "0.25",
         "val_loss": "2.0",
         "best_epoch": "1",
         "epochs": "2",
+        "parameters": "30000",
+        "trained_parameters": "20000",
+        "macs": "100000",
+        "seeds": "0",
         "seconds": "3.5",
         "checkpoint": str(tmp_path / "fine/seed0/checkpoints/best.ckpt"),
     }
     assert (second["seed"], second["accuracy"]) == ("1", "0.75")
     (line,) = table(tmp_path / "summary.csv")
-    assert list(line) == ["arm", "level", "seeds", "mean", "std", "ci95_low", "ci95_high"]
+    first_columns = ["arm", "level", "seeds", "mean", "std", "ci95_low", "ci95_high"]
+    assert list(line)[: len(first_columns)] == first_columns
     assert (line["seeds"], line["mean"]) == ("2", "0.5")
     assert float(line["std"]) == pytest.approx(math.sqrt(0.125))
 
@@ -186,7 +206,7 @@ def test_results_are_written_with_full_precision(tmp_path):
 
 def test_missing_test_results_are_empty_and_the_page_shows_validation(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": None}, validation=0.125)
-    assert write_tables(tmp_path) == []
+    write_tables(tmp_path)
     (line,) = table(tmp_path / "results.csv")
     assert (line["accuracy"], line["loss"], line["val_accuracy"]) == ("", "", "0.125")
     assert table(tmp_path / "summary.csv") == []
@@ -200,14 +220,32 @@ def test_page_for_a_person(tmp_path):
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.6})
     stage(tmp_path, "coarse", 0, accuracy={"coarse": 0.875})
     write_tables(tmp_path)
-    assert (tmp_path / "summary.md").read_text().splitlines()[2:] == [
+    assert (tmp_path / "summary.md").read_text().splitlines() == [
+        "Test accuracy:",
+        "",
+        "| arm | level | seeds | accuracy | 95 % interval |",
+        "| --- | --- | ---: | ---: | ---: |",
         "| fine | fine | 2 | 50.00 ± 14.14 % | -77.06 to 177.06 |",
         "| coarse | coarse | 1 | 87.50 % | – |",
+        "",
+        "Beyond accuracy:",
+        "",
+        "| arm | level | top-5 | consistency | severity |",
+        "| --- | --- | ---: | ---: | ---: |",
+        "| fine | fine | 75.00 % | – | 50.00 % |",
+        "| coarse | coarse | 75.00 % | – | – |",
+        "",
+        "Costs, of one image and of training:",
+        "",
+        "| arm | parameters, M (trained) | multiply-adds, M | seconds |",
+        "| --- | ---: | ---: | ---: |",
+        "| fine | 0.030 (0.020) | 0.1 | 3.5 |",
+        "| coarse | 0.030 (0.020) | 0.1 | 3.5 |",
     ]
 
 
 def test_table_on_the_terminal(capsys):
-    print_summary(summarise([row(accuracy=0.4), row(seed=1, accuracy=0.6)]), title="a study")
+    print_summary([row(accuracy=0.4), row(seed=1, accuracy=0.6)], title="a study")
     out = capsys.readouterr().out
     assert "a study" in out
     assert "50.00 ± 14.14 %" in out

@@ -25,10 +25,15 @@ from common.supervised import Supervised
 from data_scripts.index import read_index
 
 RESULTS = [
-    *("arm", "seed", "level", "accuracy", "loss", "val_accuracy", "val_loss"),
-    *("best_epoch", "epochs", "seconds", "checkpoint"),
+    *("arm", "seed", "level", "accuracy", "loss", "top5", "consistency", "severity"),
+    *("val_accuracy", "val_loss", "best_epoch", "epochs"),
+    *("parameters", "trained_parameters", "macs", "seeds", "seconds", "checkpoint"),
 ]
-SUMMARY = ["arm", "level", "seeds", "mean", "std", "ci95_low", "ci95_high"]
+SUMMARY = [
+    *("arm", "level", "seeds", "mean", "std", "ci95_low", "ci95_high"),
+    *("top5_mean", "top5_std", "consistency_mean", "consistency_std"),
+    *("severity_mean", "severity_std", "parameters", "trained_parameters", "macs", "seconds"),
+]
 ARMS = {"fine": ["fine"], "coarse": ["coarse"], "bilateral": ["fine", "coarse"]}
 TWO_STEPS = "trainer_params.limit_train_batches=2"
 
@@ -120,7 +125,9 @@ def test_a_study_leaves_its_files(study):
     stage = ["config.yaml", "environment.yaml", "fingerprint.yaml", "metrics.csv", "result.yaml"]
     stage += ["checkpoints/best.ckpt", "checkpoints/last.ckpt"]
     expected = {f"{arm}/seed{seed}/{name}" for arm in ARMS for seed in (0, 1) for name in stage}
-    assert found - {".lock"} == expected | {"results.csv", "summary.csv", "summary.md"}
+    assert found - {".lock"} == expected | {
+        *("results.csv", "summary.csv", "differences.csv", "summary.md")
+    }
 
 
 def test_results_csv_has_one_row_per_arm_seed_and_level(study):

@@ -1,6 +1,12 @@
 """Backbones: images (B, 3, H, W) → features (B, num_features). One file per family."""
 
 from common.backbones import resnet, resnet9, vgg  # noqa: F401  importing a file registers what is in it
-from common.backbones.registry import Backbone, build_backbone, register, registered
+from common.backbones.registry import (
+    Backbone,
+    build_backbone,
+    own_sparsity,
+    register,
+    registered,
+)
 
-__all__ = ["Backbone", "build_backbone", "register", "registered"]
+__all__ = ["Backbone", "build_backbone", "own_sparsity", "register", "registered"]

@@ -20,13 +20,16 @@ POOLED = 7  # height and width of the maps that the first linear layer expects
 class VGG(Backbone):
     """Convolutions, then two linear layers: images (B, 3, H, W) → features (B, num_features).
 
-    `config` is in torchvision's notation: channels of each convolution, "M" for a max-pool.
+    `config` is in torchvision's notation: channels of each convolution, "M" for a max-pool. With `norm`, a
+    BatchNorm follows each convolution.
     """
 
-    def __init__(self, *, config: list[str | int], width: float) -> None:
+    def __init__(self, *, config: list[str | int], width: float, norm: bool = False) -> None:
         super().__init__()
         self.num_features = scaled(4096, width)
-        self.features = make_layers([scaled(c, width) if isinstance(c, int) else c for c in config])
+        self.features = make_layers(
+            [scaled(c, width) if isinstance(c, int) else c for c in config], batch_norm=norm
+        )
         self.classifier = nn.Sequential(
             nn.Linear(scaled(512, width) * POOLED * POOLED, self.num_features),
             nn.ReLU(inplace=True),
@@ -67,3 +70,9 @@ def pooled_linear(maps: Tensor, linear: nn.Linear) -> Tensor:
 def vgg11(*, width: float = 1.0) -> VGG:
     """VGG-11: 128.8 million parameters, 4,096 features at width 1."""
     return VGG(config=cfgs["A"], width=width)
+
+
+@register
+def vgg11_bn(*, width: float = 1.0) -> VGG:
+    """VGG-11 with BatchNorm: 128.8 million parameters, 4,096 features at width 1."""
+    return VGG(config=cfgs["A"], width=width, norm=True)

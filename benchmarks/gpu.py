@@ -1,0 +1,207 @@
+"""All measurements that need a GPU, in one command of under ten minutes:  python benchmarks/gpu.py --json gpu.json.
+
+In order of importance, each only if there is time left: ResNet-9 beside the ordinary way, epochs, the five-seed
+study, where the images lie and torch.compile, the other backbones beside the ordinary way.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from case import Case, fresh
+from pipeline import print_result
+from rich.console import Console
+from rich.table import Table
+from throughput import EPOCH, WARMUP, check, positive, throughput
+
+from common.configuration import ROOT
+from common.errors import UserError
+from common.schema import ARCHS
+
+MAIN = "resnet9"
+EPOCH_BATCHES = (256, 512)
+# Where batches come from, or how the network is compiled; the first is what the others are compared with.
+VARIANTS = {
+    "single": ("pinned", "on device", "default", "reduce-overhead"),
+    "dual": ("pinned", "reduce-overhead"),
+}
+# Seconds without which a part is not begun: about what it takes.
+NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "variants": 60, "others": 90}
+
+
+def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Measure what there is time for, print, and give it all by part.
+
+    ``left_out`` names the parts for which the time did not suffice.
+    """
+    end = time.monotonic() + 60 * args.minutes
+    found: dict[str, Any] = {"hardware": fresh("hardware", args.accelerator), "left_out": []}
+
+    def attempt(name: str, part: Callable[..., Any], *arguments: Any) -> None:
+        left = end - time.monotonic()
+        if left >= NEEDS[name.partition(" ")[0]]:
+            console.rule(f"{name} ({left:.0f} s left)")
+            found[name] = part(args, console, *arguments)
+        if found.get(name) is None:
+            found["left_out"].append(name)
+
+    attempt("throughput", beside_the_ordinary_way, MAIN, 2)
+    attempt("epochs", epochs)
+    attempt("study", study, end)
+    attempt("variants", variants, end)
+    for backbone in args.others:
+        attempt(f"others {backbone}", beside_the_ordinary_way, backbone, 1)
+    if found["left_out"]:
+        console.print(f"Left out for want of time: {', '.join(found['left_out'])}.")
+    return found
+
+
+def beside_the_ordinary_way(
+    args: argparse.Namespace, console: Console, backbone: str, rounds: int
+) -> list[dict[str, Any]]:
+    """The rows of throughput.py for one backbone: the loop's own cost and the share of the matrix rate among them."""
+    settings = {**vars(args), "backbones": [backbone], "rounds": rounds}
+    return throughput(argparse.Namespace(**settings), console)
+
+
+def epochs(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    """Seconds of a training epoch of `trainer.fit`, by batch size."""
+    rows = []
+    for batch_size in args.epoch_batches:
+        rate = fresh("measure", "ours", case_of(args, batch_size))["rate"]
+        rows.append({"batch_size": batch_size, "rate": rate, "seconds": EPOCH / rate})
+    table = Table(title=f"{MAIN}, one head: an epoch of {EPOCH:,} images")
+    for name in ("batch size", "images/s", "seconds"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(str(row["batch_size"]), f"{row['rate']:,.0f}", f"{row['seconds']:.2f}")
+    console.print(table)
+    return rows
+
+
+def variants(args: argparse.Namespace, console: Console, end: float) -> list[dict[str, Any]]:
+    """A bare loop over the same steps with the images elsewhere, or the network compiled."""
+    rows: list[dict[str, Any]] = []
+    for phase, names in args.variants.items():
+        for name in names:
+            if time.monotonic() > end:
+                break
+            result = fresh("bare", case_of(args, args.batch_size, phase), name)
+            rows.append({"phase": phase, "variant": name, **result})
+            plain = next(row for row in rows if row["phase"] == phase)
+            # Steps until what a variant saves in each has paid for its longer first one.
+            saved = args.batch_size * (1 / plain["rate"] - 1 / result["rate"])
+            cost = max(0, result["first"] - plain["first"])
+            rows[-1]["pays_after_steps"] = round(cost / saved) if saved > 0 else None
+    table = Table(title=f"{MAIN}, a bare loop over batches of {args.batch_size}")
+    for name in ("phase", "variant"):
+        table.add_column(name)
+    for name in ("first step, s", "images/s", "pays after steps"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        pays = "never" if row["pays_after_steps"] is None else f"{row['pays_after_steps']:,}"
+        cells = [
+            f"{row['first']:.2f}",
+            f"{row['rate']:,.0f}",
+            pays if row["variant"] != "pinned" else "",
+        ]
+        table.add_row(row["phase"], row["variant"], *cells)
+    console.print(table)
+    return rows
+
+
+def case_of(args: argparse.Namespace, batch_size: int, phase: str = "single") -> Case:
+    """A measurement of the main backbone; never longer than an epoch."""
+    device = "cuda" if args.accelerator != "cpu" else "cpu"
+    fits = args.images // batch_size - WARMUP[device]
+    return Case(
+        phase=phase,
+        backbone=MAIN,
+        data_dir=args.data_dir,
+        width=args.width,
+        batch_size=batch_size,
+        warmup=WARMUP[device],
+        steps=min(args.steps, fits),
+        accelerator=args.accelerator,
+    )
+
+
+def study(args: argparse.Namespace, console: Console, end: float) -> dict[str, Any] | None:
+    """The study of five seeds by pipeline.py; None if it does not end in time."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "study.json"
+        command = [sys.executable, str(Path(__file__).with_name("pipeline.py"))]
+        command += ["--data-dir", str(args.data_dir), "--json", str(file), *args.study]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=end - time.monotonic(),
+                env={**os.environ, "TMPDIR": folder},  # what it writes goes with this folder
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        if done.returncode:
+            raise UserError(f"The study failed: {done.stderr.strip().splitlines()[-1]}")
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    print_result(result, console)
+    return result
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=ROOT / "datasets" / "CIFAR100",
+        help="CIFAR-100 as prepared (default: datasets/CIFAR100)",
+    )
+    parser.add_argument(
+        "--minutes", type=positive, default=9, help="to be done in, about (default: 9)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there too")
+    # Fixed on a GPU; a small trial of the same code on a CPU sets them otherwise.
+    parser.set_defaults(
+        accelerator="gpu",
+        width=1.0,
+        batch_size=256,
+        steps=80,
+        images=EPOCH,
+        epoch_batches=EPOCH_BATCHES,
+        variants=VARIANTS,
+        others=[backbone for backbone in ARCHS if backbone != MAIN],
+        study=["--dataset", "cifar100", "--seeds", "5"],
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, print, write."""
+    args = arguments()
+    try:
+        check(args)
+        if fresh("hardware", "auto")["device"] != "cuda":
+            raise UserError(
+                "There is no GPU that torch can use: benchmarks/throughput.py measures on a CPU."
+            )
+        found = measure_all(args, Console(width=None if sys.stdout.isatty() else 120))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

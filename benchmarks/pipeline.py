@@ -1,0 +1,176 @@
+"""The wall time of a whole study by phase:  python benchmarks/pipeline.py --dataset navon --seeds 1.
+
+Runs train_system.py in this process, into a folder that is deleted at the end, and counts where the time goes.
+"""
+
+import time
+
+STARTED = time.perf_counter()  # before the imports, which belong to the start-up
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+from collections import defaultdict  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+import train_system  # noqa: E402
+
+REST = "the rest"  # the lock, the tables
+PARTS = ("images", "features", "training", "evaluation", "other")
+
+
+class Stopwatch:
+    """Seconds by arm and part; what runs inside a timed call is counted there and not in the call around it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[tuple[str, str], float] = defaultdict(float)
+        self.arm = "start-up"
+        self.parts = ["other"]
+        self.since = STARTED
+
+    def book(self) -> None:
+        """Count the time since the last booking to what runs now."""
+        now = _now()
+        self.seconds[self.arm, self.parts[-1]] += now - self.since
+        self.since = now
+
+    def time(self, owner: Any, name: str, part: str) -> None:
+        """Count calls of ``owner.name`` to a part."""
+        original = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.book()
+            self.parts.append(part)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.book()
+                self.parts.pop()
+
+        setattr(owner, name, timed)
+
+    def stages(self, run_stage: Callable[..., None]) -> Callable[..., None]:
+        """``run_stage``, with its time counted to the stage's arm."""
+
+        def timed(stage: Any, *args: Any) -> None:
+            self.book()
+            self.arm = stage.arm
+            try:
+                run_stage(stage, *args)
+            finally:
+                self.book()
+                self.arm = REST
+
+        return timed
+
+
+def _now() -> float:
+    """Seconds, once a GPU has done what it was given."""
+    torch = sys.modules.get("torch")  # not before the study itself imports it
+    if torch is not None and getattr(torch, "cuda", None) and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def pipeline(overrides: list[str]) -> dict[str, Any]:
+    """Run a study with these overrides of train_system.py; total seconds, and rows of phase, part and seconds."""
+    watch = Stopwatch()
+    # The study imports these itself; the time of it is start-up either way.
+    from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
+
+    from common import experiment, stage
+    from common.data import HierarchicalData
+
+    watch.book()
+    watch.seconds["start-up", "imports"] = watch.seconds.pop(("start-up", "other"))
+    experiment.run_stage = watch.stages(experiment.run_stage)
+    for name in ("load", "load_test", "test_digest"):
+        watch.time(HierarchicalData, name, "images")
+    watch.time(stage, "keep_features", "features")
+    watch.time(stage, "_train", "training")
+    # Validation within training, and the test.
+    watch.time(_EvaluationLoop, "run", "evaluation")
+    argv = sys.argv
+    sys.argv = ["train_system.py", *overrides]
+    try:
+        train_system.main()
+    finally:
+        sys.argv = argv
+    watch.book()
+    rows = [
+        {"phase": arm, "part": part, "seconds": round(seconds, 2)}
+        for (arm, part), seconds in watch.seconds.items()
+    ]
+    return {"seconds": round(_now() - STARTED, 2), "rows": rows}
+
+
+def print_result(result: dict[str, Any], console: Console) -> None:
+    """The table: a line for each phase."""
+    parts = [part for part in PARTS if any(row["part"] == part for row in result["rows"])]
+    table = Table(title="seconds")
+    table.add_column("phase")
+    for name in (*parts, "together"):
+        table.add_column(name, justify="right")
+    seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for row in result["rows"]:
+        seconds[row["phase"]][row["part"] if row["part"] in parts else "other"] += row["seconds"]
+    for phase in sorted(seconds, key=lambda phase: phase == REST):  # last
+        spent = seconds[phase]
+        cells = [f"{spent[part]:,.1f}" if part in spent else "" for part in parts]
+        table.add_row(phase, *cells, f"{sum(spent.values()):,.1f}")
+    columns = [sum(spent[part] for spent in seconds.values()) for part in parts]
+    table.add_section()
+    table.add_row("all", *[f"{column:,.1f}" for column in columns], f"{result['seconds']:,.1f}")
+    console.print(table)
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--dataset", default="cifar100", help="a dataset group (default: cifar100)")
+    parser.add_argument("--data-dir", type=Path, help="where it lies (default: as the group says)")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (default: 5)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the seconds there too")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="more overrides of train_system.py"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run, print, write."""
+    args = arguments()
+    if args.json and not args.json.parent.is_dir():
+        print(f"error: There is no folder {args.json.parent} to write to.", file=sys.stderr)
+        sys.exit(1)
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [f"dataset={args.dataset}", f"num_seeds={args.seeds}", f"save_dir={folder}"]
+        if args.data_dir:
+            root = str(args.data_dir.resolve()).replace("'", "\\'")
+            overrides.append(f"dataset.root='{root}'")
+        result = pipeline([*overrides, "exp_name=pipeline", *args.overrides])
+    from measure import hardware  # late: it takes time that is not the study's
+
+    where = hardware("auto")
+    result |= {"dataset": args.dataset, "seeds": args.seeds, "hardware": where}
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    print_result(result, console)
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    console.print(
+        f"{args.dataset}, seeds: {args.seeds} {' '.join(args.overrides)}; {where['name']}, {where['cores']} cores, "
+        f"{where['threads']} threads, {where['precision']}; {versions}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""One picture in any format and colour mode: found, read as RGB, and brought to a network's size."""
+
+import contextlib
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from common.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+
+
+def find_pictures(path: Path) -> list[Path]:
+    """A picture itself, whatever its name, or those in a folder by their suffixes, in the order of names.
+
+    Raises:
+        UserError: nothing is there, or the folder holds no pictures (those in folders below it do not count).
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"There is no picture at {path}.")
+    found = sorted(one for one in path.iterdir() if one.name.lower().endswith(SUFFIXES))
+    if not found:
+        raise UserError(f"{path} holds no pictures; allowed are {', '.join(SUFFIXES)}.")
+    return found
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The first frame of an image file in RGB.
+
+    Raises:
+        UserError: not an image, damaged, or of pixels without a known range; by the file's name.
+    """
+    try:
+        content = io.BytesIO(path.read_bytes())
+        with Image.open(content) as image:
+            image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
+        with Image.open(content) as image:
+            return as_rgb(image)
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}).") from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image upright, as its EXIF data says, with 8 bits a channel and without transparency.
+
+    Raises:
+        ValueError: the range of its pixels is not known.
+    """
+    # Damaged EXIF data says nothing about the orientation, and is no reason to refuse the pixels.
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_high_byte(np.asarray(image)))
+    # By way of LA, because Pillow converts premultiplied grey to that alone.
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGB")
+
+
+def fit(image: Image.Image, *, height: int, width: int) -> Image.Image:
+    """Scale an image until it covers height x width, and cut what sticks out off both ends alike.
+
+    An image of that size already is not touched; others are resampled with Pillow's bicubic filter, which averages
+    when it shrinks.
+    """
+    if image.size == (width, height):
+        return image
+    return ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
+
+
+def _high_byte(pixels: np.ndarray) -> np.ndarray:
+    """16-bit grey (H, W) to uint8 (H, W); Pillow would cut off everything above 255."""
+    if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 0xFFFF:
+        raise ValueError("its pixels are neither 8 nor 16 bits wide")
+    return (pixels.astype(np.uint16) >> 8).astype(np.uint8)

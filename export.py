@@ -1,0 +1,42 @@
+"""A trained network for programs without this project:  python export.py checkpoint=PATH format=onnx|torch."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from common.command import command
+from common.configuration import ROOT
+from common.schema import ExportConfig
+
+
+def write(cfg: DictConfig) -> None:
+    """Write the file, and say how closely its answers match."""
+    # Imported late: torch takes seconds, and --help needs none of it.
+    from bilateral import load
+    from common.exporting import SUFFIXES, TOLERANCE, export
+    from common.testing import run_folder
+
+    trained = load(cfg.checkpoint)
+    place = run_folder(Path(cfg.checkpoint)) / f"{trained.record.arm}{SUFFIXES[cfg.format]}"
+    file = Path(cfg.output) if cfg.output else place
+    difference = export(trained, file, kind=cfg.format)
+    print(f"Exported: {file}")
+    print(
+        f"Its logits differ from the original's by at most {difference:.1e} of the largest one, "
+        f"on random and on extreme images in batches of 1 to 13 (allowed: {TOLERANCE:.0e})."
+    )
+
+
+def main() -> None:
+    """The command line."""
+    command(
+        write,
+        schema=ExportConfig,
+        folder=ROOT,
+        config_dir=ROOT / "common" / "config",
+        config_name="export",
+    )
+
+
+if __name__ == "__main__":
+    main()

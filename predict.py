@@ -1,0 +1,149 @@
+"""What a trained network makes of pictures:  python predict.py checkpoint=PATH image=a.png,b.jpg,folder/."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.command import command
+from common.configuration import ROOT, spelled
+from common.errors import UserError
+from common.files import write_text
+from common.schema import PredictConfig
+
+if TYPE_CHECKING:
+    from common.inference import Trained
+
+TOP = 5
+ALONE = (
+    "left alone, right alone: what the heads say when the features of the other hemisphere are set to 0, "
+    "so that one hemisphere's contribution and the head's bias remain."
+)
+
+
+def translated(arguments: list[str]) -> list[str]:
+    """A command line as Hydra takes it: ``--json`` as a key, ``image=a.png,b.jpg`` as a list, names quoted.
+
+    Left alone is what Hydra reads as a list or as quoted text, and commas in the name of a picture that exists.
+    """
+    found = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if argument == "--json":
+            argument = "json=true"
+        elif name == "image" and value and value[0] not in "['\"":
+            one = Path(value).expanduser().exists()
+            (argument,) = spelled({name: [value] if one else value.split(",")})
+        elif name in ("checkpoint", "cam") and value and value[0] not in "'\"" and value != "null":
+            (argument,) = spelled({name: value})
+        found.append(argument)
+    return found
+
+
+def answers(trained: Trained, paths: list[Path]) -> list[dict[str, Any]]:
+    """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone."""
+    from common.inference import SIDES
+
+    images = trained.pixels(paths)
+    views = {"both": trained.predict(images)}
+    if trained.has_halves:
+        views |= {SIDES[side]: trained.predict(images, alone=side) for side in trained.sides}
+    rows = []
+    for i, path in enumerate(paths):
+        said = {
+            view: {level: best(trained, level, values[i]) for level, values in levels.items()}
+            for view, levels in views.items()
+        }
+        rows.append({"image": str(path)} | said.pop("both") | said)
+    return rows
+
+
+def best(trained: Trained, level: str, probabilities: Any) -> list[dict[str, Any]]:
+    """The best classes of one picture: label id, name and probability, the most likely first."""
+    values, places = probabilities.topk(min(TOP, len(probabilities)))
+    return [
+        {
+            "label": trained.label_ids[level][place],
+            "class": trained.class_names[level][place],
+            "probability": round(value, 6),
+        }
+        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+    ]
+
+
+def as_table(row: dict[str, Any], levels: tuple[str, ...]) -> Table:
+    """One picture's answers for the terminal."""
+    views = {"": row} | {f"{side} alone": row[side] for side in ("left", "right") if side in row}
+    table = Table()
+    for name in ("level", *(view or "class" for view in views)):
+        table.add_column(name)
+    for level in levels:
+        for place in range(len(row[level])):
+            cells = [said[level][place] for said in views.values()]
+            shown = [Text(f"{100 * c['probability']:5.1f} %  {c['class']}") for c in cells]
+            table.add_row("" if place else level, *shown)
+        table.add_section()
+    return table
+
+
+def predict(cfg: DictConfig) -> None:
+    """Print, write and draw what is asked for."""
+    if not isinstance(cfg.json, bool | str | None) or cfg.json == "":
+        raise UserError(f"json is {cfg.json!r}; allowed: true, false or the path of a file.")
+    if not cfg.image:
+        raise UserError("image has no value: give image=PATH, of a picture or of a folder of them.")
+    # Imported late: torch takes seconds, and --help needs none of it.
+    import torch
+
+    from bilateral import load
+    from common.pictures import find_pictures
+
+    if cfg.cam:
+        from common.panels import draw_cams, kind_of
+
+        kind_of(Path(cfg.cam))
+    names = [cfg.image] if isinstance(cfg.image, str) else cfg.image
+    paths = [path for name in names for path in find_pictures(Path(name))]
+    trained = load(cfg.checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
+    rows = answers(trained, paths)
+    content = json.dumps({"checkpoint": cfg.checkpoint, "images": rows}, indent=2) + "\n"
+    said = sys.stderr if cfg.json is True else sys.stdout
+    if cfg.json is True:
+        print(content, end="")
+    else:
+        console = Console()
+        for row in rows:
+            console.print(Text(row["image"], style="bold"), soft_wrap=True)
+            console.print(as_table(row, trained.levels))
+        if trained.has_halves:
+            print(ALONE)
+    if isinstance(cfg.json, str):
+        write_text(Path(cfg.json), content)
+        print(f"JSON: {cfg.json}", file=said)
+    if cfg.cam:
+        drawn = draw_cams(trained, paths, Path(cfg.cam))
+        rest = f" of the first {drawn} pictures" if drawn < len(paths) else ""
+        print(f"Grad-CAM{rest}: {cfg.cam}", file=said)
+
+
+def main() -> None:
+    """The command line."""
+    sys.argv[1:] = translated(sys.argv[1:])
+    command(
+        predict,
+        schema=PredictConfig,
+        folder=ROOT,
+        config_dir=ROOT / "common" / "config",
+        config_name="predict",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""Any value of any key: a valid configuration or one sentence, never a traceback, never Hydra's own lines."""
+
+import contextlib
+import io
+import random
+from collections import Counter
+
+import hydra
+import pytest
+from hydra import initialize_config_dir
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import arch_dual_head.trainer
+import train_system
+from common.command import explain
+from common.configuration import ROOT, SHARED, compose, finish, keys_of
+from common.schema import DualConfig, SingleConfig, StudyConfig
+
+COMMANDS = {
+    "arch_single_head/trainer.py": SingleConfig,
+    "arch_dual_head/trainer.py": DualConfig,
+    "train_system.py": StudyConfig,
+}
+KEYS = [(script, key) for script, schema in COMMANDS.items() for key in keys_of(schema)]
+UNKNOWN = [(script, key) for script in COMMANDS for key in ("nonsense", "hparams.nonsense", "lr")]
+
+EXTREMES = ["0", "-1", "1", "2.5", "1e30", "-1e30", "1e999", "nan", "inf", "-inf", "1" + 40 * "0"]
+WRONG = [
+    "null", "true", "false", "''", "text", "[]", "{}", "[0]", "[0,0]", "[null]", "[-1]", "[1e30]", "[text]",
+    "{a: 1}", "[[0]]", "???", "0x10", "1,2", "a=b", "${hparams.lr}", "${nowhere}", "${oc.env:HOME}", "$", "{", "'",
+    "../..", "/", "a/b", ".", "/dev/null", "\\", "é", "a b", "a" * 300, "[" * 60,
+]  # fmt: skip
+PREFIXES = ["", "", "", "", "+", "++", "~"]
+# Words of Hydra and OmegaConf that a person need not know.
+JARGON = [
+    "Traceback",
+    "full_key",
+    "object_type",
+    "reference_type",
+    "ConfigStore",
+    "omegaconf",
+    "OmegaConf",
+]
+JARGON += [
+    "hydra",
+    "Hydra",
+    "StudyConfig",
+    "SingleConfig",
+    "DualConfig",
+    "NoneType",
+    "DictConfig",
+    "ListConfig",
+]
+
+values = st.one_of(
+    st.sampled_from(EXTREMES),
+    st.sampled_from(WRONG),
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats().map(repr),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
+)
+
+
+def configured(script: str, overrides: list[str]) -> None:
+    """What the command does before its first stage, by the same functions."""
+    if script == "train_system.py":
+        from common.command import refuse_malformed
+
+        refuse_malformed(overrides)
+        with initialize_config_dir(str(SHARED), version_base="1.3"):
+            cfg = hydra.compose("train_system", overrides=overrides)
+        cfg = finish(
+            cfg, schema=StudyConfig, folder=ROOT, overrides=overrides, config_name="train_system"
+        )
+        train_system.plan(cfg, overrides)
+        return
+    folder = (ROOT / script).parent
+    cfg = compose(folder, schema=COMMANDS[script], overrides=overrides)
+    if script.startswith("arch_dual_head"):
+        arch_dual_head.trainer.check(cfg)
+
+
+def outcome(script: str, overrides: list[str]) -> str | None:
+    """The sentence with which a command refuses, or None."""
+    caught = None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            configured(script, overrides)
+    except Exception as error:
+        caught = error
+    sentence = caught and explain(caught, COMMANDS[script])
+    assert caught is None or sentence, f"a traceback: {overrides} {caught!r}"
+    return sentence
+
+
+def one_plain_sentence(sentence: str, overrides: list[str]) -> None:
+    assert len(sentence.splitlines()) == 1, (overrides, sentence)
+    assert len(sentence) < 1500, (overrides, sentence)
+    said = sentence
+    for override in overrides:
+        said = said.replace(override.partition("=")[2], "")
+    assert not [word for word in JARGON if word in said], (overrides, sentence)
+
+
+def override(key: str, prefix: str, value: str) -> str:
+    return f"{prefix}{key}={value}"
+
+
+overrides_of_a_command = st.sampled_from(list(COMMANDS)).flatmap(
+    lambda script: st.tuples(
+        st.just(script),
+        st.lists(
+            st.builds(
+                override,
+                st.sampled_from([key for own, key in KEYS + UNKNOWN if own == script]),
+                st.sampled_from(PREFIXES),
+                values,
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+    )
+)
+outcomes: Counter = Counter()
+
+
+def try_out(script: str, overrides: list[str]) -> None:
+    sentence = outcome(script, overrides)
+    outcomes["refused" if sentence else "valid"] += 1
+    if sentence:
+        one_plain_sentence(sentence, overrides)
+
+
+def fuzz(examples: int):
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(overrides_of_a_command)
+    def run(chosen):
+        try_out(*chosen)
+
+    return run
+
+
+def test_random_overrides():
+    fuzz(40)()
+
+
+@pytest.mark.slow
+def test_many_random_overrides():
+    fuzz(700)()
+    print(dict(outcomes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", COMMANDS)
+def test_every_key_takes_extremes_and_wrong_values(script):
+    draw = random.Random(script)
+    for own, key in KEYS + UNKNOWN:
+        if own == script:
+            for pool in (EXTREMES, WRONG):
+                try_out(script, [override(key, draw.choice(PREFIXES), draw.choice(pool))])
+    print(len(KEYS), dict(outcomes))
+
+
+@pytest.mark.parametrize(
+    ("script", "argument", "said"),
+    [
+        ("arch_single_head/trainer.py", "exp_name=null", "exp_name is null; allowed: text."),
+        ("arch_single_head/trainer.py", "seeds=0", "allowed: a list of integers, such as [0,1]."),
+        ("train_system.py", "seeds=0", "allowed: a list of integers, such as [0,1], or null."),
+        ("train_system.py", "seeds=[[0]]", "allowed: a list of different integers"),
+        ("train_system.py", "num_seeds=many", "allowed: an integer at least 1 and at most 10000"),
+        ("train_system.py", "hparams.lr=1,2", "--multirun"),
+        ("arch_single_head/trainer.py", "+hparams.lr=???", "leave out the +"),
+        ("train_system.py", "dataset=[navon]", "a group takes one name"),
+        ("train_system.py", "~epochs.fine=1", "cannot be removed"),
+        ("train_system.py", "save_dir=${nowhere}", "refers to a key"),
+        ("arch_dual_head/trainer.py", "evaluate=perhaps", "'perhaps'; allowed: true or false."),
+        ("train_system.py", "dataset.val_dir=/x/val/fine", "hparams.mode is coarse"),
+    ],
+)
+def test_what_is_allowed_is_said_in_our_words(script, argument, said):
+    sentence = outcome(script, [argument])
+    assert sentence
+    assert said in sentence
+
+
+@pytest.mark.slow
+def test_a_sample_as_real_commands(command, tmp_path):
+    """Those that are valid end at a data set that is not there: one sentence too."""
+    draw = random.Random(30)
+    for _ in range(30):
+        script, key = draw.choice(KEYS + UNKNOWN)
+        argument = override(key, draw.choice(PREFIXES), draw.choice(EXTREMES + WRONG))
+        if script == "arch_dual_head/trainer.py":
+            more = ["hparams.model_path_fine=null", "hparams.ffreeze=false"]
+            more += ["hparams.model_path_coarse=null", "hparams.cfreeze=false"]
+        else:
+            more = []
+        done = command(
+            script, f"save_dir={tmp_path}", f"dataset.root={tmp_path}/nowhere", *more, argument
+        )
+        assert done.returncode == 1, (script, argument, done)
+        assert len(done.stderr.splitlines()) == 1, (script, argument, done.stderr)
+        assert done.stderr.startswith("error: "), (script, argument, done.stderr)
+        one_plain_sentence(done.stderr.replace(argument, ""), [argument])

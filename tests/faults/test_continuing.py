@@ -1,0 +1,399 @@
+"""Checkpoints to continue from that are damaged, and losses that are no numbers."""
+
+import csv
+import os
+import pickle
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+from test_resume import wrap
+
+import arch_single_head.trainer
+import train_system
+from common.finite import FiniteLoss
+from common.interruption import signals
+from common.schema import StudyKeys
+from common.supervised import Supervised
+from train_system import plan
+
+SINGLE, STUDY = arch_single_head.trainer.main, train_system.main
+EPOCHS, STEPS = 4, 4
+
+
+@pytest.fixture
+def command(in_process, tiny):
+    """Train the fine hemisphere for four epochs of four steps below a folder."""
+
+    def run(place: Path, *more: str) -> tuple[int, str, str]:
+        epochs = f"trainer_params.max_epochs={EPOCHS}"
+        return in_process(SINGLE, *tiny, epochs, f"save_dir={place}", "exp_name=run", *more)
+
+    return run
+
+
+def stage(place: Path) -> Path:
+    return place / "run/fine/seed0"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, tiny, succeed) -> dict[str, Path]:
+    """The same run, once finished and once stopped in its third epoch, whose epochs 1 and 2 are saved."""
+    found = {name: tmp_path_factory.mktemp(name) for name in ("whole", "stopped")}
+    arguments = [*tiny, f"trainer_params.max_epochs={EPOCHS}", "exp_name=run"]
+    succeed(SINGLE, *arguments, f"save_dir={found['whole']}")
+    steps = []
+
+    def stop() -> None:
+        steps.append(1)
+        if len(steps) == 2 * STEPS + 1:
+            signals.pending = signal.SIGTERM
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Supervised, "training_step", Supervised.training_step)
+        wrap("common.supervised:Supervised.training_step", stop)
+        with pytest.raises(AssertionError):
+            succeed(SINGLE, *arguments, f"save_dir={found['stopped']}")
+    checkpoints = stage(found["stopped"]) / "checkpoints"
+    assert sorted(f.name for f in checkpoints.iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    ]
+    steps = [torch.load(checkpoints / f"{n}.ckpt")["global_step"] for n in ("previous", "last")]
+    assert steps == [2 * STEPS, 2 * STEPS + 1]
+    return found
+
+
+@pytest.fixture
+def stopped(places, tmp_path) -> Path:
+    shutil.copytree(places["stopped"], tmp_path / "stopped")
+    # Beside the one that was linked to last.ckpt when it was damaged, or not: two files of their own.
+    return tmp_path / "stopped"
+
+
+def same(one: Path, other: Path) -> None:
+    results = [yaml.safe_load((stage(place) / "result.yaml").read_text()) for place in (one, other)]
+    for result in results:
+        del result["seconds"], result["sha256"], result["digest"]
+    assert results[0] == results[1]
+    assert (stage(one) / "metrics.csv").read_text() == (stage(other) / "metrics.csv").read_text()
+    for name in ("best.ckpt", "last.ckpt"):
+        here, there = (
+            torch.load(stage(place) / "checkpoints" / name)["state_dict"] for place in (one, other)
+        )
+        assert all(here[key].equal(there[key]) for key in there)
+
+
+class Hostile:
+    def __init__(self, mark: Path) -> None:
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return os.mkdir, (self.mark,)
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5000])
+
+
+def flipped(file: Path) -> None:
+    """One bit in the largest tensor, which torch reads without noticing."""
+    content = bytearray(file.read_bytes())
+    weights = torch.load(file)["state_dict"]
+    largest = max(weights.values(), key=lambda w: w.numel())
+    content[content.index(bytes(largest.untyped_storage())) + 100] ^= 4
+    file.write_bytes(content)
+    torch.load(file)
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def text(file: Path) -> None:
+    file.write_text("not a checkpoint")
+
+
+def hostile(file: Path) -> None:
+    torch.save(torch.load(file) | {"extra": Hostile(file.parent / "harm")}, file)
+
+
+def hostile_pickle(file: Path) -> None:
+    file.write_bytes(pickle.dumps(Hostile(file.parent / "harm")))
+
+
+def of_another_run(file: Path) -> None:
+    content = torch.load(file)
+    content["bilateral"]["fingerprint"] = "0" * 16
+    torch.save(content, file)
+
+
+def without_optimiser(file: Path) -> None:
+    content = torch.load(file)
+    del content["optimizer_states"]
+    torch.save(content, file)
+
+
+DAMAGES = [
+    truncated, flipped, hostile, *(pytest.param(damage, marks=pytest.mark.slow) for damage in
+    (emptied, text, hostile_pickle, of_another_run, without_optimiser))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_last_checkpoint_is_set_aside_for_the_one_before(
+    damage, command, stopped, places
+):
+    checkpoints = stage(stopped) / "checkpoints"
+    damage(checkpoints / "last.ckpt")
+    status, out, err = command(stopped)
+    assert (status, err) == (0, "")
+    assert f"{checkpoints / 'last.ckpt'} is damaged; it is set aside as last.ckpt.damaged" in out
+    assert f"goes on from {checkpoints / 'previous.ckpt'}, step {2 * STEPS}" in out
+    assert "fine/seed0: continued" in out
+    assert not (checkpoints / "harm").exists()
+    assert (checkpoints / "last.ckpt.damaged").is_file()
+    same(stopped, places["whole"])
+
+
+def test_an_undamaged_one_is_continued_without_further_words(command, stopped, places):
+    status, out, err = command(stopped)
+    assert (status, err) == (0, "")
+    assert out.startswith("fine/seed0: continued\n")
+    same(stopped, places["whole"])
+
+
+@pytest.mark.parametrize("files", [["last", "previous"], ["best"]])
+def test_where_nothing_is_whole_the_stage_starts_anew(files, command, stopped, places):
+    checkpoints = stage(stopped) / "checkpoints"
+    for name in files:
+        flipped(checkpoints / f"{name}.ckpt")
+    status, out, err = command(stopped)
+    assert (status, err) == (0, "")
+    for name in files:
+        assert f"set aside as {name}.ckpt.damaged" in out
+    assert "nothing whole is left to continue from, so it starts anew" in out
+    assert "fine/seed0: started" in out
+    same(stopped, places["whole"])
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00garbage"])
+def test_a_damaged_metrics_table_is_written_anew(content, command, stopped, places):
+    (stage(stopped) / "metrics.csv").write_bytes(content)
+    assert command(stopped)[0] == 0
+    same(stopped, places["whole"])
+
+
+def test_a_result_with_another_digit_is_not_taken_for_finished(command, places, tmp_path):
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    file = stage(tmp_path / "copy") / "result.yaml"
+    result = yaml.safe_load(file.read_text())
+    result["test"]["fine"]["accuracy"] += 0.1
+    file.write_text(yaml.safe_dump(result, sort_keys=False))
+    status, out, _ = command(tmp_path / "copy")
+    assert status == 0
+    assert "starting anew" in out
+    same(tmp_path / "copy", places["whole"])
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"a: 2024-13-45\n"])
+def test_a_damaged_fingerprint_is_refused_by_its_name(content, command, places, tmp_path):
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    file = stage(tmp_path / "copy") / "fingerprint.yaml"
+    file.write_bytes(content)
+    before = (tmp_path / "copy/run/results.csv").read_text()
+    status, _, err = command(tmp_path / "copy")
+    assert status == 1
+    assert err.count("\n") == 1
+    assert f"{file} is damaged" in err
+    assert (tmp_path / "copy/run/results.csv").read_text() == before
+
+
+def test_a_result_without_its_fingerprint_is_not_taken_for_another_configurations(
+    command, places, tmp_path
+):
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    (stage(tmp_path / "copy") / "fingerprint.yaml").unlink()
+    status, _, err = command(tmp_path / "copy", "hparams.weight_decay=0.5")
+    assert status == 1
+    assert "holds a run of another configuration" in err
+    status, out, _ = command(tmp_path / "copy")
+    assert (status, "done before" in out) == (0, True)
+
+
+# Losses that are no numbers
+
+
+def spoiled(monkeypatch, arm: str, step: int, value: float) -> None:
+    """The loss of ``step`` (from 1) of an arm's first seed is ``value`` times what it was."""
+    original, steps = Supervised.training_step, []
+
+    def training_step(self, batch, batch_idx):
+        loss = original(self, batch, batch_idx)
+        if (self.record.arm, self.record.seed) == (arm, 0):
+            steps.append(1)
+            loss = loss * value if len(steps) == step else loss
+        return loss
+
+    monkeypatch.setattr(Supervised, "training_step", training_step)
+
+
+def finite(folder: Path) -> None:
+    files = list(folder.rglob("*.ckpt"))
+    assert files
+    for file in files:
+        assert all(w.isfinite().all() for w in torch.load(file)["state_dict"].values()), file
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
+)
+def test_a_stage_whose_loss_is_no_number_stops_and_the_others_go_on(
+    value, in_process, tiny, tmp_path, monkeypatch
+):
+    spoiled(monkeypatch, "fine", STEPS + 2, value)
+    arguments = [*tiny, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=2"]
+    status, out, err = in_process(STUDY, *arguments)
+    study = tmp_path / "study"
+    assert status == 1
+    fine, bilateral, end = err.splitlines()
+    last = study / "fine/seed0/checkpoints/last.ckpt"
+    for said in ("fine/seed0", f"{value} at step {STEPS + 2} (", "learning rate 0.00", str(last)):
+        assert said in fine
+    assert "bilateral/seed0: skipped, for it needs fine/seed0" in bilateral
+    assert "2 of 6 stages could not be finished: fine/seed0, bilateral/seed0" in end
+    assert torch.load(last)["global_step"] == STEPS
+    finite(study)
+    with (study / "summary.csv").open() as file:
+        seeds = {(row["arm"], row["level"]): row["seeds"] for row in csv.DictReader(file)}
+    assert seeds == {
+        ("fine", "fine"): "1",
+        ("coarse", "coarse"): "2",
+        ("bilateral", "fine"): "1",
+        ("bilateral", "coarse"): "1",
+    }
+    assert "Missing: fine/seed0" in (study / "summary.md").read_text()
+    assert "Missing in the table: bilateral/seed0 (skipped" in out
+
+    monkeypatch.undo()  # the same command fills the hole once the cause is gone
+    status, out, err = in_process(STUDY, *arguments)
+    assert (status, err) == (0, "")
+    assert "fine/seed0: continued" in out
+    assert "coarse/seed0: done before" in out
+    assert "bilateral/seed0: started" in out
+    assert "Missing" not in out + (study / "summary.md").read_text()
+    assert not list(study.rglob("failed.yaml"))
+
+
+def test_an_arm_without_any_result_is_in_the_table(command, tmp_path, monkeypatch):
+    spoiled(monkeypatch, "fine", 1, float("nan"))
+    status, out, err = command(tmp_path)
+    assert status == 1
+    assert "nothing good was saved" in err
+    assert "Nothing was tested" not in out
+    assert "- Missing: fine/seed0" in (tmp_path / "run/summary.md").read_text()
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_rate_that_is_far_too_high_is_such_a_loss(command, tmp_path):
+    status, _, err = command(
+        tmp_path, "hparams.lr=1000", "hparams.optimizer=sgd", "trainer_params.precision=32-true"
+    )
+    assert status == 1
+    assert "loss is " in err
+    assert "(learning rate " in err
+    assert "a lower hparams.lr may help" in err
+
+
+def test_weights_that_are_no_numbers_are_never_saved(command, tmp_path, monkeypatch):
+    original = FiniteLoss.on_train_batch_end
+
+    def infinite(self, trainer, pl_module, *rest):
+        if trainer.global_step == 2 * STEPS:
+            next(pl_module.parameters()).data[0] = torch.inf
+        original(self, trainer, pl_module, *rest)
+
+    monkeypatch.setattr(FiniteLoss, "on_train_batch_end", infinite)
+    status, _, err = command(tmp_path)
+    assert status == 1
+    assert f"weights are NaN or infinite by step {2 * STEPS}" in err
+    finite(tmp_path)
+
+
+def test_losses_are_looked_at_once_in_a_stride(command, tmp_path, monkeypatch):
+    looks = []
+    original = FiniteLoss.check
+
+    def check(self, pl_module):
+        looks.append(len(self.losses))
+        original(self, pl_module)
+
+    monkeypatch.setattr(FiniteLoss, "check", check)
+    assert command(tmp_path, "trainer_params.log_every_n_steps=3")[0] == 0
+    assert [n for n in looks if n] == [3, 1] * EPOCHS
+
+
+# What would be found out only after training
+
+
+def test_what_cannot_be_tested_is_refused_before_training(command, navon, tmp_path):
+    status, _, err = command(tmp_path, "trainer_params.limit_test_batches=0.001")
+    assert status == 1
+    assert "limit_test_batches=0.001 leaves none of 1 test batches" in err
+    status, _, err = command(tmp_path, f"dataset.test_dir={tmp_path}/nowhere/fine")
+    assert status == 1
+    assert f"{tmp_path}/nowhere/fine" in err
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def plan_of(override: str) -> dict[str, str]:
+    """The folder that each arm of a study reads with an override."""
+    key = override.partition("=")[0]
+    cfg = OmegaConf.merge(OmegaConf.structured(StudyKeys), {"num_seeds": 1})
+    return {stage.arm: OmegaConf.select(stage.config, key) for stage in plan(cfg, [override])}
+
+
+def test_a_folder_of_one_level_is_refused_before_a_study_trains(in_process, tiny, navon, tmp_path):
+    for name in ("train_dir", "val_dir", "test_dir"):
+        folder = navon / name.split("_")[0].replace("val", "test")
+        status, _, err = in_process(
+            STUDY, *tiny, f"save_dir={tmp_path}", f"dataset.{name}={folder}/fine"
+        )
+        assert status == 1
+        assert f"dataset.{name}" in err
+        assert "hparams.mode is coarse" in err
+        advice = re.search(r"'(dataset.*)' follows the mode", err)
+        assert plan_of(advice.group(1)) == {
+            "fine": f"{folder}/fine",
+            "coarse": f"{folder}/coarse",
+            "bilateral": f"{folder}/fine",
+        }, name
+
+
+def test_events_after_the_point_of_continuing_are_hidden(command, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    more = ["logger=default", "trainer_params.log_every_n_steps=1"]
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Supervised, "validation_step", Supervised.validation_step)
+
+        def stop() -> None:
+            steps.append(1)
+            if len(steps) == 3:
+                raise KeyboardInterrupt
+
+        wrap("common.supervised:Supervised.validation_step", stop)
+        assert command(tmp_path, *more)[0] == 1
+    assert command(tmp_path, *more)[0] == 0
+    assert not list(tmp_path.rglob("hparams.yaml"))
+    seen = EventAccumulator(str(stage(tmp_path)))
+    seen.Reload()
+    found = [event.step for event in seen.Scalars("train_step_loss")]
+    assert found == list(range(EPOCHS * STEPS))

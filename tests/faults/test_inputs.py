@@ -1,0 +1,312 @@
+"""Damaged and hostile files beside those of the other tests: handled as documented, or refused by their name."""
+
+import io
+import os
+import shutil
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import arch_single_head.trainer
+import train_system
+from common.checkpoints import load
+from common.errors import UserError
+from common.files import write_text
+from common.fingerprint import refuse_other
+from common.images import decode, load_folder
+from common.results import read_result, write_result
+from data_scripts.errors import DataError
+from data_scripts.index import read_hierarchy, read_index
+from data_scripts.index_folders import index_folders
+from data_scripts.make_navon import make_navon
+from data_scripts.tree import write_tree
+
+SINGLE, STUDY = arch_single_head.trainer.main, train_system.main
+FLIPS = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def flip(data, file: Path, content: bytes) -> None:
+    """Write ``content`` with one to three bits changed, or cut off."""
+    changed = bytearray(content)
+    for bit in data.draw(st.lists(st.integers(0, 8 * len(content) - 1), min_size=1, max_size=3)):
+        changed[bit // 8] ^= 1 << bit % 8
+    if data.draw(st.booleans()):
+        changed = changed[: data.draw(st.integers(0, len(content)))]
+    file.write_bytes(bytes(changed))
+
+
+def one_line(sentence: object, *named: object) -> None:
+    assert len(str(sentence).splitlines()) == 1, sentence
+    assert [name for name in named if str(name) not in str(sentence)] == [], sentence
+
+
+@pytest.fixture
+def own(navon, tmp_path) -> Path:
+    """A copy of the data set that may be changed."""
+    shutil.copytree(navon, tmp_path / "OWN")
+    shutil.rmtree(tmp_path / "OWN/.cache", ignore_errors=True)
+    return tmp_path / "OWN"
+
+
+@pytest.fixture
+def train(in_process, tiny, tmp_path):
+    """Train the fine hemisphere on a data set for an epoch; gives status, output, error."""
+
+    def run(root: Path, *more: str):
+        arguments = [*tiny, f"dataset.root={root}", f"save_dir={tmp_path}/runs"]
+        return in_process(SINGLE, *arguments, "trainer_params.max_epochs=1", *more)
+
+    return run
+
+
+# Damage
+
+
+@FLIPS
+@given(st.data())
+def test_a_damaged_image_is_the_same_picture_or_refused_by_its_name(tmp_path, data):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.fromarray(pixels).save(good)
+    flip(data, bad, good.read_bytes())
+    try:
+        images = decode([good, bad])
+    except UserError as error:
+        one_line(error, bad)
+    else:
+        assert images[0].equal(images[1])
+
+
+@pytest.mark.parametrize(("name", "read"), [("hierarchy", read_hierarchy), ("index", read_index)])
+def test_a_damaged_description_is_read_or_refused_by_its_name(name, read, navon, tmp_path):
+    (file,) = navon.glob(f"{name}.*")
+    content = file.read_bytes()
+
+    @FLIPS
+    @given(st.data())
+    def damage(data):
+        flip(data, tmp_path / file.name, content)
+        try:
+            read(tmp_path)
+        except DataError as error:
+            one_line(error, tmp_path / file.name)
+
+    damage()
+
+
+@FLIPS
+@given(st.data())
+def test_a_damaged_result_is_never_another_result(tmp_path, data):
+    levels = {"fine": {"accuracy": 0.5, "loss": 1.25}}
+    result = {"arm": "fine", "seed": 0, "checkpoint": "best.ckpt", "best_epoch": 1, "epochs": 2}
+    result |= {"seconds": 1.5, "validation": levels, "test": levels}
+    file = tmp_path / "result.yaml"
+    write_result(file, result)
+    flip(data, file, file.read_bytes())
+    found = read_result(file)
+    if found is not None and found != result:
+        # Its digest's own name was hit: then nothing else of three bits was lost but names.
+        assert "digest" not in yaml.safe_load(file.read_text())
+
+
+@FLIPS
+@given(st.data())
+def test_a_damaged_fingerprint_is_refused_by_its_name_or_folder(tmp_path, data):
+    identity = {"data": {"train": "00ff", "test": None}, "hparams": {"lr": 0.1, "arch": "vgg11"}}
+    place = tmp_path / "fine/seed0"
+    write_text(place / "fingerprint.yaml", yaml.safe_dump(identity | {"sources": {}}))
+    refuse_other(place, identity, {})
+    flip(data, place / "fingerprint.yaml", (place / "fingerprint.yaml").read_bytes())
+    try:
+        refuse_other(place, identity, {})
+    except UserError as error:
+        one_line(error, place)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\xff", b"fine: [", b"fine: 2024-13-45\ncoarse: []\n", b"[" * 5000,
+        b"fine: !!python/object/apply:os.system [touch harm]\n", b"- 1\n", b"fine: [a]\ncoarse: [null]\n",
+    ],
+)  # fmt: skip
+def test_a_damaged_list_of_trained_models_is_refused_by_its_name(content, in_process, tmp_path):
+    file = tmp_path / "models.yaml"
+    file.write_bytes(content)
+    status, _, err = in_process(STUDY, f"trained_models={file}", "num_seeds=1", "dataset=navon")
+    assert status == 1
+    one_line(err, file)
+    assert not Path("harm").exists()
+
+
+# What a data set may lack
+
+
+def test_a_class_may_be_missing_from_one_split(own, train):
+    for tree, label in (("test", 3), ("train", 7)):
+        for image in (own / tree / "fine" / str(label)).iterdir():
+            next((own / tree / "coarse").glob(f"*/{image.name}")).unlink()
+        shutil.rmtree(own / tree / "fine" / str(label))
+    index_folders(own, 0)
+    status, _, err = train(own)
+    assert (status, err) == (0, "")
+
+
+def test_trees_that_disagree_are_refused_by_the_image(own, train, in_process, tiny, tmp_path):
+    image = next((own / "train/coarse/0").iterdir())
+    image.rename(own / "train/coarse/1" / image.name)
+    status, _, err = train(own, "hparams.mode=coarse")
+    assert status == 1
+    one_line(err, image.name, own / "index.csv")
+    with pytest.raises(DataError) as caught:
+        index_folders(own, 0)
+    one_line(caught.value, "coarse")
+
+
+def test_one_image_in_all_is_refused(tmp_path, train):
+    root = tmp_path / "ONE"
+    for split in ("train", "test"):
+        for level in ("fine", "coarse"):
+            folder = root / split / level / "0"
+            folder.mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(folder / "a.png")
+    index_folders(root, 0)
+    status, _, err = train(root)
+    assert status == 1
+    one_line(err, root / "train/fine", "validation")
+
+
+def test_label_ids_with_gaps_in_folders_of_ones_own(tmp_path):
+    root = tmp_path / "GAPS"
+    for split in ("train", "test"):
+        for i, label in enumerate((2, 40, 999)):
+            for level, name in (("fine", label), ("coarse", 5)):
+                folder = root / split / level / str(name)
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (8, 8)).save(folder / f"{i}.png")
+    assert list(index_folders(root, 0).fine) == [2, 40, 999]
+    assert load_folder(root / "train/fine").labels.tolist() == [2, 40, 999]
+
+
+# Hostile names and links
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[31m.png", "\u202eb.png", "a\udcffb.png"])
+def test_names_that_no_terminal_should_show_are_refused_on_one_line(name, own, capsys):
+    for level in ("fine", "coarse"):
+        Image.new("RGB", (32, 32)).save(own / "train" / level / "0" / name, format="png")
+    from data_scripts.index_folders import main
+
+    assert main([str(own)]) == 1
+    err = capsys.readouterr().err
+    one_line(err, "is not allowed as the name of an image")
+    assert err.rstrip("\n").isprintable()
+
+
+def test_a_name_that_no_terminal_should_show_is_refused_by_training_too(own, train):
+    Image.new("RGB", (32, 32)).save(own / "train/fine/0" / "a\n\x1b.png", format="png")
+    status, _, err = train(own)
+    assert status == 1
+    one_line(err, "a\\n\\x1b.png", "index_folders.py")
+
+
+def test_names_that_differ_only_in_case_stay_two_images(tmp_path):
+    raw = make_navon(train=200, test=100, seed=0)
+    raw.train.names[:2] = ["Same.png", "sAME.png"]
+    raw.train.fine[:2] = [raw.train.fine[0]] * 2
+    raw.train.coarse[:2] = [raw.train.coarse[0]] * 2
+    write_tree(raw, tmp_path / "SET", split_seed=0)
+    names = [path.name.casefold() for path in (tmp_path / "SET/train/fine").glob("*/*")]
+    assert len(names) == len(set(names)) == 200
+
+
+def test_links_do_not_lead_a_writer_outside(tmp_path, own):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    victim = outside / "victim"
+    victim.write_text("mine")
+    target = tmp_path / "result.yaml"
+    target.symlink_to(victim)
+    write_text(target, "new")
+    assert not target.is_symlink()
+    assert victim.read_text() == "mine"
+    # Where a data set is built before it is moved into place.
+    (tmp_path / ".SET.building").symlink_to(outside / "nowhere")
+    raw = make_navon(train=100, test=100, seed=0)
+    with pytest.raises((OSError, DataError)):
+        write_tree(raw, tmp_path / "SET", split_seed=0)
+    assert [path.name for path in outside.iterdir()] == ["victim"]
+    (tmp_path / ".SET.building").unlink()
+    (tmp_path / ".SET.building").symlink_to(outside)
+    with pytest.raises((OSError, DataError)):
+        write_tree(raw, tmp_path / "SET", split_seed=0)
+    assert [path.name for path in outside.iterdir()] == ["victim"]
+
+
+# Hostile checkpoints
+
+
+def packed(file: Path) -> None:
+    """A part of 128 MB that takes a fraction of one."""
+    saved = io.BytesIO()
+    torch.save({"state_dict": {}, "bilateral": {}}, saved)
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for part in old.infolist():
+            new.writestr(part.filename, old.read(part))
+        with new.open("archive/data/0", "w", force_zip64=True) as large:
+            for _ in range(8):
+                large.write(bytes(2**24))
+
+
+def oversized(file: Path) -> None:
+    """A tensor that says it is of a terabyte, over a storage of four bytes."""
+    saved = io.BytesIO()
+    torch.save({"state_dict": {"w": torch.zeros(1)}, "bilateral": {}}, saved)
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(file, "w") as new:
+        for part in old.infolist():
+            content = old.read(part)
+            if part.filename.endswith("data.pkl"):
+                # The storage's size, 1, and the tensor's shape, (1,), as pickle writes them.
+                assert b"K\x01" in content
+                content = content.replace(b"K\x01", b"J" + struct.pack("<i", 2**30))
+            new.writestr(part.filename, content)
+
+
+def of_the_old_kind(file: Path) -> None:
+    torch.save({"state_dict": {}}, file, _use_new_zipfile_serialization=False)
+
+
+def nested(file: Path) -> None:
+    """A pickle so deep that a reader might run out of stack."""
+    content: list = []
+    for _ in range(200):
+        content = [content]
+    torch.save(content, file)
+
+
+@pytest.mark.parametrize("make", [packed, oversized, of_the_old_kind, nested])
+def test_a_checkpoint_that_asks_for_too_much_is_refused(make, tmp_path):
+    file = tmp_path / "hostile.ckpt"
+    make(file)
+    tracemalloc.start()
+    with pytest.raises(UserError) as caught:
+        load(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    one_line(caught.value, file)
+    assert peak < 2**26
+    assert os.listdir(tmp_path) == ["hostile.ckpt"]

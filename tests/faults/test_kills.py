@@ -1,0 +1,37 @@
+"""SIGKILL at random moments, each followed by the same command: the results are the uninterrupted ones."""
+
+import random
+
+import pytest
+
+
+def run_until_done(place, draw, killed, most: int) -> int:
+    """The same command again and again, killed at most ``most`` times; gives the number of kills."""
+    kills = 0
+    while kills < most and killed(place, draw):
+        kills += 1
+    return kills
+
+
+def finish(place, start) -> None:
+    assert start(place).wait(300) == 0, place.with_suffix(".log").read_text()
+
+
+def test_two_kills(killed, start, same, tmp_path):
+    place = tmp_path / "study"
+    run_until_done(place, random.Random(1), killed, 2)
+    finish(place, start)
+    same(place)
+
+
+@pytest.mark.slow
+def test_fifty_kills_and_more(killed, start, same, tmp_path):
+    draw = random.Random(50)
+    kills = studies = 0
+    while kills < 60:
+        place = tmp_path / f"study{studies}"
+        kills += run_until_done(place, draw, killed, 8)
+        finish(place, start)
+        same(place)
+        studies += 1
+        print(f"{kills} kills in {studies} studies")

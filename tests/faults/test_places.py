@@ -1,0 +1,213 @@
+"""Disks and folders that give out: one sentence, earlier results intact, and the same command goes on."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_resume import wrap
+
+import data_scripts.make_navon
+import train_system
+from common.supervised import Supervised
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = train_system.main
+ARMS = ("fine", "coarse", "bilateral")
+NOBODY = 65534
+
+
+def one_line(err: str, *named: str) -> None:
+    assert "Traceback" not in err
+    assert err.count("\n") == 1, err
+    assert err.startswith("error: ")
+    assert [name for name in named if name not in err] == [], err
+
+
+def table(experiment: Path) -> list[str]:
+    """results.csv without seconds and checkpoint."""
+    lines = (experiment / "results.csv").read_text().splitlines()
+    return [line.rsplit(",", 2)[0] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny, succeed) -> Path:
+    place = tmp_path_factory.mktemp("whole")
+    succeed(STUDY, *tiny, "num_seeds=1", f"save_dir={place}", "exp_name=study")
+    return place / "study"
+
+
+class Disk:
+    """A file system in memory that can be filled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def resize(self, size: int) -> None:
+        options = f"remount,size={size}"
+        subprocess.run(["mount", "-o", options, str(self.place)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Disk]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(place)], capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("mounting a tmpfs takes root")
+    yield Disk(place)
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    "share", [0.5, *(pytest.param(s / 20, marks=pytest.mark.slow) for s in range(1, 20, 2))]
+)
+def test_a_full_disk(share, disk, whole, in_process, tiny):
+    """The disk holds an earlier experiment and a share of the study."""
+    shutil.copytree(whole, disk.place / "earlier")
+    earlier = size_of(disk.place / "earlier")
+    # A page for each file and folder that is begun.
+    disk.resize(int(earlier * (1 + share)) + 2**17)
+    arguments = [*tiny, "num_seeds=1", f"save_dir={disk.place}", "exp_name=study"]
+    status, _, err = in_process(STUDY, *arguments)
+    assert status == 1
+    one_line(err, "No space left on device", str(disk.place))
+    assert table(disk.place / "earlier") == table(whole)
+    assert not list(disk.place.rglob("*.tmp"))
+    disk.resize(2**26)
+    assert in_process(STUDY, *arguments)[0] == 0
+    assert table(disk.place / "study") == table(whole)
+    assert size_of(disk.place / "earlier") == earlier
+
+
+def test_a_disk_that_is_full_before_anything_is_drawn(disk, capsys, monkeypatch):
+    disk.resize(2**18)
+    raw = ["--out-dir", str(disk.place / "raw"), "--train", "600", "--test", "200"]
+    assert data_scripts.make_navon.main(raw) == 1
+    one_line(capsys.readouterr().err, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["runs", "runs/study", "runs/study/fine/seed0"])
+def test_a_file_where_a_folder_should_be(where, in_process, tiny, tmp_path):
+    place = tmp_path / where
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("a file")
+    arguments = [*tiny, "num_seeds=1", f"save_dir={tmp_path}/runs", "exp_name=study"]
+    status, _, err = in_process(STUDY, *arguments)
+    assert status == 1
+    one_line(err, str(place))
+
+
+# Folders that vanish
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "",
+        *(pytest.param(g, marks=pytest.mark.slow) for g in ("fine", "bilateral/seed0/checkpoints")),
+    ],
+)
+def test_a_folder_that_vanishes_while_the_last_stage_trains(
+    gone, whole, in_process, tiny, tmp_path, monkeypatch
+):
+    arguments = [*tiny, "num_seeds=1", f"save_dir={tmp_path}", "exp_name=study"]
+    steps = []
+
+    def vanish() -> None:
+        steps.append(1)
+        if len(steps) == 2 * 2 * 4 + 6:  # in the second epoch of the third stage
+            shutil.rmtree(tmp_path / "study" / gone)
+
+    monkeypatch.setattr(Supervised, "training_step", Supervised.training_step)
+    wrap("common.supervised:Supervised.training_step", vanish)
+    status, _, err = in_process(STUDY, *arguments)
+    monkeypatch.undo()
+    if status == 0:  # what vanished was written once more
+        assert gone == "bilateral/seed0/checkpoints"
+    else:
+        one_line(err, str(tmp_path / "study"))
+    assert in_process(STUDY, *arguments)[0] == 0
+    assert table(tmp_path / "study") == table(whole)
+
+
+# Permissions, as a person who is not root
+
+
+@pytest.fixture(scope="module")
+def open_place(tmp_path_factory, navon) -> Iterator[Path]:
+    """A folder in reach of everybody, with the data set: pytest's own are for their owner."""
+    place = Path("/tmp") / f"bilateral-{os.getpid()}"
+    place.mkdir()
+    place.chmod(0o755)
+    shutil.copytree(navon, place / "NAVON")
+    shutil.rmtree(place / "NAVON" / ".cache", ignore_errors=True)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def nobody(open_place):
+    """Run train_system.py as a user with no rights of their own."""
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+    def run(*arguments: str):
+        return subprocess.run(
+            [*as_nobody, sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "HOME": str(open_place), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            stdin=subprocess.DEVNULL,
+        )
+
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("becoming another user takes root and setpriv")
+    if run("-c", "import train_system, torch").returncode != 0:
+        pytest.skip("another user cannot read the code or its packages")
+    return run
+
+
+@pytest.mark.slow
+def test_permission_denied(nobody, open_place, whole, tiny):
+    """A folder of someone else's; one that becomes read-only half-way; data that cannot be cached."""
+    data = [f"dataset.root={open_place / 'NAVON'}" if "dataset.root" in o else o for o in tiny]
+    (open_place / "theirs").mkdir(mode=0o755)
+    arguments = ["train_system.py", *data, "num_seeds=1", "exp_name=study"]
+    done = nobody(*arguments, f"save_dir={open_place / 'theirs'}")
+    assert done.returncode == 1
+    one_line(done.stderr, "Permission denied", str(open_place / "theirs"))
+
+    ours = open_place / "ours"
+    shutil.copytree(whole, ours / "study")
+    shutil.rmtree(ours / "study" / "bilateral")
+    for path in [ours, *ours.rglob("*")]:
+        os.chown(path, NOBODY, NOBODY)
+    (ours / "study").chmod(0o555)
+    done = nobody(*arguments, f"save_dir={ours}")
+    assert done.returncode == 1
+    one_line(done.stderr, "Permission denied", str(ours / "study/bilateral"))
+    assert table(ours / "study") == table(whole)
+    (ours / "study").chmod(0o755)
+    done = nobody(*arguments, f"save_dir={ours}")
+    assert done.returncode == 0, done.stderr
+    # The data set's folder is not theirs: decoded at each start, which is said.
+    assert "Images are decoded at every start" in done.stdout
+    assert table(ours / "study") == table(whole)
+
+    unreadable = open_place / "NAVON/train/fine/0"
+    unreadable.chmod(0o700)
+    done = nobody(*arguments, f"save_dir={ours}")
+    unreadable.chmod(0o755)
+    assert done.returncode == 1
+    one_line(done.stderr, "Permission denied", str(unreadable))
