@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 import yaml
 
 import arch_single_head.trainer
+import train_system
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from common import distributed
 from common.data import EVAL_BATCH, EpochSampler, ShareSampler
+from common.errors import StageFailed
+from common.finite import FiniteLoss
+from common.metrics import EvaluationMetrics
+from common.results import HOLE
 from common.stage import Architecture
 from common.supervised import by_level
 from common.testing import load_module
@@ -27,6 +33,8 @@ from data_scripts.tree import write_tree
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURE = Architecture(SingleHeadData, SingleHead)
 CPU = ["trainer_params.accelerator=cpu", "trainer_params.precision=32-true"]
+CLASSES = {"fine": 8, "coarse": 2}
+PARENT = [0, 0, 0, 0, 1, 1, 1, 1]
 PROCESSES = 3
 # 100 validation images, and three processes: they cannot share evenly.
 SHARED = ["hparams.batch_size=30", "trainer_params.limit_val_batches=1.0", *CPU]
@@ -86,8 +94,9 @@ def test_every_validation_and_test_image_is_counted_once(runs, seed):
     )
     (validation,) = trainer.validate(module, datamodule=data, verbose=False)
     measured = by_level(validation, "val", ["fine"])["fine"]
-    assert result["validation"]["fine"]["accuracy"] == measured["accuracy"]
-    assert result["validation"]["fine"]["loss"] == pytest.approx(measured["loss"], abs=2e-6)
+    counted = result["validation"]["fine"]
+    assert counted.pop("loss") == pytest.approx(measured.pop("loss"), abs=2e-6)
+    assert counted == measured
     (test,) = trainer.test(module, datamodule=data, verbose=False)
     assert result["test"] == by_level(test, "test", ["fine"])
 
@@ -158,6 +167,82 @@ def test_processes_share_evaluation_without_padding(monkeypatch, images, tmp_pat
         loader = data.in_order(torch.utils.data.TensorDataset(torch.arange(images)))
         seen += [int(image[0]) for batch in loader for image in batch]
     assert sorted(seen) == [*range(images)]
+
+
+def predictions(images: int) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Logits and labels of a network that is often wrong."""
+    random = torch.Generator().manual_seed(0)
+    labels = {name: torch.arange(images) % classes for name, classes in CLASSES.items()}
+    logits = {
+        name: torch.randn(images, classes, generator=random) for name, classes in CLASSES.items()
+    }
+    return logits, labels
+
+
+def count_share(rank: int, place: str) -> None:
+    """One of two processes: measure every second image, and write what it takes the whole to be."""
+    dist.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=rank, world_size=2)
+    metrics = EvaluationMetrics(CLASSES, PARENT)
+    parts = ({name: v[rank::2] for name, v in part.items()} for part in predictions(51))
+    metrics.update(*parts)
+    with metrics.of_all_processes():
+        wrong = metrics.severity.count.item()
+    torch.save((metrics.compute(), wrong), f"{place}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_all_that_evaluation_measures_is_of_all_processes(tmp_path):
+    torch.multiprocessing.spawn(count_share, args=(str(tmp_path),), nprocs=2)
+    alone = EvaluationMetrics(CLASSES, PARENT)
+    alone.update(*predictions(51))
+    expected = alone.compute()
+    assert {"fine_top5", "coarse_consistency", "fine_severity"} <= expected.keys()
+    for rank in range(2):
+        values, wrong = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert wrong == alone.severity.count.item()
+        assert values.keys() == expected.keys()
+        for name, value in values.items():
+            assert value.item() == pytest.approx(expected[name].item(), rel=1e-6), name
+
+
+def test_a_loss_that_is_no_number_elsewhere_stops_here_too(monkeypatch, tmp_path):
+    finite = FiniteLoss("fine/seed0", tmp_path / "last.ckpt", stride=10)
+    finite.steps = [(7, 0.1), (8, 0.2), (9, 0.3)]
+    finite.losses = [torch.tensor(1.0)] * 3
+    module = torch.nn.BatchNorm1d(2)
+    asked = []
+
+    def agree(number: int) -> int:
+        asked.append(number)
+        return 2 if len(asked) == 1 else number
+
+    monkeypatch.setattr("common.finite.agree", agree)
+    with pytest.raises(StageFailed, match=r"in another process at step 8 \(learning rate 0.2\)"):
+        finite.check(module)
+    assert asked == [0]
+
+
+@pytest.mark.slow
+def test_a_stage_whose_loss_is_no_number_leaves_its_hole(tiny, tmp_path, command):
+    run = ["trainer_params.devices=2", f"save_dir={tmp_path}", "exp_name=run"]
+    # Each step multiplies the weights by a million.
+    run += ["hparams.optimizer=sgd", "hparams.schedule=constant", "hparams.lr=1000"]
+    run += ["hparams.weight_decay=1000", "trainer_params.limit_train_batches=15"]
+    done = command("arch_single_head/trainer.py", *tiny, *CPU, *run)
+    assert done.returncode == 1
+    assert "a lower hparams.lr may help" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "of the stage's processes ended" not in done.stderr
+    assert (tmp_path / "run/fine/seed0" / HOLE).is_file()
+
+
+@pytest.mark.slow
+def test_every_arm_is_trained_by_two_processes(tiny, tmp_path, command):
+    study = ["arms=all", "num_seeds=2", f"save_dir={tmp_path}", "exp_name=study"]
+    done = command("train_system.py", *tiny, *CPU, *study, "trainer_params.devices=2", timeout=900)
+    assert done.returncode == 0, done.stderr
+    trained = {row["arm"] for row in rows(tmp_path / "study/results.csv")}
+    assert trained == set(train_system.LEVELS) | set(train_system.DUAL_ARMS) - {"ensemble_five"}
 
 
 def stopped_and_continued(save_dir: Path, arguments: list[str], stop, **environment: str):
