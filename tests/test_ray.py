@@ -107,6 +107,17 @@ def test_ray_gives_what_one_process_gives(serial, options, tmp_path):
     assert sum("done before" in line for line in again.lines) == 6
 
 
+def test_ray_runs_every_arm(options, tmp_path, succeed, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    short = ["arms=all", "trainer_params.max_epochs=1", "trainer_params.limit_train_batches=2"]
+    succeed(train_system.main, *options, *short, f"save_dir={tmp_path}/serial")
+    command = Command(*options, *short, f"save_dir={tmp_path}/ray")
+    command.end()
+    # The ensemble of five takes five seeds.
+    assert len(list(tmp_path.glob("ray/study/*/seed*/result.yaml"))) == 2 * 9 + 1
+    assert comparable(tmp_path / "ray/study") == comparable(tmp_path / "serial/study")
+
+
 @pytest.mark.parametrize(
     ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
