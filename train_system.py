@@ -215,6 +215,10 @@ def run(cfg: DictConfig) -> None:
             "arch_dual_head": Architecture(DualHeadData, DualHead),
         },
     )
+    if cfg.analyse:
+        from analysis.pipeline import analyse_after_training
+
+        analyse_after_training(stages[0].experiment)
 
 
 def main() -> None:

@@ -17,7 +17,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.errors import UserError
-from common.schema import DualConfig, SingleConfig, StudyConfig, StudyKeys, TestConfig
+from common.schema import (
+    AnalyseConfig,
+    DualConfig,
+    SingleConfig,
+    StudyConfig,
+    StudyKeys,
+    TestConfig,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
@@ -52,6 +59,7 @@ def _register() -> None:
         ("single_schema", SingleConfig),
         ("dual_schema", DualConfig),
         ("test_schema", TestConfig),
+        ("analyse_schema", AnalyseConfig),
         ("study_schema", study),
     ):
         store.store(name=title, node=node)

@@ -229,6 +229,13 @@ class TestConfig:
 
 
 @dataclass
+class AnalyseConfig:
+    """analyse.py: everything about the study comes out of its folder."""
+
+    run: str = key(MISSING, path=True)
+
+
+@dataclass
 class StudyEpochs:
     """Epochs of each arm; null leaves them to the recipe."""
 
@@ -252,6 +259,7 @@ class StudyKeys:
     no_bilateral: bool = False
     trained_models: str | None = key(None, path=True)
     evaluate: bool = True
+    analyse: bool = True
     fresh: bool = False
 
 
