@@ -4,13 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from analysis.pictures import BOTH, FAINT, INK, LEFT, OTHER, PAPER, RIGHT, short
 from analysis.study import Table
 from analysis.values import Summary
+
+
+def percent(share: float, _: object = None) -> str:
+    """A tick of an axis that holds shares."""
+    return f"{100 * share:.4g} %".replace("-", "−")
+
 
 COLOURS = {"left": LEFT, "right": RIGHT, "both": BOTH, "fine": LEFT, "coarse": RIGHT}
 
@@ -57,16 +62,16 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
     margin = max(0.15 * (max(values) - min(values)), 0.004)
     zoom.set_xlim(max(0, min(values) - 2 * margin), min(1, max(values) + 2 * margin))
     bars.set_xlim(0, 1)
-    for axes, title in ((bars, "from zero"), (zoom, "close up")):
+    for axes, scale in ((bars, "from zero"), (zoom, "close up")):
         axes.set_ylim(-0.5, len(arms) - 0.25)
         axes.set_yticks([])
         axes.grid(False, axis="y")
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.xaxis.set_major_formatter(percent)
         axes.spines["left"].set_visible(axes is bars)
-        axes.set_xlabel(title)
+        axes.set_xlabel(scale)
     bars.set_title(title)
-    bars.xaxis.set_major_locator(MaxNLocator(3))
-    zoom.xaxis.set_major_locator(MaxNLocator(3))
+    bars.set_xticks([0, 0.5, 1])
+    zoom.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
 
 def learning_curves(figure: Figure, arm: str, seeds: Sequence[Table]) -> None:
@@ -100,7 +105,7 @@ def learning_curves(figure: Figure, arm: str, seeds: Sequence[Table]) -> None:
     axes.set_xlim(1 if epochs > 1 else 0, epochs if epochs > 1 else 2)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(percent)
     axes.legend(loc="lower right")
 
 
@@ -136,7 +141,12 @@ def evidence_dots(
         )
 
 
-def lesion_curves(figure: Figure, title: str, curves: Mapping[str, Mapping[str, Summary]]) -> None:
+def lesion_curves(
+    figure: Figure,
+    title: str,
+    curves: Mapping[str, Mapping[str, Summary]],
+    seeds: Mapping[str, Mapping[int, Mapping[str, float]]],
+) -> None:
     """Accuracy as features of either hemisphere are silenced, the most used first."""
     axes = figure.subplots()
     for side, points in curves.items():
@@ -149,21 +159,16 @@ def lesion_curves(figure: Figure, title: str, curves: Mapping[str, Mapping[str, 
             ms=4,
             label=f"of the {side} silenced",
         )
-        _band(axes, shares, list(points.values()), COLOURS[side])
+        for numbers in seeds[side].values() if len(seeds[side]) > 1 else ():
+            x = [float(share) for share in numbers]
+            axes.plot(x, [*numbers.values()], color=COLOURS[side], lw=0.8, alpha=0.6)
     axes.set_title(title)
     axes.set_xlabel("share of that hemisphere's features silenced")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_formatter(percent)
+    axes.yaxis.set_major_formatter(percent)
     axes.legend(loc="lower left")
-
-
-def _band(axes: Axes, x: Sequence[float], points: Sequence[Summary], colour: str) -> None:
-    if all(point.ci95_low is not None for point in points):
-        low = np.clip([point.ci95_low for point in points], -1, 1)  # type: ignore[arg-type]
-        high = np.clip([point.ci95_high for point in points], -1, 1)  # type: ignore[arg-type]
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
 
 
 PAIRS = {
@@ -208,7 +213,7 @@ def heat(
     row_label: str,
     column_label: str,
     power: float = 1.0,
-    percent: bool = False,
+    shares: bool = False,
 ) -> None:
     """A matrix as colours: dark is little, bright is much."""
     from matplotlib.colors import PowerNorm
@@ -230,7 +235,7 @@ def heat(
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1] if power == 1 else [0, 0.05, 0.25, 1])
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1) if percent else "{x:g}")
+    bar.ax.yaxis.set_major_formatter(percent if shares else "{x:g}")
 
 
 def grouped_bars(
@@ -239,7 +244,7 @@ def grouped_bars(
     groups: Mapping[str, Mapping[str, Summary]],
     *,
     limits: tuple[float, float] = (0, 1),
-    percent: bool = True,
+    shares: bool = True,
 ) -> None:
     """Bars from zero with intervals: groups along the axis, one bar for each hemisphere and for both.
 
@@ -248,7 +253,7 @@ def grouped_bars(
         title: of the picture.
         groups: name → side → summary.
         limits: of the axis.
-        percent: whether values are shares.
+        shares: whether values are shares.
     """
     axes = figure.subplots()
     sides = list(next(iter(groups.values())))
@@ -262,7 +267,9 @@ def grouped_bars(
             if point.ci95_low is not None and point.ci95_high is not None:
                 low, high = np.clip([point.ci95_low, point.ci95_high], *limits)
                 axes.plot([place, place], [low, high], color=INK, lw=1.1)
-            words = f"{100 * point.mean:.0f} %" if percent else f"{point.mean:.2f}"
+            if len(groups) * len(sides) > 8:
+                continue
+            words = f"{100 * point.mean:.0f} %" if shares else f"{point.mean:.2f}"
             axes.annotate(
                 words,
                 (place, 0 if point.mean >= 0 else point.mean),
@@ -273,11 +280,11 @@ def grouped_bars(
                 color=PAPER if point.mean > 0.12 * limits[1] else INK,
             )
     axes.axhline(0, color=FAINT, lw=0.8)
-    axes.set_xticks(range(len(groups)), [name.replace(", ", ",\n") for name in groups])
+    axes.set_xticks(range(len(groups)), [name.replace(" ", "\n", 1) for name in groups])
     axes.grid(False, axis="x")
     axes.set_ylim(*limits)
-    if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if shares:
+        axes.yaxis.set_major_formatter(percent)
     axes.set_title(title, pad=24)
     axes.legend(
         ncols=len(sides),
@@ -303,7 +310,7 @@ def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -
     axes.grid(False, axis="y")
     axes.set_ylim(-0.6, len(classes) - 0.4)
     axes.set_xlim(0, min(1, 1.04 * max(start.max(), 0.01)))
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_formatter(percent)
     axes.set_xlabel("share of the class's images")
     figure.legend(loc="outside upper left", ncols=3, handlelength=1, columnspacing=1.2)
 
@@ -319,8 +326,10 @@ def gains(figure: Figure, title: str, classes: Mapping[str, Summary]) -> None:
     axes.grid(False, axis="y")
     axes.set_title(title)
     axes.set_xlabel("change in accuracy, percentage points")
-    axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:+.0f}" if x else "0")
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(
+        lambda x, _: f"{100 * x:+.3g}".replace("-", "−") if abs(x) > 1e-9 else "0"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
 def reliability_curve(
@@ -338,7 +347,7 @@ def reliability_curve(
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=FAINT, lw=0.9, ls=(0, (4, 3)))
     for arm, (confidence, accuracy) in curves.items():
-        bins = [item for item in confidence if item in accuracy]
+        bins = sorted((item for item in confidence if item in accuracy), key=int)
         axes.plot(
             [confidence[item].mean for item in bins],
             [accuracy[item].mean for item in bins],
@@ -352,6 +361,6 @@ def reliability_curve(
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_formatter(percent)
+    axes.yaxis.set_major_formatter(percent)
     axes.legend(loc="upper left")

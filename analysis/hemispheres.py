@@ -164,9 +164,9 @@ class Hemispheres:
         val_rows = val.subset[:VALIDATION_IMAGES]
         network: HemispheresAndHeads = module.network  # type: ignore[assignment]
         return Reference(
-            train=_by_side(Eyes(train.images[rows]).features(module, network)),
+            train=_by_side(Eyes(train.images, rows).features(module, network)),
             train_labels={level: y[rows] for level, y in train.labels.items()},
-            val=_by_side(Eyes(val.images[val_rows]).features(module, network)),
+            val=_by_side(Eyes(val.images, val_rows).features(module, network)),
             val_labels={level: y[val_rows] for level, y in val.labels.items()},
         )
 
@@ -289,8 +289,13 @@ class Hemispheres:
                     "images of a class in a case", part, side=name, item=label, seed=seen.seed
                 )
         if not self.findings.looks:
+            said = {
+                "left": self._coarse_names(self.parents[seen.alone["fine"].argmax(1)]),
+                "right": self._coarse_names(seen.alone["coarse"].argmax(1)),
+                "together": self._coarse_names(predicted),
+            }
             chosen = choose(left, right, together)
-            self.findings.looks = look(seen.module, self.test.images, seen.labels, chosen)
+            self.findings.looks = look(seen.module, self.test.images, seen.labels, chosen, said)
 
     def _calibration(self, seen: Seen) -> None:
         for level in LEVELS:
@@ -302,9 +307,12 @@ class Hemispheres:
                 error = calibration_error(logits, seen.labels[level])
                 self.values.add("calibration error", error, **place)  # type: ignore[arg-type]
                 curve = reliability(logits, seen.labels[level])
-                for i, (sure, right) in enumerate(
-                    zip(curve.confidence.tolist(), curve.accuracy.tolist(), strict=True)
+                for i, (sure, right, images) in enumerate(
+                    zip(*(column.tolist() for column in curve), strict=True)
                 ):
+                    self.values.add(
+                        "images of a confidence", images / len(logits), item=str(i), **place
+                    )  # type: ignore[arg-type]
                     self.values.add("confidence", sure, item=str(i), **place)  # type: ignore[arg-type]
                     self.values.add("reliability", right, item=str(i), **place)  # type: ignore[arg-type]
 
@@ -338,6 +346,10 @@ class Hemispheres:
                 right = (predicted == test[level]).double().mean().item()
                 self.values.add("probe accuracy", right, level=level, side=half, seed=seen.seed)
 
+    def _coarse_names(self, classes: Tensor) -> list[str]:
+        names = self.findings.class_names["coarse"]
+        return [names[label] for label in classes.tolist()]
+
     def _names(self, level: str) -> list[str]:
         """Names of classes that tell them apart."""
         names = self.findings.class_names[level]
@@ -353,10 +365,10 @@ def _by_side(features: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _grams(module: Supervised, hemisphere: str, images: Tensor) -> list[Tensor]:
-    backbone = module.network.get_submodule(f"hemispheres.{hemisphere}.backbone")
+    seeing = module.network.get_submodule(f"hemispheres.{hemisphere}")
     with as_tested(module):
         return layer_grams(
-            backbone,
+            seeing.get_submodule("backbone"),
             images.to(module.device),
-            forward=lambda raw: backbone(module.retina(raw)),
+            forward=lambda raw: seeing(module.retina(raw)),
         )

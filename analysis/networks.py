@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.supervised import DualHead
@@ -51,33 +50,35 @@ class Eyes:
     """Fixed images, seen by one hemisphere after the other; equal hemispheres of several networks see them once.
 
     Args:
-        images: uint8 (N, 3, H, W).
+        images: uint8 (N, 3, H, W), or what gives such by rows.
+        rows: which of them, int64 (M,); None: all.
     """
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, rows: Tensor | None = None) -> None:
         self.images = images
-        self._seen: dict[tuple[str, ...], Tensor] = {}
+        self.rows = torch.arange(images.shape[0]) if rows is None else rows
+        self._seen: dict[tuple[str, str], Tensor] = {}
 
     def features(self, module: Supervised, network: HemispheresAndHeads) -> dict[str, Tensor]:
-        """Features (N, F) on the CPU of each hemisphere of a network, by its name."""
-        found = {}
-        for name, hemisphere in network.hemispheres.items():
-            backbone = hemisphere.backbone
-            key = (
-                str(module.cfg.trainer_params.precision),
-                digest(
-                    {k: v.cpu() for k, v in cast(torch.nn.Module, backbone).state_dict().items()}
-                ),
-            )
-            if key not in self._seen:
-                with as_tested(module):
-                    batches = [
-                        hemisphere(module.retina(batch.to(module.device))).float().cpu()
-                        for batch in self.images.split(EVAL_BATCH)
-                    ]
-                self._seen[key] = torch.cat(batches)
-            found[name] = self._seen[key]
-        return found
+        """Features (M, F) on the CPU of each hemisphere of a network, by its name."""
+        return {
+            name: self._once(module, hemisphere) for name, hemisphere in network.hemispheres.items()
+        }
+
+    def _once(self, module: Supervised, hemisphere: nn.Module) -> Tensor:
+        first = self._look(module, hemisphere, self.rows[:8])
+        # The weights do not tell all: precision and what comes before the backbone show in the first features.
+        weights = {name: value.cpu() for name, value in hemisphere.state_dict().items()}
+        key = (digest(weights), digest({"first": first}))
+        if key not in self._seen:
+            batches = self.rows.split(EVAL_BATCH)
+            self._seen[key] = torch.cat([self._look(module, hemisphere, rows) for rows in batches])
+        return self._seen[key]
+
+    def _look(self, module: Supervised, hemisphere: nn.Module, rows: Tensor) -> Tensor:
+        with as_tested(module):
+            seen = module.retina(self.images[rows].to(module.device))
+            return hemisphere(seen).float().cpu()
 
     def logits(self, module: Supervised) -> dict[str, Tensor]:
         """Logits (N, C) of each head; of an ensemble, the logarithm of its members' mean probability."""

@@ -20,7 +20,8 @@ def panels(found: Findings) -> list[tuple[str, list[dict[str, Any]]]]:
     """For each case, its images: a name and the cells of a row (label, alternative text, PNG in base64)."""
     grouped: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
     for look in found.looks:
-        name = short(found.class_names["fine"][look.fine], 60)
+        name = short(found.class_names["fine"][look.fine], 40)
+        said = ", ".join(f"{who}: {short(what, 24)}" for who, what in look.said.items())
         cells = [{"label": "image", "alt": f"Test image: {name}", "png": png(look.image)}]
         cells += [
             {
@@ -30,7 +31,7 @@ def panels(found: Findings) -> list[tuple[str, list[dict[str, Any]]]]:
             }
             for (level, side), heat in look.maps.items()
         ]
-        grouped[look.case].append({"name": name, "cells": cells})
+        grouped[look.case].append({"name": name, "said": said, "cells": cells})
     return [(case[:1].upper() + case[1:], looks) for case, looks in grouped.items() if looks]
 
 

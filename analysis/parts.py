@@ -18,6 +18,7 @@ from common.schema import LEVELS
 SIDES = ("left", "right")
 HALVES = ("left", "right", "both")
 MOST = 8  # classes that gain, and that lose, most
+RARE = 0.002  # share of images below which a bin of confidence is not drawn
 MAX_ROWS = 40  # classes beside one picture
 
 
@@ -203,7 +204,7 @@ def _lesions(found: Findings) -> Part | None:
         title="What is lost when a hemisphere falls silent?",
         text=[
             "How to read it: from left to right more and more features of one hemisphere are silenced, those that the heads use "
-            "most first. At 100 % that hemisphere says nothing any more. A curve that stays up was not needed, or is stood in for.",
+            "most first. At 100 % that hemisphere says nothing any more. A curve that stays up was not needed, or is stood in for. Thin lines are seeds.",
         ],
         figures=[
             (
@@ -213,6 +214,7 @@ def _lesions(found: Findings) -> Part | None:
                     figures.lesion_curves,
                     f"{level} head",
                     curves[level],
+                    {side: found.values.by_seed(of, level, side) for side in SIDES},
                 ),
                 "",
             )
@@ -277,15 +279,16 @@ def _similarity(found: Findings) -> Part | None:
     )
     drawn.append((svg, "Bright: alike. F: the features that the heads see."))
     cosine = {
-        f"{item.split()[0]} {level} classes"
-        if item.startswith("between")
-        else f"one {level} class": {
+        f"of {count} {level} {noun}": {
             half: summary
             for half in HALVES
             if (summary := found.values.get("cosine", level, half, item))
         }
         for level in LEVELS
-        for item in ("within classes", "between classes")
+        for item, count, noun in (
+            ("within classes", "one", "class"),
+            ("between classes", "two", "classes"),
+        )
     }
     lowest = min(s.mean for group in cosine.values() for s in group.values())
     drawn.append(
@@ -294,10 +297,10 @@ def _similarity(found: Findings) -> Part | None:
                 "cosine",
                 "Cosine similarity of images within and between classes",
                 figures.grouped_bars,
-                "Two images of …",
+                "Cosine of two images …",
                 cosine,
                 limits=(min(0, lowest - 0.05), 1),
-                percent=False,
+                shares=False,
                 height=3.3,
             ),
             "Cosine of centred features: 1 is the same direction, 0 unrelated.",
@@ -354,8 +357,8 @@ def _looks(found: Findings) -> Part | None:
         ],
         looks=panels(found),
         notes=[
-            "Grad-CAM (Selvaraju et al. 2017) on the last layer of each hemisphere that has maps, for the first seed and the first "
-            "test images of each case. Each map is scaled to its own maximum. Right and wrong are about the coarse class, as below."
+            "Grad-CAM (Selvaraju et al. 2017) on the last layer of each hemisphere that has maps, for the first seed and "
+            "test images of each case that were drawn by chance. Each map is scaled to its own maximum. Right and wrong are about the coarse class, as below."
         ],
     )
 
@@ -452,7 +455,7 @@ def _agreement(found: Findings) -> Part | None:
                     row_label="coarse class",
                     column_label="taken for",
                     power=0.5,
-                    percent=True,
+                    shares=True,
                     height=4.1,
                 ),
                 "Share of each row's images, all seeds. Colours grow with the root, so that rare confusions show.",
@@ -477,7 +480,10 @@ def _calibration(found: Findings) -> Part | None:
         if not arms:
             return None
         curves = {
-            arm: (values.items("confidence", level, arm), values.items("reliability", level, arm))
+            arm: (
+                _filled(found, "confidence", level, arm),
+                _filled(found, "reliability", level, arm),
+            )
             for arm in arms
         }
         svg = picture(
@@ -514,9 +520,19 @@ def _calibration(found: Findings) -> Part | None:
             )
         ],
         notes=[
-            "15 bins of equal width (Naeini et al. 2015); bins without images have no dot. Label smoothing in training makes a network less sure."
+            "15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the images have no dot. Label smoothing in training makes a network less sure."
         ],
     )
+
+
+def _filled(found: Findings, of: str, level: str, arm: str) -> dict[str, Summary]:
+    """A reliability curve without the bins that hold next to no image."""
+    images = found.values.items("images of a confidence", level, arm)
+    return {
+        item: summary
+        for item, summary in found.values.items(of, level, arm).items()
+        if images[item].mean >= RARE
+    }
 
 
 def _sentence(text: str) -> str:

@@ -72,6 +72,7 @@ def picture(
     /,
     *args: Any,
     height: float = 3.0,
+    width: float = WIDTH,
     **kwargs: Any,
 ) -> Markup:
     """A figure as inline SVG.
@@ -82,13 +83,14 @@ def picture(
         draw: is called as draw(figure, *args, **kwargs).
         args: for ``draw``.
         height: in inches.
+        width: in inches; on a phone any figure is as wide as the screen.
         kwargs: for ``draw``.
     """
     # The hash salt makes the file the same each time.
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # A character that matplotlib's font lacks is drawn by the browser's.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure, *args, **kwargs)
         file = io.StringIO()

@@ -114,7 +114,7 @@ def _tiles(study: FinishedStudy, found: Findings) -> list[dict[str, Any]]:
                 detail = f"{gain:+.2f} points against the {side} hemisphere alone ({level} arm)"
             tiles.append(
                 {
-                    "label": f"Bilateral network, {level} labels",
+                    "label": f"Bilateral, {level} labels",
                     "number": f"{100 * mean(both.values()):.2f} %",
                     "detail": detail,
                     "meter": None,
@@ -142,13 +142,19 @@ def _results(study: FinishedStudy) -> Sheet:
     return sheet("results", "results.csv", study.table("results.csv"), leave_out=untested)
 
 
-def _differences(study: FinishedStudy) -> Sheet | None:
+def _differences(study: FinishedStudy) -> list[Sheet]:
+    """The differences that the bilateral network is part of, and then all others."""
     table = study.table("differences.csv")
-    return (
-        sheet("differences", "differences.csv, arm minus arm, percentage points", table)
-        if table
-        else None
-    )
+    first = [row for row in table if "bilateral" in (row["arm"], row["minus"])]
+    others = [row for row in table if row not in first]
+    if not first:
+        first, others = others, []
+    caption = "differences.csv, arm minus arm, percentage points"
+    return [
+        sheet(name, caption, rows)
+        for name, rows in (("differences", first), ("further-differences", others))
+        if rows
+    ]
 
 
 def _bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
@@ -196,7 +202,8 @@ def _curves(study: FinishedStudy) -> list[Markup]:
                     figures.learning_curves,
                     arm,
                     tables,
-                    height=2.9,
+                    width=3.4,
+                    height=2.7,
                 )
             )
     return drawn

@@ -10,21 +10,14 @@ from analysis.values import Summary
 WORDS = ("arm", "minus", "level", "checkpoint")
 # Columns that hold fractions, shown in per cent; a difference of two is in percentage points.
 FRACTIONS = (
-    "accuracy",
-    "val_accuracy",
-    "mean",
-    "std",
-    "ci95_low",
-    "ci95_high",
-    "top5",
-    "consistency",
+    *("accuracy", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
+    *(
+        f"{name}{of}"
+        for name in ("top5", "consistency", "severity")
+        for of in ("", "_mean", "_std")
+    ),
 )
-TITLES = {
-    "std": "sd",
-    "ci95_low": "95 % low",
-    "ci95_high": "95 % high",
-    "val_accuracy": "validation",
-}
+TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % from", "ci95_high": "to"}
 
 
 class Cell(NamedTuple):
@@ -65,12 +58,12 @@ def sheet(name: str, caption: str, table: Table, *, leave_out: Sequence[str] = (
 
 def title(column: str) -> str:
     """The head of a csv column."""
-    words = TITLES.get(column, column.replace("_", " "))
-    return f"{words}, %" if column in FRACTIONS and "%" not in words else words
+    words = column.replace("_", " ")
+    return TITLES.get(column, f"{words}, %" if column in FRACTIONS else words)
 
 
 def cell(column: str, text: str) -> Cell:
-    """A csv value as people write it: fractions in per cent, long numbers with thin separators."""
+    """A csv value as people write it: fractions in per cent, thousands with commas."""
     if column in WORDS:
         return Cell(text, text, word=True)
     try:
@@ -80,10 +73,15 @@ def cell(column: str, text: str) -> Cell:
     if not math.isfinite(number):
         return Cell("–", "")
     if column in FRACTIONS:
-        return Cell(f"{100 * number:.2f}", text)
+        return Cell(signed(f"{100 * number:.2f}"), text)
     if number == int(number):
         return Cell(f"{int(number):,}", text)
-    return Cell(f"{number:,.1f}" if abs(number) >= 10 else f"{number:.4g}", text)
+    return Cell(signed(f"{number:,.1f}" if abs(number) >= 10 else f"{number:.4g}"), text)
+
+
+def signed(number: str) -> str:
+    """A number with a minus sign instead of a hyphen."""
+    return number.replace("-", "−")
 
 
 def summary_cells(summary: Summary | None, *, percent: bool = True) -> list[Cell]:
@@ -97,8 +95,8 @@ def summary_cells(summary: Summary | None, *, percent: bool = True) -> list[Cell
             f"{scale * summary.ci95_low:.{digits}f} to {scale * summary.ci95_high:.{digits}f}"
         )
     return [
-        Cell(f"{scale * summary.mean:.{digits}f}", repr(summary.mean)),
-        Cell(interval, "" if summary.ci95_low is None else repr(summary.ci95_low)),
+        Cell(signed(f"{scale * summary.mean:.{digits}f}"), repr(summary.mean)),
+        Cell(signed(interval), "" if summary.ci95_low is None else repr(summary.ci95_low)),
     ]
 
 

@@ -63,6 +63,7 @@ def final_metrics(stage: FinishedStage) -> dict[str, float]:
         for split, levels in (("val", stage.result["validation"]), ("test", stage.result["test"]))
         for level, metrics in (levels or {}).items()
         for name, value in metrics.items()
+        if value is not None
     }
 
 
@@ -94,8 +95,9 @@ def example_picture(
     grid = figure.subplots(4, EXAMPLES // 4, squeeze=False).flat
     for axes in grid:
         axes.axis("off")
-    for axes, row in zip(grid, torch.cat([wrong, right]).tolist(), strict=False):
-        axes.imshow(images[row].permute(1, 2, 0).numpy())
+    rows = torch.cat([wrong, right])
+    for axes, row, pixels in zip(grid, rows.tolist(), images[rows], strict=False):
+        axes.imshow(pixels.permute(1, 2, 0).numpy())
         said, truth = names[int(predictions[row])], names[int(labels[row])]
         words = truth[:20] if said == truth else f"{said[:20]}\n(is {truth[:20]})"
         axes.set_title(

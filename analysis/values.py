@@ -71,6 +71,14 @@ class Values:
         numbers = self._summaries.get((of, level, side, item))
         return _summary((of, level, side, item), numbers) if numbers else None
 
+    def by_seed(self, of: str, level: str = "", side: str = "") -> dict[int, dict[str, float]]:
+        """One quantity's numbers by seed and item."""
+        found: dict[int, dict[str, float]] = {}
+        for value in self.values:
+            if (value.of, value.level, value.side) == (of, level, side):
+                found.setdefault(value.seed, {})[value.item] = value.value
+        return found
+
     def items(self, of: str, level: str = "", side: str = "") -> dict[str, Summary]:
         """The summaries of one quantity by item."""
         return {s.item: s for s in self if (s.of, s.level, s.side) == (of, level, side)}
