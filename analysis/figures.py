@@ -32,7 +32,7 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
     places = np.arange(len(arms))[::-1] * 1.0
     values = [value for arm in arms.values() for value in arm["seeds"]]
     for place, (name, arm) in zip(places, arms.items(), strict=True):
-        colour = BOTH if name not in COLOURS else COLOURS[name]
+        colour = COLOURS.get(name, BOTH)
         bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85)
         bars.text(0, place + 0.3, short(name, 34), va="bottom", fontsize=9)
         bars.text(
@@ -233,7 +233,7 @@ def heat(
     axes.set_xlabel(column_label)
     axes.set_ylabel(row_label)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1] if power == 1 else [0, 0.05, 0.25, 1])
     bar.ax.yaxis.set_major_formatter(percent if shares else "{x:g}")
 
@@ -280,7 +280,7 @@ def grouped_bars(
                 color=PAPER if point.mean > 0.12 * limits[1] else INK,
             )
     axes.axhline(0, color=FAINT, lw=0.8)
-    axes.set_xticks(range(len(groups)), [name.replace(" ", "\n", 1) for name in groups])
+    axes.set_xticks(range(len(groups)), ["\n".join(name.rsplit(" ", 1)) for name in groups])
     axes.grid(False, axis="x")
     axes.set_ylim(*limits)
     if shares:

@@ -303,18 +303,17 @@ class Hemispheres:
             if level in seen.alone:
                 networks[level] = seen.alone[level]
             for arm, logits in networks.items():
-                place = {"level": level, "side": arm, "seed": seen.seed}
-                error = calibration_error(logits, seen.labels[level])
-                self.values.add("calibration error", error, **place)  # type: ignore[arg-type]
-                curve = reliability(logits, seen.labels[level])
-                for i, (sure, right, images) in enumerate(
-                    zip(*(column.tolist() for column in curve), strict=True)
-                ):
-                    self.values.add(
-                        "images of a confidence", images / len(logits), item=str(i), **place
-                    )  # type: ignore[arg-type]
-                    self.values.add("confidence", sure, item=str(i), **place)  # type: ignore[arg-type]
-                    self.values.add("reliability", right, item=str(i), **place)  # type: ignore[arg-type]
+                labels = seen.labels[level]
+                curve = reliability(logits, labels)
+                columns = {
+                    "calibration error": {"": calibration_error(logits, labels)},
+                    "confidence": _numbered(curve.confidence),
+                    "reliability": _numbered(curve.accuracy),
+                    "images of a confidence": _numbered(curve.images / len(labels)),
+                }
+                for of, items in columns.items():
+                    for item, value in items.items():
+                        self.values.add(of, value, level=level, side=arm, item=item, seed=seen.seed)
 
     def _probes(self, seen: Seen, reference: Reference) -> None:
         """On Navon figures of the large and the small letter, else of both levels."""
@@ -358,6 +357,10 @@ class Hemispheres:
             name if names.count(name) == 1 else f"{name} ({number})"
             for name, number in zip(names, ids, strict=True)
         ]
+
+
+def _numbered(values: Tensor) -> dict[str, float]:
+    return {str(i): value for i, value in enumerate(values.tolist())}
 
 
 def _by_side(features: dict[str, Tensor]) -> dict[str, Tensor]:

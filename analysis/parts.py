@@ -67,26 +67,30 @@ def _known(found: Findings) -> Part | None:
     if found.letters:
         title = "The large and the small letter"
         text = [
-            "The classic question to Navon figures: who sees the forest, and who the trees? The right hemisphere "
-            "learned the large letter alone; the left one learned both together.",
-            "How to read it: each bar is the share of test images whose letter can be read off the features of the "
-            "left hemisphere, the right one, or both. A specialised hemisphere is high for one letter and low for the other.",
+            "The classic question to Navon figures: who sees the forest, and who the trees? The right "
+            "hemisphere learned the large letter alone; the left one learned both together.",
+            "How to read it: each bar is the share of test images whose letter can be read off the features "
+            "of the left hemisphere, the right one, or both. A specialised hemisphere is high for one letter "
+            "and low for the other.",
         ]
         chance = (
-            f"Chance is {100 / len(classes['coarse']):.0f} % for the large letter and {100 / len(found.letters):.0f} % "
-            f"for the small one ({len(found.letters)} letters; whoever knows the large one has fewer to choose from)."
+            f"Chance is {100 / len(classes['coarse']):.0f} % for the large letter and "
+            f"{100 / len(found.letters):.0f} % for the small one ({len(found.letters)} letters; whoever knows "
+            "the large one has fewer to choose from)."
         )
     else:
         title = "What can be read off each hemisphere"
         text = [
-            "How to read it: each bar is the share of test images whose fine or coarse label can be read off the "
-            "features of the left hemisphere, the right one, or both. What a hemisphere was not trained on, it may know all the same."
+            "How to read it: each bar is the share of test images whose fine or coarse label can be read off "
+            "the features of the left hemisphere, the right one, or both. What a hemisphere was not trained "
+            "on, it may know all the same."
         ]
-        chance = f"Chance is {100 / len(classes['fine']):.3g} % for fine and {100 / len(classes['coarse']):.3g} % for coarse labels."
+        fine, coarse = (100 / len(classes[level]) for level in LEVELS)
+        chance = f"Chance is {fine:.3g} % for fine and {coarse:.3g} % for coarse labels."
     note = (
-        f"Measured with a linear probe, the same for all: ridge regression on the frozen features of "
-        f"{found.reference_images:,} training images, its strength chosen on validation images. Heads could not "
-        f"be compared, as each hemisphere was trained with that of its own level alone. {chance}"
+        "Measured with a linear probe, the same for all: ridge regression on the frozen features of "
+        f"{found.reference_images:,} training images, its strength chosen on validation images. Heads could "
+        f"not be compared, as each hemisphere was trained with that of its own level alone. {chance}"
     )
     return Part(
         id="known",
@@ -158,8 +162,8 @@ def _contributions(found: Findings) -> Part | None:
         title="Whose features does each head use?",
         text=[
             f"{_sentence(' and '.join(sentences))}.",
-            "How to read it: one dot for each class. To the right of the dashed line the left hemisphere says more "
-            "for the right answer, above it the right hemisphere does.",
+            "How to read it: one dot for each class. To the right of the dashed line the left hemisphere "
+            "says more for the right answer, above it the right hemisphere does.",
         ],
         figures=drawn,
         tables=[
@@ -173,9 +177,10 @@ def _contributions(found: Findings) -> Part | None:
         if len(rows) <= 2 * MAX_ROWS
         else [],
         notes=[
-            "A logit is a sum over features, so it splits into the left half's part, the right half's part and a constant: "
-            "weight × (feature − its mean over training images). Evidence is that part for the class of the image, against "
-            "the mean of all classes; the share is that of the summed evidence."
+            "A logit is a sum over features, so it splits into the left half's part, the right half's part "
+            "and a constant: weight × (feature − its mean over training images). Evidence is that part for "
+            "the class of the image, against the mean of all classes; the share is that of the summed "
+            "evidence."
         ],
     )
 
@@ -203,8 +208,9 @@ def _lesions(found: Findings) -> Part | None:
         id="lesions",
         title="What is lost when a hemisphere falls silent?",
         text=[
-            "How to read it: from left to right more and more features of one hemisphere are silenced, those that the heads use "
-            "most first. At 100 % that hemisphere says nothing any more. A curve that stays up was not needed, or is stood in for. Thin lines are seeds.",
+            "How to read it: from left to right more and more features of one hemisphere are silenced, those "
+            "that the heads use most first. At 100 % that hemisphere says nothing any more. A curve that "
+            "stays up was not needed, or is stood in for. Thin lines are seeds.",
         ],
         figures=[
             (
@@ -229,8 +235,8 @@ def _lesions(found: Findings) -> Part | None:
             )
         ],
         notes=[
-            "Silenced means held at the mean over training images; nothing is trained again. A feature's use is its "
-            "absolute weight times its standard deviation, both heads counting alike."
+            "Silenced means held at the mean over training images; nothing is trained again. A feature's use "
+            "is its absolute weight times its standard deviation, both heads counting alike."
         ],
     )
 
@@ -241,9 +247,9 @@ def _similarity(found: Findings) -> Part | None:
         return None
     rows, columns = found.layers["left"], found.layers["right"]
     table = np.full((rows, columns), np.nan)
-    for item, summary in matrix.items():
+    for item, similarity in matrix.items():
         i, j = map(int, item.split(","))
-        table[i, j] = summary.mean
+        table[i, j] = similarity.mean
     pairs: dict[str, dict[str, Summary]] = {}
     if rows == columns:
         pairs["left-right"] = {
@@ -279,7 +285,7 @@ def _similarity(found: Findings) -> Part | None:
     )
     drawn.append((svg, "Bright: alike. F: the features that the heads see."))
     cosine = {
-        f"of {count} {level} {noun}": {
+        f"{count} {level} {noun}": {
             half: summary
             for half in HALVES
             if (summary := found.values.get("cosine", level, half, item))
@@ -307,8 +313,9 @@ def _similarity(found: Findings) -> Part | None:
         )
     )
     text = [
-        "How to read it: the line shows how alike the two hemispheres see the same images, layer by layer. Where it falls, they went "
-        "separate ways. The dashed lines, the same hemisphere of two seeds, say how alike two networks are that learned the same thing.",
+        "How to read it: the line shows how alike the two hemispheres see the same images, layer by layer. "
+        "Where it falls, they went separate ways. The dashed lines, the same hemisphere of two seeds, say "
+        "how alike two networks are that learned the same thing.",
     ]
     if found.baseline:
         text.append(
@@ -336,9 +343,10 @@ def _similarity(found: Findings) -> Part | None:
             )
         ],
         notes=[
-            f"Linear CKA (Kornblith et al. 2019) with the unbiased estimator of Nguyen et al. (2021), on {min(CKA_IMAGES, found.test_images):,} "
-            f"of {found.test_images:,} test images. Layers are the outputs of convolutions and linear layers, the last one the features. "
-            "Cosines are over all pairs of test images."
+            "Linear CKA (Kornblith et al. 2019) with the unbiased estimator of Nguyen et al. (2021), on "
+            f"{min(CKA_IMAGES, found.test_images):,} of {found.test_images:,} test images. Layers are the "
+            "outputs of convolutions and linear layers, the last one the features. Cosines are over all "
+            "pairs of test images."
         ],
     )
 
@@ -352,13 +360,15 @@ def _looks(found: Findings) -> Part | None:
         id="attention",
         title="Where they look",
         text=[
-            "How to read it: bright is where a hemisphere finds what speaks for the right class. Left and right are the two hemispheres "
-            "of the bilateral network, fine and coarse its heads; a map without light found nothing in favour.",
+            "How to read it: bright is where a hemisphere finds what speaks for the right class. Left and "
+            "right are the two hemispheres of the bilateral network, fine and coarse its heads; a map "
+            "without light found nothing in favour.",
         ],
         looks=panels(found),
         notes=[
-            "Grad-CAM (Selvaraju et al. 2017) on the last layer of each hemisphere that has maps, for the first seed and "
-            "test images of each case that were drawn by chance. Each map is scaled to its own maximum. Right and wrong are about the coarse class, as below."
+            "Grad-CAM (Selvaraju et al. 2017) on the last layer of each hemisphere that has maps, for the "
+            "first seed and test images of each case that were drawn by chance. Each map is scaled to its "
+            "own maximum. Right and wrong are about the coarse class, as below."
         ],
     )
 
@@ -378,10 +388,12 @@ def _agreement(found: Findings) -> Part | None:
             per_class.setdefault(name, {})[case] = summary
     if per_class:
         part.text += [
-            "About the coarse class. The left hemisphere alone is the network of the fine arm: it is right if the fine class that it says "
-            "belongs to the right coarse class. The right hemisphere alone is the network of the coarse arm.",
-            "How to read it: each bar is a coarse class, and its parts are the images that only one hemisphere, or neither, got right. Where the "
-            "coloured parts are long, the hemispheres know different things and two can be better than one.",
+            "About the coarse class. The left hemisphere alone is the network of the fine arm: it is right "
+            "if the fine class that it says belongs to the right coarse class. The right hemisphere alone is "
+            "the network of the coarse arm.",
+            "How to read it: each bar is a coarse class, and its parts are the images that only one "
+            "hemisphere, or neither, got right. Where the coloured parts are long, the hemispheres know "
+            "different things and two can be better than one.",
         ]
         part.tables.append(
             Sheet(
@@ -439,8 +451,8 @@ def _agreement(found: Findings) -> Part | None:
             )
     names = found.class_names["coarse"]
     if len(names) <= MAX_ROWS:
-        shares = found.confusion.double()
-        shares = (shares / shares.sum(1, keepdim=True).clamp_min(1)).numpy()
+        counts = found.confusion.double()
+        shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).numpy()
         labels = [short(name, 14) for name in names]
         part.figures.append(
             (
@@ -458,7 +470,8 @@ def _agreement(found: Findings) -> Part | None:
                     shares=True,
                     height=4.1,
                 ),
-                "Share of each row's images, all seeds. Colours grow with the root, so that rare confusions show.",
+                "Share of each row's images, all seeds. Colours grow with the root, so that rare confusions "
+                "show.",
             )
         )
     else:
@@ -507,8 +520,8 @@ def _calibration(found: Findings) -> Part | None:
         id="calibration",
         title="Is it right as often as it is sure?",
         text=[
-            "How to read it: on the dashed line a network that is 80 % sure is right 80 % of the time. Below the line it is too sure of itself, "
-            "above it not sure enough.",
+            "How to read it: on the dashed line a network that is 80 % sure is right 80 % of the time. Below "
+            "the line it is too sure of itself, above it not sure enough.",
         ],
         figures=drawn,
         tables=[
@@ -520,7 +533,8 @@ def _calibration(found: Findings) -> Part | None:
             )
         ],
         notes=[
-            "15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the images have no dot. Label smoothing in training makes a network less sure."
+            "15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the images have no "
+            "dot. Label smoothing in training makes a network less sure."
         ],
     )
 

@@ -29,7 +29,7 @@ VARIABLES = {
     OTHER: "other",
     PAPER: "paper",
 }
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: searchable, in the page's font
     "text.parse_math": False,  # a class may be called $x$
     "axes.unicode_minus": False,
@@ -62,7 +62,7 @@ STYLE = {
     "axes.linewidth": 0.8,
     "lines.linewidth": 1.6,
 }
-WIDTH = 4.6  # inches: as wide as a phone, so that its text can be read there
+WIDTH = 4.3  # inches: as wide as a phone, so that its text can be read there
 
 
 def picture(

@@ -15,7 +15,7 @@ from analysis import figures
 from analysis.hemispheres import Findings
 from analysis.parts import parts
 from analysis.pictures import picture
-from analysis.study import FinishedStage, FinishedStudy, Table
+from analysis.study import FinishedStage, FinishedStudy
 from analysis.tables import Sheet, sheet
 from common.schema import LEVELS
 

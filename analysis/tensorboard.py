@@ -32,7 +32,7 @@ def write_events(stage: FinishedStage, module: Supervised, eyes: Eyes, test: Ima
     with SummaryWriter(str(stage.place), filename_suffix=SUFFIX) as writer:
         metrics = final_metrics(stage)
         for summary in hparams(hyper_parameters(stage, module), metrics):
-            writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
+            writer.file_writer.add_summary(summary)
         for tag, value in metrics.items():
             writer.add_scalar(tag, value)
         for level, logits in eyes.logits(module).items():
@@ -49,7 +49,8 @@ def write_events(stage: FinishedStage, module: Supervised, eyes: Eyes, test: Ima
 def hyper_parameters(stage: FinishedStage, module: Supervised) -> dict[str, str | float | bool]:
     """Arm, seed and every hyper-parameter that is a number or a word; paths and nulls are left out."""
     plain = module.record.config["hparams"]
-    return {"arm": stage.arm, "seed": stage.seed} | {
+    named: dict[str, str | float | bool] = {"arm": stage.arm, "seed": stage.seed}
+    return named | {
         name: value
         for name, value in leaves(plain)
         if isinstance(value, str | int | float) and not name.startswith("model_path")
