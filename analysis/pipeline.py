@@ -15,6 +15,7 @@ from common.data import HierarchicalData, ImageSet
 from common.errors import UserError
 from common.experiment import quieten
 from common.files import write_text
+from common.interruption import Interrupted
 from common.schema import LEVELS
 
 
@@ -39,6 +40,8 @@ def analyse_after_training(place: Path) -> None:
     """`analyse`, and say where the report is; what fails here is said and harms no result."""
     try:
         print(f"Report: {analyse(place)}")
+    except Interrupted:
+        raise
     except UserError as error:
         reason = str(error)
     except Exception as error:

@@ -234,6 +234,7 @@ SCHEMAS = {
     "dual": schema.DualConfig,
     "test": schema.TestConfig,
     "study": schema.StudyKeys,
+    "analyse": schema.AnalyseConfig,
 }
 
 
@@ -333,9 +334,9 @@ def test_rooms_import_only_from_rooms_below():
         }
         return place
 
-    packages = ("common", "arch_single_head", "arch_dual_head", "data_scripts")
+    packages = ("common", "analysis", "arch_single_head", "arch_dual_head", "data_scripts")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
-    for file in [ROOT / "train_system.py", *files]:
+    for file in [ROOT / "train_system.py", ROOT / "analyse.py", *files]:
         path = str(file.relative_to(ROOT))
         if path == "common/__init__.py" or path.endswith("config/__init__.py"):
             continue

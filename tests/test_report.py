@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import shutil
+import signal
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import analyse
 import arch_single_head.trainer
 import train_system
+from analysis import pipeline
 from analysis.study import open_study
+from common.interruption import Interrupted
 
 SCRIPT = "<script>document.title='broken'</script>"
 QUOTES = '" onmouseover="alert(1)" x=\''
@@ -314,8 +317,6 @@ def test_analyse_false_leaves_the_study_as_it_was(tiny, succeed, tmp_path):
 
 
 def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, capsys):
-    from analysis import pipeline
-
     place = tmp_path / "study"
     shutil.copytree(finished.place, place)
     results = (place / "results.csv").read_text()
@@ -330,6 +331,15 @@ def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, cap
     assert "no such luck" not in said
     assert "no such luck" in (place / "analysis" / "failure.txt").read_text()
     assert (place / "results.csv").read_text() == results
+
+
+def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):
+    def stopped(study):
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(pipeline, "examine", stopped)
+    with pytest.raises(Interrupted):
+        pipeline.analyse_after_training(finished.place)
 
 
 @pytest.mark.parametrize(
