@@ -108,6 +108,10 @@ class Hemispheres:
         self.test = test
         self.findings = Findings(test_images=len(test))
         self.findings.baseline = next((arm for arm in UNSPECIALISED if study.of(arm)), None)
+        if self.findings.baseline is None:
+            self._leave_out(
+                "similarity to an unspecialised hemisphere; no arm of the study has one that learned both levels."
+            )
         names = {level: data.classes[level].names for level in LEVELS}
         self.classes = {level: len(found) for level, found in names.items()}
         self.parents = torch.zeros(self.classes["fine"], dtype=torch.long)
@@ -147,6 +151,10 @@ class Hemispheres:
         self._agreement(seen)
         self._calibration(seen)
         self._probes(seen, reference)
+
+    def _leave_out(self, sentence: str) -> None:
+        if sentence not in self.findings.left_out:
+            self.findings.left_out.append(sentence)
 
     def _alone(self, seed: int, module: Supervised) -> Iterator[tuple[str, Path]]:
         """Checkpoints of the hemispheres with their own heads: of the study, or those that it was given."""
@@ -266,6 +274,10 @@ class Hemispheres:
                 for name, gain in zip(self._names(level), gains, strict=True):
                     self.values.add("gain", gain, level=level, item=name, seed=seen.seed)
         if set(seen.alone) != set(LEVELS):
+            self._leave_out(
+                "which hemisphere was right when, and where they look; the networks that were trained on one "
+                "level are no longer there."
+            )
             return
         left = self.parents[seen.alone["fine"].argmax(1)] == labels
         right = seen.alone["coarse"].argmax(1) == labels

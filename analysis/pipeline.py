@@ -63,7 +63,7 @@ def examine(study: FinishedStudy) -> Findings:
         UserError: the data set or a checkpoint is no longer there, or is another one.
     """
     if not study.tested:
-        sentence = "Nothing was tested (evaluate=false), so the test images were not looked at here either."
+        sentence = "all that needs test images; nothing was tested (evaluate=false), so they are not looked at here."
         return Findings(left_out=[sentence])
     # A stage with two heads knows both levels; its data then serve all networks, so that images see them once.
     with_both = next((stage for stage in study.stages if stage.arm not in LEVELS), None)
@@ -87,7 +87,7 @@ def examine(study: FinishedStudy) -> Findings:
                 hemispheres.examine(seed, module, sight)
             write_events(stage, module, sight, test)
     if hemispheres is None:
-        sentence = "The study has no bilateral network, so there is nothing to say about two hemispheres together."
+        sentence = "all about two hemispheres together; the study has no bilateral network."
         return Findings(left_out=[sentence])
     return hemispheres.findings
 

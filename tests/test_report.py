@@ -15,6 +15,7 @@ from playwright.sync_api import sync_playwright
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import analyse
+import arch_dual_head.trainer
 import arch_single_head.trainer
 import train_system
 from analysis import pipeline
@@ -242,6 +243,27 @@ def test_a_second_analysis_takes_the_place_of_the_first(finished, in_process):
     assert (finished.place / "analysis" / "values.csv").read_text() == numbers
 
 
+def test_further_arms_are_compared_with(finished, tiny, succeed, tmp_path, in_process):
+    """A hemisphere that learned both levels, and an ensemble of such."""
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    more = [*tiny, f"dataset.root={finished.root}", f"save_dir={tmp_path}", "exp_name=study"]
+    alone = ["hparams.ffreeze=false", "hparams.model_path_fine=null"]
+    dual = arch_dual_head.trainer.main
+    succeed(dual, *more, "hparams.macro_arch=unilateral", "seeds=[0,1]", *alone)
+    members = ",".join(f"{place}/unilateral/seed{i}/checkpoints/best.ckpt" for i in (0, 1))
+    succeed(dual, *more, "hparams.macro_arch=ensemble", f"hparams.model_path_fine=[{members}]")
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert status == 0, out + err
+    rows = rows_of(place / "analysis" / "summary.csv")
+    pairs = {row["side"]: row["seeds"] for row in rows if row["of"] == "cka"}
+    assert (pairs["left-unspecialised"], pairs["right-unspecialised"]) == ("2", "2")
+    text = "".join(Page((place / "report.html").read_text()).text)
+    assert "Unspecialised is the hemisphere of unilateral" in text
+    assert "similarity to an unspecialised hemisphere" not in text
+    assert "Learning curves of unilateral" in (place / "report.html").read_text()
+
+
 def test_any_arms_and_columns_are_shown(finished, tmp_path, in_process):
     """Further arms, columns and tables than those of today, and arms without an interval."""
     place = tmp_path / "study"
@@ -293,7 +315,7 @@ def test_a_run_of_one_network_has_a_report_without_hemispheres(
     status, out, err = in_process(analyse.main, f"run={tmp_path / 'one'}")
     assert status == 0, out + err
     text = "".join(Page((tmp_path / "one" / "report.html").read_text()).text)
-    assert "no bilateral network" in text
+    assert "the study has no bilateral network" in text
     assert "Whose features" not in text
 
 
@@ -306,7 +328,29 @@ def test_without_tests_the_test_images_are_not_looked_at(tiny, succeed, tmp_path
     said = succeed(train_system.main, *tiny, *options)
     assert said.splitlines()[-1].startswith("Report: ")
     text = "".join(Page((tmp_path / "untested" / "report.html").read_text()).text)
-    assert "Nothing was tested" in text
+    assert "Left out: all that needs test images" in text
+
+
+def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
+    finished, tmp_path, in_process
+):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    for level in ("fine", "coarse"):
+        shutil.rmtree(place / level)
+    moved = finished.place.rename(tmp_path / "elsewhere")
+    try:
+        status, out, err = in_process(analyse.main, f"run={place}")
+    finally:
+        moved.rename(finished.place)
+    assert status == 0, out + err
+    text = "".join(Page((place / "report.html").read_text()).text)
+    assert "Left out: which hemisphere was right when" in text
+    assert "Left out: similarity to an unspecialised hemisphere" in text
+    assert "Confusions of the bilateral network" in (place / "report.html").read_text()
+    values = {row["of"] for row in rows_of(place / "analysis" / "summary.csv")}
+    assert "images in a case" not in values
+    assert "share of evidence" in values
 
 
 def test_analyse_false_leaves_the_study_as_it_was(tiny, succeed, tmp_path):
