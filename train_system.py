@@ -346,7 +346,12 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
     # Imported late: an error in the configuration needs none of it.
     from common.experiment import run_experiment
 
-    return run_experiment(stages, architectures())
+    summary = run_experiment(stages, architectures())
+    if cfg.analyse:
+        from analysis.pipeline import analyse_after_training
+
+        analyse_after_training(stages[0].experiment)
+    return summary
 
 
 def run(cfg: DictConfig) -> None:

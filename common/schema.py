@@ -311,6 +311,13 @@ class ExportConfig:
 
 
 @dataclass
+class AnalyseConfig:
+    """analyse.py: everything about the study comes out of its folder."""
+
+    run: str = key(MISSING, path=True)
+
+
+@dataclass
 class StudyEpochs:
     """Epochs of each arm that is trained; null leaves them to the recipe."""
 
@@ -342,6 +349,7 @@ class StudyKeys:
     no_bilateral: bool = False
     trained_models: str | None = key(None, path=True)
     evaluate: bool = True
+    analyse: bool = True
     fresh: bool = False
 
 

@@ -126,7 +126,8 @@ def study(base, succeed, tmp_path_factory) -> SimpleNamespace:
             return seen
 
         patch.setattr(Supervised, "predict_step", remembering)
-        succeed(train_system.main, *base, f"save_dir={save_dir}", "exp_name=study", "num_seeds=1")
+        place = (f"save_dir={save_dir}", "exp_name=study")
+        succeed(train_system.main, *base, *place, "num_seeds=1", "analyse=false")
     place = save_dir / "study"
     best = {arm: place / arm / "seed0/checkpoints/best.ckpt" for arm in shown}
     return SimpleNamespace(place=place, shown=shown, best=best)
@@ -1058,6 +1059,7 @@ def others(base, study, navon, succeed, tmp_path_factory) -> dict[str, object]:
         "exp_name=another",
         "seeds=[1]",
         "no_bilateral=true",
+        "analyse=false",
     )
     hemispheres = {
         f"another_{level}": folder / "another" / level / "seed1/checkpoints/best.ckpt"

@@ -245,6 +245,7 @@ SCHEMAS = {
     "study": schema.StudyKeys,
     "predict": schema.PredictConfig,
     "export": schema.ExportConfig,
+    "analyse": schema.AnalyseConfig,
 }
 
 
@@ -346,7 +347,7 @@ def test_rooms_import_only_from_rooms_below():
         }
         return place
 
-    packages = ("common", "arch_single_head", "arch_dual_head", "data_scripts")
+    packages = ("common", "analysis", "arch_single_head", "arch_dual_head", "data_scripts")
     files = [file for package in packages for file in (ROOT / package).rglob("*.py")]
     for file in [*(ROOT / name for name in rank if "/" not in name), *files]:
         path = str(file.relative_to(ROOT))
