@@ -264,15 +264,14 @@ def test_label_ids_are_numbers_not_places_in_a_sorted_list_of_texts(prepared, ow
 
 
 def test_labels_of_the_wrong_level_are_refused(prepared):
-    sentence = refusal(single(prepared, "fine", f"dataset.train_dir={prepared}/train/coarse"))
-    assert "hparams.mode is fine" in sentence
-    assert str(prepared / "train/coarse") in sentence
-    sentence = refusal(single(prepared, "coarse", f"dataset.train_dir={prepared}/train/fine"))
-    assert "hparams.mode is coarse" in sentence
-    sentence = refusal(dual(prepared, f"dataset.train_dir={prepared}/train/coarse"))
-    assert str(prepared / "train/coarse") in sentence
-    sentence = refusal(single(prepared, "fine", f"dataset.val_dir={prepared}/test/coarse"))
-    assert str(prepared / "test/coarse") in sentence
+    for mode, other in (("fine", "coarse"), ("coarse", "fine")):
+        for key, split in (("train_dir", "train"), ("val_dir", "test")):
+            folder = prepared / split / other
+            with pytest.raises(UserError, match=f"hparams.mode is {mode}") as caught:
+                single(prepared, mode, f"dataset.{key}={folder}")
+            assert str(folder) in str(caught.value)
+    with pytest.raises(UserError, match="train/coarse holds coarse labels"):
+        dual(prepared, f"dataset.train_dir={prepared}/train/coarse")
 
 
 def test_missing_data_set_is_refused(tmp_path):

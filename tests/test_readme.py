@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,9 @@ NOT_RUN = [
     "make install",
     "source .venv/bin/activate",
     "python data_scripts/prepare_cifar.py --download",
+    "python train_system.py dataset=navon num_seeds=3 arms=all",
+    "python train_system.py dataset=navon 'arms=[bilateral,unilateral_wide]'",
+    "python arch_dual_head/trainer.py --config-name bilateral_swapped_fine dataset=navon 'seeds=[0,1]'",
     "python train_system.py",
     "python train_system.py recipe=paper arch=vgg11 exp_name=vgg11-paper",
     "python arch_dual_head/trainer.py --multirun --config-name asymmetry_frequency dataset=navon "
@@ -231,7 +235,7 @@ def test_nothing_else_is_left_out():
 
 @pytest.mark.parametrize("line", [line for line in NOT_RUN if "train_system.py" in line])
 def test_commands_for_cifar100_compose(command, line):
-    _, program, *overrides = line.split()
+    _, program, *overrides = shlex.split(line)
     done = command(program, "--cfg", "job", *overrides)
     assert done.returncode == 0, done.stderr
 

@@ -76,7 +76,8 @@ def same(uninterrupted) -> Callable[[Path], None]:
     from test_resume import rows
 
     def compare(place: Path) -> None:
-        assert rows(place) == rows(uninterrupted.place)
+        tables = [folder / "results.csv" for folder in (place, uninterrupted.place)]
+        assert rows(tables[0]) == rows(tables[1])
         assert not list(place.rglob("*.tmp"))
         assert not list(place.rglob("previous.ckpt"))
         for arm in ARMS:

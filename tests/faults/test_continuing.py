@@ -297,7 +297,7 @@ def test_an_arm_without_any_result_is_in_the_table(command, tmp_path, monkeypatc
     assert status == 1
     assert "nothing good was saved" in err
     assert "Nothing was tested" not in out
-    assert "| fine | – | 0 | missing | – |" in (tmp_path / "run/summary.md").read_text()
+    assert "- Missing: fine/seed0" in (tmp_path / "run/summary.md").read_text()
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
