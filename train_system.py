@@ -32,7 +32,7 @@ from common.schema import (
 )
 
 if TYPE_CHECKING:
-    from common.experiment import Architecture, Stage
+    from common.experiment import Stage
     from common.statistics import SummaryRow
 
 FOLDERS = {
@@ -322,20 +322,6 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     return {level: [str(file.parent / path) for path in content[level]] for level in LEVELS}
 
 
-def architectures() -> dict[str, Architecture]:
-    """What each experiment folder brings; imported late, because torch takes seconds."""
-    from arch_dual_head.datamodule import DualHeadData
-    from arch_dual_head.supervised import DualHead
-    from arch_single_head.datamodule import SingleHeadData
-    from arch_single_head.supervised import SingleHead
-    from common.experiment import Architecture
-
-    return {
-        "arch_single_head": Architecture(SingleHeadData, SingleHead),
-        "arch_dual_head": Architecture(DualHeadData, DualHead),
-    }
-
-
 def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
     """Plan the study, run it, and print its summary, which is returned."""
     stages = plan(cfg, overrides)
@@ -343,10 +329,11 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
         print(
             "study=paper: the best epochs are chosen on the test images, as published; no number is held out."
         )
-    # Imported late: an error in the configuration needs none of it.
+    # Imported late: an error in the configuration needs none of it, and torch takes seconds.
+    from architectures import ARCHITECTURES
     from common.experiment import run_experiment
 
-    summary = run_experiment(stages, architectures())
+    summary = run_experiment(stages, ARCHITECTURES)
     if cfg.analyse:
         from analysis.pipeline import analyse_after_training
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from common.attention import grad_cam
 from common.errors import UserError
+from common.images import Undecoded
 from common.randomness import derive
 from common.supervised import Supervised
 
@@ -48,7 +49,7 @@ def choose(left: Tensor, right: Tensor, together: Tensor) -> list[tuple[str, int
 
 def look(
     module: Supervised,
-    images: Tensor,
+    images: Tensor | Undecoded,
     labels: dict[str, Tensor],
     chosen: list[tuple[str, int]],
     said: dict[str, list[str]],

@@ -5,34 +5,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from arch_dual_head.datamodule import DualHeadData
-from arch_dual_head.supervised import DualHead
-from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
-from common.checkpoints import digest, load_network, read
+from architectures import ARCHITECTURES
+from common.checkpoints import digest, read
 from common.data import EVAL_BATCH
 from common.environment import choose_precision, uses_gpu
-from common.experiment import Architecture
+from common.images import Undecoded
 from common.macro import EnsembleNet, HemispheresAndHeads, log_mean_softmax
 from common.supervised import Supervised
-
-ARCHITECTURES = {
-    "arch_single_head": Architecture(SingleHeadData, SingleHead),
-    "arch_dual_head": Architecture(DualHeadData, DualHead),
-}
+from common.testing import rebuild
 
 
 def load(checkpoint: Path) -> Supervised:
     """The network of a checkpoint in its LightningModule, in evaluation mode, on the device it was tested on."""
     record, weights = read(checkpoint)
-    architecture = ARCHITECTURES[record.folder]
-    module = architecture.module(cfg=OmegaConf.create(record.config), record=record)
-    load_network(module.network, weights, path=checkpoint)
-    gpu = uses_gpu(module.cfg.trainer_params.accelerator)
-    return module.eval().to("cuda" if gpu else "cpu")
+    module = rebuild(record, weights, path=checkpoint, architecture=ARCHITECTURES[record.folder])
+    return module.to("cuda" if uses_gpu(module.cfg.trainer_params.accelerator) else "cpu")
 
 
 @contextmanager
@@ -54,7 +43,7 @@ class Eyes:
         rows: which of them, int64 (M,); None: all.
     """
 
-    def __init__(self, images: Tensor, rows: Tensor | None = None) -> None:
+    def __init__(self, images: Tensor | Undecoded, rows: Tensor | None = None) -> None:
         self.images = images
         self.rows = torch.arange(images.shape[0]) if rows is None else rows
         self._seen: dict[tuple[str, str], Tensor] = {}

@@ -6,11 +6,12 @@ import traceback
 from pathlib import Path
 
 from analysis.hemispheres import Findings, Hemispheres
-from analysis.networks import ARCHITECTURES, Eyes, load
+from analysis.networks import Eyes, load
 from analysis.report import render
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import write_events
 from analysis.values import Summary, Value, as_csv
+from architectures import ARCHITECTURES
 from common.data import HierarchicalData, ImageSet
 from common.errors import UserError
 from common.experiment import quieten

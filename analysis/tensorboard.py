@@ -16,6 +16,7 @@ from analysis.networks import Eyes
 from analysis.study import FinishedStage
 from common.configuration import leaves
 from common.data import ImageSet
+from common.images import Undecoded
 from common.supervised import Supervised
 
 SUFFIX = ".analysis"
@@ -79,7 +80,7 @@ def confusion_picture(counts: Tensor) -> np.ndarray:
 
 
 def example_picture(
-    images: Tensor, labels: Tensor, predictions: Tensor, names: list[str]
+    images: Tensor | Undecoded, labels: Tensor, predictions: Tensor, names: list[str]
 ) -> np.ndarray:
     """The first wrong and the first right test images with what was said of them, as uint8 (H, W, 3).
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from statistics import mean
 from typing import Any
 
-from common.results import confidence_interval
+from common.statistics import confidence_interval
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from analysis.probe import probe
 from analysis.similarity import cka, cosine_within_and_between, gram, layer_grams
 from analysis.tables import cell, sheet
 from analysis.values import Values
-from common.results import confidence_interval
+from common.statistics import confidence_interval
 
 
 @pytest.fixture
