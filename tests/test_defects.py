@@ -733,7 +733,12 @@ def test_a_hostile_checkpoint_to_continue_from_is_set_aside_and_does_not_run(
     mark = tmp_path / "harm"
     altered(last, last, lambda held: held.update(extra=Hostile(mark)))
     status, out, err = in_process(
-        train_system.main, *base, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=1"
+        train_system.main,
+        *base,
+        "analyse=false",
+        f"save_dir={tmp_path}",
+        "exp_name=study",
+        "num_seeds=1",
     )
     assert not mark.exists()
     assert (status, err) == (0, "")

@@ -290,7 +290,7 @@ def test_a_study_from_python_is_that_of_the_command_line(
 ):
     import train_system
 
-    short = [*tiny, "trainer_params.max_epochs=1", f"save_dir={tmp_path}"]
+    short = [*tiny, "trainer_params.max_epochs=1", "analyse=false", f"save_dir={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["kernel", "-f", "not=a=key"])
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     rows = study(*short, num_seeds=1, exp_name="python", epochs={"bilateral": 2})
