@@ -45,6 +45,8 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         sections=[*named, ("run", "What was run")],
         tiles=_tiles(study, found),
         results=_results(study),
+        missing=study.missing,
+        chosen_on_test=study.chosen_on_test,
         differences=_differences(study),
         seeds=sheet("seeds", "results.csv", study.table("results.csv"), leave_out=["checkpoint"]),
         bars=_bars(study),

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_yaml
-from common.results import read_result
+from common.results import holes, read_result
 
 Table = list[dict[str, str]]
 
@@ -52,9 +52,20 @@ class FinishedStudy:
         return list(dict.fromkeys(stage.arm for stage in self.stages))
 
     @property
+    def missing(self) -> dict[str, str]:
+        """Stages that could not be finished, with the reason."""
+        return holes(self.place)
+
+    @property
     def tested(self) -> bool:
         """Whether any stage was tested (evaluate=true)."""
         return any(stage.result["test"] for stage in self.stages)
+
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether any stage chose its best epoch on the test images (study=paper)."""
+        datasets = (stage.yaml("config.yaml").get("dataset") or {} for stage in self.stages)
+        return any(d.get("val_dir") and d["val_dir"] == d.get("test_dir") for d in datasets)
 
     def of(self, arm: str) -> dict[int, FinishedStage]:
         """The stages of an arm by seed."""

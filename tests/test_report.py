@@ -264,6 +264,23 @@ def test_further_arms_are_compared_with(finished, tiny, succeed, tmp_path, in_pr
     assert "Learning curves of unilateral" in (place / "report.html").read_text()
 
 
+def test_the_published_protocol_and_holes_are_named(finished, tmp_path, in_process):
+    shutil.copytree(finished.place, tmp_path / "study")
+    assert "took no part in training or in the choice" in finished.html
+    hole = {"arm": "fine", "seed": 7, "reason": "fine/seed7: the loss is nan <b>"}
+    (tmp_path / "study/fine/seed7").mkdir()
+    (tmp_path / "study/fine/seed7/failed.yaml").write_text(yaml.safe_dump(hole))
+    for file in (tmp_path / "study").glob("*/seed*/config.yaml"):
+        config = yaml.safe_load(file.read_text())
+        config["dataset"]["val_dir"] = config["dataset"]["test_dir"]
+        file.write_text(yaml.safe_dump(config))
+    assert in_process(analyse.main, f"run={tmp_path / 'study'}")[0] == 0
+    html = (tmp_path / "study/report.html").read_text()
+    assert "chosen on these very test images" in html
+    assert "took no part in training" not in html
+    assert "Missing: fine/seed7 (fine/seed7: the loss is nan &lt;b&gt;)" in html
+
+
 def test_any_arms_and_columns_are_shown(finished, tmp_path, in_process):
     """Further arms, columns and tables than those of today, and arms without an interval."""
     place = tmp_path / "study"
