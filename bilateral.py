@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
-from train_system import architectures, study
+from train_system import study
 
 if TYPE_CHECKING:
     import torch
@@ -36,13 +36,14 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
     # Imported late: torch takes seconds, and the commands that import this answer --help without it.
     import torch
 
+    from architectures import ARCHITECTURES
     from common.checkpoints import read
     from common.inference import Trained
     from common.testing import rebuild
 
     path = Path(checkpoint).expanduser()
     record, weights = read(path)
-    architecture = architectures().get(record.folder)
+    architecture = ARCHITECTURES.get(record.folder)
     if architecture is None:
         raise UserError(
             f"{path} was written by {record.folder}, which is not part of this version."

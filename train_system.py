@@ -33,7 +33,7 @@ from common.schema import (
 
 if TYPE_CHECKING:
     from common.experiment import Engine
-    from common.stage import Architecture, Stage
+    from common.stage import Stage
     from common.statistics import SummaryRow
 
 FOLDERS = {
@@ -324,30 +324,18 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     return {level: [str(file.parent / path) for path in content[level]] for level in LEVELS}
 
 
-def architectures() -> dict[str, Architecture]:
-    """What each experiment folder brings; imported late, because torch takes seconds."""
-    from arch_dual_head.datamodule import DualHeadData
-    from arch_dual_head.supervised import DualHead
-    from arch_single_head.datamodule import SingleHeadData
-    from arch_single_head.supervised import SingleHead
-    from common.stage import Architecture
-
-    return {
-        "arch_single_head": Architecture(SingleHeadData, SingleHead),
-        "arch_dual_head": Architecture(DualHeadData, DualHead),
-    }
-
-
-def _engine(
-    cfg: DictConfig, stages: list[Stage], folders: Mapping[str, Architecture]
-) -> Engine | None:
+def _engine(cfg: DictConfig, stages: list[Stage]) -> Engine | None:
     """What runs the stages where it is not this process, one after another."""
     if cfg.engine == "serial":
         return None
+    from architectures import ARCHITECTURES
+
     # Optional: what is not installed is missed by those alone who ask for it.
     from common.ray_engine import RayEngine
 
-    return RayEngine(stages, folders, address=cfg.ray_address, stages_per_gpu=cfg.stages_per_gpu)
+    return RayEngine(
+        stages, ARCHITECTURES, address=cfg.ray_address, stages_per_gpu=cfg.stages_per_gpu
+    )
 
 
 def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
@@ -361,11 +349,17 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
         print(
             "study=paper: the best epochs are chosen on the test images, as published; no number is held out."
         )
-    # Imported late: an error in the configuration needs none of it.
+    # Imported late: an error in the configuration needs none of it, and torch takes seconds.
+    from architectures import ARCHITECTURES
+    from common.distributed import Machines
     from common.experiment import run_experiment
 
-    folders = architectures()
-    return run_experiment(stages, folders, _engine(cfg, stages, folders))
+    summary = run_experiment(stages, ARCHITECTURES, _engine(cfg, stages))
+    if cfg.analyse and Machines(stages[0].config.trainer_params.num_nodes).first:
+        from analysis.pipeline import analyse_after_training
+
+        analyse_after_training(stages[0].experiment)
+    return summary
 
 
 def run(cfg: DictConfig) -> None:

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from common.errors import UserError
 from common.schema import (
     LEVELS,
+    AnalyseConfig,
     DualConfig,
     ExportConfig,
     PredictConfig,
@@ -77,6 +78,7 @@ def _register() -> None:
         ("single_schema", SingleConfig),
         ("dual_schema", DualConfig),
         ("test_schema", TestConfig),
+        ("analyse_schema", AnalyseConfig),
         ("study_schema", study),
         ("predict_schema", PredictConfig),
         ("export_schema", ExportConfig),

@@ -311,6 +311,13 @@ class ExportConfig:
 
 
 @dataclass
+class AnalyseConfig:
+    """analyse.py: everything about the study comes out of its folder."""
+
+    run: str = key(MISSING, path=True)
+
+
+@dataclass
 class StudyEpochs:
     """Epochs of each arm that is trained; null leaves them to the recipe."""
 
@@ -345,6 +352,7 @@ class StudyKeys:
     stages_per_gpu: int = key(1, low=1, high=100)
     ray_address: str | None = None
     evaluate: bool = True
+    analyse: bool = True
     fresh: bool = False
 
 

@@ -7,15 +7,20 @@ with hierarchy.yaml (classes) and index.csv (images). Safe to run again: a compl
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from data_scripts.errors import DataError, run_script
-from data_scripts.raw import read_raw
+from data_scripts.index import held_out
+from data_scripts.raw import Raw, RawSplit, read_raw, unique_names
 from data_scripts.tree import write_tree
 
 DATASETS = Path(__file__).resolve().parents[1] / "datasets"
 RAW_DIR = DATASETS / "cifar-100-python"
 OUT_DIR = DATASETS / "CIFAR100"
+TENTH_DIR = DATASETS / "CIFAR100-tenth"
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
 MD5 = "eb9058c3a382ffc7106e4002c42a8d85"
@@ -46,7 +51,21 @@ def download(raw_dir: Path) -> None:
         ) from None
 
 
-def prepare(raw_dir: Path, out_dir: Path, split_seed: int) -> None:
+def tenth(raw: Raw) -> Raw:
+    """A tenth of each fine class of the training images, the same at each call, and all test images."""
+    train = raw.train
+    names = unique_names(train.names, train.fine)
+    rows = np.flatnonzero(held_out(train.fine, names, split_seed=0)).tolist()
+    chosen = RawSplit(
+        images=train.images[rows],
+        fine=[train.fine[row] for row in rows],
+        coarse=[train.coarse[row] for row in rows],
+        names=[train.names[row] for row in rows],
+    )
+    return replace(raw, train=chosen)
+
+
+def prepare(raw_dir: Path, out_dir: Path, split_seed: int, *, only_a_tenth: bool = False) -> None:
     """Read raw_dir, write the tree to out_dir, and say what is in it.
 
     Raises:
@@ -59,7 +78,8 @@ def prepare(raw_dir: Path, out_dir: Path, split_seed: int) -> None:
         )
     if raw_dir.resolve().is_relative_to(out_dir.resolve()):
         raise DataError(f"--raw-dir {raw_dir} lies inside --out-dir {out_dir}; keep them apart")
-    tree = write_tree(read_raw(raw_dir), out_dir, split_seed)
+    raw = read_raw(raw_dir)
+    tree = write_tree(tenth(raw) if only_a_tenth else raw, out_dir, split_seed)
     counts = tree.counts
     print(
         f"{out_dir}: {counts['train']:,} training images ({counts['held_out']:,} of them held "
@@ -74,17 +94,23 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--raw-dir", type=Path, default=RAW_DIR, help=f"default {RAW_DIR}")
-    parser.add_argument("--out-dir", type=Path, default=OUT_DIR, help=f"default {OUT_DIR}")
+    parser.add_argument("--out-dir", type=Path, help=f"default {OUT_DIR}, with --tenth {TENTH_DIR}")
     parser.add_argument(
         "--split-seed", type=int, default=0, help="of the held-out tenth (default 0)"
     )
     parser.add_argument("--download", action="store_true", help=f"fetch {URL} first")
+    parser.add_argument(
+        "--tenth",
+        action="store_true",
+        help="keep a tenth of the training images of each fine class, and all test images",
+    )
     args = parser.parse_args(argv)
+    out_dir = args.out_dir or (TENTH_DIR if args.tenth else OUT_DIR)
 
     def script() -> None:
         if args.download:
             download(args.raw_dir)
-        prepare(args.raw_dir, args.out_dir, args.split_seed)
+        prepare(args.raw_dir, out_dir, args.split_seed, only_a_tenth=args.tenth)
 
     return run_script(script)
 

@@ -305,7 +305,7 @@ def whole(tiny, succeed, tmp_path_factory) -> SimpleNamespace:
     """All arms with two seeds, a few steps each; tests must not change it."""
     save_dir = tmp_path_factory.mktemp("runs")
     options = [*tiny, "trainer_params.max_epochs=1", "trainer_params.precision=32-true"]
-    options += ["trainer_params.limit_train_batches=2"]
+    options += ["trainer_params.limit_train_batches=2", "analyse=false"]
     said = succeed(
         train_system.main,
         *options,

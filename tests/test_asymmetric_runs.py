@@ -63,7 +63,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(in_process, tiny, tmp_pat
 
 
 def test_the_study_hands_each_hemisphere_its_parameters(in_process, tiny, tmp_path):
-    study = [*tiny, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=1"]
+    study = [*tiny, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=1", "analyse=false"]
     different = ["hparams.fine_k=0.3", "hparams.coarse_high_pass=2", "hparams.per_k=0.5"]
     status, _, err = in_process(train_system.main, *study, *different)
     assert status == 0, err

@@ -106,7 +106,14 @@ def test_every_option_of_every_group_composes(name, choice):
     cfg = compose(folder, schema=schema, overrides=[choice])
     group, option = choice.split("=")
     if group == "dataset":
-        assert cfg.dataset.name == {"cifar100": "CIFAR100", "navon": "NAVON"}[option]
+        assert (
+            cfg.dataset.name
+            == {
+                "cifar100": "CIFAR100",
+                "cifar100_tenth": "CIFAR100-tenth",
+                "navon": "NAVON",
+            }[option]
+        )
         assert Path(cfg.dataset.train_dir).is_absolute()
         assert Path(cfg.dataset.train_dir).name == "fine"
     if group == "recipe":
@@ -426,7 +433,7 @@ def test_mode_chooses_the_tree():
         ("~seeds", ["seeds"]),
         ("~evaluate", ["evaluate"]),
         ("~dataset", ["dataset"]),
-        ("dataset=cifar", ["dataset=cifar", "cifar100, navon"]),
+        ("dataset=cifar", ["dataset=cifar", "cifar100, cifar100_tenth, navon"]),
         ("recipe=slow", ["recipe=slow", "fast, paper"]),
         ("trainer=fast", ["trainer=fast", "debug, default"]),
         ("logger=wandb", ["logger=wandb", "csv, default"]),
@@ -591,7 +598,7 @@ def test_group_file_of_ones_own(edited):
     assert "mine.yaml" in refusal(single, "dataset=mine", folder=folder)
     (group / "mine.yaml").write_text("name: MINE\n")
     assert "dataset." in refusal(single, "dataset=mine", folder=folder)
-    assert "cifar100, mine, navon" in refusal(single, "dataset=min", folder=folder)
+    assert "cifar100, cifar100_tenth, mine, navon" in refusal(single, "dataset=min", folder=folder)
 
 
 # Any value of any numeric key

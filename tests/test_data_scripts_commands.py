@@ -94,6 +94,21 @@ def test_navon_goes_the_road_of_any_raw_data(tmp_path: Path, capsys) -> None:
     assert len(list(out.glob("train/coarse/*"))) == 20
 
 
+def test_a_tenth_of_the_training_images_of_each_class(tmp_path: Path, capsys) -> None:
+    raw, out, whole = tmp_path / "raw", tmp_path / "tenth", tmp_path / "whole"
+    assert make_navon.main(["--train", "3000", "--test", "100", "--out-dir", str(raw)]) == 0
+    assert prepare_cifar.main(["--raw-dir", str(raw), "--out-dir", str(out), "--tenth"]) == 0
+    assert "300 training images (100 of them held out" in capsys.readouterr().out
+    assert read_index(out).counts() == {"train": 300, "held_out": 100, "test": 100}
+    assert {len([*folder.iterdir()]) for folder in out.glob("train/fine/*")} == {3}
+    assert prepare_cifar.main(["--raw-dir", str(raw), "--out-dir", str(whole)]) == 0
+    for split in ("train", "test"):
+        for file in out.glob(f"{split}/*/*/*.png"):
+            assert (whole / file.relative_to(out)).read_bytes() == file.read_bytes()
+    assert prepare_cifar.main(["--raw-dir", str(raw), "--out-dir", str(out), "--tenth"]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("flag", [("--train", 0), ("--test", -5), ("--seed", -1)])
 def test_navon_bad_numbers(tmp_path: Path, capsys, flag: tuple[str, int]) -> None:
     message = fails(capsys, make_navon.main, *flag, "--out-dir", tmp_path / "x")

@@ -238,7 +238,7 @@ def test_a_stage_whose_loss_is_no_number_leaves_its_hole(tiny, tmp_path, command
 
 @pytest.mark.slow
 def test_every_arm_is_trained_by_two_processes(tiny, tmp_path, command):
-    study = ["arms=all", "num_seeds=2", f"save_dir={tmp_path}", "exp_name=study"]
+    study = ["arms=all", "num_seeds=2", "analyse=false", f"save_dir={tmp_path}", "exp_name=study"]
     done = command("train_system.py", *tiny, *CPU, *study, "trainer_params.devices=2", timeout=900)
     assert done.returncode == 0, done.stderr
     trained = {row["arm"] for row in rows(tmp_path / "study/results.csv")}

@@ -126,7 +126,8 @@ def study(base, succeed, tmp_path_factory) -> SimpleNamespace:
             return seen
 
         patch.setattr(Supervised, "predict_step", remembering)
-        succeed(train_system.main, *base, f"save_dir={save_dir}", "exp_name=study", "num_seeds=1")
+        place = (f"save_dir={save_dir}", "exp_name=study")
+        succeed(train_system.main, *base, *place, "num_seeds=1", "analyse=false")
     place = save_dir / "study"
     best = {arm: place / arm / "seed0/checkpoints/best.ckpt" for arm in shown}
     return SimpleNamespace(place=place, shown=shown, best=best)
@@ -732,7 +733,12 @@ def test_a_hostile_checkpoint_to_continue_from_is_set_aside_and_does_not_run(
     mark = tmp_path / "harm"
     altered(last, last, lambda held: held.update(extra=Hostile(mark)))
     status, out, err = in_process(
-        train_system.main, *base, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=1"
+        train_system.main,
+        *base,
+        "analyse=false",
+        f"save_dir={tmp_path}",
+        "exp_name=study",
+        "num_seeds=1",
     )
     assert not mark.exists()
     assert (status, err) == (0, "")
@@ -1062,6 +1068,7 @@ def others(base, study, navon, succeed, tmp_path_factory) -> dict[str, object]:
         "exp_name=another",
         "seeds=[1]",
         "no_bilateral=true",
+        "analyse=false",
     )
     hemispheres = {
         f"another_{level}": folder / "another" / level / "seed1/checkpoints/best.ckpt"

@@ -290,7 +290,7 @@ def test_a_study_from_python_is_that_of_the_command_line(
 ):
     import train_system
 
-    short = [*tiny, "trainer_params.max_epochs=1", f"save_dir={tmp_path}"]
+    short = [*tiny, "trainer_params.max_epochs=1", "analyse=false", f"save_dir={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["kernel", "-f", "not=a=key"])
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     rows = study(*short, num_seeds=1, exp_name="python", epochs={"bilateral": 2})
@@ -329,7 +329,11 @@ def test_a_study_from_python_is_that_of_the_command_line(
     ("overrides", "keys", "named"),
     [
         ([], {"num_seed": 2}, "Unknown key num_seed; did you mean num_seeds"),
-        ([], {"dataset": "imagenet"}, "dataset=imagenet is not there; allowed: cifar100, navon"),
+        (
+            [],
+            {"dataset": "imagenet"},
+            "dataset=imagenet is not there; allowed: cifar100, cifar100_tenth, navon",
+        ),
         ([], {"num_seeds": 0}, "num_seeds is 0; allowed"),
         ([], {"num_seeds": 2, "seeds": [1]}, "not both"),
         (["hparams.lr"], {}, "'hparams.lr' is not KEY=VALUE"),

@@ -135,10 +135,13 @@ def test_images_that_do_not_fit_or_cannot_be_read_are_refused_at_the_start(folde
 # ---------------------------------------------------------------- a study
 
 
+ALONE = ("num_seeds=1", "analyse=false")
+
+
 def study(in_process, tiny, place: Path, *more: str) -> str:
     load_folder_once.cache_clear()
     status, out, err = in_process(
-        train_system.main, *tiny, "num_seeds=1", f"save_dir={place.parent}", f"exp_name={place.name}", *more
+        train_system.main, *tiny, *ALONE, f"save_dir={place.parent}", f"exp_name={place.name}", *more
     )  # fmt: skip
     assert status == 0, err
     return out
@@ -172,7 +175,7 @@ def in_memory(tiny, navon, succeed, tmp_path_factory) -> dict[str, Path]:
     for name, more in MORE.items():
         places[name] = tmp_path_factory.mktemp("memory") / name
         succeed(
-            train_system.main, *tiny, "num_seeds=1", f"save_dir={places[name].parent}", f"exp_name={name}", *more
+            train_system.main, *tiny, *ALONE, f"save_dir={places[name].parent}", f"exp_name={name}", *more
         )  # fmt: skip
     return places
 

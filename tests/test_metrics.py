@@ -219,7 +219,7 @@ def test_label_ids_become_positions_among_the_heads_outputs(tmp_path):
 def study(tiny, succeed, tmp_path_factory):
     save_dir = tmp_path_factory.mktemp("runs")
     options = [*tiny, "trainer_params.precision=32-true", f"save_dir={save_dir}", "exp_name=one"]
-    succeed(train_system.main, *options, "num_seeds=1")
+    succeed(train_system.main, *options, "num_seeds=1", "analyse=false")
     return save_dir / "one"
 
 

@@ -34,7 +34,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def options(tiny) -> list[str]:
     # Epochs long enough to be met by what befalls them.
     more = ["trainer_params.max_epochs=6", "trainer_params.limit_train_batches=15"]
-    return [*tiny, *more, "trainer_params.precision=32-true", "exp_name=study", "num_seeds=2"]
+    return [
+        *tiny,
+        *more,
+        "trainer_params.precision=32-true",
+        "exp_name=study",
+        "num_seeds=2",
+        "analyse=false",
+    ]
 
 
 @pytest.fixture(scope="module")

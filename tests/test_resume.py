@@ -86,7 +86,7 @@ def study(processes, tiny):
     def run(place: Path, *more: str, stop: tuple | None = None, every_step: bool = True):
         place.parent.mkdir(exist_ok=True)
         log = place.with_suffix(".log")
-        arguments = [*tiny, *CHANCE, "num_seeds=1", f"save_dir={place.parent}"]
+        arguments = [*tiny, *CHANCE, "analyse=false", "num_seeds=1", f"save_dir={place.parent}"]
         arguments += [f"exp_name={place.name}", *more]
         process = processes.Process(target=command, args=(str(log), stop, every_step, arguments))
         process.start()

@@ -48,7 +48,12 @@ def study(options, succeed, tmp_path_factory) -> SimpleNamespace:
     """A study of two seeds; tests must not change it."""
     save_dir = tmp_path_factory.mktemp("runs")
     said = succeed(
-        train_system.main, *options, f"save_dir={save_dir}", "exp_name=two", "num_seeds=2"
+        train_system.main,
+        *options,
+        "analyse=false",
+        f"save_dir={save_dir}",
+        "exp_name=two",
+        "num_seeds=2",
     )
     return SimpleNamespace(place=save_dir / "two", said=said)
 
@@ -71,7 +76,12 @@ def again(study, options, in_process, tmp_path, monkeypatch):
     def command(*more: str, exp_name: str = "two") -> SimpleNamespace:
         steps.clear()
         status, out, err = in_process(
-            train_system.main, *options, f"save_dir={tmp_path}", f"exp_name={exp_name}", *more
+            train_system.main,
+            *options,
+            "analyse=false",
+            f"save_dir={tmp_path}",
+            f"exp_name={exp_name}",
+            *more,
         )
         return SimpleNamespace(
             status=status, out=out, err=err, steps=dict(steps), place=tmp_path / exp_name

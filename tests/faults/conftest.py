@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ARMS = ("fine", "coarse", "bilateral")
 # Everything that draws at random, and epochs enough for a kill to fall between two.
 STUDY = ["trainer_params.max_epochs=4", "dataset.crop_padding=2", "dataset.flip=true"]
-STUDY += ["hparams.dropout=0.3", "num_seeds=1"]
+STUDY += ["hparams.dropout=0.3", "num_seeds=1", "analyse=false"]
 
 
 @pytest.fixture(scope="session")

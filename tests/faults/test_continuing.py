@@ -258,7 +258,7 @@ def test_a_stage_whose_loss_is_no_number_stops_and_the_others_go_on(
     value, in_process, tiny, tmp_path, monkeypatch
 ):
     spoiled(monkeypatch, "fine", STEPS + 2, value)
-    arguments = [*tiny, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=2"]
+    arguments = [*tiny, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=2", "analyse=false"]
     status, out, err = in_process(STUDY, *arguments)
     study = tmp_path / "study"
     assert status == 1

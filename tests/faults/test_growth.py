@@ -25,6 +25,7 @@ train_system.main()
 @pytest.mark.parametrize("logger", ["csv", "default"])
 def test_thirty_epochs_take_no_more_than_three(logger, command, tiny, tmp_path):
     arguments = [*tiny, f"save_dir={tmp_path}", "num_seeds=1", f"logger={logger}"]
+    arguments += ["analyse=false"]
     arguments += ["trainer_params.max_epochs=30", "trainer_params.limit_train_batches=8"]
     done = command("-c", PROGRAM, *arguments, timeout=900)
     assert done.returncode == 0, done.stderr

@@ -36,7 +36,7 @@ def table(experiment: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, tiny, succeed) -> Path:
     place = tmp_path_factory.mktemp("whole")
-    succeed(STUDY, *tiny, "num_seeds=1", f"save_dir={place}", "exp_name=study")
+    succeed(STUDY, *tiny, "num_seeds=1", "analyse=false", f"save_dir={place}", "exp_name=study")
     return place / "study"
 
 
@@ -77,7 +77,7 @@ def test_a_full_disk(share, disk, whole, in_process, tiny):
     earlier = size_of(disk.place / "earlier")
     # A page for each file and folder that is begun.
     disk.resize(int(earlier * (1 + share)) + 2**17)
-    arguments = [*tiny, "num_seeds=1", f"save_dir={disk.place}", "exp_name=study"]
+    arguments = [*tiny, "analyse=false", "num_seeds=1", f"save_dir={disk.place}", "exp_name=study"]
     status, _, err = in_process(STUDY, *arguments)
     assert status == 1
     one_line(err, "No space left on device", str(disk.place))
@@ -101,7 +101,13 @@ def test_a_file_where_a_folder_should_be(where, in_process, tiny, tmp_path):
     place = tmp_path / where
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text("a file")
-    arguments = [*tiny, "num_seeds=1", f"save_dir={tmp_path}/runs", "exp_name=study"]
+    arguments = [
+        *tiny,
+        "analyse=false",
+        "num_seeds=1",
+        f"save_dir={tmp_path}/runs",
+        "exp_name=study",
+    ]
     status, _, err = in_process(STUDY, *arguments)
     assert status == 1
     one_line(err, str(place))
@@ -120,7 +126,7 @@ def test_a_file_where_a_folder_should_be(where, in_process, tiny, tmp_path):
 def test_a_folder_that_vanishes_while_the_last_stage_trains(
     gone, whole, in_process, tiny, tmp_path, monkeypatch
 ):
-    arguments = [*tiny, "num_seeds=1", f"save_dir={tmp_path}", "exp_name=study"]
+    arguments = [*tiny, "analyse=false", "num_seeds=1", f"save_dir={tmp_path}", "exp_name=study"]
     steps = []
 
     def vanish() -> None:
@@ -183,7 +189,7 @@ def test_permission_denied(nobody, open_place, whole, tiny):
     """A folder of someone else's; one that becomes read-only half-way; data that cannot be cached."""
     data = [f"dataset.root={open_place / 'NAVON'}" if "dataset.root" in o else o for o in tiny]
     (open_place / "theirs").mkdir(mode=0o755)
-    arguments = ["train_system.py", *data, "num_seeds=1", "exp_name=study"]
+    arguments = ["train_system.py", *data, "analyse=false", "num_seeds=1", "exp_name=study"]
     done = nobody(*arguments, f"save_dir={open_place / 'theirs'}")
     assert done.returncode == 1
     one_line(done.stderr, "Permission denied", str(open_place / "theirs"))

@@ -1,0 +1,32 @@
+"""Numbers and one page about a finished study:  python analyse.py run=runs/demo."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from common.command import command
+from common.configuration import ROOT
+from common.schema import AnalyseConfig
+
+
+def run(cfg: DictConfig) -> None:
+    """Analyse the study and name its report."""
+    # Imported late: torch takes seconds, and --help needs none of it.
+    from analysis.pipeline import analyse
+
+    print(f"Report: {analyse(Path(cfg.run))}")
+
+
+def main() -> None:
+    """The command line."""
+    command(
+        run,
+        schema=AnalyseConfig,
+        folder=ROOT,
+        config_dir=ROOT / "common" / "config",
+        config_name="analyse",
+    )
+
+
+if __name__ == "__main__":
+    main()

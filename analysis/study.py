@@ -1,0 +1,108 @@
+"""A finished study as it lies on disk: its stages and its tables. Imports no torch."""
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import read_yaml
+from common.results import holes, read_result
+
+Table = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class FinishedStage:
+    """One arm with one seed that has a result."""
+
+    arm: str
+    seed: int
+    place: Path
+    result: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its best checkpoint."""
+        return self.place / self.result["checkpoint"]
+
+    @cached_property
+    def metrics(self) -> Table:
+        """metrics.csv, one row per epoch; empty if it was not kept."""
+        return read_table(self.place / "metrics.csv")
+
+    def yaml(self, name: str) -> dict[str, Any]:
+        """A YAML file of the stage, empty if it is not there."""
+        file = self.place / name
+        content = read_yaml(file) if file.is_file() else {}
+        return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """The folder of an experiment, and its finished stages in the order of results.csv."""
+
+    place: Path
+    stages: list[FinishedStage]
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms, in the order of the table."""
+        return list(dict.fromkeys(stage.arm for stage in self.stages))
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Stages that could not be finished, with the reason."""
+        return holes(self.place)
+
+    @property
+    def tested(self) -> bool:
+        """Whether any stage was tested (evaluate=true)."""
+        return any(stage.result["test"] for stage in self.stages)
+
+    @property
+    def chosen_on_test(self) -> bool:
+        """Whether any stage chose its best epoch on the test images (study=paper)."""
+        datasets = (stage.yaml("config.yaml").get("dataset") or {} for stage in self.stages)
+        return any(d.get("val_dir") and d["val_dir"] == d.get("test_dir") for d in datasets)
+
+    def of(self, arm: str) -> dict[int, FinishedStage]:
+        """The stages of an arm by seed."""
+        return {stage.seed: stage for stage in self.stages if stage.arm == arm}
+
+    def table(self, name: str) -> Table:
+        """A table of the study by its name, results.csv and such; empty if it is not there."""
+        return read_table(self.place / name)
+
+
+def open_study(place: Path) -> FinishedStudy:
+    """The study in a folder.
+
+    Raises:
+        UserError: there is no finished stage, or a result that cannot be read.
+    """
+    stages = []
+    for file in place.glob("*/seed*/result.yaml"):
+        result = read_result(file)
+        if result is None:
+            raise UserError(f"{file} is damaged: delete its folder and run the command again.")
+        stages.append(FinishedStage(result["arm"], result["seed"], file.parent, result))
+    results = read_table(place / "results.csv")
+    if not stages or not results:
+        raise UserError(
+            f"{place} holds no finished study (no results.csv): give run=PATH of a folder under runs/ that "
+            "train_system.py or trainer.py has finished."
+        )
+    order = list(dict.fromkeys(row["arm"] for row in results))
+    rank = {arm: place for place, arm in enumerate(order)}
+    stages.sort(key=lambda stage: (rank.get(stage.arm, len(rank)), stage.arm, stage.seed))
+    return FinishedStudy(place, stages)
+
+
+def read_table(file: Path) -> Table:
+    """The rows of a csv file by column name; empty if there is no such file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as text:
+        return [dict(row) for row in csv.DictReader(text)]

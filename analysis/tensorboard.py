@@ -1,0 +1,109 @@
+"""TensorBoard events of a finished stage: its final metrics beside its hyper-parameters, a confusion matrix, examples.
+
+Every stage writes the same tags, so arms and seeds stand side by side in the HParams, Scalars and Images tabs.
+"""
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from analysis.agreement import confusion
+from analysis.networks import Eyes
+from analysis.study import FinishedStage
+from common.configuration import leaves
+from common.data import ImageSet
+from common.images import Undecoded
+from common.supervised import Supervised
+
+SUFFIX = ".analysis"
+EXAMPLES = 16
+MAX_CLASSES = 256  # of a confusion matrix: one pixel each
+
+
+def write_events(stage: FinishedStage, module: Supervised, eyes: Eyes, test: ImageSet) -> None:
+    """Write one stage's events into its folder, in place of those of an earlier analysis."""
+    if not module.cfg.logger.tensorboard:
+        return
+    for earlier in stage.place.glob(f"events.out.tfevents.*{SUFFIX}"):
+        earlier.unlink()
+    with SummaryWriter(str(stage.place), filename_suffix=SUFFIX) as writer:
+        metrics = final_metrics(stage)
+        for summary in hparams(hyper_parameters(stage, module), metrics):
+            writer.file_writer.add_summary(summary)
+        for tag, value in metrics.items():
+            writer.add_scalar(tag, value)
+        for level, logits in eyes.logits(module).items():
+            labels, predictions = test.labels[level], logits.argmax(1)
+            classes = logits.shape[1]
+            if classes <= MAX_CLASSES:
+                picture = confusion_picture(confusion(predictions, labels, classes))
+                writer.add_image(f"confusion/{level}", picture, dataformats="HWC")
+            names = module.record.class_names[level]
+            picture = example_picture(test.images, labels, predictions, names)
+            writer.add_image(f"examples/{level}", picture, dataformats="HWC")
+
+
+def hyper_parameters(stage: FinishedStage, module: Supervised) -> dict[str, str | float | bool]:
+    """Arm, seed and every hyper-parameter that is a number or a word; paths and nulls are left out."""
+    plain = module.record.config["hparams"]
+    named: dict[str, str | float | bool] = {"arm": stage.arm, "seed": stage.seed}
+    return named | {
+        name: value
+        for name, value in leaves(plain)
+        if isinstance(value, str | int | float) and not name.startswith("model_path")
+    }
+
+
+def final_metrics(stage: FinishedStage) -> dict[str, float]:
+    """Accuracy and loss of the best epoch by level, such as ``final/test_fine_accuracy``."""
+    return {
+        f"final/{split}_{level}_{name}": value
+        for split, levels in (("val", stage.result["validation"]), ("test", stage.result["test"]))
+        for level, metrics in (levels or {}).items()
+        for name, value in metrics.items()
+        if value is not None
+    }
+
+
+def confusion_picture(counts: Tensor) -> np.ndarray:
+    """Counts (C, C) as uint8 (H, W, 3): rows are the true classes, bright is often; at least 256 pixels high."""
+    from matplotlib import colormaps
+
+    shares = counts.double() / counts.sum(1, keepdim=True).clamp_min(1)
+    colours = (colormaps["cividis"](shares.sqrt().numpy())[..., :3] * 255).astype(np.uint8)
+    scale = max(1, 256 // len(counts))
+    return colours.repeat(scale, 0).repeat(scale, 1)
+
+
+def example_picture(
+    images: Tensor | Undecoded, labels: Tensor, predictions: Tensor, names: list[str]
+) -> np.ndarray:
+    """The first wrong and the first right test images with what was said of them, as uint8 (H, W, 3).
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        labels: (N,).
+        predictions: (N,).
+        names: of the classes.
+    """
+    wrong = (predictions != labels).nonzero()[: EXAMPLES // 2, 0]
+    right = (predictions == labels).nonzero()[: EXAMPLES - len(wrong), 0]
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    grid = figure.subplots(4, EXAMPLES // 4, squeeze=False).flat
+    for axes in grid:
+        axes.axis("off")
+    rows = torch.cat([wrong, right])
+    for axes, row, pixels in zip(grid, rows.tolist(), images[rows], strict=False):
+        axes.imshow(pixels.permute(1, 2, 0).numpy())
+        said, truth = names[int(predictions[row])], names[int(labels[row])]
+        words = truth[:20] if said == truth else f"{said[:20]}\n(is {truth[:20]})"
+        axes.set_title(
+            words, fontsize=9, color="black" if said == truth else "#b00020"
+        ).set_parse_math(False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

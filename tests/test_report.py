@@ -1,0 +1,588 @@
+"""analyse.py on a tiny finished study: the numbers, the page, and what is left out."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from playwright.sync_api import sync_playwright
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import analyse
+import arch_dual_head.trainer
+import arch_single_head.trainer
+import train_system
+from analysis import pipeline
+from analysis.study import open_study
+from common.interruption import Interrupted
+from common.results import read_result, write_result
+
+SCRIPT = "<script>document.title='broken'</script>"
+QUOTES = '" onmouseover="alert(1)" x=\''
+FORMULA = "$\\frac{a}"
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements with attributes, tables, text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.heads: dict[str, list[str]] = {}
+        self.text: list[str] = []
+        self._table, self._cell = "", None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag == "table":
+            self._table = attributes["id"]
+            self.tables[self._table], self.heads[self._table] = [], []
+        if tag == "tr" and self._table:
+            self.tables[self._table].append([])
+        if tag == "td":
+            self.tables[self._table][-1].append(attributes.get("data-value") or "")
+        self._cell = tag if tag in ("th", "td") else self._cell
+
+    def handle_data(self, data):
+        if self._cell == "th":
+            self.heads[self._table].append(data)
+            self._cell = None
+        self.text.append(data)
+
+    def find(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return [*csv.DictReader(text)]
+
+
+@pytest.fixture(scope="session")
+def finished(navon, tiny, succeed, tmp_path_factory) -> SimpleNamespace:
+    """A study of two seeds, analysed as its last step, with class names that are not meant well."""
+    folder = tmp_path_factory.mktemp("report")
+    root = folder / "NAVON"
+    shutil.copytree(navon, root)
+    hierarchy = yaml.safe_load((root / "hierarchy.yaml").read_text())
+    hierarchy["coarse"] |= {0: SCRIPT, 1: FORMULA, 2: "same", 3: "same"}
+    hierarchy["fine"][0]["name"] = QUOTES
+    (root / "hierarchy.yaml").write_text(yaml.safe_dump(hierarchy))
+    said = succeed(
+        train_system.main,
+        *tiny,
+        f"dataset.root={root}",
+        "logger.tensorboard=true",
+        f"save_dir={folder}",
+        "exp_name=study",
+        "num_seeds=2",
+    )
+    place = folder / "study"
+    return SimpleNamespace(
+        place=place, said=said, html=(place / "report.html").read_text(), root=root
+    )
+
+
+@pytest.fixture(scope="session")
+def page(finished) -> Page:
+    return Page(finished.html)
+
+
+def test_a_study_ends_by_naming_its_report(finished):
+    assert finished.said.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
+
+
+def test_numbers_of_the_page_are_those_of_the_csv_files(finished, page):
+    for name in ("results", "summary"):
+        rows = rows_of(finished.place / f"{name}.csv")
+        shown = page.tables["table-seeds" if name == "results" else "table-results"][1:]
+        names = [n for n in rows[0] if n != "checkpoint" and any(row[n] for row in rows)]
+        assert shown == [[row[n] for n in names] for row in rows]
+    # What the networks are said to do unhurt is what the study's own test found.
+    means = {
+        (r["arm"], r["level"]): float(r["mean"]) for r in rows_of(finished.place / "summary.csv")
+    }
+    of = "accuracy with a share silenced"
+    for row in rows_of(finished.place / "analysis" / "summary.csv"):
+        if row["of"] == of and row["item"] == "0.0":
+            assert float(row["mean"]) == pytest.approx(means["bilateral", row["level"]], abs=1e-6)
+
+
+def test_the_analyses_hang_together(finished):
+    values = {
+        (r["of"], r["level"], r["side"], r["item"], r["seed"]): float(r["value"])
+        for r in rows_of(finished.place / "analysis" / "values.csv")
+    }
+    found = {key[0] for key in values}
+    assert found == {
+        "evidence",
+        "share of evidence",
+        "accuracy with a share silenced",
+        "cka",
+        "cosine",
+        "images in a case",
+        "images of a class in a case",
+        "bilateral accuracy in a case",
+        "gain",
+        "calibration error",
+        "confidence",
+        "reliability",
+        "images of a confidence",
+        "probe accuracy",
+    }
+    for seed in "01":
+        cases = [v for k, v in values.items() if k[0] == "images in a case" and k[4] == seed]
+        assert sum(cases) == pytest.approx(1)
+    summary = {tuple(r.values())[:4]: r for r in rows_of(finished.place / "analysis/summary.csv")}
+    for key, row in summary.items():
+        numbers = [values[(*key, seed)] for seed in "01" if (*key, seed) in values]
+        assert float(row["mean"]) == pytest.approx(sum(numbers) / len(numbers))
+        assert int(row["seeds"]) == len(numbers)
+        assert (row["ci95_low"] == "") == (len(numbers) == 1)
+
+
+def test_what_comes_from_files_is_escaped(finished, page):
+    assert len(page.find("script")) == 1
+    assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
+    text = "".join(page.text)
+    assert "<script>document" in text  # shown as it stands, cut short or not
+    assert SCRIPT not in finished.html
+    assert FORMULA in text
+    assert "same (2)" in text
+    assert "same (3)" in text
+
+
+def test_a_hostile_folder_name_is_escaped(finished, tmp_path, in_process):
+    place = tmp_path / '<img src=x onerror=alert(1)> "it\'s" &amp;'
+    shutil.copytree(finished.place, place)
+    override = 'run="' + str(place).replace('"', '\\"') + '"'
+    status, out, err = in_process(analyse.main, override)
+    assert status == 0, out + err
+    page = Page((place / "report.html").read_text())
+    assert not [image for image in page.find("img") if image.get("src") == "x"]
+    assert place.name in page.text
+
+
+def test_the_page_needs_nothing_but_itself(finished, page):
+    assert len(finished.html.encode()) < 5_000_000
+    assert "http:" not in finished.html
+    assert "https:" not in finished.html
+    links = [
+        (attrs.get("src") or attrs.get("href") or "") for tag, attrs in page.elements if tag != "a"
+    ]
+    assert all(link[:1] in ("", "#") or link.startswith("data:") for link in links)
+    for anchor in page.find("a"):
+        target = anchor["href"]
+        if target.startswith("#"):
+            assert [1 for _, attrs in page.elements if attrs.get("id") == target[1:]]
+        else:
+            assert (finished.place / target).exists()
+
+
+def test_parts_of_pictures_do_not_share_names(page):
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    used = {attrs["href"] for tag, attrs in page.elements if tag == "use"}
+    assert {name.removeprefix("#") for name in used} <= set(ids)
+
+
+def test_pictures_wear_the_colours_of_the_page(finished, page):
+    css = (Path(analyse.__file__).parent / "analysis" / "page" / "report.css").read_text()
+    variables = set(re.findall(r"var\((--\w+)\)", finished.html))
+    assert {"--left", "--right", "--both", "--ink"} <= variables
+    assert all(f"{name}: light-dark(" in css for name in variables)
+    assert "#0102" not in finished.html  # no stand-in is left
+
+
+def test_what_was_run_is_told(finished, page):
+    text = "".join(page.text)
+    environment = yaml.safe_load((finished.place / "fine/seed0/environment.yaml").read_text())
+    for words in (environment["python"], environment["platform"], environment["packages"]["torch"]):
+        assert words in text
+    assert "max_epochs: 2" in text
+    assert "Learning" in text
+
+
+def test_tensorboard_has_final_metrics_and_images_beside_the_curves(finished):
+    for stage in open_study(finished.place).stages:
+        (events,) = stage.place.glob("*.analysis")
+        log = EventAccumulator(str(events)).Reload()
+        levels = [*stage.result["test"]]
+        scalars = {
+            f"final/{s}_{lv}_{n}"
+            for s in ("val", "test")
+            for lv in levels
+            for n in ("accuracy", "loss")
+        }
+        assert scalars <= set(log.Tags()["scalars"])
+        for level in levels:
+            value = log.Scalars(f"final/test_{level}_accuracy")[0].value
+            assert value == pytest.approx(stage.result["test"][level]["accuracy"], abs=1e-6)
+        images = {f"{kind}/{lv}" for kind in ("confusion", "examples") for lv in levels}
+        assert set(log.Tags()["images"]) == images
+        plugin = log.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name
+        assert plugin == "hparams"
+
+
+def test_a_second_analysis_takes_the_place_of_the_first(finished, in_process):
+    before = sorted(str(f) for f in finished.place.rglob("*") if ".analysis" not in f.name)
+    numbers = (finished.place / "analysis" / "values.csv").read_text()
+    status, out, _ = in_process(analyse.main, f"run={finished.place}")
+    assert status == 0
+    assert out.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
+    assert sorted(str(f) for f in finished.place.rglob("*") if ".analysis" not in f.name) == before
+    assert len([*finished.place.rglob("*.analysis")]) == 6
+    assert (finished.place / "analysis" / "values.csv").read_text() == numbers
+
+
+def test_further_arms_are_compared_with(finished, tiny, succeed, tmp_path, in_process):
+    """A hemisphere that learned both levels, and an ensemble of such."""
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    more = [*tiny, f"dataset.root={finished.root}", f"save_dir={tmp_path}", "exp_name=study"]
+    alone = ["hparams.ffreeze=false", "hparams.model_path_fine=null"]
+    dual = arch_dual_head.trainer.main
+    succeed(dual, *more, "hparams.macro_arch=unilateral", "seeds=[0,1]", *alone)
+    members = ",".join(f"{place}/unilateral/seed{i}/checkpoints/best.ckpt" for i in (0, 1))
+    succeed(dual, *more, "hparams.macro_arch=ensemble", f"hparams.model_path_fine=[{members}]")
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert status == 0, out + err
+    rows = rows_of(place / "analysis" / "summary.csv")
+    pairs = {row["side"]: row["seeds"] for row in rows if row["of"] == "cka"}
+    assert (pairs["left-unspecialised"], pairs["right-unspecialised"]) == ("2", "2")
+    text = "".join(Page((place / "report.html").read_text()).text)
+    assert "Unspecialised is the hemisphere of unilateral" in text
+    assert "similarity to an unspecialised hemisphere" not in text
+    assert "Learning curves of unilateral" in (place / "report.html").read_text()
+
+
+def test_the_published_protocol_and_holes_are_named(finished, tmp_path, in_process):
+    shutil.copytree(finished.place, tmp_path / "study")
+    assert "took no part in training or in the choice" in finished.html
+    hole = {"arm": "fine", "seed": 7, "reason": "fine/seed7: the loss is nan <b>"}
+    (tmp_path / "study/fine/seed7").mkdir()
+    (tmp_path / "study/fine/seed7/failed.yaml").write_text(yaml.safe_dump(hole))
+    for file in (tmp_path / "study").glob("*/seed*/config.yaml"):
+        config = yaml.safe_load(file.read_text())
+        config["dataset"]["val_dir"] = config["dataset"]["test_dir"]
+        file.write_text(yaml.safe_dump(config))
+    assert in_process(analyse.main, f"run={tmp_path / 'study'}")[0] == 0
+    html = (tmp_path / "study/report.html").read_text()
+    assert "chosen on these very test images" in html
+    assert "took no part in training" not in html
+    assert "Missing: fine/seed7 (fine/seed7: the loss is nan &lt;b&gt;)" in html
+
+
+def test_any_arms_and_columns_are_shown(finished, tmp_path, in_process):
+    """Further arms, columns and tables than those of today, and arms without an interval."""
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    shutil.copytree(place / "bilateral", place / "ensemble_five")
+    for file in (place / "ensemble_five").rglob("result.yaml"):
+        held = {name: value for name, value in read_result(file).items() if name != "digest"}
+        write_result(file, held | {"arm": "ensemble_five"})
+    for name in ("results.csv", "summary.csv"):
+        rows = rows_of(place / name)
+        rows += [row | {"arm": "ensemble_five"} for row in rows if row["arm"] == "bilateral"]
+        for row in rows:
+            row |= {"macs": "12345678", "top5": "0.9876"}
+            if row["arm"] == "ensemble_five" and "ci95_low" in row:
+                row |= {"ci95_low": "", "ci95_high": "", "std": ""}
+        write(place / name, rows)
+    pair = {"level": "fine", "seeds": "2", "mean": "0.0123", "std": "", "ci95_low": "-0.01"}
+    write(
+        place / "differences.csv",
+        [
+            {"arm": "fine", "minus": "bilateral"} | pair,
+            {"arm": "ensemble_five", "minus": "fine"} | pair,
+        ],
+    )
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert status == 0, out + err
+    page = Page((place / "report.html").read_text())
+    assert [row[:2] for row in page.tables["table-differences"][1:]] == [["fine", "bilateral"]]
+    others = page.tables["table-further-differences"][1:]
+    assert [row[:2] for row in others] == [["ensemble_five", "fine"]]
+    assert "ensemble_five" in {row[0] for row in page.tables["table-results"][1:]}
+    assert "12,345,678" in page.text
+    assert "98.76" in page.text
+
+
+def write(file: Path, rows: list[dict[str, str]]) -> None:
+    with file.open("w", newline="") as text:
+        table = csv.DictWriter(text, [*rows[0]])
+        table.writeheader()
+        table.writerows(rows)
+
+
+# ---------------------------------------------------------------- what is left out
+
+
+def test_a_run_of_one_network_has_a_report_without_hemispheres(
+    navon, tiny, succeed, tmp_path, in_process
+):
+    succeed(arch_single_head.trainer.main, *tiny, f"save_dir={tmp_path}", "exp_name=one")
+    status, out, err = in_process(analyse.main, f"run={tmp_path / 'one'}")
+    assert status == 0, out + err
+    text = "".join(Page((tmp_path / "one" / "report.html").read_text()).text)
+    assert "the study has no bilateral network" in text
+    assert "Whose features" not in text
+
+
+def test_without_tests_the_test_images_are_not_looked_at(tiny, succeed, tmp_path, monkeypatch):
+    def forbidden(self):
+        raise AssertionError("test images were read")
+
+    monkeypatch.setattr("common.data.HierarchicalData.load_test", forbidden)
+    options = (f"save_dir={tmp_path}", "exp_name=untested", "num_seeds=1", "evaluate=false")
+    said = succeed(train_system.main, *tiny, *options)
+    assert said.splitlines()[-1].startswith("Report: ")
+    text = "".join(Page((tmp_path / "untested" / "report.html").read_text()).text)
+    assert "Left out: all that needs test images" in text
+
+
+def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
+    finished, tmp_path, in_process
+):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    for level in ("fine", "coarse"):
+        shutil.rmtree(place / level)
+    moved = finished.place.rename(tmp_path / "elsewhere")
+    try:
+        status, out, err = in_process(analyse.main, f"run={place}")
+    finally:
+        moved.rename(finished.place)
+    assert status == 0, out + err
+    text = "".join(Page((place / "report.html").read_text()).text)
+    assert "Left out: which hemisphere was right when" in text
+    assert "Left out: similarity to an unspecialised hemisphere" in text
+    assert "Confusions of the bilateral network" in (place / "report.html").read_text()
+    values = {row["of"] for row in rows_of(place / "analysis" / "summary.csv")}
+    assert "images in a case" not in values
+    assert "share of evidence" in values
+
+
+def test_analyse_false_leaves_the_study_as_it_was(tiny, succeed, tmp_path):
+    options = (f"save_dir={tmp_path}", "exp_name=bare", "num_seeds=1", "no_bilateral=true")
+    succeed(train_system.main, *tiny, *options, "analyse=false")
+    assert not (tmp_path / "bare" / "report.html").exists()
+    assert not (tmp_path / "bare" / "analysis").exists()
+
+
+def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    results = (place / "results.csv").read_text()
+
+    def broken(study):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(pipeline, "examine", broken)
+    pipeline.analyse_after_training(place)
+    said = capsys.readouterr().err
+    assert "the study is complete" in said
+    assert "no such luck" not in said
+    assert "no such luck" in (place / "analysis" / "failure.txt").read_text()
+    assert (place / "results.csv").read_text() == results
+
+
+def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):
+    def stopped(study):
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(pipeline, "examine", stopped)
+    with pytest.raises(Interrupted):
+        pipeline.analyse_after_training(finished.place)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda place: (place / "results.csv").unlink(), "holds no finished study"),
+        (lambda place: (place / "fine/seed0/result.yaml").write_text("}"), "is damaged"),
+        (lambda place: (place / "fine/seed1/checkpoints/best.ckpt").write_text(""), "best.ckpt"),
+        (lambda place: shutil.rmtree(place), "holds no finished study"),
+    ],
+)
+def test_what_a_person_can_mend_is_said_in_a_sentence(
+    finished, tmp_path, in_process, change, sentence
+):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    change(place)
+    status, _, err = in_process(analyse.main, f"run={place}")
+    assert status == 1
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_other_images_than_those_of_training_are_refused(finished, tmp_path, in_process):
+    index = finished.root / "index.csv"
+    text = index.read_text()
+    rows = text.splitlines()
+    held = next(i for i, row in enumerate(rows) if row.startswith("train") and row.endswith(",1"))
+    rows[held] = rows[held][:-1] + "0"
+    try:
+        index.write_text("\n".join(rows) + "\n")
+        status, _, err = in_process(analyse.main, f"run={finished.place}")
+    finally:
+        index.write_text(text)
+    assert status == 1
+    assert "was trained on other images" in err
+
+
+def test_help_needs_no_torch(command):
+    code = (
+        "import sys, runpy; sys.argv = ['analyse.py', '--help']\n"
+        "try: runpy.run_path('analyse.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    done = command("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "run: " in done.stdout
+    missing = command("analyse.py")
+    assert missing.returncode == 1
+    assert "run has no value" in missing.stderr
+
+
+# ---------------------------------------------------------------- in a browser
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's Chromium without a window; where it must be there, BILATERAL_BROWSER=required forbids to skip."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not program and os.environ.get("BILATERAL_BROWSER") != "required":
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    assert program, "BILATERAL_BROWSER=required, but there is no Chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, finished):
+    """Open the report in a window of a width and theme; whatever goes wrong in it fails the test."""
+    opened, wrong, asked = [], [], []
+
+    def open_page(width: int = 1280, theme: str = "light"):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=theme, offline=True
+        )
+        tab = context.new_page()
+        tab.on("console", lambda message: wrong.append(message.text))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto((finished.place / "report.html").as_uri())
+        opened.append(context)
+        return tab
+
+    yield open_page
+    for context in opened:
+        context.close()
+    assert wrong == []
+    report = (finished.place / "report.html").as_uri()
+    assert [url for url in asked if url != report and not url.startswith("data:")] == []
+
+
+def luminance(tab, selector: str, what: str) -> float:
+    """How bright a colour is as painted, 0 to 1."""
+    colour = tab.locator(selector).first.evaluate(f"one => getComputedStyle(one).{what}")
+    numbers = [float(n) for n in re.findall(r"[\d.]+", colour)[:3]]
+    scale = 1 if colour.startswith("color(") else 255
+    return sum(w * n / scale for w, n in zip((0.2126, 0.7152, 0.0722), numbers, strict=True))
+
+
+def test_the_page_renders(visit, finished):
+    tab = visit()
+    assert tab.title() == "study · bilateral"
+    assert tab.locator("h1").inner_text() == "study"
+    figures = tab.locator("figure svg")
+    assert figures.count() >= 12
+    for i in range(figures.count()):
+        box = figures.nth(i).bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 100
+    images = tab.locator(".look img")
+    assert all(images.evaluate_all("all => all.map(one => one.naturalWidth > 0)"))
+
+
+def test_tables_sort_by_click_and_by_keyboard(visit):
+    tab = visit()
+    heads = tab.locator("#table-results th")
+    column = next(i for i, text in enumerate(heads.all_inner_texts()) if text.startswith("mean, %"))
+    head = heads.nth(column)
+
+    def numbers() -> list[float]:
+        cells = tab.locator(f"#table-results tbody td:nth-child({column + 1})")
+        return [float(text) for text in cells.all_inner_texts()]
+
+    before = numbers()
+    assert head.get_attribute("aria-sort") == "none"
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert numbers() == sorted(before, reverse=True)
+    head.locator("button").focus()
+    tab.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert numbers() == sorted(before)
+    arm = tab.locator("#table-results th").first
+    arm.locator("button").press("Space")
+    assert arm.get_attribute("aria-sort") == "ascending"
+    assert head.get_attribute("aria-sort") == "none"
+    arms = tab.locator("#table-results tbody td:first-child").all_inner_texts()
+    assert arms == sorted(arms)
+
+
+def test_all_that_can_be_used_is_reached_by_keyboard(visit):
+    tab = visit(width=390)
+    reached = set()
+    for _ in range(120):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("document.activeElement.outerHTML.slice(0, 60)"))
+    buttons = tab.locator("button:visible, summary, .bar a, .scroll:visible")
+    wanted = set(buttons.evaluate_all("all => all.map(one => one.outerHTML.slice(0, 60))"))
+    assert wanted <= reached
+
+
+def test_dark_follows_the_system_and_the_button(visit):
+    light, dark = visit(theme="light"), visit(theme="dark")
+    assert luminance(light, "body", "backgroundColor") > 0.9
+    assert luminance(dark, "body", "backgroundColor") < 0.1
+    assert luminance(light, "figure svg text", "fill") < 0.2
+    assert luminance(dark, "figure svg text", "fill") > 0.7
+    dark.locator("#theme").click()
+    assert luminance(dark, "body", "backgroundColor") > 0.9
+    assert luminance(dark, "figure svg text", "fill") < 0.2
+    assert dark.locator("#theme").inner_text() == "Dark"
+    dark.reload()
+    assert luminance(dark, "body", "backgroundColor") > 0.9
+
+
+@pytest.mark.parametrize("width", [320, 390, 800, 1280])
+def test_the_page_never_scrolls_sideways(visit, width):
+    tab = visit(width=width)
+    tab.locator("summary").first.click()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
