@@ -147,7 +147,9 @@ def test_shell_completion(command):
     done = command(
         "train_system.py", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line))
     )
-    assert done.stdout.split() == ["dataset=cifar100", "dataset=navon"]
+    assert done.stdout.split() == [
+        f"dataset={name}" for name in ("cifar100", "cifar100_tenth", "navon")
+    ]
 
 
 # Sweeps
