@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from case import Case, fresh
+from case import Case
+from fresh import fresh
 from pipeline import print_result
 from rich.console import Console
 from rich.table import Table

@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from case import Case, fresh
+from case import Case
+from fresh import fresh
 from rich.console import Console
 from rich.table import Table
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from analysis.networks import Eyes
 from analysis.probe import probe
 from analysis.similarity import cka, cosine_within_and_between, gram, layer_grams
 from analysis.tables import cell, sheet
+from analysis.tensorboard import EXAMPLES, example_picture
 from analysis.values import Values
 from common.statistics import confidence_interval
 
@@ -333,3 +335,15 @@ def test_equal_hemispheres_see_images_once():
     assert eyes.features(Module(), Net(Scaled(backbone, 1)))["fine"] is one
     assert Module.looks == 116
     assert torch.allclose(eyes.features(Module(), Net(Scaled(backbone, 2)))["fine"], 2 * one)
+
+
+def test_the_examples_are_the_first_wrong_and_the_first_right_images():
+    count = 60
+    colours = torch.arange(3 * count, dtype=torch.uint8).reshape(count, 3) + 30
+    images = colours[:, :, None, None].expand(count, 3, 8, 8).contiguous()
+    labels = torch.zeros(count, dtype=torch.long)
+    predictions = (torch.arange(count) % 2 == 0).long()  # 0, 2, 4, ... are wrong
+    drawn = example_picture(images, labels, predictions, ["a $b", "c"])
+    shown = {tuple(pixel) for pixel in np.unique(drawn.reshape(-1, 3), axis=0).tolist()}
+    found = [row for row, colour in enumerate(colours.tolist()) if tuple(colour) in shown]
+    assert found == [*range(EXAMPLES)]

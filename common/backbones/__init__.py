@@ -1,8 +1,8 @@
 """Backbones: images (B, 3, H, W) → features (B, num_features). One file per family."""
 
 from common.backbones import resnet, resnet9, vgg  # noqa: F401  importing a file registers what is in it
+from common.backbones.backbone import Backbone
 from common.backbones.registry import (
-    Backbone,
     build_backbone,
     own_sparsity,
     register,

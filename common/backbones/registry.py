@@ -2,23 +2,14 @@
 
 import inspect
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from torch import nn
-
+from common.backbones.backbone import Backbone, Builder
 from common.backbones.sparsity import make_sparse
+from common.backbones.torchvision_models import builder as torchvision_builder
 from common.errors import UserError
 from common.schema import TORCHVISION, setting
 
-
-class Backbone(nn.Module):
-    """What every backbone is: images (B, 3, H, W) → features (B, num_features)."""
-
-    num_features: int
-
-
-Builder = Callable[..., Backbone]
 B = TypeVar("B", bound=Builder)
 
 
@@ -60,10 +51,7 @@ def entry(arch: str) -> Entry:
         UserError: nothing is.
     """
     if arch.startswith(TORCHVISION):
-        # Imported late, because it imports this file.
-        from common.backbones.torchvision_models import builder
-
-        return Entry(builder(arch), k=1.0, per_k=1.0)
+        return Entry(torchvision_builder(arch), k=1.0, per_k=1.0)
     if arch not in _entries:
         raise UserError(
             f"arch {arch!r} is unknown; known are {', '.join(registered())} and {TORCHVISION}NAME"

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet as torchvision_resnet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from common.backbones.backbone import Backbone
 from common.backbones.layers import initialise, scaled
-from common.backbones.registry import Backbone, register
+from common.backbones.registry import register
 
 
 class PlainBasicBlock(BasicBlock):

@@ -9,8 +9,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from common.backbones.backbone import Backbone
 from common.backbones.layers import initialise, scaled
-from common.backbones.registry import Backbone, register
+from common.backbones.registry import register
 
 
 def conv_block(in_channels: int, out_channels: int, *, pool: bool = False) -> nn.Sequential:

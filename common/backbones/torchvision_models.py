@@ -15,7 +15,7 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 
-from common.backbones.registry import Backbone, Builder
+from common.backbones.backbone import Backbone, Builder
 from common.errors import UserError
 from common.schema import TORCHVISION, setting
 

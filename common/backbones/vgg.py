@@ -11,8 +11,9 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from common.backbones.backbone import Backbone
 from common.backbones.layers import initialise, scaled
-from common.backbones.registry import Backbone, register
+from common.backbones.registry import register
 
 POOLED = 7  # height and width of the maps that the first linear layer expects
 
