@@ -38,10 +38,9 @@ def write_tables(experiment: Path) -> list[Row]:
     write_text(experiment / "results.csv", _csv(rows, Row))
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
     write_text(experiment / "differences.csv", _csv(differences(rows), DifferenceRow))
-    parts = [_markdown(part) for part in sections(rows)]
-    missing = holes(experiment)
-    parts += ["".join(f"- Missing: {reason}\n" for reason in missing.values())] if missing else []
-    write_text(experiment / "summary.md", "\n".join(parts))
+    missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
+    text = markdown(sections(rows)) + (f"\n{missing}" if missing else "")
+    write_text(experiment / "summary.md", text)
     return rows
 
 
@@ -163,6 +162,11 @@ def _rich(section: Section) -> Table:
 def _width(table: Table) -> int:
     console = Console(width=10_000)
     return Measurement.get(console, console.options, table).maximum
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """Sections as Markdown, one below the other."""
+    return "\n".join(_markdown(section) for section in sections)
 
 
 def _markdown(section: Section) -> str:

@@ -1,0 +1,63 @@
+"""What results/ and the README publish hangs together: means, spreads and differences follow from the seeds."""
+
+import csv
+import math
+import typing
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from common.results import Row
+from common.statistics import differences, summarise
+from common.tables import markdown, sections
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = sorted(file.parent for file in (ROOT / "results").glob("*/results.csv"))
+KINDS = typing.get_type_hints(Row)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return [*csv.DictReader(text)]
+
+
+def read(cell: str, kind: type) -> object:
+    if cell == "":
+        return None
+    return next(k for k in (int, float, str) if k in (kind, *typing.get_args(kind)))(cell)
+
+
+def results(study: Path) -> list[Row]:
+    rows = rows_of(study / "results.csv")
+    return [Row(**{name: read(cell, KINDS[name]) for name, cell in row.items()}) for row in rows]
+
+
+def same(found: object, written: str) -> bool:
+    if found is None or isinstance(found, str):
+        return (found or "") == written
+    return math.isclose(float(found), float(written), rel_tol=1e-9, abs_tol=1e-12)
+
+
+def test_studies_are_recorded():
+    assert STUDIES
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_the_tables_follow_from_the_seeds(study):
+    rows = results(study)
+    for name, computed in (("summary", summarise(rows)), ("differences", differences(rows))):
+        written = rows_of(study / f"{name}.csv")
+        assert len(written) == len(computed)
+        for line, row in zip(written, computed, strict=True):
+            for column, value in asdict(row).items():
+                assert same(value, line[column]), (name, line, column, value)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_the_readme_shows_the_recorded_table(study):
+    for_people = markdown(sections(results(study)))
+    assert (study / "summary.md").read_text() == for_people
+    _, shown, _ = (ROOT / "README.md").read_text().split(f"<!-- results:{study.name} -->")
+    (_, table, *_) = for_people.split("\n\n")
+    assert shown.strip() == table.strip()
