@@ -184,12 +184,23 @@ class _Lines(io.TextIOBase):
         self.stage = stage
         self.queue = queue
         self.rest = ""
+        self.sent: Any = None
 
     def write(self, text: str) -> int:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
-            self.queue.put((self.stage, line))
+            self.send(line)
         return len(text)
+
+    def send(self, line: str) -> None:
+        """Send a line without waiting: while a task waits, Ray gives its core to another one, for good."""
+        self.sent = self.queue.actor.put_nowait.remote((self.stage, line))
+
+    def close(self) -> None:
+        """Wait until all lines have arrived."""
+        if not self.closed:
+            ray.wait([self.sent])
+        super().close()
 
 
 def run_remotely(
@@ -205,11 +216,12 @@ def run_remotely(
     quieten()
     sweep(stage.place)
     gpus = ", ".join(f"GPU {number}" for number in ray.get_gpu_ids())
-    lines.put((stage.name, BEGINS + ", ".join(filter(None, (platform.node(), gpus)))))
+    said = _Lines(stage.name, lines)
+    said.send(BEGINS + ", ".join(filter(None, (platform.node(), gpus))))
     earlier = signal.getsignal(signal.SIGINT)
     try:
         signals.install(signal.SIGINT)
-        with redirect_stdout(_Lines(stage.name, lines)):
+        with said, redirect_stdout(said):
             run_stage(stage, architecture, Machines(1))
     except Interrupted:
         return "failed", f"{stage.name} was stopped; the same command continues it."

@@ -109,6 +109,15 @@ def test_ray_gives_what_one_process_gives(serial, options, tmp_path):
     if os.cpu_count() > 1:
         ends = [i for i, line in enumerate(lines) if "epoch 6/6" in line]
         assert lines.index("coarse/seed0: started") < ends[0]
+    # Never more of them than cores, though they print; a stage's last line is that of its last epoch.
+    running: set[str] = set()
+    for line in lines:
+        name, _, rest = line.partition(": on ")
+        if rest:
+            running.add(name)
+            assert len(running) <= os.cpu_count()
+        elif "epoch 6/6" in line:
+            running.discard(line.split()[0])
     again = Command(*options, f"save_dir={tmp_path}")
     again.end()
     assert sum("done before" in line for line in again.lines) == 6
