@@ -194,7 +194,7 @@ class _Lines(io.TextIOBase):
 
     def send(self, line: str) -> None:
         """Send a line without waiting: while a task waits, Ray gives its core to another one, for good."""
-        self.sent = self.queue.actor.put_nowait.remote((self.stage, line))
+        self.sent = self.queue.actor.put_nowait.remote((self.stage, line))  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Wait until all lines have arrived."""
