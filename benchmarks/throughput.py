@@ -36,7 +36,6 @@ def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any
     started = time.monotonic()
     where = fresh("hardware", args.accelerator)
     device = where["device"]
-    rounds = args.rounds
     settings = {
         "data_dir": args.data_dir,
         "width": args.width,
@@ -48,21 +47,24 @@ def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any
     cases = [(phase, backbone) for backbone in args.backbones for phase in PHASES]
     measured: dict[Any, list[dict[str, float]]] = {}
     with console.status("") as status:
-        for number in range(rounds):
+        for number in range(1, args.rounds + 1):
             for phase, backbone in cases:
                 # The side that comes first alternates too.
-                for side in SIDES if number % 2 == 0 else reversed(SIDES):
+                for side in SIDES if number % 2 else reversed(SIDES):
                     status.update(
-                        f"round {number + 1} of {rounds}: {backbone}, {PHASES[phase]}, {side}"
+                        f"round {number} of {args.rounds}: {backbone}, {PHASES[phase]}, {side}"
                     )
                     case = Case(phase=phase, backbone=backbone, **settings)
                     result = fresh("measure", side, case)
                     measured.setdefault((phase, backbone, side), []).append(result)
+            # The next round takes about as long as one of those so far.
+            if (time.monotonic() - started) * (number + 1) / number > 60 * args.minutes:
+                break
     rows = [
         row_of(phase, backbone, where, *(measured[phase, backbone, side] for side in SIDES))
         for phase, backbone in cases
     ]
-    print_rows(rows, where, settings, rounds, console)
+    print_rows(rows, where, settings, number, console)
     console.print(f"Measured in {time.monotonic() - started:.0f} s.")
     return rows
 
@@ -136,7 +138,7 @@ def print_rows(
     say(
         f"{where['name']}, {where['cores']} cores, {where['threads']} threads; ours {where['precision']}, "
         f"ordinary 32-true; {settings['data_dir']}, batches of {settings['batch_size']}, "
-        f"width {settings['width']:g}; {rounds} rounds of {settings['steps']} steps after {settings['warmup']}."
+        f"width {settings['width']:g}; rounds: {rounds}, of {settings['steps']} steps after {settings['warmup']}."
     )
     say(", ".join(f"{name} {version}" for name, version in where["versions"].items()))
 
@@ -153,7 +155,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--backbones", nargs="+", choices=ARCHS, default=["resnet9", "vgg11"])
     parser.add_argument("--width", type=float, default=1.0, help="width multiplier (default: 1)")
     parser.add_argument("--batch-size", type=positive, default=256, help="default: 256")
-    parser.add_argument("--rounds", type=positive, default=3, help="default: 3")
+    parser.add_argument("--rounds", type=positive, default=3, help="at most (default: 3)")
+    parser.add_argument(
+        "--minutes",
+        type=positive,
+        default=5,
+        help="no round but the first is begun that would end later (default: 5)",
+    )
     parser.add_argument(
         "--steps",
         type=positive,
