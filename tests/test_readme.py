@@ -1,4 +1,4 @@
-"""What README.md and docs/extending.md say: their commands run, and what they name is there."""
+"""What README.md and docs/ say: their commands run, and what they name is there."""
 
 import ast
 import os
@@ -24,6 +24,8 @@ from common.configuration import GROUPS, SHARED, keys_of
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 EXTENDING = ROOT / "docs" / "extending.md"
+KEYS = ROOT / "docs" / "keys.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 # Blocks marked `console` are the only commands that are not run here: they install, download, need CIFAR-100, or
 # run all of this.
@@ -72,14 +74,15 @@ def blocks(document: Path) -> list[Block]:
     return [Block(*block) for block in found]
 
 
-def section(title: str) -> str:
-    """README from a heading to the next one."""
-    return re.split(r"^##+ ", README.read_text().split(f"# {title}\n")[1], flags=re.MULTILINE)[0]
+def section(title: str, document: Path = README) -> str:
+    """A document from a heading to the next one."""
+    text = document.read_text().split(f"# {title}\n")[1]
+    return re.split(r"^##+ ", text, flags=re.MULTILINE)[0]
 
 
-def table(title: str) -> list[list[str]]:
+def table(title: str, document: Path = README) -> list[list[str]]:
     """The cells of the first table below a heading, without its head."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    lines = [line for line in section(title, document).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -153,7 +156,7 @@ def test_the_commands_of_the_readme(copy):
     assert shown[1:] == [tuple(line.split(",")[:2]) for line in summary]
     for path in run_files():
         assert (copy / path).exists(), path
-    for document in (README, EXTENDING):
+    for document in (README, EXTENDING, KEYS):
         for path in named_paths(document.read_text()):
             assert path in NOT_THERE or (copy / path).exists() or [*copy.rglob(path)], path
 
@@ -257,7 +260,7 @@ SCHEMAS = {
 def documented() -> dict[tuple[str, str], str]:
     """(command, key) to the default that the table of keys gives."""
     found = {}
-    for keys, commands, default, _ in table("Every key"):
+    for keys, commands, default, _ in table("Every key", KEYS):
         for name in code(keys):
             for command in commands.split(", "):
                 known = keys_of(SCHEMAS[command])
@@ -279,7 +282,7 @@ def test_every_key_is_documented_where_it_is_known(documented):
 
 
 def test_documented_choices_are_complete():
-    text = section("Every key")
+    text = section("Every key", KEYS)
     for keys in SCHEMAS.values():
         for key, item in keys_of(keys).items():
             for choice in filter(None, item.metadata.get("choices") or ()):
@@ -323,7 +326,7 @@ def test_make_targets_exist():
     assert {"demo", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize("document", [README, EXTENDING], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
         assert target.startswith("https://") or (document.parent / target).exists(), target
