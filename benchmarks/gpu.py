@@ -30,7 +30,7 @@ MAIN = "resnet9"
 EPOCH_BATCHES = (256, 512)
 # Where batches come from, or how the network is compiled; the first is what the others are compared with.
 VARIANTS = {
-    "single": ("pinned", "on device", "default", "reduce-overhead"),
+    "single": ("pinned", "reduce-overhead", "on device", "default"),
     "dual": ("pinned", "reduce-overhead"),
 }
 # Seconds without which a part is not begun: about what it takes.
@@ -40,18 +40,29 @@ NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "variants": 60, "others":
 def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Measure what there is time for, print, and give it all by part.
 
-    ``left_out`` names the parts for which the time did not suffice.
+    ``left_out`` names the parts for which the time did not suffice, ``failed`` says why others gave nothing. What
+    is there after each part is written to ``args.json``.
     """
     end = time.monotonic() + 60 * args.minutes
-    found: dict[str, Any] = {"hardware": fresh("hardware", args.accelerator), "left_out": []}
+    found: dict[str, Any] = {
+        "hardware": fresh("hardware", args.accelerator),
+        "left_out": [],
+        "failed": {},
+    }
 
     def attempt(name: str, part: Callable[..., Any], *arguments: Any) -> None:
         left = end - time.monotonic()
         if left >= NEEDS[name.partition(" ")[0]]:
             console.rule(f"{name} ({left:.0f} s left)")
-            found[name] = part(args, console, *arguments)
-        if found.get(name) is None:
+            try:
+                found[name] = part(args, console, *arguments)
+            except Exception as error:  # the others' time on a GPU is not to be lost for it
+                found["failed"][name] = f"{type(error).__name__}: {error}"
+                console.print(f"{name} failed: {found['failed'][name]}", markup=False)
+        if found.get(name) is None and name not in found["failed"]:
             found["left_out"].append(name)
+        if args.json:
+            args.json.write_text(json.dumps(found, indent=2, default=str) + "\n", encoding="utf-8")
 
     attempt("throughput", beside_the_ordinary_way, MAIN, 2)
     attempt("epochs", epochs)
@@ -68,7 +79,7 @@ def beside_the_ordinary_way(
     args: argparse.Namespace, console: Console, backbone: str, rounds: int
 ) -> list[dict[str, Any]]:
     """The rows of throughput.py for one backbone: the loop's own cost and the share of the matrix rate among them."""
-    settings = {**vars(args), "backbones": [backbone], "rounds": rounds}
+    settings = {**vars(args), "backbones": [backbone], "rounds": rounds, "minutes": 3}
     return throughput(argparse.Namespace(**settings), console)
 
 
@@ -151,7 +162,9 @@ def study(args: argparse.Namespace, console: Console, end: float) -> dict[str, A
         except subprocess.TimeoutExpired:
             return None
         if done.returncode:
-            raise UserError(f"The study failed: {done.stderr.strip().splitlines()[-1]}")
+            raise UserError(
+                f"The study failed: {(done.stderr.strip() or 'no word').splitlines()[-1]}"
+            )
         result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     print_result(result, console)
     return result
@@ -200,8 +213,7 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2, default=str) + "\n", encoding="utf-8")
+    sys.exit(1 if found["failed"] else 0)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from common.configuration import ROOT, compose
 from common.data import EVAL_BATCH, HierarchicalData
-from common.environment import choose_precision, describe, uses_gpu
+from common.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.errors import UserError
 from common.schema import DualConfig, SingleConfig
-from common.stage import Stage, journal, make_trainer, quieten, record_of
+from common.stage import Stage, checkpoints, journal, make_trainer, quieten, record_of
 from common.supervised import Supervised
 
 MATRIX = 8192
@@ -145,7 +145,10 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     stage, data, module = _our_parts(folder, case)
     precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
     clock = Clock(warmup=case.warmup, steps=case.steps)
-    trainer = make_trainer(stage, precision, [*journal(stage), clock], logger=False)
+    # All that a stage has but BestCheckpoint, for nothing is validated; the last save comes after the clock's end.
+    finite, _, last = checkpoints(stage)
+    callbacks = [finite, *journal(stage), clock, *([] if case.phase == "eval" else [last])]
+    trainer = make_trainer(stage, precision, callbacks, logger=False)
     if case.phase == "eval":
         _enough(len(data.val_dataloader()), batches)
         trainer.validate(module, datamodule=data, verbose=False)
@@ -178,6 +181,7 @@ def bare(case: Case, variant: str) -> dict[str, float]:
         stage, data, module = _our_parts(Path(folder), case)
         precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
         device = _detach(module, case)
+        torch.backends.cudnn.benchmark = use_fast_kernels(case.accelerator, deterministic=False)
         run = _training_step(module, device, precision)
         loader: Iterable[dict[str, Tensor]] = data.train_dataloader()
         _enough(len(data.train_dataloader()), case.warmup + case.steps)

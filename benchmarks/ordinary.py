@@ -5,6 +5,7 @@ that logs at every step, frozen parts that are frozen by `requires_grad_(False)`
 """
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torchvision.models.vgg import VGG, cfgs, make_layers
 from common.backbones import build_backbone
 from common.backbones.layers import scaled
 
-WORKERS = 2
+WORKERS = min(8, len(os.sched_getaffinity(0)))  # as many as there are cores, and not absurdly many
 NORMALIZE = transforms.Normalize((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 
 

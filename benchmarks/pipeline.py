@@ -22,7 +22,7 @@ from rich.table import Table  # noqa: E402
 import train_system  # noqa: E402
 
 REST = "the rest"  # the lock, the tables
-PARTS = ("images", "features", "training", "evaluation", "other")
+PARTS = ("images", "features", "training", "evaluation", "analysis", "other")
 
 
 class Stopwatch:
@@ -84,6 +84,7 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
     # The study imports these itself; the time of it is start-up either way.
     from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
 
+    from analysis import pipeline as analysis
     from common import experiment, stage
     from common.data import HierarchicalData
 
@@ -96,6 +97,7 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
     watch.time(stage, "_train", "training")
     # Validation within training, and the test.
     watch.time(_EvaluationLoop, "run", "evaluation")
+    watch.time(analysis, "analyse_after_training", "analysis")
     argv = sys.argv
     sys.argv = ["train_system.py", *overrides]
     try:

@@ -14,11 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import hydra
-from hydra import initialize_config_dir
-from omegaconf import DictConfig
-
-from common.configuration import ROOT, SHARED, finish
+from common.configuration import ROOT, SHARED, compose
 from common.errors import StageFailed, UserError
 from common.experiment import run_ready
 from common.schema import StudyConfig
@@ -73,13 +69,11 @@ def seconds_of_arms(file: Path) -> dict[str, float]:
 
 def study(overrides: Sequence[str]) -> list[Stage]:
     """The stages that train_system.py would run with these overrides."""
-    with initialize_config_dir(str(SHARED), version_base="1.3"):
-        cfg: DictConfig = hydra.compose("train_system", overrides=list(overrides))
-    cfg = finish(
-        cfg,
+    cfg = compose(
+        ROOT,
         schema=StudyConfig,
-        folder=ROOT,
         overrides=overrides,
+        config_dir=SHARED,
         config_name="train_system",
     )
     return plan(cfg, list(overrides))

@@ -30,6 +30,7 @@ from common.configuration import (
     keys_of,
     override_keys,
     refuse_malformed,
+    register,
     show,
     unknown_key,
 )
@@ -70,6 +71,7 @@ def command(
             task(cfg)
 
     signals.install()
+    register(schema)
     # Hydra then raises instead of printing 4 to 8 lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     config_path = str(config_dir or folder / "config")

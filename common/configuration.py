@@ -37,6 +37,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
 # The groups, and where in the configuration each one writes.
 GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
+# The names by which YAML files refer to the schemas.
+SCHEMAS = {
+    SingleConfig: "single_schema",
+    DualConfig: "dual_schema",
+    StudyConfig: "study_schema",
+    TestConfig: "test_schema",
+    AnalyseConfig: "analyse_schema",
+    PredictConfig: "predict_schema",
+    ExportConfig: "export_schema",
+}
 
 
 @cache
@@ -66,27 +76,20 @@ class SharedGroups(SearchPathPlugin):
         search_path.append("bilateral", "pkg://common.config")
 
 
-def _register() -> None:
-    """Make the schemas and groups known to Hydra, the former under the names that the config.yaml files use."""
-    Plugins.instance().register(SharedGroups)
-    study = OmegaConf.structured(StudyConfig)
-    # What the study hands on has no value of its own: it stands in the two folders' configurations.
-    for name in keys_of(StudyConfig).keys() - keys_of(StudyKeys).keys():
-        OmegaConf.update(study, name, "???")
-    store = ConfigStore.instance()
-    for title, node in (
-        ("single_schema", SingleConfig),
-        ("dual_schema", DualConfig),
-        ("test_schema", TestConfig),
-        ("analyse_schema", AnalyseConfig),
-        ("study_schema", study),
-        ("predict_schema", PredictConfig),
-        ("export_schema", ExportConfig),
-    ):
-        store.store(name=title, node=node)
+Plugins.instance().register(SharedGroups)
 
 
-_register()
+def register(schema: type) -> None:
+    """Make a schema known to Hydra, under the name that the YAML files use.
+
+    Only one that is needed: for each group that --help lists, Hydra copies all that it knows.
+    """
+    node = OmegaConf.structured(schema)
+    if schema is StudyConfig:
+        # What the study hands on has no value of its own: it stands in the two folders' configurations.
+        for name in keys_of(StudyConfig).keys() - keys_of(StudyKeys).keys():
+            OmegaConf.update(node, name, "???")
+    ConfigStore.instance().store(name=SCHEMAS[schema], node=node)
 
 
 def compose(
@@ -102,6 +105,7 @@ def compose(
     Arguments are those of `common.command.command`, and the overrides of its command line.
     """
     refuse_malformed(overrides)
+    register(schema)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()

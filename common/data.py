@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from common.distributed import rank, world_size
+from common.environment import uses_gpu
 from common.errors import UserError
 from common.images import ImageFolder, Undecoded, count_pixels, load_folder
 from common.randomness import derive
@@ -76,9 +77,10 @@ class ImageSet(Dataset):
         chosen = torch.as_tensor(indices)
         rows = self.subset[chosen]
         labels = {level: y[rows] for level, y in self.labels.items()}
+        # index_select copies a row as a whole, an index each of its numbers: 15 times slower.
         if self.features is not None:
-            return {"features": self.features[chosen]} | labels
-        return {"images": self.images[rows]} | labels
+            return {"features": self.features.index_select(0, chosen)} | labels
+        return {"images": self.images.index_select(0, rows)} | labels
 
 
 class EpochSampler(Sampler[int]):
@@ -280,7 +282,7 @@ class HierarchicalData(pl.LightningDataModule):
         return {
             "num_workers": workers,
             "persistent_workers": workers > 0,
-            "pin_memory": torch.cuda.is_available(),
+            "pin_memory": uses_gpu(self.cfg.trainer_params.accelerator),
         }
 
 

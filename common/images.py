@@ -55,6 +55,11 @@ class Undecoded:
         self.rows = torch.arange(len(paths))
         self.shape = (len(paths), channels, height, width)
 
+    def index_select(self, dim: int, rows: torch.Tensor) -> torch.Tensor:
+        """As a tensor's, along the images."""
+        assert dim == 0
+        return self[rows]
+
     def __getitem__(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Uint8 (B, 3, H, W)."""
         chosen = [self.paths[row] for row in self.rows[rows].tolist()]

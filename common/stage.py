@@ -161,7 +161,7 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
     )
 
 
-def _checkpoints(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
+def checkpoints(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
     """The callbacks that save, after the one that keeps them from saving what is no number."""
     rule = stage.config.ckpt_callback
     file = stage.best.with_name("last.ckpt")
@@ -189,7 +189,7 @@ def _train_along(
     data.load()
     module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
     module.load_hemispheres(data)
-    trainer = make_trainer(stage, precision, list(_checkpoints(stage)), logger=False)
+    trainer = make_trainer(stage, precision, list(checkpoints(stage)), logger=False)
     # The first process stops too, and says why.
     with suppress(Interrupted, StageFailed):
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
@@ -222,7 +222,7 @@ def _train(
 
     ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
     """
-    finite, best, last = _checkpoints(stage)
+    finite, best, last = checkpoints(stage)
     found = point(stage.name, stage.best.parent, module.record.fingerprint)
     path, step = found or (None, None)
     print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
@@ -354,7 +354,8 @@ def journal(stage: Stage) -> list[Callback]:
     if stage.config.trainer_params.enable_progress_bar:
         callbacks.append(EpochLines(stage.name))
         if sys.stdout.isatty():
-            callbacks.append(RichProgressBar())  # of the epoch that runs; its line then stays
+            # Of the epoch that runs; its line then stays. A hundred redraws a second would keep steps waiting.
+            callbacks.append(RichProgressBar(refresh_rate=5))
     return callbacks
 
 

@@ -38,6 +38,9 @@ class Supervised(pl.LightningModule):
         self.validation: dict[str, dict[str, float | None]] = {}
         self.record = record
         self.cfg = cfg
+        # Read once: a look into the configuration takes as long as a small kernel.
+        self.label_smoothing: float = cfg.hparams.label_smoothing
+        self.log_every_n_steps: int = cfg.trainer_params.log_every_n_steps
         self.retina = Retina(
             mean=record.mean,
             std=record.std,
@@ -84,6 +87,8 @@ class Supervised(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Have the forward pass compiled when it is first used."""
         if self.cfg.hparams.compile:
+            # Otherwise earlier stages' networks count against a limit beyond which torch no longer compiles.
+            torch.compiler.reset()
             # Not dynamic: the same shape must always meet the same kernels, or continuing would not be exact.
             self.look = torch.compile(
                 self.network.forward, mode=self.cfg.hparams.compile, dynamic=False
@@ -98,20 +103,25 @@ class Supervised(pl.LightningModule):
         place: tuple[str | int, ...] = (self.record.arm, self.current_epoch, batch_idx)
         # The first process draws as one process would, each other one for itself.
         place += (rank(),) if rank() else ()
-        torch.manual_seed(derive(self.record.seed, *place))
+        seed = derive(self.record.seed, *place)
+        # Not torch.manual_seed, which takes half a millisecond to note the seed for devices that are not there.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type in ("cuda", "mps"):
+            getattr(torch, self.device.type).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss summed over levels."""
         logits = self(batch)
         losses = [
             functional.cross_entropy(
-                logits[level], batch[level], label_smoothing=self.cfg.hparams.label_smoothing
+                logits[level], batch[level], label_smoothing=self.label_smoothing
             )
             for level in self.record.levels
         ]
         self.train_metrics.update(logits, batch)
         loss = torch.stack(losses).sum()
-        if batch_idx % self.cfg.trainer_params.log_every_n_steps == 0:
+        # Of the very steps at which Lightning hands values on to loggers.
+        if (self.global_step + 1) % self.log_every_n_steps == 0:
             self.log("train_step_loss", loss, on_step=True, on_epoch=False)
         return loss
 
@@ -156,7 +166,9 @@ class Supervised(pl.LightningModule):
         hparams = self.cfg.hparams
         plasticity = {side: one.plasticity for side, one in self.substrates(self.cfg).items()}
         groups = parameter_groups(self.network, lr=hparams.lr, plasticity=plasticity)
-        optimizer = _optimizer(groups, hparams)
+        # Lightning refuses to clip the gradients of a fused optimiser under autocast.
+        fused = self.cfg.trainer_params.gradient_clip_val is None
+        optimizer = _optimizer(groups, hparams, fused=fused)
         if hparams.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -256,8 +268,10 @@ def parameter_groups(
     return [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
 
 
-def _optimizer(groups: list[dict[str, Any]], hparams: DictConfig) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": True}
+def _optimizer(
+    groups: list[dict[str, Any]], hparams: DictConfig, *, fused: bool
+) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": fused}
     if hparams.optimizer == "sgd":
         nesterov = hparams.momentum > 0
         return torch.optim.SGD(groups, momentum=hparams.momentum, nesterov=nesterov, **common)

@@ -108,8 +108,7 @@ if __name__ == "__main__":
     args.variants = {"single": ("pinned", "on device"), "dual": ("pinned", "on device")}
     args.study = ["--dataset", "navon", "--seeds", "1"]
     args.study += ["dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"]
-    found = gpu.measure_all(args, Console(width=120))
-    args.json.write_text(json.dumps(found, default=str))
+    gpu.measure_all(args, Console(width=120))
 """
 
 
@@ -127,6 +126,7 @@ def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert found["left_out"] == []
+    assert found["failed"] == {}
     assert [row["phase"] for row in found["throughput"]] == ["single", "dual", "eval"]
     assert [row["backbone"] for row in found["others resnet18"]] == ["resnet18"] * 3
     assert [row["batch_size"] for row in found["epochs"]] == [32, 64]
@@ -153,12 +153,33 @@ def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch):
         monkeypatch.setattr(gpu, name, lambda *arguments, name=name: ran.append(name) or [])
     monkeypatch.setattr(gpu, "study", lambda *arguments: None)
     console = Console(file=io.StringIO(), width=200)
-    args = SimpleNamespace(minutes=1.5, accelerator="cpu", others=["vgg11", "resnet18"])
+    args = SimpleNamespace(minutes=1.5, accelerator="cpu", others=["vgg11", "resnet18"], json=None)
     monkeypatch.setitem(gpu.NEEDS, "others", 100)
     found = gpu.measure_all(args, console)
     assert ran == ["beside_the_ordinary_way", "epochs", "variants"]
     assert found["left_out"] == ["study", "others vgg11", "others resnet18"]
     assert "others vgg11, others resnet18" in console.file.getvalue()
+
+
+def test_a_part_that_fails_costs_no_other(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu
+
+    def fail(*arguments):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(gpu, "fresh", lambda *arguments: {})
+    monkeypatch.setattr(gpu, "beside_the_ordinary_way", lambda *arguments: [{"ratio": 3}])
+    monkeypatch.setattr(gpu, "epochs", fail)
+    monkeypatch.setattr(gpu, "study", lambda *arguments: {"seconds": 1})
+    monkeypatch.setattr(gpu, "variants", fail)
+    file = tmp_path / "gpu.json"
+    args = SimpleNamespace(minutes=9, accelerator="cpu", others=[], json=file)
+    gpu.measure_all(args, Console(file=io.StringIO()))
+    found = json.loads(file.read_text())
+    assert (found["throughput"], found["study"]) == ([{"ratio": 3}], {"seconds": 1})
+    reason = "RuntimeError: no compiler"
+    assert found["failed"] == {"epochs": reason, "variants": reason}
 
 
 def test_operations_and_the_matrix_rate_are_those_of_known_products(monkeypatch):

@@ -64,6 +64,21 @@ def test_weights_have_the_same_names_and_the_default_compiles_nothing(
     assert equal(weights(tmp_path / "plain"), weights(tmp_path / "compiled"))
 
 
+def test_later_stages_are_compiled_as_the_first_one_is(tiny, in_process, monkeypatch, tmp_path):
+    compiled = torch.compile
+
+    def quickly(function, *, mode, dynamic):
+        return compiled(function, backend="eager", dynamic=dynamic)
+
+    monkeypatch.setattr(torch, "compile", quickly)
+    # Otherwise torch goes on without compiling, and says so in its log.
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
+    run = [*tiny, f"save_dir={tmp_path}", "trainer_params.limit_train_batches=1", "seeds=[0,1,2]"]
+    status, _, err = in_process(SINGLE, *run, "exp_name=run", "hparams.compile=default")
+    assert status == 0, err
+
+
 def test_a_compiled_run_is_another_configuration(uses, tiny, in_process, tmp_path):
     run = [*tiny, f"save_dir={tmp_path}", "exp_name=run", "trainer_params.limit_train_batches=1"]
     assert in_process(SINGLE, *run)[0] == 0

@@ -7,16 +7,14 @@ import types
 from pathlib import Path
 from typing import Union, get_args, get_origin, get_type_hints
 
-import hydra
 import pytest
-from hydra import initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import train_system
 from common.command import explain, sweep_name
-from common.configuration import GROUPS, ROOT, SHARED, compose, finish, keys_of
+from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of
 from common.errors import UserError
 from common.schema import (
     ARCHS,
@@ -50,19 +48,17 @@ def dual(*overrides, folder=ROOT / "arch_dual_head"):
 
 
 def study(*overrides):
-    with initialize_config_dir(str(SHARED), version_base="1.3"):
-        cfg = hydra.compose("train_system", overrides=list(overrides))
-    return finish(
-        cfg, schema=StudyConfig, folder=ROOT, overrides=overrides, config_name="train_system"
+    return compose(
+        ROOT,
+        schema=StudyConfig,
+        overrides=overrides,
+        config_dir=SHARED,
+        config_name="train_system",
     )
 
 
 def test(folder, *overrides):
-    with initialize_config_dir(str(ROOT / folder / "config"), version_base="1.3"):
-        cfg = hydra.compose("test", overrides=list(overrides))
-    return finish(
-        cfg, schema=TestConfig, folder=ROOT / folder, overrides=overrides, config_name="test"
-    )
+    return compose(ROOT / folder, schema=TestConfig, overrides=overrides, config_name="test")
 
 
 test.__test__ = False

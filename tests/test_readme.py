@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 
 from common import schema
-from common.configuration import GROUPS, SHARED, keys_of
+from common.configuration import GROUPS, SHARED, keys_of, register
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -297,6 +297,7 @@ def test_documented_defaults_are_those_of_the_configuration(documented):
         ("predict", SHARED, "predict"),
         ("export", SHARED, "export"),
     ):
+        register(SCHEMAS[command] if command != "study" else schema.StudyConfig)
         with initialize_config_dir(str(folder), version_base="1.3"):
             composed = OmegaConf.to_container(hydra.compose(name), resolve=False)
         for key in keys_of(SCHEMAS[command]):

@@ -5,16 +5,14 @@ import io
 import random
 from collections import Counter
 
-import hydra
 import pytest
-from hydra import initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import arch_dual_head.trainer
 import train_system
 from common.command import explain
-from common.configuration import ROOT, SHARED, compose, finish, keys_of
+from common.configuration import ROOT, SHARED, compose, keys_of
 from common.schema import DualConfig, SingleConfig, StudyConfig
 
 COMMANDS = {
@@ -65,13 +63,12 @@ values = st.one_of(
 def configured(script: str, overrides: list[str]) -> None:
     """What the command does before its first stage, by the same functions."""
     if script == "train_system.py":
-        from common.command import refuse_malformed
-
-        refuse_malformed(overrides)
-        with initialize_config_dir(str(SHARED), version_base="1.3"):
-            cfg = hydra.compose("train_system", overrides=overrides)
-        cfg = finish(
-            cfg, schema=StudyConfig, folder=ROOT, overrides=overrides, config_name="train_system"
+        cfg = compose(
+            ROOT,
+            schema=StudyConfig,
+            overrides=overrides,
+            config_dir=SHARED,
+            config_name="train_system",
         )
         train_system.plan(cfg, overrides)
         return
