@@ -1,11 +1,12 @@
 """A trained network for programs without this project:  python export.py checkpoint=PATH format=onnx|torch."""
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from common.command import command
-from common.configuration import ROOT
+from common.configuration import ROOT, quoted
 from common.schema import ExportConfig
 
 
@@ -29,6 +30,7 @@ def write(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
+    sys.argv[1:] = [quoted(argument, ("checkpoint", "output")) for argument in sys.argv[1:]]
     command(
         write,
         schema=ExportConfig,

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.command import command
-from common.configuration import ROOT, spelled
+from common.configuration import ROOT, quoted, spelled
 from common.errors import UserError
 from common.files import write_text
 from common.schema import PredictConfig
@@ -40,10 +40,9 @@ def translated(arguments: list[str]) -> list[str]:
             argument = "json=true"
         elif name == "image" and value and value[0] not in "['\"":
             one = Path(value).expanduser().exists()
-            (argument,) = spelled({name: [value] if one else value.split(",")})
-        elif name in ("checkpoint", "cam") and value and value[0] not in "'\"" and value != "null":
-            (argument,) = spelled({name: value})
-        found.append(argument)
+            names = [value] if one else [part for part in value.split(",") if part]
+            (argument,) = spelled({name: names})
+        found.append(quoted(argument, ("checkpoint", "cam", "json")))
     return found
 
 

@@ -124,6 +124,18 @@ def spelled(keys: Mapping[str, Any]) -> list[str]:
     return [f"{name}={_text(value)}" for name, value in leaves(keys)]
 
 
+def quoted(argument: str, names: Sequence[str]) -> str:
+    """An argument of a command line whose value is a path, if it is of one of these keys, as Hydra takes any path.
+
+    Left alone is what Hydra reads as text, as a list, as a number or as a word of its own.
+    """
+    name, _, value = argument.partition("=")
+    read = not value or value[0] in "['\"" or value in ("null", "true", "false")
+    if name not in names or read or value.isdecimal():
+        return argument
+    return spelled({name: value})[0]
+
+
 def _text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

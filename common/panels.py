@@ -50,7 +50,7 @@ def draw_cams(trained: Trained, pictures: Sequence[Picture], file: Path) -> int:
         for axis in axes:
             axis.axis("off")
     with replacing(file) as temporary:
-        figure.savefig(temporary, format=kind, dpi=120)
+        figure.savefig(temporary, format=kind, dpi=120, bbox_inches="tight")
     return len(images)
 
 
@@ -77,7 +77,8 @@ def _name(picture: Picture) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as it stands: matplotlib reads dollars as mathematics."""
+    """Text as it stands: matplotlib reads dollars as mathematics, and refuses half characters."""
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     short = text if len(text) <= 24 else f"{text[:23]}…"
     return short.replace("$", r"\$")
 

@@ -10,11 +10,25 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+)
 
 
 def find_pictures(path: Path) -> list[Path]:
     """A picture itself, whatever its name, or those in a folder by their suffixes, in the order of names.
+
+    Names that begin with a dot are not looked at: some systems keep notes about pictures there.
 
     Raises:
         UserError: nothing is there, or the folder holds no pictures (those in folders below it do not count).
@@ -23,7 +37,11 @@ def find_pictures(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"There is no picture at {path}.")
-    found = sorted(one for one in path.iterdir() if one.name.lower().endswith(SUFFIXES))
+    found = sorted(
+        one
+        for one in path.iterdir()
+        if one.name.lower().endswith(SUFFIXES) and not one.name.startswith(".") and one.is_file()
+    )
     if not found:
         raise UserError(f"{path} holds no pictures; allowed are {', '.join(SUFFIXES)}.")
     return found
@@ -41,11 +59,13 @@ def read_picture(path: Path) -> Image.Image:
             image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
         with Image.open(content) as image:
             return as_rgb(image)
+    except UnidentifiedImageError as error:  # its own words name an object in memory
+        raise UserError(f"{path} cannot be read as an image (of an unknown kind).") from error
     except (
-        UnidentifiedImageError,
         OSError,
         SyntaxError,
         ValueError,
+        RuntimeError,  # of a damaged AVIF file
         Image.DecompressionBombError,
     ) as error:
         raise UserError(f"{path} cannot be read as an image ({error}).") from error

@@ -207,3 +207,10 @@ def test_an_unknown_format_is_refused(in_process, checkpoints):
     status, _, err = in_process(export.main, f"checkpoint={checkpoints['fine']}", "format=tensorrt")
     assert status == 1
     assert "format is 'tensorrt'; allowed: onnx, torch" in err
+
+
+def test_a_file_of_any_name_is_written(in_process, checkpoints, tmp_path):
+    file = tmp_path / "a=b,1.pt2"
+    arguments = (f"checkpoint={checkpoints['fine']}", "format=torch", f"output={file}")
+    assert in_process(export.main, *arguments)[0] == 0
+    assert file.is_file()

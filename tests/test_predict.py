@@ -197,3 +197,33 @@ def test_help_answers_without_torch(command, script):
     assert (done.returncode, done.stderr) == (0, "")
     assert f"python {script} checkpoint=PATH" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_folder_is_asked_about_its_pictures_alone(ask, folder, tmp_path):
+    place = tmp_path / "mixed"
+    (place / "folder.png").mkdir(parents=True)
+    (place / "._a.png").write_bytes(b"notes of a file system")
+    shutil.copyfile(folder / "a.png", place / "a.png")
+    Image.open(folder / "a.png").save(place / "b.ppm")
+    assert images(ask("fine", f"image={place}", "--json")) == ["a.png", "b.ppm"]
+    # Nothing between two commas, or after the last, is no picture.
+    assert images(ask("fine", f"image={place}/a.png,", "--json")) == ["a.png"]
+
+
+def test_an_answer_may_be_written_to_a_file_of_any_name(ask, folder, tmp_path):
+    file = tmp_path / "a,b=1.json"
+    ask("fine", f"image={folder}/a.png", f"json={file}")
+    assert images(file.read_text()) == ["a.png"]
+
+
+def test_names_that_no_font_has_are_drawn(checkpoints, folder, tmp_path):
+    name = "a\udcff\n.png"
+    shutil.copyfile(folder / "a.png", tmp_path / name)
+    assert draw_cams(load(checkpoints["fine"]), [tmp_path / name], tmp_path / "cam.png") == 1
+
+
+def test_an_unreadable_file_is_named_without_its_place_in_memory(folder, in_process, checkpoints):
+    arguments = (f"checkpoint={checkpoints['fine']}", f"image={folder}/notes.txt")
+    status, _, err = in_process(predict.main, *arguments)
+    assert status == 1
+    assert err == f"error: {folder}/notes.txt cannot be read as an image (of an unknown kind).\n"
