@@ -105,13 +105,13 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class MetricsTable(Checkpoint):
-    """metrics.csv: one row per epoch.
+    """metrics.csv: one row per epoch; without a path the rows are kept all the same, in case it is wanted later.
 
     The rows are part of the checkpoint to continue from: those after its point are dropped, and a damaged file is
     written anew.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.rows: list[dict[str, Any]] = []
 
@@ -134,6 +134,8 @@ class MetricsTable(Checkpoint):
         self.rows.append(
             {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values}
         )
+        if self.path is None:
+            return
         text = io.StringIO()
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         table = csv.DictWriter(text, names, lineterminator="\n")

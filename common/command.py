@@ -125,7 +125,13 @@ def explain(error: BaseException, schema: type) -> str | None:
 
 def _explain(error: BaseException, schema: type) -> str | None:
     if isinstance(error, UserError | DataError):
-        return str(error)
+        text = str(error)
+        # From a process that loads images, torch brings it with a traceback before it.
+        return (
+            text.strip().splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return "There is not enough memory: lower hparams.batch_size, or the widths of the network."
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         names = sorted(name for name in error.options if not name.startswith("__"))

@@ -44,7 +44,8 @@ def point(name: str, checkpoints: Path, fingerprint: str) -> tuple[Path, int] | 
     if found:
         print(f"{name}: nothing whole is left to continue from, so it starts anew")
     for path in found:
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.replace(path.with_name(f"{path.name}.unused"))
     return None
 
 
@@ -54,7 +55,10 @@ def _whole(
     """A checkpoint's content, or None after setting it aside."""
     try:
         content = load(path)
-        if content[RECORD]["fingerprint"] != fingerprint or not set(parts) <= set(content):
+        record = content[RECORD]
+        owner = f"{record['arm']}/seed{record['seed']}"
+        known = record["fingerprint"] == fingerprint and owner == name
+        if not known or not set(parts) <= set(content):
             raise UserError(f"{path} is not a checkpoint of this stage.")
     except (UserError, KeyError, TypeError):
         if path.is_file():

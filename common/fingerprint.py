@@ -56,12 +56,16 @@ def identify(
         for name, value in dict(cfg.hparams).items()
         if name not in UNSHAPING and value is not None and value != NEUTRAL.get(name, MISSING)
     }
+    rule = {"monitor": cfg.ckpt_callback.monitor, "mode": cfg.ckpt_callback.mode}
+    if cfg.ckpt_callback.save_top_k > 1:
+        # The files that hold the best epochs are other ones.
+        rule["save_top_k"] = cfg.ckpt_callback.save_top_k
     return {
         "data": {"train": data.digest, "test": data.test_digest()},
         "dataset": {"crop_padding": cfg.dataset.crop_padding, "flip": cfg.dataset.flip},
         "hparams": hparams,
         "trainer_params": trainer,
-        "ckpt_callback": {"monitor": cfg.ckpt_callback.monitor, "mode": cfg.ckpt_callback.mode},
+        "ckpt_callback": rule,
         "hemispheres": parents,
     }
 

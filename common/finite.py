@@ -78,8 +78,8 @@ class FiniteLoss(Callback):
             what = "NaN or infinite in another process" if finite[-bad] else f"{loss:g}"
             raise self._failed(f"the loss is {what} at step {step} (learning rate {rate:g})")
         weights = [w for w in pl_module.state_dict().values() if w.is_floating_point()]
-        # Those of BatchNorm differ between processes. One norm of all is finite if they are, and one look.
-        if agree(not nn.utils.get_total_norm(weights).isfinite()):
+        # Those of BatchNorm differ between processes. The largest of all is finite if each one is, and one look.
+        if agree(not nn.utils.get_total_norm(weights, norm_type=torch.inf).isfinite()):
             step, rate = self.steps[-1]
             raise self._failed(
                 f"weights are NaN or infinite by step {step} (learning rate {rate:g})"

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """A signal asked the command to stop; the same command continues later."""
+class Interrupted(BaseException):
+    """A signal asked the command to stop; the same command continues later.
+
+    No Exception, because what is caught as an error, such as a damaged file, must not be mistaken for it.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"Stopped by {signal.Signals(signum).name}; the same command continues.")

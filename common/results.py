@@ -1,5 +1,6 @@
 """What each finished stage found: its result.yaml, as rows of results.csv."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -78,13 +79,28 @@ def _digest(result: dict[str, Any]) -> str:
     return blake2b(repr(result).encode(), digest_size=8).hexdigest()
 
 
-def collect(experiment: Path) -> list[Row]:
-    """A row for each finished stage's levels, from the result.yaml files below an experiment's folder."""
-    rows = []
+def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The result.yaml files below an experiment's folder and what they hold; copies of folders do not count.
+
+    Raises:
+        UserError: one is damaged, or lies where another stage's belongs.
+    """
     for file in experiment.glob("*/seed*/result.yaml"):
+        if not file.parent.name.removeprefix("seed").isdecimal():
+            continue
         result = read_result(file)
         if result is None:
             raise UserError(f"{file} is damaged: delete its folder and run the command again.")
+        stage = f"{result['arm']}/seed{result['seed']}"
+        if stage != f"{file.parent.parent.name}/{file.parent.name}":
+            raise UserError(f"{file} is the result of {stage}: delete its folder, or move it back.")
+        yield file, result
+
+
+def collect(experiment: Path) -> list[Row]:
+    """A row for each finished stage's levels, from the result.yaml files below an experiment's folder."""
+    rows = []
+    for file, result in finished(experiment):
         for level, validation in result["validation"].items():
             test = (result["test"] or {}).get(level, {})
             rows.append(

@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -113,6 +113,8 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     if result is not None and (result["test"] is not None or not cfg.evaluate):
         print(f"{stage.name}: done before")
         return
+    if result is not None:
+        print(f"{stage.name}: trained before, tested now")
 
     if cfg.evaluate:
         _refuse_untestable(data.load_test(), cfg)
@@ -288,6 +290,11 @@ def _existing(paths: dict[str, Path]) -> dict[str, Path]:
     """The checkpoints that a stage builds on, all of them there."""
     for part, path in paths.items():
         if path.is_file():
+            training = path.with_name("last.ckpt").is_file() and path.parent.name == "checkpoints"
+            if training and not (path.parent.parent / "result.yaml").is_file():
+                raise UserError(
+                    f"{path} is of a training that was not finished: run its command again first."
+                )
             continue
         what, remedy = f"the {part}", "train it first, or correct the key that names it"
         if part in LEVELS:
@@ -301,20 +308,29 @@ def _existing(paths: dict[str, Path]) -> dict[str, Path]:
 
 
 def _set_other_pairing_aside(stage: Stage) -> None:
-    """In a longer list of seeds the last one of the shorter list has another next one: keep and rename what it was."""
+    """In a longer list of seeds the last one of the shorter list has another next one: keep and rename what it was.
+
+    What was kept of the pairing that is wanted now is taken back.
+    """
     file = stage.place / "environment.yaml"
-    if len(stage.seeds) < 2 or not file.is_file():
+    if len(stage.seeds) < 2:
         return
-    earlier = read_yaml(file).get("seeds", [stage.seed])
-    if earlier != list(stage.seeds):
-        aside = stage.place.with_name(
-            f"earlier-{stage.place.name}-of-{'+'.join(map(str, earlier))}"
-        )
-        print(
-            f"{stage.name}: made of seeds {earlier} before, of {list(stage.seeds)} now; kept as {aside}"
-        )
-        shutil.rmtree(aside, ignore_errors=True)
-        stage.place.rename(aside)
+
+    def kept(seeds: Sequence[int]) -> Path:
+        return stage.place.with_name(f"earlier-{stage.place.name}-of-{'+'.join(map(str, seeds))}")
+
+    wanted = list(stage.seeds)
+    earlier = read_yaml(file).get("seeds", [stage.seed]) if file.is_file() else wanted
+    if earlier != wanted:
+        aside = kept(earlier)
+        if (aside / "result.yaml").is_file():
+            shutil.rmtree(stage.place)  # nothing that is not there already, finished
+        else:
+            shutil.rmtree(aside, ignore_errors=True)
+            stage.place.rename(aside)
+        print(f"{stage.name}: made of seeds {earlier} before, of {wanted} now; kept as {aside}")
+    if kept(wanted).is_dir() and not stage.place.exists():
+        kept(wanted).rename(stage.place)
 
 
 def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
@@ -329,6 +345,10 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     result = read_result(file)
+    if result and (result["arm"], result["seed"]) != (stage.arm, stage.seed):
+        raise UserError(
+            f"{file} is the result of {result['arm']}/seed{result['seed']}: delete {stage.place}, or move it back."
+        )
     if result and result.get("fingerprint") != name:
         raise UserError(
             f"{stage.place} holds a run of another configuration: choose another exp_name, or give fresh=true."
@@ -346,9 +366,8 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
 
 def journal(stage: Stage) -> list[Callback]:
     """The callbacks that keep metrics.csv and show progress."""
-    callbacks: list[Callback] = []
-    if stage.config.logger.csv:
-        callbacks.append(MetricsTable(stage.place / "metrics.csv"))
+    table = stage.place / "metrics.csv" if stage.config.logger.csv else None
+    callbacks: list[Callback] = [MetricsTable(table)]
     if stage.config.logger.tensorboard:
         callbacks.append(LearningRateMonitor("step"))
     if stage.config.trainer_params.enable_progress_bar:

@@ -432,3 +432,21 @@ def test_a_third_seed_pairs_the_second_anew_and_keeps_what_was(whole, in_process
     for row in kept:
         same = {k: v for k, v in row.items() if k not in ("seconds", "checkpoint")}
         assert any(same.items() <= other.items() for other in after)
+
+    # Back and forth: what was kept is taken back as it was, and never lost for what is unfinished.
+    arguments = [
+        *whole.options,
+        f"save_dir={tmp_path}",
+        "exp_name=whole",
+        "arms=[bilateral_swapped]",
+    ]
+    kept = place / "bilateral_swapped_fine" / "earlier-seed1-of-1+0" / "result.yaml"
+    finished = kept.read_text()
+    status, out, err = in_process(train_system.main, *arguments, "num_seeds=2")
+    assert (status, err) == (0, "")
+    assert "bilateral_swapped_fine/seed1: done before" in out
+    assert (place / "bilateral_swapped_fine" / "seed1" / "result.yaml").read_text() == finished
+    status, out, err = in_process(train_system.main, *arguments, "num_seeds=3")
+    assert (status, err) == (0, "")
+    assert "bilateral_swapped_fine/seed1: done before" in out
+    assert kept.read_text() == finished

@@ -2,10 +2,12 @@
 
 import csv
 import math
+import shutil
 
 import pytest
 import yaml
 
+from common.errors import UserError
 from common.files import read_yaml, replacing, write_text, write_yaml
 from common.results import Row, collect
 from common.statistics import confidence_interval, summarise
@@ -258,6 +260,16 @@ def test_unfinished_stages_are_left_out(tmp_path):
 
 
 # Files that are whole or absent
+
+
+def test_a_copy_of_a_stage_is_no_further_seed(tmp_path):
+    for seed in (0, 1):
+        stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})
+    shutil.copytree(tmp_path / "fine/seed0", tmp_path / "fine/seed0-backup")
+    assert [r.seed for r in collect(tmp_path)] == [0, 1]
+    shutil.copytree(tmp_path / "fine/seed1", tmp_path / "fine/seed2")
+    with pytest.raises(UserError, match=r"fine/seed2/result.yaml is the result of fine/seed1"):
+        collect(tmp_path)
 
 
 def test_file_is_replaced_in_one_step(tmp_path):

@@ -14,7 +14,9 @@ import yaml
 from omegaconf import OmegaConf
 from test_resume import wrap
 
+import arch_dual_head.trainer
 import arch_single_head.trainer
+import common.checkpoints
 import train_system
 from common.finite import FiniteLoss
 from common.interruption import signals
@@ -134,6 +136,12 @@ def of_another_run(file: Path) -> None:
     torch.save(content, file)
 
 
+def of_another_seed(file: Path) -> None:
+    content = torch.load(file)
+    content["bilateral"]["seed"] = 1
+    torch.save(content, file)
+
+
 def without_optimiser(file: Path) -> None:
     content = torch.load(file)
     del content["optimizer_states"]
@@ -142,7 +150,7 @@ def without_optimiser(file: Path) -> None:
 
 DAMAGES = [
     truncated, flipped, hostile, *(pytest.param(damage, marks=pytest.mark.slow) for damage in
-    (emptied, text, hostile_pickle, of_another_run, without_optimiser))
+    (emptied, text, hostile_pickle, of_another_run, of_another_seed, without_optimiser))
 ]  # fmt: skip
 
 
@@ -169,6 +177,63 @@ def test_an_undamaged_one_is_continued_without_further_words(command, stopped, p
     same(stopped, places["whole"])
 
 
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_signal_while_a_checkpoint_is_read_is_no_damage(
+    name, command, stopped, places, monkeypatch
+):
+    checkpoints = stage(stopped) / "checkpoints"
+    before = {file.name: file.read_bytes() for file in checkpoints.iterdir()}
+    verify = common.checkpoints._verify
+
+    def signalled(path: Path) -> None:
+        if path.stem == name:
+            os.kill(os.getpid(), signal.SIGTERM)
+        verify(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(common.checkpoints, "_verify", signalled)
+        assert command(stopped)[0] == 143
+    assert {file.name: file.read_bytes() for file in checkpoints.iterdir()} == before
+    status, out, _ = command(stopped)
+    assert (status, "fine/seed0: continued" in out) == (0, True)
+    same(stopped, places["whole"])
+
+
+def test_metrics_are_whole_though_they_were_not_wanted_for_a_while(
+    command, stopped, places, monkeypatch
+):
+    taken = []
+    training_step = Supervised.training_step
+
+    def stopping(self, batch, batch_idx):
+        taken.append(batch_idx)
+        if len(taken) == STEPS + 1:  # in the last epoch
+            signals.pending = signal.SIGTERM
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervised, "training_step", stopping)
+        assert command(stopped, "logger.csv=false")[0] == 143
+    assert command(stopped)[0] == 0
+    same(stopped, places["whole"])
+
+
+def test_a_hemisphere_that_was_not_finished_is_refused(stopped, tiny, in_process):
+    best = stage(stopped) / "checkpoints" / "best.ckpt"
+    status, _, err = in_process(
+        arch_dual_head.trainer.main,
+        *tiny,
+        f"save_dir={stopped}",
+        f"hparams.model_path_fine={best}",
+        f"hparams.model_path_coarse={best}",
+    )
+    assert status == 1
+    assert (
+        err
+        == f"error: {best} is of a training that was not finished: run its command again first.\n"
+    )
+
+
 @pytest.mark.parametrize("files", [["last", "previous"], ["best"]])
 def test_where_nothing_is_whole_the_stage_starts_anew(files, command, stopped, places):
     checkpoints = stage(stopped) / "checkpoints"
@@ -179,6 +244,10 @@ def test_where_nothing_is_whole_the_stage_starts_anew(files, command, stopped, p
     for name in files:
         assert f"set aside as {name}.ckpt.damaged" in out
     assert "nothing whole is left to continue from, so it starts anew" in out
+    if files == ["best"]:  # the others are whole, if of no use: they stay
+        assert {"last.ckpt.unused", "previous.ckpt.unused"} <= {
+            f.name for f in checkpoints.iterdir()
+        }
     assert "fine/seed0: started" in out
     same(stopped, places["whole"])
 
