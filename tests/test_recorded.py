@@ -62,3 +62,32 @@ def test_the_recorded_table_is_shown(study):
     _, shown, _ = documents.split(f"<!-- results:{study.name} -->")
     (_, table, *_) = for_people.split("\n\n")
     assert shown.strip() == table.strip()
+
+
+def cells(file: str, start: str) -> list[list[str]]:
+    """The cells of all lines of tables that begin with a name."""
+    lines = (ROOT / file).read_text().splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith(f"| {start} |")
+    ]
+
+
+@pytest.mark.parametrize("name", ["ResNet-9", "VGG-11"])
+def test_the_estimate_of_the_full_study_follows_from_the_benchmark(name):
+    measured = cells("benchmarks/README.md", name.lower().replace("-", ""))[:3]
+    assert [row[1] for row in measured] == ["one head", "two heads, frozen", "evaluation"]
+    single, dual, evaluation = (int(row[2].split()[0].replace(",", "")) for row in measured)
+    estimate, _, schedule = cells("docs/scaling.md", name)
+    small = 45_000 / single + 5_000 / evaluation  # seconds of an epoch of one hemisphere
+    frozen = 45_000 / dual + 5_000 / evaluation  # and of the heads on two frozen ones
+    hours = 5 * 180 * (9 * small + 3 * frozen) / 3600
+    assert estimate[1:] == [
+        *(f"{rate}/s" for rate in (single, dual, evaluation)),
+        f"{small:.0f} s",
+        f"{frozen:.0f} s",
+        f"{180 * small / 3600:.1f} h",
+        f"{hours:.0f} h",
+    ]
+    assert float(schedule[1].removesuffix(" h")) == pytest.approx(hours + 6 * 0.02, abs=1)
