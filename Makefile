@@ -36,7 +36,8 @@ demo: install navon ## run the study on Navon figures with two seeds, print its 
 
 # Stopped at any moment, also by a scheduler (SLICE=590 stops it after so many seconds), it goes on where it was.
 study: install ## every arm of the study on CIFAR-100, five seeds (ARGS=... adds keys)
-	$(if $(SLICE),timeout --signal=TERM $(SLICE)) $(BIN)/python train_system.py arms=all num_seeds=5 exp_name=all-CIFAR100 $(ARGS)
+	$(if $(SLICE),timeout --signal=TERM $(SLICE)) $(BIN)/python train_system.py arms=all num_seeds=5 exp_name=all-CIFAR100 $(ARGS) \
+	|| { [ -n "$(SLICE)" ] && [ $$? = 124 ] && echo "Stopped after $(SLICE) s; the same command goes on."; }
 
 lint: .venv/installed-dev ## check format, style and types
 	$(BIN)/ruff format --check .

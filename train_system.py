@@ -105,6 +105,8 @@ DUAL_ARMS = {
     "ensemble": Arm({"model_path_fine": [("unilateral", ahead) for ahead in range(2)]}),
     "ensemble_five": Arm({"model_path_fine": [("unilateral", ahead) for ahead in range(5)]}),
 }
+# Trained like hemispheres, by the recipe's values for them, though with two heads.
+FROM_SCRATCH = ("bilateral_nonspecialised", "unilateral", "unilateral_wide")
 # What a name in `arms` stands for, where that is not the arm of this name alone.
 STANDS_FOR = {
     "bilateral_swapped": ("bilateral_swapped_fine", "bilateral_swapped_coarse"),
@@ -126,6 +128,7 @@ def handed_on(folder: str, overrides: Sequence[str], specialities: Sequence[str]
     """
     known = keys_of(FOLDERS[folder][1])
     common: list[str] = []
+    sided: list[str] = []  # of one hemisphere, so stronger than what is said of both
     own: list[str] = []
     for key, value in override_keys(overrides).items():
         target = own if key.startswith(f"{folder}.") else common
@@ -150,8 +153,9 @@ def handed_on(folder: str, overrides: Sequence[str], specialities: Sequence[str]
             for place, level in enumerate(specialities):
                 if parameter in (single, sides[LEVELS.index(level)]):
                     here = single if folder == "single" else sides[place]
-                    target.append(f"hparams.{here}={value}")
-    return [*common, *own]
+                    general = parameter == single or target is own
+                    (target if general else sided).append(f"hparams.{here}={value}")
+    return [*common, *sided, *own]
 
 
 def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
@@ -223,6 +227,8 @@ def _arms(cfg: DictConfig, seeds: list[int]) -> list[str]:
     """The arms to run, those they build on among them, each after those."""
     asked = cfg.arms if OmegaConf.is_list(cfg.arms) else [cfg.arms]
     asked = list(ARMS) if list(asked) == ["all"] else list(asked)
+    if not asked:
+        raise UserError(f"arms is empty; allowed: all, or a list of {', '.join(ARMS)}.")
     for arm in asked:
         if arm not in ARMS:
             raise UserError(f"arms names {arm!r}; allowed: all, or a list of {', '.join(ARMS)}.")
@@ -282,7 +288,14 @@ def _configuration(
     given += [f"trainer_params.max_epochs={epochs}"] if epochs else []
     directory, schema = FOLDERS[folder]
     name = "config" if arm in LEVELS else arm
-    return compose(directory, schema=schema, overrides=given, config_name=name)
+    config = compose(directory, schema=schema, overrides=given, config_name=name)
+    if name == arm:
+        # An arm whose hemispheres learn slower than others keeps that when their plasticity is chosen.
+        variant: Any = OmegaConf.load(directory / "config" / f"{name}.yaml")
+        for key in HEMISPHERE["plasticity"]:
+            if f"hparams.{key}" in override_keys(given):
+                config.hparams[key] *= OmegaConf.select(variant, f"hparams.{key}", default=1.0)
+    return config
 
 
 def _seeds(cfg: DictConfig) -> list[int]:
@@ -316,6 +329,11 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
             raise UserError(
                 f"{file} (trained_models) must list {len(seeds)} checkpoints under {level}, one per seed."
             )
+        if len(set(paths)) < len(paths):
+            raise UserError(
+                f"{file} (trained_models) names a checkpoint twice under {level}: seeds that share a hemisphere "
+                "are no independent ones."
+            )
     for level in LEVELS:
         if cfg.epochs[level]:
             raise UserError(
@@ -345,10 +363,12 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
             "stages_per_gpu and ray_address have no meaning with engine=serial: give engine=ray, or drop them."
         )
     stages = plan(cfg, overrides)
-    if cfg.study == "paper":
-        print(
-            "study=paper: the best epochs are chosen on the test images, as published; no number is held out."
-        )
+    if any(stage.config.dataset.val_dir == stage.config.dataset.test_dir for stage in stages):
+        print("The best epochs are chosen on the test images, as published: no number is held out.")
+    told = [name for name in override_keys(overrides) if name.startswith("single.")]
+    scratch = [arm for arm in FROM_SCRATCH if arm in {stage.arm for stage in stages}]
+    if told and scratch:
+        print(f"{', '.join(told)} concerns fine and coarse, not {', '.join(scratch)}.")
     # Imported late: an error in the configuration needs none of it, and torch takes seconds.
     from architectures import ARCHITECTURES
     from common.distributed import Machines

@@ -126,9 +126,16 @@ def collect(experiment: Path) -> list[Row]:
                 )
             )
     rank = {name: place for place, name in enumerate(ORDER)}
-    return sorted(
-        rows, key=lambda r: (rank.get(r.arm, len(ORDER)), r.arm, r.seed, r.level != "fine")
-    )
+    rows.sort(key=lambda r: (rank.get(r.arm, len(ORDER)), r.arm, r.seed, r.level != "fine"))
+    # Around the whole list of seeds every ensemble is the same one: it is listed once.
+    once = {_network(row): row for row in reversed(rows)}
+    return [row for row in rows if once[_network(row)] is row]
+
+
+def _network(row: Row) -> tuple[Any, ...]:
+    """What tells a row from others: its seed, or of an ensemble, which trains nothing, its members."""
+    members = tuple(sorted(row.seeds.split("+")))
+    return row.arm, row.level, members if row.trained_parameters == 0 else row.seed
 
 
 def holes(experiment: Path) -> dict[str, str]:

@@ -77,20 +77,31 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
 
 
 def differences(rows: Sequence[Row]) -> list[DifferenceRow]:
-    """Each arm minus each that follows it, per level, over the seeds that both were tested with."""
+    """Each arm minus each that follows it, per level, over the seeds that both were tested with.
+
+    A single network of several seeds, such as an ensemble of all, is compared with the other arm's mean over these.
+    """
     groups = _tested(rows)
     arms = dict.fromkeys(arm for arm, _ in groups)
     found = []
     for arm, other in combinations(arms, 2):
         for level in LEVELS:
-            theirs = {row.seed: row for row in groups.get((other, level), [])}
-            ours = [row for row in groups.get((arm, level), []) if row.seed in theirs]
-            pairs = [(row, theirs[row.seed]) for row in ours]
+            pairs = _pairs(groups.get((arm, level), []), groups.get((other, level), []))
             if pairs:
-                values = [_accuracy(one) - _accuracy(two) for one, two in pairs]
-                difference = spread(values, independent=_independent(pairs))
+                values = [_mean_accuracy(one) - _mean_accuracy(two) for one, two in pairs]
+                difference = spread(values, independent=_independent([a + b for a, b in pairs]))
                 found.append(DifferenceRow(arm, other, level, len(pairs), *difference))
     return found
+
+
+def _pairs(ours: list[Row], theirs: list[Row]) -> list[tuple[list[Row], list[Row]]]:
+    """What is compared with what: rows of one seed, or a single row of several seeds with all of these."""
+    for one, others, swap in ((ours, theirs, False), (theirs, ours, True)):
+        if len(one) == 1 < len(others) and "+" in one[0].seeds:
+            among = [row for row in others if str(row.seed) in one[0].seeds.split("+")]
+            return ([(among, one)] if swap else [(one, among)]) if among else []
+    by_seed = {row.seed: row for row in theirs}
+    return [([row], [by_seed[row.seed]]) for row in ours if row.seed in by_seed]
 
 
 def spread(values: Sequence[float], *, independent: bool) -> Spread:
@@ -122,6 +133,10 @@ def _tested(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
 def _accuracy(row: Row) -> float:
     assert row.accuracy is not None
     return row.accuracy
+
+
+def _mean_accuracy(rows: Sequence[Row]) -> float:
+    return mean(_accuracy(row) for row in rows)
 
 
 def _independent(values: Sequence[Sequence[Row]]) -> bool:

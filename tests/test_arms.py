@@ -119,6 +119,37 @@ def test_an_arm_brings_what_it_builds_on_and_nothing_else():
     assert arms_of(study("num_seeds=1")) == ["fine", "coarse", "bilateral"]
 
 
+def test_a_chosen_plasticity_multiplies_that_of_an_arm():
+    stages = study("arms=[bilateral_finetuned]", "num_seeds=1", "hparams.fine_plasticity=0.5")
+    finetuned = stages["bilateral_finetuned/seed0"].config.hparams
+    assert finetuned.fine_plasticity == pytest.approx(0.05)
+    assert finetuned.coarse_plasticity == pytest.approx(0.1)
+    assert stages["fine/seed0"].config.hparams.plasticity == 0.5
+
+
+def test_what_is_said_of_one_hemisphere_is_stronger_than_what_is_said_of_both():
+    for overrides in (
+        ("hparams.fine_width=0.125", "hparams.width=0.25"),
+        ("hparams.width=0.25", "hparams.fine_width=0.125"),
+    ):
+        stages = study("num_seeds=1", *overrides)
+        assert stages["fine/seed0"].config.hparams.width == 0.125
+        assert stages["coarse/seed0"].config.hparams.width == 0.25
+        assert stages["bilateral/seed0"].config.hparams.fine_width == 0.125
+
+
+def test_a_hemisphere_given_for_two_seeds_is_refused(tmp_path):
+    file = tmp_path / "trained.yaml"
+    file.write_text("fine: [f0, f0]\ncoarse: [c0, c1]\n")
+    with pytest.raises(UserError, match="names a checkpoint twice under fine"):
+        study("num_seeds=2", f"trained_models={file}")
+
+
+def test_no_arms_are_refused_as_such():
+    with pytest.raises(UserError, match="arms is empty"):
+        study("arms=[]")
+
+
 def test_every_name_that_arms_allows_is_an_arm():
     named = [arm for name in ARMS for arm in train_system.STANDS_FOR.get(name, (name,))]
     assert sorted(named) == sorted(STAGE_ARMS)

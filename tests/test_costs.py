@@ -41,6 +41,14 @@ def test_published_numbers(name):
     assert found["parameters"] == published["num_params"]
 
 
+def test_what_is_done_once_for_a_batch_is_not_counted():
+    """VGG-11 of 32 x 32 images folds its first linear layer's 49 repeated columns into one before it is used."""
+    convolutions = [(3, 64, 32), (64, 128, 16), (128, 256, 8), (256, 256, 8), (256, 512, 4)]
+    convolutions += [(512, 512, 4), (512, 512, 2), (512, 512, 2)]
+    macs = sum(9 * before * after * size**2 for before, after, size in convolutions)
+    assert costs(build_backbone("vgg11"), (32, 32))["macs"] == macs + 512 * 4096 + 4096 * 4096
+
+
 def bilateral(freeze: bool) -> BilateralNet:
     return BilateralNet(
         fine_backbone=build_backbone("resnet9", width=0.125),

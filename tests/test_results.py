@@ -262,6 +262,15 @@ def test_unfinished_stages_are_left_out(tmp_path):
 # Files that are whole or absent
 
 
+def test_the_same_ensemble_is_listed_once(tmp_path):
+    for seed, seeds in ((0, [0, 1]), (1, [1, 0]), (2, [2, 0])):
+        stage(tmp_path, "ensemble", seed, accuracy={"fine": 0.5})
+        file = tmp_path / f"ensemble/seed{seed}/result.yaml"
+        result = yaml.safe_load(file.read_text())
+        write_yaml(file, result | {"seeds": seeds, "trained_parameters": 0})
+    assert [r.seeds for r in collect(tmp_path)] == ["0+1", "2+0"]
+
+
 def test_a_copy_of_a_stage_is_no_further_seed(tmp_path):
     for seed in (0, 1):
         stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})

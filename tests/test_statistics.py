@@ -85,6 +85,15 @@ def test_what_was_not_tested_or_has_no_partner_is_not_compared():
     assert differences(arm("a", 0.5, 0.6)) == differences([]) == []
 
 
+def test_a_single_network_of_all_seeds_is_compared_with_their_mean():
+    five = arm("ensemble_five", 0.7, seeds=["0+1+2"])
+    (found,) = differences([*arm("bilateral", 0.4, 0.5, 0.9), *five])
+    assert (found.seeds, found.std, found.ci95_low) == (1, None, None)
+    assert found.mean == pytest.approx(0.6 - 0.7)
+    (found,) = differences([*five, *arm("unilateral", 0.4, 0.5, 0.9, 0.1)])
+    assert found.mean == pytest.approx(0.7 - 0.6)
+
+
 def test_every_pair_of_arms_and_level_in_the_order_of_the_table():
     rows = [row(name, level=level) for name in "cab" for level in ("coarse", "fine")]
     rows.append(row("fine_only"))
@@ -329,7 +338,7 @@ def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sig
         "fine": "-11.00\n-23.71 to +1.71",
         "bilateral": "–\n–",
         "unilateral": "-6.00\n-18.71 to +6.71",
-        "ensemble_five": "+30.00\n–",
+        "ensemble_five": "+24.00\n–",
     }
 
 
