@@ -6,9 +6,9 @@ import math
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,6 +107,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
         _check_processes(stage, data, processes)
     identity = identify(cfg, data, precision, parents, processes)
     _set_other_pairing_aside(stage)
+    stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
     refuse_other(stage.place, identity, sources)
     (stage.place / HOLE).unlink(missing_ok=True)
     result = _finished(stage, fingerprint(identity))
@@ -121,7 +122,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     module.load_hemispheres(data)
     if result is None:
         write_yaml(stage.place / "config.yaml", _plain(cfg))
-        seeds = {"seeds": list(stage.seeds or (stage.seed,))}
+        seeds = {"seeds": list(stage.seeds)}
         environment = describe(cfg.trainer_params.accelerator, ROOT)
         write_yaml(stage.place / "environment.yaml", environment | seeds)
         write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
@@ -143,6 +144,12 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
 
 
+def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
+    """The seeds of all networks that a stage is made of: those it was planned with, then others of its checkpoints."""
+    loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
+    return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
+
+
 def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
     """What the stage's checkpoints say about themselves; ``name`` is its fingerprint."""
     return Record(
@@ -158,6 +165,7 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         train_images=data.train_images,
         fingerprint=name,
         coarse_of_fine=data.coarse_of_fine,
+        seeds=list(stage.seeds or (stage.seed,)),
     )
 
 
@@ -244,7 +252,7 @@ def _train(
     return {
         "arm": stage.arm,
         "seed": stage.seed,
-        "seeds": list(stage.seeds or (stage.seed,)),
+        "seeds": module.record.seeds,
         "fingerprint": module.record.fingerprint,
         "checkpoint": str(stage.best.relative_to(stage.place)),
         "sha256": _sha256(stage.best),
@@ -306,7 +314,8 @@ def _set_other_pairing_aside(stage: Stage) -> None:
     if len(stage.seeds) < 2 or not file.is_file():
         return
     earlier = read_yaml(file).get("seeds", [stage.seed])
-    if earlier != list(stage.seeds):
+    # Further ones are of checkpoints that it was given; whether those are the same tells its fingerprint.
+    if earlier[: len(stage.seeds)] != list(stage.seeds):
         aside = stage.place.with_name(
             f"earlier-{stage.place.name}-of-{'+'.join(map(str, earlier))}"
         )
