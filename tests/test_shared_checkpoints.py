@@ -1,6 +1,7 @@
-"""Networks of several seeds that build on one checkpoint."""
+"""Networks of several seeds that build on one checkpoint, and studies some of whose checkpoints are gone."""
 
 import csv
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import pytest
 import yaml
 
 import arch_dual_head.trainer
+from analysis.pipeline import examine
+from analysis.study import open_study
 from common.checkpoints import read
 from common.stage import Stage, _set_other_pairing_aside, made_of
 
@@ -67,3 +70,38 @@ def test_seeds_that_share_a_hemisphere_have_no_interval(checkpoints, tiny, succe
     environment = yaml.safe_load((place / "bilateral/seed1/environment.yaml").read_text())
     assert environment["seeds"] == [1, 0]
     assert "bilateral/seed1: done before" in succeed(dual, *options)
+
+    found = examine(open_study(place))
+    assert not [value for value in found.values.values if value.side.endswith("other seed")]
+    assert {summary.ci95_low for summary in found.values} == {None}
+
+
+@pytest.fixture
+def study(checkpoints, tmp_path) -> Path:
+    """All arms of the session's checkpoints, seed 0, and a second unilateral one."""
+    place = tmp_path / "study"
+    shutil.copytree(checkpoints["fine"].parents[3], place)
+    return place
+
+
+def test_what_has_no_checkpoint_any_more_is_left_out_with_a_sentence(study):
+    gone = study / "unilateral/seed0/checkpoints/best.ckpt"
+    gone.unlink()
+    found = examine(open_study(study))
+    assert found.left_out[0] == (
+        f"what unilateral/seed0 would show of itself; its checkpoint {gone} is gone."
+    )
+    assert found.values.get("probe accuracy", "small letter", "left") is not None
+    assert found.values.items("gain", "fine")
+    assert not found.values.items("cka", "", "left-unspecialised")
+    assert [*(study / "fine/seed0").glob("*.analysis")] == []  # logger=csv
+    assert len(open_study(study).stages) == 6  # of the tables nothing is missing
+
+
+def test_without_its_bilateral_network_a_study_has_no_hemispheres_to_compare(study):
+    gone = study / "bilateral/seed0/checkpoints/best.ckpt"
+    gone.unlink()
+    found = examine(open_study(study))
+    assert str(gone) in found.left_out[0]
+    assert "no longer has a bilateral network" in found.left_out[1]
+    assert not [*found.values]
