@@ -20,9 +20,10 @@ class Look:
     """One image and where each hemisphere finds evidence for each head's right class in it.
 
     ``image`` is uint8 (3, H, W), ``fine`` its class, ``said`` the coarse class that the left, the right and both
-    together took it for; ``maps`` float (H, W), 0 to 1, by (level, side).
+    together took it for; ``maps`` float (H, W), 0 to 1, by (level, side). ``seed`` is that of the networks.
     """
 
+    seed: int
     case: str
     fine: int
     said: dict[str, str]
@@ -49,6 +50,7 @@ def choose(left: Tensor, right: Tensor, together: Tensor) -> list[tuple[str, int
 
 def look(
     module: Supervised,
+    seed: int,
     images: Tensor | Undecoded,
     labels: dict[str, Tensor],
     chosen: list[tuple[str, int]],
@@ -58,6 +60,7 @@ def look(
 
     Args:
         module: holds the network.
+        seed: its own.
         images: all test images, uint8 (N, 3, H, W).
         labels: theirs, per level (N,).
         chosen: case and row, as `choose` gives them.
@@ -79,6 +82,7 @@ def look(
             maps[level, side] = found.cpu()
     return [
         Look(
+            seed,
             case,
             int(labels["fine"][row]),
             {who: names[row] for who, names in said.items()},

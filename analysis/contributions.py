@@ -42,5 +42,10 @@ def class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def share(left: Tensor, right: Tensor) -> float:
-    """The left half's part in the summed evidence, 0 to 1; outside of that when one half speaks against the rest."""
+    """The left half's part in the summed evidence, 0 to 1; outside of that when one half speaks against the rest.
+
+    Where every class has as many images as every other, the mean of the features plays no part: each image's
+    evidence is (w_c - mean of all w) . (f - mean), and over all classes the terms of ``mean`` sum to zero. With
+    other counts, and in `class_means`, it does.
+    """
     return float(left.sum() / (left.sum() + right.sum()))

@@ -13,7 +13,7 @@ from analysis.calibration import calibration_error, reliability
 from analysis.contributions import class_means, contribution, evidence, share
 from analysis.lesions import accuracy, most_used, silence, use
 from analysis.navon import small_letters
-from analysis.networks import Eyes, as_tested, head_logits, load
+from analysis.networks import Eyes, as_tested, head_logits, load, weights_of
 from analysis.probe import probe
 from analysis.similarity import cka, cosine_within_and_between, layer_grams
 from analysis.study import FinishedStudy
@@ -31,6 +31,7 @@ SHARES = tuple(i / 10 for i in range(11))  # of a hemisphere's features, silence
 REFERENCE_IMAGES = 3_000  # training images: mean and spread of features, and probes
 VALIDATION_IMAGES = 1_000  # to choose the ridge of a probe
 CKA_IMAGES = 512  # test images
+OTHER_SEED = "other seed"
 # Arms with a hemisphere that was trained on both levels, the best comparison first; its name there is fine.
 UNSPECIALISED = ("bilateral_nonspecialised", "unilateral", "unilateral_wide")
 
@@ -121,8 +122,9 @@ class Hemispheres:
         self.findings.parents = self.parents.tolist()
         self.findings.letters = self.letters[0] if self.letters else []
         self.earlier_grams: dict[str, list[Tensor]] = {}
-        order = torch.Generator().manual_seed(derive(0, "reference"))
-        self.rows = torch.randperm(len(data.train_set), generator=order)[:REFERENCE_IMAGES]
+        self.earlier_weights: dict[str, list[str]] = {side: [] for side in SIDES}
+        self.values.independent = study.independent("bilateral")
+        self.rows = drawn(len(data.train_set), REFERENCE_IMAGES, "reference")
         self.findings.reference_images = len(self.rows)
 
     @property
@@ -161,15 +163,17 @@ class Hemispheres:
         for level in LEVELS:
             stage = self.study.of(level).get(seed)
             given = module.cfg.hparams[f"model_path_{level}"]
-            if stage is not None:
-                yield level, stage.checkpoint
-            elif given and Path(given.replace("{seed}", str(seed))).is_file():
-                yield level, Path(given.replace("{seed}", str(seed)))
+            paths = [stage.checkpoint] if stage is not None else []
+            paths += [Path(given.replace("{seed}", str(seed)))] if given else []
+            found = next((path for path in paths if path.is_file()), None)
+            if found is not None:
+                yield level, found
 
     def _reference(self, module: Supervised) -> Reference:
         train, val = self.data.train_set, self.data.val_set
         rows = train.subset[self.rows]
-        val_rows = val.subset[:VALIDATION_IMAGES]
+        # By chance, as those of training: images may lie class after class.
+        val_rows = val.subset[drawn(len(val), VALIDATION_IMAGES, "validation")]
         network: HemispheresAndHeads = module.network  # type: ignore[assignment]
         return Reference(
             train=_by_side(Eyes(train.images, rows).features(module, network)),
@@ -227,7 +231,8 @@ class Hemispheres:
                     )
 
     def _similarity(self, seen: Seen) -> None:
-        images = self.test.images[:: max(1, len(self.test) // CKA_IMAGES)][:CKA_IMAGES]
+        rows = self.test.subset[drawn(len(self.test), CKA_IMAGES, "cka")]
+        images = self.test.images[rows]
         grams = {side: _grams(seen.module, name, images) for side, name in SIDES.items()}
         self.findings.layers = {side: len(found) for side, found in grams.items()}
         for i, left in enumerate(grams["left"]):
@@ -235,7 +240,7 @@ class Hemispheres:
                 self.values.add(
                     "cka", cka(left, right), side="left-right", item=f"{i},{j}", seed=seen.seed
                 )
-        others = dict(self.earlier_grams)
+        others = self._other_seed(seen, grams)
         baseline = self.findings.baseline and self.study.of(self.findings.baseline).get(seen.seed)
         if baseline:
             unspecialised = _grams(load(baseline.checkpoint), "fine", images)
@@ -244,8 +249,33 @@ class Hemispheres:
             mine = grams[pair.split("-")[0]]
             if len(mine) == len(theirs):
                 for i, (one, other) in enumerate(zip(mine, theirs, strict=True)):
-                    self.values.add("cka", cka(one, other), side=pair, item=str(i), seed=seen.seed)
-        self.earlier_grams = {f"{side}-other seed": found for side, found in grams.items()}
+                    self.values.add(
+                        "cka",
+                        cka(one, other),
+                        side=pair,
+                        item=str(i),
+                        seed=seen.seed,
+                        # Pairs of seeds overlap: 0 and 1, 1 and 2.
+                        independent=not pair.endswith(OTHER_SEED),
+                    )
+
+    def _other_seed(self, seen: Seen, grams: dict[str, list[Tensor]]) -> dict[str, list[Tensor]]:
+        """`gram`s of the seed before, by pair of sides, but for a hemisphere that both seeds share."""
+        others = {}
+        for side, name in SIDES.items():
+            earlier = self.earlier_weights[side]
+            weights = weights_of(seen.network.hemispheres[name])
+            if weights in earlier:
+                self.values.independent = False
+            if weights in earlier[-1:]:
+                self._leave_out(
+                    f"similarity to the {side} hemisphere of another seed where both seeds share it."
+                )
+            elif earlier:
+                others[f"{side}-{OTHER_SEED}"] = self.earlier_grams[side]
+            earlier.append(weights)
+        self.earlier_grams = grams
+        return others
 
     def _cosines(self, seen: Seen, reference: Reference) -> None:
         for half, sides in HALVES.items():
@@ -300,14 +330,17 @@ class Hemispheres:
                 self.values.add(
                     "images of a class in a case", part, side=name, item=label, seed=seen.seed
                 )
-        if not self.findings.looks:
+        there = {found.case for found in self.findings.looks}
+        chosen = [one for one in choose(left, right, together) if one[0] not in there]
+        if chosen:  # of each case from the first seed that has any
             said = {
                 "left": self._coarse_names(self.parents[seen.alone["fine"].argmax(1)]),
                 "right": self._coarse_names(seen.alone["coarse"].argmax(1)),
                 "together": self._coarse_names(predicted),
             }
-            chosen = choose(left, right, together)
-            self.findings.looks = look(seen.module, self.test.images, seen.labels, chosen, said)
+            self.findings.looks += look(
+                seen.module, seen.seed, self.test.images, seen.labels, chosen, said
+            )
 
     def _calibration(self, seen: Seen) -> None:
         for level in LEVELS:
@@ -369,6 +402,12 @@ class Hemispheres:
             name if names.count(name) == 1 else f"{name} ({number})"
             for name, number in zip(names, ids, strict=True)
         ]
+
+
+def drawn(count: int, most: int, purpose: str) -> Tensor:
+    """Up to ``most`` of ``count`` places, int64: by chance, and for one purpose always the same."""
+    order = torch.Generator().manual_seed(derive(0, purpose))
+    return torch.randperm(count, generator=order)[:most]
 
 
 def _numbered(values: Tensor) -> dict[str, float]:

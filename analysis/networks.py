@@ -35,6 +35,11 @@ def as_tested(module: Supervised) -> Iterator[None]:
         yield
 
 
+def weights_of(hemisphere: nn.Module) -> str:
+    """A short name for a hemisphere's weights, by which equal ones are known."""
+    return digest({name: value.cpu() for name, value in hemisphere.state_dict().items()})
+
+
 class Eyes:
     """Fixed images, seen by one hemisphere after the other; equal hemispheres of several networks see them once.
 
@@ -57,8 +62,7 @@ class Eyes:
     def _once(self, module: Supervised, hemisphere: nn.Module) -> Tensor:
         first = self._look(module, hemisphere, self.rows[:8])
         # The weights do not tell all: precision and what comes before the backbone show in the first features.
-        weights = {name: value.cpu() for name, value in hemisphere.state_dict().items()}
-        key = (digest(weights), digest({"first": first}))
+        key = (weights_of(hemisphere), digest({"first": first}))
         if key not in self._seen:
             batches = self.rows.split(EVAL_BATCH)
             self._seen[key] = torch.cat([self._look(module, hemisphere, rows) for rows in batches])

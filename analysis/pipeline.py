@@ -61,11 +61,17 @@ def examine(study: FinishedStudy) -> Findings:
     """All numbers of a study; writes each stage's TensorBoard events on the way.
 
     Raises:
-        UserError: the data set or a checkpoint is no longer there, or is another one.
+        UserError: the data set is no longer there, or it or a checkpoint is another one.
     """
     if not study.tested:
         sentence = "all that needs test images; nothing was tested (evaluate=false), so they are not looked at here."
         return Findings(left_out=[sentence])
+    finished, study = study, study.whole()
+    gone = [
+        f"what {stage.arm}/seed{stage.seed} would show of itself; its checkpoint {stage.checkpoint} is gone."
+        for stage in finished.stages
+        if stage not in study.stages
+    ]
     # A stage with two heads knows both levels; its data then serve all networks, so that images see them once.
     with_both = next((stage for stage in study.stages if stage.arm not in LEVELS), None)
     hemispheres: Hemispheres | None = None
@@ -88,8 +94,10 @@ def examine(study: FinishedStudy) -> Findings:
                 hemispheres.examine(seed, module, sight)
             write_events(stage, module, sight, test)
     if hemispheres is None:
-        sentence = "all about two hemispheres together; the study has no bilateral network."
-        return Findings(left_out=[sentence])
+        having = "no longer has a" if finished.of("bilateral") else "has no"
+        sentence = f"all about two hemispheres together; the study {having} bilateral network."
+        return Findings(left_out=[*gone, sentence])
+    hemispheres.findings.left_out[:0] = gone
     return hemispheres.findings
 
 

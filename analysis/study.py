@@ -71,6 +71,16 @@ class FinishedStudy:
         """The stages of an arm by seed."""
         return {stage.seed: stage for stage in self.stages if stage.arm == arm}
 
+    def independent(self, arm: str) -> bool:
+        """Whether no seed shaped two of an arm's networks, as one would that all of them are built from."""
+        made_of = [set(stage.result.get("seeds", [seed])) for seed, stage in self.of(arm).items()]
+        return sum(map(len, made_of)) == len(set().union(*made_of))
+
+    def whole(self) -> "FinishedStudy":
+        """The study without the stages whose checkpoint is gone."""
+        there = [stage for stage in self.stages if stage.checkpoint.is_file()]
+        return FinishedStudy(self.place, there)
+
     def table(self, name: str) -> Table:
         """A table of the study by its name, results.csv and such; empty if it is not there."""
         return read_table(self.place / name)

@@ -3,6 +3,8 @@
 Every stage writes the same tags, so arms and seeds stand side by side in the HParams, Scalars and Images tabs.
 """
 
+import warnings
+
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,11 +19,13 @@ from analysis.study import FinishedStage
 from common.configuration import leaves
 from common.data import ImageSet
 from common.images import Undecoded
+from common.randomness import derive
 from common.supervised import Supervised
 
 SUFFIX = ".analysis"
 EXAMPLES = 16
-MAX_CLASSES = 256  # of a confusion matrix: one pixel each
+MAX_CLASSES = 256  # of a confusion matrix: at least one pixel each
+MAX_NAMES = 30  # beside its rows and columns
 
 
 def write_events(stage: FinishedStage, module: Supervised, eyes: Eyes, test: ImageSet) -> None:
@@ -38,11 +42,10 @@ def write_events(stage: FinishedStage, module: Supervised, eyes: Eyes, test: Ima
             writer.add_scalar(tag, value)
         for level, logits in eyes.logits(module).items():
             labels, predictions = test.labels[level], logits.argmax(1)
-            classes = logits.shape[1]
-            if classes <= MAX_CLASSES:
-                picture = confusion_picture(confusion(predictions, labels, classes))
-                writer.add_image(f"confusion/{level}", picture, dataformats="HWC")
             names = module.record.class_names[level]
+            if len(names) <= MAX_CLASSES:
+                picture = confusion_picture(confusion(predictions, labels, len(names)), names)
+                writer.add_image(f"confusion/{level}", picture, dataformats="HWC")
             picture = example_picture(test.images, labels, predictions, names)
             writer.add_image(f"examples/{level}", picture, dataformats="HWC")
 
@@ -69,20 +72,36 @@ def final_metrics(stage: FinishedStage) -> dict[str, float]:
     }
 
 
-def confusion_picture(counts: Tensor) -> np.ndarray:
-    """Counts (C, C) as uint8 (H, W, 3): rows are the true classes, bright is often; at least 256 pixels high."""
-    from matplotlib import colormaps
+def confusion_picture(counts: Tensor, names: list[str]) -> np.ndarray:
+    """Counts (C, C) as uint8 (H, W, 3): rows are the true classes, bright is often; few classes are named."""
+    return _pixels(confusion_figure(counts, names))
 
+
+def confusion_figure(counts: Tensor, names: list[str]) -> Figure:
+    """A confusion matrix (C, C) with its axes; ``names`` of the C classes."""
     shares = counts.double() / counts.sum(1, keepdim=True).clamp_min(1)
-    colours = (colormaps["cividis"](shares.sqrt().numpy())[..., :3] * 255).astype(np.uint8)
-    scale = max(1, 256 // len(counts))
-    return colours.repeat(scale, 0).repeat(scale, 1)
+    figure = Figure(figsize=(7, 7))
+    axes = figure.subplots()
+    named = len(names) <= MAX_NAMES
+    room = 0.25 if named else 0.1  # by hand: constrained layout would take half a second
+    figure.subplots_adjust(left=room, right=0.98, bottom=room, top=0.98)
+    axes.imshow(shares.sqrt().numpy(), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    if named:
+        words = [name[:20] for name in names]
+        axes.set_xticks(range(len(names)), words, rotation=90, fontsize=8, parse_math=False)
+        axes.set_yticks(range(len(names)), words, fontsize=8, parse_math=False)
+    return figure
 
 
 def example_picture(
     images: Tensor | Undecoded, labels: Tensor, predictions: Tensor, names: list[str]
 ) -> np.ndarray:
-    """The first wrong and the first right test images with what was said of them, as uint8 (H, W, 3).
+    """Wrong and right test images with what was said of them, as uint8 (H, W, 3).
+
+    The first of each in an order that is the same for all networks, so that they are asked about the same images,
+    and by chance, since images may lie class after class.
 
     Args:
         images: uint8 (N, 3, H, W).
@@ -90,10 +109,13 @@ def example_picture(
         predictions: (N,).
         names: of the classes.
     """
-    wrong = (predictions != labels).nonzero()[: EXAMPLES // 2, 0]
-    right = (predictions == labels).nonzero()[: EXAMPLES - len(wrong), 0]
+    order = torch.randperm(
+        len(labels), generator=torch.Generator().manual_seed(derive(0, "examples"))
+    )
+    hits = (predictions == labels)[order]
+    wrong = order[~hits][: EXAMPLES // 2]
+    right = order[hits][: EXAMPLES - len(wrong)]
     figure = Figure(figsize=(8, 9))
-    canvas = FigureCanvasAgg(figure)
     grid = [*figure.subplots(4, EXAMPLES // 4, squeeze=False).flat]
     # Room for two lines above each; constrained layout would take half a second to find it.
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.94, hspace=0.3, wspace=0.05)
@@ -107,5 +129,13 @@ def example_picture(
         axes.set_title(
             words, fontsize=9, color="black" if said == truth else "#b00020"
         ).set_parse_math(False)
-    canvas.draw()
+    return _pixels(figure)
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    """As uint8 (H, W, 3); a sign of a class name that the font lacks is drawn as a box, without a word."""
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -5,10 +5,9 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from statistics import mean
 from typing import Any
 
-from common.statistics import confidence_interval
+from common.statistics import spread
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Summary:
-    """The same over seeds; without an interval if there is one seed."""
+    """The same over seeds; without an interval if there is one seed, or if the numbers are not independent."""
 
     of: str
     level: str
@@ -42,34 +41,52 @@ class Summary:
 
 
 class Values:
-    """What `analysis.hemispheres` found, in the order in which it was found."""
+    """What `analysis.hemispheres` found, in the order in which it was found.
+
+    ``independent``: whether the networks of several seeds share nothing; else no quantity has an interval.
+    """
 
     def __init__(self, values: Iterable[Value] = ()) -> None:
+        self.independent = True
         self.values: list[Value] = []
-        self._summaries: dict[tuple[str, str, str, str], list[float]] = {}
+        self._numbers: dict[tuple[str, str, str, str], list[float]] = {}
+        self._dependent: set[tuple[str, str, str, str]] = set()
         for value in values:
             self._add(value)
 
     def add(
-        self, of: str, value: float, *, seed: int, level: str = "", side: str = "", item: str = ""
+        self,
+        of: str,
+        value: float,
+        *,
+        seed: int,
+        level: str = "",
+        side: str = "",
+        item: str = "",
+        independent: bool = True,
     ) -> None:
-        """Note a number; NaN (of a class without test images) is no number."""
+        """Note a number; NaN (of a class without test images) is no number.
+
+        ``independent=False``: a network that shaped this number shaped that of another seed too.
+        """
         self._add(Value(of, level, side, item, seed, float(value)))
+        if not independent:
+            self._dependent.add((of, level, side, item))
 
     def _add(self, value: Value) -> None:
         if not math.isnan(value.value):
             self.values.append(value)
             place = (value.of, value.level, value.side, value.item)
-            self._summaries.setdefault(place, []).append(value.value)
+            self._numbers.setdefault(place, []).append(value.value)
 
     def __iter__(self) -> Iterator[Summary]:
-        for place, numbers in self._summaries.items():
-            yield _summary(place, numbers)
+        for place in self._numbers:
+            yield self._summary(place)
 
     def get(self, of: str, level: str = "", side: str = "", item: str = "") -> Summary | None:
         """The summary of one quantity, or None where there is none."""
-        numbers = self._summaries.get((of, level, side, item))
-        return _summary((of, level, side, item), numbers) if numbers else None
+        place = (of, level, side, item)
+        return self._summary(place) if place in self._numbers else None
 
     def by_seed(self, of: str, level: str = "", side: str = "") -> dict[int, dict[str, float]]:
         """One quantity's numbers by seed and item."""
@@ -81,12 +98,14 @@ class Values:
 
     def items(self, of: str, level: str = "", side: str = "") -> dict[str, Summary]:
         """The summaries of one quantity by item."""
-        return {s.item: s for s in self if (s.of, s.level, s.side) == (of, level, side)}
+        # An interval takes its time: only those that are asked for are computed.
+        places = [place for place in self._numbers if place[:3] == (of, level, side)]
+        return {place[3]: self._summary(place) for place in places}
 
-
-def _summary(place: tuple[str, str, str, str], numbers: Sequence[float]) -> Summary:
-    low, high = confidence_interval(numbers) if len(numbers) > 1 else (None, None)
-    return Summary(*place, len(numbers), mean(numbers), low, high)
+    def _summary(self, place: tuple[str, str, str, str]) -> Summary:
+        numbers = self._numbers[place]
+        found = spread(numbers, independent=self.independent and place not in self._dependent)
+        return Summary(*place, len(numbers), found.mean, found.ci95_low, found.ci95_high)
 
 
 def as_csv(rows: Sequence[Any], kind: type) -> str:

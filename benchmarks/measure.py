@@ -82,7 +82,7 @@ def hardware(accelerator: str) -> dict[str, Any]:
     about = describe(accelerator, ROOT)
     return {
         "device": "cuda" if gpu else "cpu",
-        "name": about["device"] if gpu else _cpu_name(),
+        "name": about["device"],
         "cores": len(os.sched_getaffinity(0)),
         "threads": about["threads"],
         "precision": choose_precision("auto", accelerator),
@@ -338,12 +338,3 @@ def matrix_rate(device: str, size: int = MATRIX) -> float:
         a @ b
         seconds.append(_now() - start)
     return 2 * size**3 / min(seconds[3:])
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "CPU"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "CPU"

@@ -27,8 +27,8 @@ class Record:
     ``label_ids`` and ``class_names`` are in the order of each head's outputs; ``mean`` and ``std`` are of
     training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
     ``fingerprint`` identifies everything that shaped the weights; ``coarse_of_fine`` says for each fine class
-    to which coarse class it belongs, both as positions among a head's outputs (empty in checkpoints of before
-    that was recorded).
+    to which coarse class it belongs, both as positions among a head's outputs; ``seeds`` are those of all networks
+    that it is built from (both empty in checkpoints of before that was recorded).
     """
 
     folder: str
@@ -43,6 +43,7 @@ class Record:
     train_images: str
     fingerprint: str
     coarse_of_fine: list[int] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
 
     @property
     def levels(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What the machine can do, and what it was: precision, versions, commit, device."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -18,6 +19,11 @@ PACKAGES = (
     "omegaconf",
     "numpy",
     "pillow",
+    "captum",
+    "scipy",
+    "matplotlib",
+    "jinja2",
+    "tensorboard",
 )
 
 
@@ -56,22 +62,36 @@ def cpu_has_bfloat16() -> bool:
 
 
 def describe(accelerator: str, root: Path) -> dict[str, Any]:
-    """Versions, git commit and device, in plain containers."""
-    device = (
-        torch.cuda.get_device_name()
-        if uses_gpu(accelerator)
-        else platform.processor() or platform.machine()
-    )
+    """Versions, git commit and device, in plain containers; memory is the machine's, not a GPU's."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": _git(root, "rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
-        "device": device,
+        "device": torch.cuda.get_device_name() if uses_gpu(accelerator) else cpu_name(),
+        "memory_gib": _memory(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "command": sys.argv,
     }
+
+
+def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's model as Linux names it in ``file``; elsewhere its architecture."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(filter(None, names), "") or platform.processor() or platform.machine()
+
+
+def _memory() -> float | None:
+    """The machine's memory in GiB; None where the system does not say."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _version(package: str) -> str | None:

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,6 +107,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
         _check_processes(stage, data, processes)
     identity = identify(cfg, data, precision, parents, processes)
     _set_other_pairing_aside(stage)
+    stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
     refuse_other(stage.place, identity, sources)
     (stage.place / HOLE).unlink(missing_ok=True)
     result = _finished(stage, fingerprint(identity))
@@ -123,7 +124,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     module.load_hemispheres(data)
     if result is None:
         write_yaml(stage.place / "config.yaml", _plain(cfg))
-        seeds = {"seeds": list(stage.seeds or (stage.seed,))}
+        seeds = {"seeds": list(stage.seeds)}
         environment = describe(cfg.trainer_params.accelerator, ROOT)
         write_yaml(stage.place / "environment.yaml", environment | seeds)
         write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
@@ -145,6 +146,12 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
 
 
+def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
+    """The seeds of all networks that a stage is made of: those it was planned with, then others of its checkpoints."""
+    loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
+    return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
+
+
 def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
     """What the stage's checkpoints say about themselves; ``name`` is its fingerprint."""
     return Record(
@@ -160,6 +167,7 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         train_images=data.train_images,
         fingerprint=name,
         coarse_of_fine=data.coarse_of_fine,
+        seeds=list(stage.seeds or (stage.seed,)),
     )
 
 
@@ -246,7 +254,7 @@ def _train(
     return {
         "arm": stage.arm,
         "seed": stage.seed,
-        "seeds": list(stage.seeds or (stage.seed,)),
+        "seeds": module.record.seeds,
         "fingerprint": module.record.fingerprint,
         "checkpoint": str(stage.best.relative_to(stage.place)),
         "sha256": _sha256(stage.best),
@@ -321,7 +329,8 @@ def _set_other_pairing_aside(stage: Stage) -> None:
 
     wanted = list(stage.seeds)
     earlier = read_yaml(file).get("seeds", [stage.seed]) if file.is_file() else wanted
-    if earlier != wanted:
+    # Further ones are of checkpoints that it was given; whether those are the same tells its fingerprint.
+    if earlier[: len(wanted)] != wanted:
         aside = kept(earlier)
         if (aside / "result.yaml").is_file():
             shutil.rmtree(stage.place)  # nothing that is not there already, finished

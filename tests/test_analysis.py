@@ -1,12 +1,16 @@
 """The pure parts of the analysis, on numbers whose answers are known."""
 
 import math
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from analysis import hemispheres
 from analysis.agreement import (
     CASES,
     accuracy_per_class,
@@ -14,17 +18,27 @@ from analysis.agreement import (
     cases_per_class,
     confusion,
 )
+from analysis.attention import CASES as LOOKS
 from analysis.attention import PER_CASE, choose
 from analysis.calibration import BINS, calibration_error, reliability
 from analysis.contributions import class_means, contribution, evidence, share
+from analysis.hemispheres import Hemispheres, Seen
 from analysis.lesions import accuracy, most_used, silence, use
 from analysis.navon import small_letters
 from analysis.networks import Eyes
 from analysis.probe import probe
 from analysis.similarity import cka, cosine_within_and_between, gram, layer_grams
+from analysis.study import FinishedStage, FinishedStudy
 from analysis.tables import cell, sheet
-from analysis.tensorboard import EXAMPLES, example_picture
+from analysis.tensorboard import (
+    EXAMPLES,
+    MAX_NAMES,
+    confusion_figure,
+    confusion_picture,
+    example_picture,
+)
 from analysis.values import Values
+from common.data import ImageSet
 from common.statistics import confidence_interval
 
 
@@ -72,6 +86,21 @@ def test_class_means_of_a_class_without_images_are_no_number():
     means = class_means(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 3)
     assert means[[0, 2]].tolist() == [2, 5]
     assert means[1].isnan()
+
+
+@pytest.mark.parametrize(("classes", "same"), [([0, 1, 2], True), ([0, 0, 2], False)])
+def test_the_share_depends_on_the_mean_only_where_classes_differ_in_size(some, classes, same):
+    features, weight = torch.randn(60, 6, generator=some).double(), torch.randn(3, 6).double()
+    labels = torch.tensor(classes).repeat(20)
+    halves = (slice(0, 3), slice(3, 6))
+
+    def left(mean: torch.Tensor) -> float:
+        return share(
+            *(evidence(contribution(features[:, h], weight[:, h], mean[h]), labels) for h in halves)
+        )
+
+    means = torch.randn(2, 6, generator=some).double()
+    assert (left(means[0]) == pytest.approx(left(means[1]), rel=1e-9)) == same
 
 
 # ---------------------------------------------------------------- lesions
@@ -223,6 +252,172 @@ def test_images_to_look_at_belong_to_their_case():
     assert choose(nobody, nobody, nobody) == []
 
 
+# ---------------------------------------------------------------- one seed after the other
+
+
+class ByRows:
+    """Images that can be asked for by their rows alone, as those that do not fit into memory."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images, self.shape = images, images.shape
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
+        assert isinstance(rows, torch.Tensor)
+        return self.images[rows]
+
+
+def sorted_set(classes: int, each: int) -> ImageSet:
+    """Images class after class, each of the colour of its class; two fine classes in a coarse one."""
+    labels = torch.arange(classes).repeat_interleave(each)
+    images = labels.to(torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
+    both = {"fine": labels, "coarse": labels // 2}
+    return ImageSet(ByRows(images), both, torch.arange(len(labels)))
+
+
+@pytest.fixture
+def examiner() -> Hemispheres:
+    """Of 10 fine classes, 300 images each for training, validation and test."""
+    images = sorted_set(10, 300)
+    classes = {
+        level: SimpleNamespace(names=[f"{level} {i}" for i in range(count)], ids=[*range(count)])
+        for level, count in (("fine", 10), ("coarse", 5))
+    }
+    data = SimpleNamespace(classes=classes, train_set=images, val_set=images)
+    return Hemispheres(FinishedStudy(Path(), []), data, images)
+
+
+def seen(
+    examiner: Hemispheres,
+    seed: int,
+    left: nn.Module | None = None,
+    said: dict[str, torch.Tensor] | None = None,
+) -> Seen:
+    """One seed; ``said`` are logits: of the left alone fine ones, of the right alone and of both coarse ones."""
+    network = SimpleNamespace(
+        hemispheres={"fine": left or nn.Linear(2, 2), "coarse": nn.Linear(2, 2)}
+    )
+    return Seen(
+        seed=seed,
+        module=SimpleNamespace(network=network),
+        labels=examiner.test.labels,
+        features={},
+        logits={"fine": said["left"], "coarse": said["together"]} if said else {},
+        alone={"fine": said["left"], "coarse": said["right"]} if said else {},
+    )
+
+
+def test_cka_sees_images_of_every_class(examiner, monkeypatch):
+    looked: list[torch.Tensor] = []
+
+    def grams(module, name, images):
+        looked.append(images)
+        return []
+
+    monkeypatch.setattr(hemispheres, "_grams", grams)
+    examiner._similarity(seen(examiner, 0))
+    counts = torch.bincount(looked[0][:, 0, 0, 0].long(), minlength=10)
+    assert counts.sum() == hemispheres.CKA_IMAGES
+    assert counts.min() > 30
+    assert looked[1].equal(looked[0])
+
+
+def test_probes_are_chosen_on_validation_images_of_every_class(examiner, monkeypatch):
+    class Blind:
+        def __init__(self, images, rows):
+            self.rows = rows
+
+        def features(self, module, network):
+            return {name: torch.zeros(len(self.rows), 1) for name in ("fine", "coarse")}
+
+    monkeypatch.setattr(hemispheres, "Eyes", Blind)
+    reference = examiner._reference(SimpleNamespace(network=None))
+    counts = torch.bincount(reference.val_labels["fine"], minlength=10)
+    assert counts.sum() == hemispheres.VALIDATION_IMAGES
+    assert counts.min() > 60
+
+
+@pytest.fixture
+def one_gram(monkeypatch, some):
+    """Each look at a hemisphere gives one layer, another one each time."""
+    monkeypatch.setattr(
+        hemispheres, "_grams", lambda *_: [gram(torch.randn(20, 5, generator=some))]
+    )
+
+
+def test_pairs_of_seeds_that_overlap_have_no_interval(examiner, one_gram):
+    for seed in range(3):
+        examiner._similarity(seen(examiner, seed))
+    assert examiner.values.get("cka", "", "left-right", "0,0").ci95_low is not None
+    other = examiner.values.get("cka", "", "left-other seed", "0")
+    assert (other.seeds, other.ci95_low, other.ci95_high) == (2, None, None)
+    assert examiner.findings.left_out[1:] == []
+
+
+def test_a_hemisphere_that_seeds_share_is_no_other_one(examiner, one_gram):
+    left = nn.Linear(2, 2)
+    for seed in range(2):
+        examiner._similarity(seen(examiner, seed, left))
+    assert examiner.values.get("cka", "", "left-other seed", "0") is None
+    assert examiner.values.get("cka", "", "right-other seed", "0").seeds == 1
+    # Of two seeds that share it there are no two independent numbers.
+    assert examiner.values.get("cka", "", "left-right", "0,0").ci95_low is None
+    assert any("left hemisphere of another seed" in s for s in examiner.findings.left_out)
+
+
+def test_seeds_that_built_on_a_common_one_are_not_independent():
+    def study(*made_of: list[int]) -> FinishedStudy:
+        stages = [
+            FinishedStage("bilateral", seed, Path(), {"seeds": seeds})
+            for seed, seeds in enumerate(made_of)
+        ]
+        return FinishedStudy(Path(), stages)
+
+    assert study([0], [1]).independent("bilateral")
+    assert study([0, 5], [1, 6]).independent("bilateral")
+    assert not study([0], [1, 0]).independent("bilateral")
+    earlier = [FinishedStage("bilateral", seed, Path(), {}) for seed in range(2)]
+    assert FinishedStudy(Path(), earlier).independent("bilateral")
+
+
+def test_a_case_that_only_a_later_seed_has_is_looked_at(examiner, monkeypatch):
+    monkeypatch.setattr(
+        hemispheres,
+        "look",
+        lambda module, seed, images, labels, chosen, said: [
+            SimpleNamespace(case=case, seed=seed) for case, _ in chosen
+        ],
+    )
+    fine, coarse = (nn.functional.one_hot(y).float() for y in examiner.test.labels.values())
+    wrong = coarse.roll(1, 1)
+    rights = [
+        {"left": fine, "right": wrong, "together": coarse},
+        {"left": fine, "right": coarse, "together": coarse},
+        {"left": fine, "right": wrong, "together": coarse},
+    ]
+    for seed, said in enumerate(rights):
+        examiner._agreement(seen(examiner, seed, said=said))
+    looks = [(one.case, one.seed) for one in examiner.findings.looks]
+    assert looks == [(LOOKS[0], 0)] * PER_CASE + [(LOOKS[3], 1)] * PER_CASE
+
+
+def test_a_network_alone_is_one_whose_file_is_there(examiner, tmp_path):
+    given = tmp_path / "given-seed7.ckpt"
+    hparams = {"model_path_fine": f"{tmp_path}/given-seed{{seed}}.ckpt", "model_path_coarse": None}
+    module = SimpleNamespace(cfg=SimpleNamespace(hparams=hparams))
+    stages = [
+        FinishedStage(level, 7, tmp_path, {"checkpoint": f"{level}.ckpt"})
+        for level in ("fine", "coarse")
+    ]
+    examiner.study = FinishedStudy(tmp_path, stages)
+    assert [*examiner._alone(7, module)] == []
+    given.touch()
+    assert [*examiner._alone(7, module)] == [("fine", given)]
+    (tmp_path / "fine.ckpt").touch()
+    (tmp_path / "coarse.ckpt").touch()
+    own = [(level, tmp_path / f"{level}.ckpt") for level in ("fine", "coarse")]
+    assert [*examiner._alone(7, module)] == own
+
+
 # ---------------------------------------------------------------- calibration
 
 
@@ -289,6 +484,34 @@ def test_values_have_an_interval_over_seeds_and_none_of_one_seed():
     assert [*values] == [fine, coarse]
 
 
+def test_numbers_that_are_not_independent_have_no_interval():
+    values = Values()
+    for seed in range(3):
+        values.add("cka", seed, seed=seed, side="other", independent=False)
+        values.add("cka", seed, seed=seed, side="own")
+    assert values.get("cka", "", "other").ci95_low is None
+    assert values.get("cka", "", "other").mean == 1
+    assert values.get("cka", "", "own").ci95_low is not None
+    values.independent = False
+    assert values.get("cka", "", "own").ci95_low is None
+
+
+def test_only_summaries_that_are_asked_for_are_computed(monkeypatch):
+    from analysis import values as module
+
+    values, computed = Values(), []
+    for of in ("a", "b"):
+        for item in "xyz":
+            for seed in range(2):
+                values.add(of, seed, item=item, seed=seed)
+    spread = module.spread
+    monkeypatch.setattr(
+        module, "spread", lambda *args, **more: computed.append(1) or spread(*args, **more)
+    )
+    assert [*values.items("b")] == ["x", "y", "z"]
+    assert len(computed) == 3
+
+
 def test_tables_show_what_is_there():
     rows = [{"arm": "a", "mean": "0.12345", "macs": "1234567", "std": "", "odd": "x"}]
     shown = sheet("results", "", rows)
@@ -337,13 +560,49 @@ def test_equal_hemispheres_see_images_once():
     assert torch.allclose(eyes.features(Module(), Net(Scaled(backbone, 2)))["fine"], 2 * one)
 
 
-def test_the_examples_are_the_first_wrong_and_the_first_right_images():
-    count = 60
+def shown_examples(labels: torch.Tensor, predictions: torch.Tensor) -> list[int]:
+    """The rows of the images that the picture of examples shows, found by their colours."""
+    count = len(labels)
     colours = torch.arange(3 * count, dtype=torch.uint8).reshape(count, 3) + 30
     images = colours[:, :, None, None].expand(count, 3, 8, 8).contiguous()
-    labels = torch.zeros(count, dtype=torch.long)
-    predictions = (torch.arange(count) % 2 == 0).long()  # 0, 2, 4, ... are wrong
     drawn = example_picture(images, labels, predictions, ["a $b", "c"])
     shown = {tuple(pixel) for pixel in np.unique(drawn.reshape(-1, 3), axis=0).tolist()}
-    found = [row for row, colour in enumerate(colours.tolist()) if tuple(colour) in shown]
-    assert found == [*range(EXAMPLES)]
+    return [row for row, colour in enumerate(colours.tolist()) if tuple(colour) in shown]
+
+
+def test_the_examples_are_wrong_and_right_images_from_the_whole_set():
+    labels = torch.arange(60) // 30  # class after class, as sets on disk are
+    wrong = torch.arange(60) % 2 == 0
+    found = shown_examples(labels, torch.where(wrong, 1 - labels, labels))
+    assert len(found) == EXAMPLES
+    assert int(wrong[found].sum()) == EXAMPLES // 2
+    for mistaken in (True, False):
+        of_half = [row for row in found if bool(wrong[row]) == mistaken]
+        assert {int(labels[row]) for row in of_half} == {0, 1}
+
+
+def test_networks_that_err_alike_are_shown_the_same_images():
+    labels = torch.arange(60) // 30
+    one = torch.where(torch.arange(60) % 2 == 0, 1 - labels, labels)
+    found = shown_examples(labels, one)
+    # Another network that also errs elsewhere: in the order of all, what both got wrong comes no earlier or later.
+    spare = next(row for row in reversed(range(60)) if row not in found and row % 2)
+    other = one.clone()
+    other[spare] = 1 - labels[spare]
+    assert len(set(found) & set(shown_examples(labels, other))) >= EXAMPLES - 1
+
+
+def test_the_confusion_matrix_names_its_axes_and_few_classes():
+    # Among them signs that mean a formula, and one that the font lacks.
+    counts, names = torch.eye(3, dtype=torch.long), ["a $b", "c$ \u5927", "x" * 30]
+    (axes,) = confusion_figure(counts, names).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    shown = [text.get_text() for text in axes.get_yticklabels()]
+    assert shown == [text.get_text() for text in axes.get_xticklabels()] == [*names[:2], "x" * 20]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert confusion_picture(counts, names).dtype == np.uint8
+    many = MAX_NAMES + 1
+    (axes,) = confusion_figure(torch.eye(many), ["a"] * many).axes
+    assert "a" not in [text.get_text() for text in axes.get_yticklabels()]
+    assert axes.get_ylabel() == "true class"
