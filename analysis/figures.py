@@ -4,17 +4,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.pictures import BOTH, FAINT, INK, LEFT, OTHER, PAPER, RIGHT, short
+from analysis.pictures import BOTH, FAINT, HALO, INK, LEFT, OTHER, PAPER, RIGHT, labels, short
 from analysis.study import Table
+from analysis.tables import decimal, signed
 from analysis.values import Summary
 
 
 def percent(share: float, _: object = None) -> str:
     """A tick of an axis that holds shares."""
-    return f"{100 * share:.4g} %".replace("-", "−")
+    return f"{signed(f'{100 * share:.4g}')} %"
+
+
+def percent_beside_zero(share: float, _: object = None) -> str:
+    """The same, but nothing at 0, where the other axis says it already."""
+    return percent(share) if share else ""
 
 
 COLOURS = {"left": LEFT, "right": RIGHT, "both": BOTH, "fine": LEFT, "coarse": RIGHT}
@@ -35,15 +42,7 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
         colour = COLOURS.get(name, BOTH)
         bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85)
         bars.text(0, place + 0.3, short(name, 34), va="bottom", fontsize=9)
-        bars.text(
-            0.02,
-            place,
-            f"{100 * arm['mean']:.2f} %",
-            va="center",
-            fontsize=9,
-            color=PAPER,
-            weight="bold",
-        )
+        _say_mean(bars, place, arm)
         for axes in (bars, zoom):
             spread = np.linspace(-0.12, 0.12, len(arm["seeds"])) if len(arm["seeds"]) > 1 else [0]
             axes.plot(
@@ -59,9 +58,10 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
         if arm["low"] is not None:
             zoom.plot([arm["low"], arm["high"]], [place, place], color=colour, lw=2.2, zorder=2)
         zoom.plot([arm["mean"]] * 2, [place - 0.2, place + 0.2], color=colour, lw=2.6, zorder=3)
-    margin = max(0.15 * (max(values) - min(values)), 0.004)
-    zoom.set_xlim(max(0, min(values) - 2 * margin), min(1, max(values) + 2 * margin))
+    zoom.set_xlim(_close_up(values))
     bars.set_xlim(0, 1)
+    for place, arm in zip(places, arms.values(), strict=True):
+        _point_outside(zoom, place, [arm["mean"], *arm["seeds"]])
     for axes, scale in ((bars, "from zero"), (zoom, "close up")):
         axes.set_ylim(-0.5, len(arms) - 0.25)
         axes.set_yticks([])
@@ -72,6 +72,70 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
     bars.set_title(title)
     bars.set_xticks([0, 0.5, 1])
     zoom.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+
+
+def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any]) -> None:
+    """The mean in figures: within the bar where they fit, else behind it."""
+    ends = [arm["mean"], *arm["seeds"]]
+    inside = min(ends) > 0.34
+    axes.text(
+        0.02 if inside else max(ends) + 0.03,
+        place,
+        f"{decimal(100 * arm['mean'], 2)} %",
+        va="center",
+        fontsize=9,
+        color=PAPER if inside else INK,
+        weight="bold",
+    )
+
+
+def _close_up(values: Sequence[float]) -> tuple[float, float]:
+    """Limits that hold what lies near the median: one arm far away would make all others look alike."""
+    centre = np.median(values)
+    reach = max(6 * np.median(np.abs(np.asarray(values) - centre)), 0.03)
+    near = [value for value in values if abs(value - centre) <= reach]
+    margin = max(0.3 * (max(near) - min(near)), 0.008)
+    return max(0, min(near) - margin), min(1, max(near) + margin)
+
+
+def _point_outside(axes: Axes, place: float, values: Sequence[float]) -> None:
+    """An arrow at the edge with the first of the values (a mean, then seeds) that lies beyond it."""
+    low, high = axes.get_xlim()
+    for edge, ha, arrow, beyond in (
+        (low, "left", "← {}", [value for value in values if value < low]),
+        (high, "right", "{} →", [value for value in values if value > high]),
+    ):
+        if beyond:
+            words = arrow.format(f"{decimal(100 * beyond[0], 2)} %")
+            axes.text(edge, place, words, ha=ha, va="center", fontsize=8.5, zorder=5, gid=HALO)
+
+
+def _legend_above(axes: Axes, title: str, columns: int) -> None:
+    """Title and legend over the axes, where they hide nothing."""
+    axes.set_title(title, pad=24)
+    axes.legend(
+        ncols=columns,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 0.995),
+        borderaxespad=0.2,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
+
+
+def _intervals(
+    axes: Axes,
+    places: Sequence[float],
+    points: Sequence[Summary],
+    colour: str,
+    *,
+    upright: bool = True,
+) -> None:
+    """A thin line for the 95 % interval of each point that has one."""
+    for place, point in zip(places, points, strict=True):
+        if point.ci95_low is not None and point.ci95_high is not None:
+            line = ([place, place], [point.ci95_low, point.ci95_high])
+            axes.plot(*(line if upright else line[::-1]), color=colour, lw=0.9, alpha=0.75)
 
 
 def learning_curves(figure: Figure, arm: str, seeds: Sequence[Table]) -> None:
@@ -100,13 +164,12 @@ def learning_curves(figure: Figure, arm: str, seeds: Sequence[Table]) -> None:
                         label=level if split == "val" and number == 0 else None,
                     )
     axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="on training images")
-    axes.set_title(short(arm, 40))
+    _legend_above(axes, short(arm, 40), 3)
     axes.set_xlabel("epoch")
     axes.set_xlim(1 if epochs > 1 else 0, epochs if epochs > 1 else 2)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(percent)
-    axes.legend(loc="lower right")
 
 
 def evidence_dots(
@@ -128,16 +191,19 @@ def evidence_dots(
     axes.set_title(title)
     axes.set_xlabel("evidence from the left half")
     axes.set_ylabel("from the right half")
-    # The classes that lean most to either side are named.
-    for i in {int((x - y).argmax()), int((y - x).argmax())}:
+    # The classes that lean most to either side are named, on the side on which there are fewer others.
+    most = {int((x - y).argmax()): "top", int((y - x).argmax()): "bottom"}
+    for i, name in zip(most, labels([names[i] for i in most], 26), strict=True):
         ha = "right" if x[i] > 0.5 * high else "left"
         axes.annotate(
-            short(names[i], 18),
+            name,
             (x[i], y[i]),
-            xytext=(-5 if ha == "right" else 5, 4),
+            xytext=(0, -4 if most[i] == "top" else 4),
             textcoords="offset points",
             ha=ha,
+            va=most[i],
             fontsize=8,
+            gid=HALO,
         )
 
 
@@ -162,19 +228,18 @@ def lesion_curves(
         for numbers in seeds[side].values() if len(seeds[side]) > 1 else ():
             x = [float(share) for share in numbers]
             axes.plot(x, [*numbers.values()], color=COLOURS[side], lw=0.8, alpha=0.6)
-    axes.set_title(title)
+    _legend_above(axes, title, 2)
     axes.set_xlabel("share of that hemisphere's features silenced")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    axes.xaxis.set_major_formatter(percent)
+    axes.xaxis.set_major_formatter(percent_beside_zero)
     axes.yaxis.set_major_formatter(percent)
-    axes.legend(loc="lower left")
 
 
 PAIRS = {
     "left-right": ("left and right", BOTH, "o", "-"),
-    "left-other seed": ("left and left of another seed", LEFT, "s", (0, (4, 2))),
-    "right-other seed": ("right and right of another seed", RIGHT, "^", (0, (4, 2))),
+    "left-other seed": ("left of two seeds", LEFT, "s", (0, (4, 2))),
+    "right-other seed": ("right of two seeds", RIGHT, "^", (0, (4, 2))),
     "left-unspecialised": ("left and unspecialised", LEFT, "D", "-"),
     "right-unspecialised": ("right and unspecialised", RIGHT, "v", "-"),
 }
@@ -183,9 +248,10 @@ PAIRS = {
 def cka_lines(figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers: int) -> None:
     """Similarity layer by layer, from the image to the features."""
     axes = figure.subplots()
-    for pair, points in pairs.items():
+    for number, (pair, points) in enumerate(pairs.items()):
         label, colour, marker, style = PAIRS[pair]
-        x = [int(item) + 1 for item in points]
+        # Side by side, so that intervals do not cover one another.
+        x = [int(item) + 1 + 0.08 * (number - (len(pairs) - 1) / 2) for item in points]
         axes.plot(
             x,
             [point.mean for point in points.values()],
@@ -195,12 +261,15 @@ def cka_lines(figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers
             ls=style,
             label=label,
         )
+    lowest = min(point.mean for points in pairs.values() for point in points.values())
+    axes.set_ylim(min(0, lowest - 0.05), 1.02)
+    for line, points in zip([*axes.lines], pairs.values(), strict=True):
+        _intervals(axes, line.get_xdata(), [*points.values()], line.get_color())  # type: ignore[arg-type]
     axes.set_title("Same layer of two networks")
     axes.set_xlabel("layer, from the image to the features")
     axes.set_ylabel("linear CKA")
-    axes.set_ylim(min(0, axes.get_ylim()[0]), 1.02)
     axes.set_xticks(range(1, layers + 1), [*map(str, range(1, layers)), "F"])
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower left", ncols=2, columnspacing=1.2)
 
 
 def heat(
@@ -269,7 +338,7 @@ def grouped_bars(
                 axes.plot([place, place], [low, high], color=INK, lw=1.1)
             if len(groups) * len(sides) > 8:
                 continue
-            words = f"{100 * point.mean:.0f} %" if shares else f"{point.mean:.2f}"
+            words = f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2)
             axes.annotate(
                 words,
                 (place, 0 if point.mean >= 0 else point.mean),
@@ -285,15 +354,7 @@ def grouped_bars(
     axes.set_ylim(*limits)
     if shares:
         axes.yaxis.set_major_formatter(percent)
-    axes.set_title(title, pad=24)
-    axes.legend(
-        ncols=len(sides),
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 0.995),
-        borderaxespad=0.2,
-        handlelength=1,
-        columnspacing=1.2,
-    )
+    _legend_above(axes, title, len(sides))
 
 
 def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -> None:
@@ -306,7 +367,7 @@ def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -
         widths = np.array([cases[case].mean if case in cases else 0 for cases in classes.values()])
         axes.barh(places, widths, left=start, height=0.72, color=colour, alpha=alpha, label=case)
         start = start + widths
-    axes.set_yticks(places, [short(name, 20) for name in classes])
+    axes.set_yticks(places, labels([*classes], 20))
     axes.grid(False, axis="y")
     axes.set_ylim(-0.6, len(classes) - 0.4)
     axes.set_xlim(0, min(1, 1.04 * max(start.max(), 0.01)))
@@ -321,14 +382,17 @@ def gains(figure: Figure, title: str, classes: Mapping[str, Summary]) -> None:
     places = np.arange(len(classes))[::-1]
     for place, point in zip(places, classes.values(), strict=True):
         axes.barh(place, point.mean, height=0.7, color=BOTH if point.mean >= 0 else OTHER)
+    # A difference of two shares is at most 1; the interval of a few seeds may not.
+    low, high = axes.get_xlim()
+    _intervals(axes, places.tolist(), [*classes.values()], INK, upright=False)
+    drawn = axes.get_xlim()
+    axes.set_xlim(max(drawn[0], -1, 3 * low - 2 * high), min(drawn[1], 1, 3 * high - 2 * low))
     axes.axvline(0, color=FAINT, lw=0.9)
-    axes.set_yticks(places, [short(name, 22) for name in classes])
+    axes.set_yticks(places, labels([*classes], 22))
     axes.grid(False, axis="y")
     axes.set_title(title)
     axes.set_xlabel("change in accuracy, percentage points")
-    axes.xaxis.set_major_formatter(
-        lambda x, _: f"{100 * x:+.3g}".replace("-", "−") if abs(x) > 1e-9 else "0"
-    )
+    axes.xaxis.set_major_formatter(lambda x, _: signed(f"{100 * x:+.3g}") if abs(x) > 1e-9 else "0")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
 
 
@@ -348,19 +412,21 @@ def reliability_curve(
     axes.plot([0, 1], [0, 1], color=FAINT, lw=0.9, ls=(0, (4, 3)))
     for arm, (confidence, accuracy) in curves.items():
         bins = sorted((item for item in confidence if item in accuracy), key=int)
+        x = [confidence[item].mean for item in bins]
+        colour = BOTH if arm == "bilateral" else COLOURS.get(arm, OTHER)
+        _intervals(axes, x, [accuracy[item] for item in bins], colour)
         axes.plot(
-            [confidence[item].mean for item in bins],
+            x,
             [accuracy[item].mean for item in bins],
-            color=BOTH if arm == "bilateral" else COLOURS.get(arm, OTHER),
+            color=colour,
             marker="o" if arm == "bilateral" else "s",
             ms=4,
             label=arm if arm == "bilateral" else f"{arm} alone",
         )
-    axes.set_title(title)
+    _legend_above(axes, title, len(curves))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("confidence")
     axes.set_ylabel("accuracy")
-    axes.xaxis.set_major_formatter(percent)
+    axes.xaxis.set_major_formatter(percent_beside_zero)
     axes.yaxis.set_major_formatter(percent)
-    axes.legend(loc="upper left")

@@ -17,7 +17,10 @@ LARGEST = 96  # pixels of a side, so that the page stays small
 
 
 def panels(found: Findings) -> list[tuple[str, list[dict[str, Any]]]]:
-    """For each case, its images: a name and the cells of a row (label, alternative text, PNG in base64)."""
+    """For each case, its images: a name and the cells of a row (label, alternative text, PNG in base64).
+
+    A case without images is there too: that there are none says something as well.
+    """
     grouped: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
     for look in found.looks:
         name = short(found.class_names["fine"][look.fine], 40)
@@ -32,7 +35,7 @@ def panels(found: Findings) -> list[tuple[str, list[dict[str, Any]]]]:
             for (level, side), heat in look.maps.items()
         ]
         grouped[look.case].append({"name": name, "said": said, "cells": cells})
-    return [(case[:1].upper() + case[1:], looks) for case, looks in grouped.items() if looks]
+    return [(case[:1].upper() + case[1:], looks) for case, looks in grouped.items()]
 
 
 def png(image: Tensor, heat: Tensor | None = None) -> str:

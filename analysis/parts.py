@@ -10,8 +10,8 @@ from markupsafe import Markup
 from analysis import figures
 from analysis.agreement import CASES
 from analysis.hemispheres import CKA_IMAGES, SHARES, Findings
-from analysis.pictures import picture, short
-from analysis.tables import Cell, Sheet, interval_words, summary_cells, word_columns
+from analysis.pictures import labels, picture, short
+from analysis.tables import Cell, Sheet, decimal, interval_words, summary_cells, word_columns
 from analysis.values import Summary
 from common.schema import LEVELS
 
@@ -19,7 +19,8 @@ SIDES = ("left", "right")
 HALVES = ("left", "right", "both")
 MOST = 8  # classes that gain, and that lose, most
 RARE = 0.002  # share of images below which a bin of confidence is not drawn
-MAX_ROWS = 40  # classes beside one picture
+MAX_ROWS = 40  # of a picture, and of a table that is not folded up
+MOST_ROWS = 1000  # of any table, so that the page stays small
 
 
 @dataclass
@@ -31,8 +32,21 @@ class Part:
     text: list[str]
     figures: list[tuple[Markup, str]] = field(default_factory=list)
     tables: list[Sheet] = field(default_factory=list)
+    folded: list[Sheet] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     looks: list[Any] = field(default_factory=list)
+
+    def add_table_of_classes(self, table: Sheet) -> None:
+        """Show a table with a row for each class; a long one is folded up, and a very long one left to its file."""
+        if len(table.rows) > MOST_ROWS:
+            caption = f"{table.caption[:1].lower()}{table.caption[1:]}"
+            self.notes.append(
+                f"Left out is the table of {caption}: {len(table.rows):,} rows. They are in analysis/summary.csv."
+            )
+        elif len(table.rows) > MAX_ROWS:
+            self.folded.append(table)
+        else:
+            self.tables.append(table)
 
 
 def parts(found: Findings) -> Iterator[Part]:
@@ -133,8 +147,21 @@ def _contributions(found: Findings) -> Part | None:
         for level, share in shares.items()
         if share
     ]
-    drawn = []
-    rows = []
+    part = Part(
+        id="contributions",
+        title="Whose features does each head use?",
+        text=[
+            f"{_sentence(' and '.join(sentences))}.",
+            "How to read it: one dot for each class. To the right of the dashed line the left hemisphere "
+            "says more for the right answer, above it the right hemisphere does.",
+        ],
+        notes=[
+            "A logit is a sum over features, so it splits into the left half's part, the right half's part "
+            "and a constant: weight × (feature − its mean over training images). Evidence is that part for "
+            "the class of the image, against the mean of all classes; the share is that of the summed "
+            "evidence."
+        ],
+    )
     for level in LEVELS:
         left, right = (found.values.items("evidence", level, side) for side in SIDES)
         svg = picture(
@@ -146,43 +173,25 @@ def _contributions(found: Findings) -> Part | None:
             right,
             height=3.9,
         )
-        drawn.append((svg, f"{len(left)} {level} classes, means over seeds."))
-        rows += [
+        part.figures.append((svg, f"{_count(len(left), level)}, means over seeds."))
+        rows = [
             [
-                Cell(level, level, True),
                 Cell(short(name, 40), name, True),
-                Cell(f"{left[name].mean:.2f}", repr(left[name].mean)),
-                Cell(f"{right[name].mean:.2f}", repr(right[name].mean)),
+                Cell(decimal(left[name].mean, 2), repr(left[name].mean)),
+                Cell(decimal(right[name].mean, 2), repr(right[name].mean)),
             ]
             for name in left
             if name in right
         ]
-    return Part(
-        id="contributions",
-        title="Whose features does each head use?",
-        text=[
-            f"{_sentence(' and '.join(sentences))}.",
-            "How to read it: one dot for each class. To the right of the dashed line the left hemisphere "
-            "says more for the right answer, above it the right hemisphere does.",
-        ],
-        figures=drawn,
-        tables=[
+        part.add_table_of_classes(
             Sheet(
-                "evidence",
-                "Evidence for the right class, in units of a logit",
-                word_columns(("head", "class"), ("left", "right")),
+                f"evidence-{level}",
+                f"Evidence of the {level} head for the right class, in units of a logit",
+                word_columns((f"{level} class",), ("left", "right")),
                 rows,
             )
-        ]
-        if len(rows) <= 2 * MAX_ROWS
-        else [],
-        notes=[
-            "A logit is a sum over features, so it splits into the left half's part, the right half's part "
-            "and a constant: weight × (feature − its mean over training images). Evidence is that part for "
-            "the class of the image, against the mean of all classes; the share is that of the summed "
-            "evidence."
-        ],
-    )
+        )
+    return part
 
 
 def _lesions(found: Findings) -> Part | None:
@@ -269,7 +278,12 @@ def _similarity(found: Findings) -> Part | None:
             max(rows, columns),
             height=3.4,
         )
-        drawn.append((svg, "1: the same up to rotation and scale; 0: nothing in common."))
+        drawn.append(
+            (
+                svg,
+                "1: the same up to rotation and scale; 0: nothing in common. Thin lines: 95 % intervals over seeds.",
+            )
+        )
     names = [[*map(str, range(1, count)), "F"] for count in (rows, columns)]
     svg = picture(
         "cka-matrix",
@@ -367,7 +381,7 @@ def _looks(found: Findings) -> Part | None:
         looks=panels(found),
         notes=[
             "Grad-CAM (Selvaraju et al. 2017) on the last layer of each hemisphere that has maps, for the "
-            "first seed and test images of each case that were drawn by chance. Each map is scaled to its "
+            "first seed with such test images, which were drawn by chance. Each map is scaled to its "
             "own maximum. Right and wrong are about the coarse class, as below."
         ],
     )
@@ -413,6 +427,18 @@ def _agreement(found: Findings) -> Part | None:
                 ],
             )
         )
+        part.add_table_of_classes(
+            Sheet(
+                "cases-by-class",
+                "Test images of each coarse class by who was right alone, %",
+                word_columns(("coarse class",), CASES),
+                [
+                    [Cell(short(name, 40), name, True)]
+                    + [summary_cells(cases.get(case))[0] for case in CASES]
+                    for name, cases in per_class.items()
+                ],
+            )
+        )
         ordered = sorted(
             per_class, key=lambda n: per_class[n]["both"].mean if "both" in per_class[n] else 0
         )
@@ -432,7 +458,13 @@ def _agreement(found: Findings) -> Part | None:
             )
         )
     for level in LEVELS:
-        gain = sorted(values.items("gain", level).items(), key=lambda pair: -pair[1].mean)
+        classes = values.items("gain", level)
+        gain = sorted(
+            ((name, summary) for name, summary in classes.items() if abs(summary.mean) > 1e-9),
+            key=lambda pair: -pair[1].mean,
+        )
+        if classes and not gain:
+            part.notes.append(f"No {level} class gains or loses against the {level} arm.")
         if gain:
             count = min(MOST, (len(gain) + 1) // 2)
             most = dict([*gain[:count], *gain[max(count, len(gain) - count) :]])
@@ -446,14 +478,16 @@ def _agreement(found: Findings) -> Part | None:
                         most,
                         height=0.9 + 0.19 * len(most),
                     ),
-                    f"Classes that gain and lose most: bilateral network against the {level} arm.",
+                    f"Classes that gain and lose most: bilateral network against the {level} arm, with 95 % "
+                    f"intervals over seeds. The extremes of many classes exaggerate: among "
+                    f"{_count(len(classes), level)} some differ most by chance.",
                 )
             )
     names = found.class_names["coarse"]
     if len(names) <= MAX_ROWS:
         counts = found.confusion.double()
         shares = (counts / counts.sum(1, keepdim=True).clamp_min(1)).numpy()
-        labels = [short(name, 14) for name in names]
+        axis = labels(names, 16)
         part.figures.append(
             (
                 picture(
@@ -462,8 +496,8 @@ def _agreement(found: Findings) -> Part | None:
                     figures.heat,
                     shares,
                     title="Confusions of the bilateral network",
-                    rows=labels,
-                    columns=labels,
+                    rows=axis,
+                    columns=axis,
                     row_label="coarse class",
                     column_label="taken for",
                     power=0.5,
@@ -507,7 +541,7 @@ def _calibration(found: Findings) -> Part | None:
             curves,
             height=3.5,
         )
-        drawn.append((svg, ""))
+        drawn.append((svg, "Thin lines: 95 % intervals over seeds."))
         rows += [
             [
                 Cell(level, level, True),
@@ -547,6 +581,10 @@ def _filled(found: Findings, of: str, level: str, arm: str) -> dict[str, Summary
         for item, summary in found.values.items(of, level, arm).items()
         if images[item].mean >= RARE
     }
+
+
+def _count(number: int, level: str) -> str:
+    return f"{number:,} {level} class{'es' * (number != 1)}"
 
 
 def _sentence(text: str) -> str:

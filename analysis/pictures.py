@@ -6,7 +6,7 @@ Colours are drawn as stand-ins and then replaced by the page's CSS variables, so
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -62,6 +62,8 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "lines.linewidth": 1.6,
 }
+# As the gid of a text: report.css lays the colour of the paper around its letters.
+HALO = "halo"
 WIDTH = 4.3  # inches: as wide as a phone, so that its text can be read there
 
 
@@ -101,20 +103,39 @@ def picture(
 def _for_page(svg: str, name: str, title: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", svg.split(">", 1)[0]) + (
-        f' role="img" aria-label="{escape(title)}">' + svg.split(">", 1)[1]
-    )
+    # Between tags stands text, such as names of classes, which may look like anything; matplotlib escapes its <, >.
+    svg = re.sub(r"<[^>]*>", lambda tag: _tag_for_page(tag[0], name), svg)
+    head, rest = svg.split(">", 1)
+    head = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="{escape(title)}">{rest}'
+
+
+def _tag_for_page(tag: str, name: str) -> str:
+    tag = tag.replace(f'id="{HALO}"', f'class="{HALO}"')
     # Each picture counts its parts from 1.
-    svg = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", svg)
-    svg = re.sub(r'xlink:href="#([^"]*)"', rf'href="#{name}-\1"', svg)
-    svg = svg.replace("xlink:href", "href")
+    tag = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', tag)
+    tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", tag)
+    tag = re.sub(r'xlink:href="#([^"]*)"', rf'href="#{name}-\1"', tag)
+    tag = tag.replace("xlink:href", "href")
     for colour, variable in VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    return svg
+        tag = tag.replace(colour, f"var(--{variable})")
+    return tag
 
 
 def short(text: str, length: int = 26) -> str:
-    """A name that fits beside an axis: one line of printable characters."""
+    """A name that fits beside an axis: one line of printable characters, its middle left out if it is long."""
     clean = "".join(c if c.isprintable() else " " for c in text)
-    return clean if len(clean) <= length else clean[: length - 1] + "…"
+    if len(clean) <= length:
+        return clean
+    end = (length - 1) // 3
+    return f"{clean[: length - 1 - end]}…{clean[len(clean) - end :]}"
+
+
+def labels(names: Sequence[str], length: int) -> list[str]:
+    """Short names that stand in one picture: up to twice as long where they could not be told apart."""
+    found: list[str] = []
+    for limit in (length, length * 3 // 2, length * 2):
+        found = [short(name, limit) for name in names]
+        if len(set(found)) == len(set(names)):
+            break
+    return found

@@ -16,7 +16,7 @@ from analysis.hemispheres import Findings
 from analysis.parts import parts
 from analysis.pictures import picture
 from analysis.study import FinishedStage, FinishedStudy
-from analysis.tables import Sheet, sheet
+from analysis.tables import Sheet, decimal, sheet
 from common.schema import LEVELS
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -45,6 +45,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         sections=[*named, ("run", "What was run")],
         tiles=_tiles(study, found),
         results=_results(study),
+        further=_further(study),
         missing=study.missing,
         chosen_on_test=study.chosen_on_test,
         differences=_differences(study),
@@ -113,11 +114,11 @@ def _tiles(study: FinishedStudy, found: Findings) -> list[dict[str, Any]]:
             detail = "test accuracy"
             if alone and shared:
                 gain = 100 * mean(both[seed] - alone[seed] for seed in shared)
-                detail = f"{gain:+.2f} points against the {side} hemisphere alone ({level} arm)"
+                detail = f"{decimal(gain, 2, plus=True)} points against the {side} hemisphere alone ({level} arm)"
             tiles.append(
                 {
                     "label": f"Bilateral, {level} labels",
-                    "number": f"{100 * mean(both.values()):.2f} %",
+                    "number": f"{decimal(100 * mean(both.values()), 2)} %",
                     "detail": detail,
                     "meter": None,
                 }
@@ -125,38 +126,86 @@ def _tiles(study: FinishedStudy, found: Findings) -> list[dict[str, Any]]:
     for level in LEVELS:
         share = found.values.get("share of evidence", level, "left")
         if share:
-            tiles.append(
-                {
-                    "label": f"Evidence of the {level} head",
-                    "number": f"{100 * share.mean:.0f} % left",
-                    "detail": f"{100 * (1 - share.mean):.0f} % from the right hemisphere",
-                    "meter": f"{100 * min(1, max(0, share.mean)):.1f}",
-                }
-            )
+            tiles.append(_evidence_tile(level, share.mean))
     return tiles
+
+
+def _evidence_tile(level: str, left: float) -> dict[str, Any]:
+    """A half that speaks against the true class has less than nothing, which no meter shows."""
+    detail = f"{decimal(100 * (1 - left), 0)} % from the right hemisphere"
+    if not 0 <= left <= 1:
+        detail += f"; the {'left' if left < 0 else 'right'} one speaks against the true class"
+    return {
+        "label": f"Evidence of the {level} head",
+        "number": f"{decimal(100 * left, 0)} % left",
+        "detail": detail,
+        "meter": f"{100 * left:.1f}" if 0 <= left <= 1 else None,
+    }
+
+
+# Columns of summary.csv that answer first; a phone shows the first three without scrolling.
+RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds")
 
 
 def _results(study: FinishedStudy) -> Sheet:
     summary = study.table("summary.csv")
     if summary:
-        return sheet("results", "summary.csv, test accuracy over seeds", summary)
+        return sheet(
+            "results",
+            "summary.csv, test accuracy over seeds",
+            summary,
+            only=RESULT,
+            titles={"mean": "accuracy, %"},
+        )
     untested = ["checkpoint", "accuracy", "loss"]
     return sheet("results", "results.csv", study.table("results.csv"), leave_out=untested)
 
 
+def _further(study: FinishedStudy) -> Sheet | None:
+    """All other columns of the summary: further metrics and costs."""
+    summary = study.table("summary.csv")
+    shown = [column for column in RESULT if column not in ("arm", "level")]
+    found = sheet("further", "summary.csv, means over seeds", summary, leave_out=shown)
+    return found if len(found.columns) > 2 else None
+
+
 def _differences(study: FinishedStudy) -> list[Sheet]:
-    """The differences that the bilateral network is part of, and then all others."""
+    """What each arm has over the bilateral network, and then all other differences."""
     table = study.table("differences.csv")
     first = [row for row in table if "bilateral" in (row["arm"], row["minus"])]
     others = [row for row in table if row not in first]
-    if not first:
-        first, others = others, []
-    caption = "differences.csv, arm minus arm, percentage points"
+    first = [_swapped(row) if row["arm"] == "bilateral" else row for row in first]
+    kinds = [
+        ("differences", "differences.csv, arm minus bilateral, percentage points", first),
+        ("further-differences", "differences.csv, arm minus arm, percentage points", others),
+    ]
     return [
-        sheet(name, caption, rows)
-        for name, rows in (("differences", first), ("further-differences", others))
+        sheet(
+            name,
+            caption,
+            rows,
+            only=("arm", "minus", "level", "mean", "std", "ci95_low", "seeds"),
+            titles={"mean": "points", "std": "sd"},
+            plus=("mean",),
+        )
+        for name, caption, rows in kinds
         if rows
     ]
+
+
+def _swapped(row: dict[str, str]) -> dict[str, str]:
+    """A difference the other way round."""
+    return row | {
+        "arm": row["minus"],
+        "minus": row["arm"],
+        "mean": _negated(row["mean"]),
+        "ci95_low": _negated(row.get("ci95_high") or ""),
+        "ci95_high": _negated(row.get("ci95_low") or ""),
+    }
+
+
+def _negated(number: str) -> str:
+    return repr(-float(number)) if number else ""
 
 
 def _bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
@@ -186,7 +235,8 @@ def _bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
             drawn.append(
                 (
                     svg,
-                    "A dot is a seed; on the right the line is the mean with its 95 % interval, cut at the edge.",
+                    "A dot is a seed. Close up, the line is the mean with its 95 % interval, cut at the edge; "
+                    "an arrow with a number stands for an arm that lies outside.",
                 )
             )
     return drawn
@@ -239,7 +289,8 @@ def _facts(study: FinishedStudy) -> Iterator[tuple[str, str]]:
         else ""
     )
     yield "commit", each("commit") + changed
-    yield "device", f"{each('device')}, {each('threads')} threads"
+    yield "device", each("device")
+    yield "threads", each("threads")
     yield "platform", each("platform")
     packages: dict[str, None] = {}
     for environment in environments:
@@ -250,7 +301,10 @@ def _facts(study: FinishedStudy) -> Iterator[tuple[str, str]]:
         stages = study.of(arm).values()
         spent = mean(float(stage.result["seconds"]) for stage in stages)
         epochs = "/".join(dict.fromkeys(str(stage.result["epochs"]) for stage in stages))
-        yield f"training of {arm}", f"{epochs} epochs, {duration(spent)} each seed"
+        yield (
+            f"training of {arm}",
+            f"{epochs} epoch{'s' * (epochs != '1')}, {duration(spent)} each seed",
+        )
 
 
 def _configurations(study: FinishedStudy) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """Tables of the report: what a cell shows, and the number behind it, by which it is sorted."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from analysis.study import Table
@@ -17,7 +18,9 @@ FRACTIONS = (
         for of in ("", "_mean", "_std")
     ),
 )
-TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % from", "ci95_high": "to"}
+TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % interval"}
+# Shown in the cell of the lower bound.
+UPPER = "ci95_high"
 
 
 class Cell(NamedTuple):
@@ -44,15 +47,45 @@ class Sheet(NamedTuple):
     rows: list[list[Cell]]
 
 
-def sheet(name: str, caption: str, table: Table, *, leave_out: Sequence[str] = ()) -> Sheet:
-    """A csv table with the columns that it has; those that are empty throughout are left out."""
+def sheet(
+    name: str,
+    caption: str,
+    table: Table,
+    *,
+    only: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    titles: Mapping[str, str] = MappingProxyType({}),
+    plus: Sequence[str] = (),
+) -> Sheet:
+    """A csv table with the columns that it has; those that are empty throughout are left out.
+
+    Args:
+        name: unique in the page.
+        caption: above the table.
+        table: rows by column.
+        only: columns to show, in this order; all if empty.
+        leave_out: columns not to show.
+        titles: heads of columns, if not the usual ones.
+        plus: columns whose positive numbers get a sign.
+    """
+    held = table[0] if table else {}
     names = [
         column
-        for column in (table[0] if table else {})
-        if column not in leave_out and any(row.get(column) for row in table)
+        for column in only or held
+        if column in held
+        and column not in (UPPER, *leave_out)
+        and any(row.get(column) or (column == "ci95_low" and row.get(UPPER)) for row in table)
     ]
-    columns = [Column(title(column), column in WORDS) for column in names]
-    rows = [[cell(column, row.get(column) or "") for column in names] for row in table]
+    columns = [Column(titles.get(column) or title(column), column in WORDS) for column in names]
+    rows = [
+        [
+            _interval_cell(row, plus="mean" in plus)
+            if column == "ci95_low"
+            else cell(column, row.get(column) or "", plus=column in plus)
+            for column in names
+        ]
+        for row in table
+    ]
     return Sheet(name, caption, columns, rows)
 
 
@@ -62,7 +95,7 @@ def title(column: str) -> str:
     return TITLES.get(column, f"{words}, %" if column in FRACTIONS else words)
 
 
-def cell(column: str, text: str) -> Cell:
+def cell(column: str, text: str, *, plus: bool = False) -> Cell:
     """A csv value as people write it: fractions in per cent, thousands with commas."""
     if column in WORDS:
         return Cell(text, text, word=True)
@@ -73,14 +106,29 @@ def cell(column: str, text: str) -> Cell:
     if not math.isfinite(number):
         return Cell("–", "")
     if column in FRACTIONS:
-        return Cell(signed(f"{100 * number:.2f}"), text)
+        return Cell(decimal(100 * number, 2, plus=plus), text)
     if number == int(number):
-        return Cell(f"{int(number):,}", text)
-    return Cell(signed(f"{number:,.1f}" if abs(number) >= 10 else f"{number:.4g}"), text)
+        return Cell(signed(f"{int(number):,}"), text)
+    return Cell(decimal(number, 1) if abs(number) >= 10 else signed(f"{number:.4g}"), text)
+
+
+def _interval_cell(row: Mapping[str, str], *, plus: bool) -> Cell:
+    """Both bounds; sorted by the lower one."""
+    low, high = (cell(name, row.get(name) or "", plus=plus) for name in ("ci95_low", UPPER))
+    if low.value or high.value:
+        return Cell(f"{low.text} to {high.text}", low.value)
+    return Cell("–", "")
+
+
+def decimal(number: float, digits: int, *, plus: bool = False) -> str:
+    """A number with a minus sign instead of a hyphen; what rounds to zero has no sign."""
+    return signed(f"{number:{'+' if plus else ''},.{digits}f}")
 
 
 def signed(number: str) -> str:
-    """A number with a minus sign instead of a hyphen."""
+    """A formatted number with a minus sign instead of a hyphen, and without any where it is zero."""
+    if not number.strip("+-0.,"):
+        return number.lstrip("+-")
     return number.replace("-", "−")
 
 
@@ -89,26 +137,20 @@ def summary_cells(summary: Summary | None, *, percent: bool = True) -> list[Cell
     if summary is None:
         return [Cell("–", ""), Cell("–", "")]
     scale, digits = (100, 1) if percent else (1, 3)
-    interval = "–"
-    if summary.ci95_low is not None and summary.ci95_high is not None:
-        interval = (
-            f"{scale * summary.ci95_low:.{digits}f} to {scale * summary.ci95_high:.{digits}f}"
-        )
-    return [
-        Cell(signed(f"{scale * summary.mean:.{digits}f}"), repr(summary.mean)),
-        Cell(signed(interval), "" if summary.ci95_low is None else repr(summary.ci95_low)),
-    ]
+    mean = Cell(decimal(scale * summary.mean, digits), repr(summary.mean))
+    if summary.ci95_low is None or summary.ci95_high is None:
+        return [mean, Cell("–", "")]
+    low, high = (decimal(scale * end, digits) for end in (summary.ci95_low, summary.ci95_high))
+    return [mean, Cell(f"{low} to {high}", repr(summary.ci95_low))]
 
 
-def interval_words(summary: Summary, *, percent: bool = True) -> str:
-    """``72 % (65 to 78)``."""
-    scale, digits, unit = (100, 0, " %") if percent else (1, 3, "")
-    words = f"{scale * summary.mean:.{digits}f}{unit}"
+def interval_words(summary: Summary) -> str:
+    """``72 % (95 % interval 65 to 78)`` of a share."""
+    words = f"{decimal(100 * summary.mean, 0)} %"
     if summary.ci95_low is None or summary.ci95_high is None:
         return words
-    return (
-        f"{words} ({scale * summary.ci95_low:.{digits}f} to {scale * summary.ci95_high:.{digits}f})"
-    )
+    low, high = (decimal(100 * end, 0) for end in (summary.ci95_low, summary.ci95_high))
+    return f"{words} (95 % interval {low} to {high})"
 
 
 def word_columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:

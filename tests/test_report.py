@@ -10,7 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,8 +21,16 @@ import analyse
 import arch_dual_head.trainer
 import arch_single_head.trainer
 import train_system
-from analysis import pipeline
+from analysis import figures, pipeline
+from analysis.attention import Look
+from analysis.hemispheres import Findings
+from analysis.panels import panels
+from analysis.parts import parts
+from analysis.pictures import INK, PAPER, labels, picture, short
+from analysis.report import _evidence_tile
 from analysis.study import open_study
+from analysis.tables import decimal, interval_words
+from analysis.values import Summary, Values
 from common.interruption import Interrupted
 from common.results import read_result, write_result
 
@@ -35,6 +46,7 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.tables: dict[str, list[list[str]]] = {}
+        self.shown: dict[str, list[list[str]]] = {}
         self.heads: dict[str, list[str]] = {}
         self.text: list[str] = []
         self._table, self._cell = "", None
@@ -46,16 +58,25 @@ class Page(HTMLParser):
         if tag == "table":
             self._table = attributes["id"]
             self.tables[self._table], self.heads[self._table] = [], []
+            self.shown[self._table] = []
         if tag == "tr" and self._table:
             self.tables[self._table].append([])
+            self.shown[self._table].append([])
         if tag == "td":
             self.tables[self._table][-1].append(attributes.get("data-value") or "")
+            self.shown[self._table][-1].append("")
         self._cell = tag if tag in ("th", "td") else self._cell
+
+    def handle_endtag(self, tag):
+        if tag == self._cell:
+            self._cell = None
 
     def handle_data(self, data):
         if self._cell == "th":
             self.heads[self._table].append(data)
             self._cell = None
+        if self._cell == "td":
+            self.shown[self._table][-1][-1] += data
         self.text.append(data)
 
     def find(self, tag: str) -> list[dict[str, str | None]]:
@@ -101,20 +122,124 @@ def test_a_study_ends_by_naming_its_report(finished):
     assert finished.said.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
 
 
+def per_cent(number: str, digits: int = 2, sign: str = "") -> str:
+    """A share as people write it, from a csv file."""
+    text = f"{100 * float(number):{sign}.{digits}f}"
+    return (text if float(text) else text.lstrip("+-")).replace("-", "−")
+
+
+def interval(row: dict[str, str], digits: int = 2, sign: str = "") -> str:
+    return " to ".join(per_cent(row[name], digits, sign) for name in ("ci95_low", "ci95_high"))
+
+
+RESULT = ["arm", "level", "mean", "std", "ci95_low", "seeds"]
+
+
 def test_numbers_of_the_page_are_those_of_the_csv_files(finished, page):
-    for name in ("results", "summary"):
-        rows = rows_of(finished.place / f"{name}.csv")
-        shown = page.tables["table-seeds" if name == "results" else "table-results"][1:]
-        names = [n for n in rows[0] if n != "checkpoint" and any(row[n] for row in rows)]
-        assert shown == [[row[n] for n in names] for row in rows]
+    summary = rows_of(finished.place / "summary.csv")
+    assert page.tables["table-results"][1:] == [[row[n] for n in RESULT] for row in summary]
+    assert page.shown["table-results"][1:] == [
+        [
+            *(row["arm"], row["level"], per_cent(row["mean"]), per_cent(row["std"])),
+            *(interval(row), row["seeds"]),
+        ]
+        for row in summary
+    ]
+    further = ["arm", "level"] + [
+        name
+        for name in summary[0]
+        if name not in (*RESULT, "ci95_high") and any(row[name] for row in summary)
+    ]
+    assert page.tables["table-further"][1:] == [[row[n] for n in further] for row in summary]
+    seeds = rows_of(finished.place / "results.csv")
+    names = [n for n in seeds[0] if n != "checkpoint" and any(row[n] for row in seeds)]
+    assert page.tables["table-seeds"][1:] == [[row[n] for n in names] for row in seeds]
     # What the networks are said to do unhurt is what the study's own test found.
-    means = {
-        (r["arm"], r["level"]): float(r["mean"]) for r in rows_of(finished.place / "summary.csv")
-    }
+    means = {(row["arm"], row["level"]): float(row["mean"]) for row in summary}
     of = "accuracy with a share silenced"
     for row in rows_of(finished.place / "analysis" / "summary.csv"):
         if row["of"] == of and row["item"] == "0.0":
             assert float(row["mean"]) == pytest.approx(means["bilateral", row["level"]], abs=1e-6)
+
+
+def test_differences_are_those_of_the_csv_file_all_against_bilateral(finished, page):
+    rows = rows_of(finished.place / "differences.csv")
+    assert rows
+    assert page.heads["table-differences"][3] == "points"
+    shown = page.shown["table-differences"][1:]
+    held = page.tables["table-differences"][1:]
+    assert len(shown) == len(rows)
+    for row, words, values in zip(rows, shown, held, strict=True):
+        if row["arm"] == "bilateral":
+            low, high = (str(-float(row[name])) for name in ("ci95_high", "ci95_low"))
+            row |= {"arm": row["minus"], "minus": "bilateral"}
+            row |= {"mean": str(-float(row["mean"])), "ci95_low": low, "ci95_high": high}
+        assert words == [
+            *(row["arm"], "bilateral", row["level"]),
+            *(per_cent(row["mean"], sign="+"), per_cent(row["std"])),
+            *(interval(row, sign="+"), row["seeds"]),
+        ]
+        assert [float(values[i]) for i in (3, 5)] == [float(row[n]) for n in ("mean", "ci95_low")]
+
+
+# Of each table of the analyses: where the numbers of a row, of which the first cells are words, stand in summary.csv.
+SIDES = ("left", "right")
+CASES = ("both", "left only", "right only", "neither")
+SILENCED = {
+    "nothing": ("left", "0.0"),
+    "the left hemisphere": ("left", "1.0"),
+    "the right hemisphere": ("right", "1.0"),
+}
+PLACES = {
+    "probe": lambda what, half: [("probe accuracy", what, half, "")],
+    **{
+        f"evidence-{level}": lambda name, level=level: [
+            ("evidence", level, side, name) for side in SIDES
+        ]
+        for level in ("fine", "coarse")
+    },
+    "lesions": lambda level, label: [("accuracy with a share silenced", level, *SILENCED[label])],
+    "cosine": lambda images, half: [
+        (
+            *("cosine", images.split()[1], half),
+            "within classes" if images.startswith("one") else "between classes",
+        )
+    ],
+    "cases": lambda case: [
+        ("images in a case", "", "", case),
+        ("bilateral accuracy in a case", "", "", case),
+    ],
+    "cases-by-class": lambda name: [
+        ("images of a class in a case", "", case, name) for case in CASES
+    ],
+    "calibration": lambda level, arm: [("calibration error", level, arm, "")],
+}
+STUDY = {"results", "further", "differences", "further-differences", "seeds", "files"}
+
+
+def test_tables_of_the_analyses_are_those_of_their_csv_file(finished, page):
+    summary = {tuple(r.values())[:4]: r for r in rows_of(finished.place / "analysis/summary.csv")}
+    names = {name.removeprefix("table-") for name in page.tables}
+    assert names - STUDY == set(PLACES)
+    for name, place in PLACES.items():
+        words = place.__code__.co_argcount - len(place.__defaults__ or ())
+        means_alone = name.startswith("evidence") or name == "cases-by-class"
+        digits = 3 if name == "cosine" else 1
+        shown, held = (of[f"table-{name}"][1:] for of in (page.shown, page.tables))
+        assert shown
+        for texts, values in zip(shown, held, strict=True):
+            rows = [summary.get(key) for key in place(*values[:words])]
+            for i, row in enumerate(rows):
+                at = words + i * (1 if means_alone else 2)
+                assert values[at] == (row["mean"] if row else "")
+                if means_alone or not row:
+                    continue
+                assert values[at + 1] == row["ci95_low"]
+                ends = [row["ci95_low"], row["ci95_high"]]
+                if name == "cosine":
+                    ends = [str(float(end) / 100) for end in ends if end]
+                expected = " to ".join(per_cent(end, digits) for end in ends if end)
+                assert texts[at + 1] == (expected or "–")
 
 
 def test_the_analyses_hang_together(finished):
@@ -322,6 +447,142 @@ def write(file: Path, rows: list[dict[str, str]]) -> None:
         table = csv.DictWriter(text, [*rows[0]])
         table.writeheader()
         table.writerows(rows)
+
+
+# ---------------------------------------------------------------- what a cell and a picture say
+
+
+def over_seeds(mean: float, low: float | None = None, high: float | None = None) -> Summary:
+    return Summary("gain", "fine", "", "", 2, mean, low, high)
+
+
+@pytest.mark.parametrize(
+    ("said", "number", "plus"),
+    [("0.00", -0.001, False), ("0.00", 0.001, True), ("−3.99", -3.99, True), ("+2.04", 2.04, True)],
+)
+def test_numbers_have_a_minus_sign_and_zero_has_none(said, number, plus):
+    assert decimal(number, 2, plus=plus) == said
+
+
+def test_intervals_in_words():
+    assert interval_words(over_seeds(-0.001, -0.01, 0.011)) == "0 % (95 % interval −1 to 1)"
+    assert interval_words(over_seeds(0.72)) == "72 %"
+
+
+def test_words_of_a_picture_stay_as_they_are():
+    """Only what matplotlib wrote is brought into the page's form; names of classes may look like that."""
+    hostile = '#010206 id="a" url(#b) xlink:href="#c" <b>'
+
+    def draw(figure):
+        figure.subplots().set_xlabel(hostile)
+
+    svg = picture("name", f"Of {hostile}", draw)
+    words = Page(f"<table id=t><tr><td>{svg}</td></tr></table>").shown["t"][0][0]
+    assert hostile in words
+    parsed = Page(str(svg)).find("svg")[0]
+    assert parsed["aria-label"] == f"Of {hostile}"
+
+
+def test_long_names_stay_apart():
+    names = [f"a very long name of a class of animals ({i})" for i in (1, 2)]
+    assert short(names[0], 20) == "a very long n…ls (1)"
+    assert len(set(labels(names, 20))) == 2
+    middle = [f"{'x' * 14}{i}{'y' * 14}" for i in (1, 2)]
+    assert len(set(labels(middle, 20))) == 2
+    assert labels(["same", "same"], 20) == ["same", "same"]
+
+
+def draw(function, *args, **kwargs) -> Figure:
+    figure = Figure(layout="constrained")
+    FigureCanvasSVG(figure)
+    function(figure, *args, **kwargs)
+    figure.canvas.draw()
+    return figure
+
+
+def arm(*seeds: float) -> dict[str, object]:
+    return {"mean": sum(seeds) / len(seeds), "low": None, "high": None, "seeds": [*seeds]}
+
+
+def test_one_arm_far_away_does_not_blur_the_others():
+    arms = {f"a{i}": arm(0.9 + i / 100, 0.905 + i / 100) for i in range(5)} | {"far": arm(0.42)}
+    bars, zoom = draw(figures.accuracy_bars, "fine labels", arms).axes
+    low, high = zoom.get_xlim()
+    assert 0.85 < low < 0.9
+    assert high < 0.97
+    assert [text.get_text() for text in zoom.texts] == ["← 42.00 %"]
+    assert bars.get_xlim() == (0, 1)
+    near = {f"a{i}": arm(0.3 + i / 10) for i in range(6)}
+    assert not draw(figures.accuracy_bars, "fine labels", near).axes[1].texts
+
+
+def test_the_number_of_a_short_bar_stands_behind_it():
+    bars = draw(figures.accuracy_bars, "", {"low": arm(0.05, 0.06), "high": arm(0.9)}).axes[0]
+    said = {text.get_text(): text for text in bars.texts}
+    assert said["5.50 %"].get_position()[0] > 0.06
+    assert said["5.50 %"].get_color() == INK
+    assert said["90.00 %"].get_color() == PAPER
+
+
+def test_intervals_are_drawn_where_there_are_any():
+    classes = {"a": over_seeds(0.1, 0.05, 0.15), "b": over_seeds(-0.1)}
+    (axes,) = draw(figures.gains, "", classes).axes
+    spans = [[*map(float, line.get_xdata())] for line in axes.lines]
+    assert [0.05, 0.15] in spans
+    assert len(spans) == 2  # and the zero line
+    points = {"0": over_seeds(0.9, 0.8, 1.0), "1": over_seeds(0.5)}
+    for function, args in (
+        (figures.cka_lines, ({"left-right": points, "left-other seed": points}, 2)),
+        (figures.reliability_curve, ("", {"bilateral": (points, points)})),
+    ):
+        lines = [[*map(float, line.get_ydata())] for line in draw(function, *args).axes[0].lines]
+        assert [0.8, 1.0] in lines
+        assert [0.9, 0.5] in lines
+
+
+def found_looks() -> Findings:
+    looks = [
+        Look("all are right", 0, {"left": "a"}, torch.zeros(3, 8, 8, dtype=torch.uint8), {}),
+    ]
+    return Findings(looks=looks, class_names={"fine": ["a"], "coarse": ["a"]})
+
+
+def test_a_case_without_images_keeps_its_heading():
+    shown = dict(panels(found_looks()))
+    assert [*shown] == [
+        "Only the left is right",
+        "Only the right is right",
+        "Only both together",
+        "All are right",
+    ]
+    assert [len(looks) for looks in shown.values()] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("classes", "place"), [(40, "shown"), (41, "folded"), (1001, "left out")])
+def test_long_tables_are_folded_up_level_by_level(classes, place):
+    values = Values()
+    for level, count in (("fine", classes), ("coarse", 2)):
+        values.add("share of evidence", 1.3, seed=0, level=level, side="left")
+        for i in range(count):
+            for side in ("left", "right"):
+                values.add("evidence", i, seed=0, level=level, side=side, item=f"class {i}")
+    (part,) = parts(Findings(values=values))
+    shown, folded = ([sheet.name for sheet in held] for held in (part.tables, part.folded))
+    assert "evidence-coarse" in shown
+    assert ("evidence-fine" in shown, "evidence-fine" in folded) == (
+        place == "shown",
+        place == "folded",
+    )
+    assert any("1,001 rows" in note for note in part.notes) == (place == "left out")
+
+
+def test_a_share_beyond_the_whole_has_no_meter_but_words():
+    tile = _evidence_tile("fine", 1.3)
+    assert (tile["number"], tile["meter"]) == ("130 % left", None)
+    assert tile["detail"].startswith(
+        "−30 % from the right hemisphere; the right one speaks against"
+    )
+    assert _evidence_tile("fine", 0.25)["meter"] == "25.0"
 
 
 # ---------------------------------------------------------------- what is left out
@@ -532,7 +793,9 @@ def test_the_page_renders(visit, finished):
 def test_tables_sort_by_click_and_by_keyboard(visit):
     tab = visit()
     heads = tab.locator("#table-results th")
-    column = next(i for i, text in enumerate(heads.all_inner_texts()) if text.startswith("mean, %"))
+    column = next(
+        i for i, text in enumerate(heads.all_inner_texts()) if text.startswith("accuracy, %")
+    )
     head = heads.nth(column)
 
     def numbers() -> list[float]:
@@ -586,3 +849,18 @@ def test_the_page_never_scrolls_sideways(visit, width):
     tab = visit(width=width)
     tab.locator("summary").first.click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_table_wider_than_the_screen_shows_where_there_is_more(visit):
+    tab = visit(width=390)
+    place = tab.locator(".scroll", has=tab.locator("#table-results"))
+    assert place.evaluate("one => one.scrollWidth > one.clientWidth")
+    tab.wait_for_function("document.querySelector('.scroll').dataset.cut.trim() === 'right'")
+    mean = tab.locator("#table-results tbody td:nth-child(3)").first
+    right = place.evaluate("one => one.getBoundingClientRect().right")
+    assert mean.evaluate("one => one.getBoundingClientRect().right") <= right
+    arm = tab.locator("#table-results tbody td:first-child").first
+    before = arm.bounding_box()["x"]
+    place.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    tab.wait_for_function("document.querySelector('.scroll').dataset.cut.trim() === 'left'")
+    assert arm.bounding_box()["x"] == pytest.approx(before, abs=1)

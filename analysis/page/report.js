@@ -17,6 +17,18 @@ toggle.addEventListener("click", () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 show();
 
+// A table that is wider than its place shows on which side there is more of it.
+const cut = (place) => {
+  const left = place.scrollLeft > 1 ? "left" : "";
+  const right = place.scrollLeft + place.clientWidth < place.scrollWidth - 1 ? "right" : "";
+  place.dataset.cut = `${left} ${right}`;
+};
+const sizes = new ResizeObserver((seen) => seen.forEach((one) => cut(one.target)));
+for (const place of document.querySelectorAll(".scroll")) {
+  place.addEventListener("scroll", () => cut(place), { passive: true });
+  sizes.observe(place);
+}
+
 // Tables sort by the column whose head is pressed: numbers from the highest first, words from A.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
