@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from data_scripts.errors import DataError
+from data_scripts.files import replacing
 from data_scripts.raw import check_name
 
 SPLITS = ("train", "test")
@@ -250,13 +251,8 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write under a temporary name first: an earlier file stays until the new one is whole."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from data_scripts.errors import DataError
+from data_scripts.files import replacing
 
 MAX_NAME = 200  # characters; leaves room for a suffix within the 255 of common file systems
 
@@ -350,11 +351,5 @@ def write_raw(raw: Raw, directory: Path) -> None:
 
 
 def _pickle(content: dict[bytes, Any], path: Path) -> None:
-    """Write under a temporary name first: an interrupted run leaves no half file."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            pickle.dump(content, file, protocol=2)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        pickle.dump(content, file, protocol=2)

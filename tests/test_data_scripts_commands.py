@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from data_scripts import index_folders, make_navon, prepare_cifar
+from data_scripts.files import only_one
 from data_scripts.raw import read_raw, write_raw
 from data_scripts.tree import read_hierarchy, read_index, write_tree
 
@@ -216,6 +217,15 @@ def test_constants_stand_on_the_repository() -> None:
     assert ROOT / "datasets" / "cifar-100-python" == prepare_cifar.RAW_DIR
     assert ROOT / "datasets" / "CIFAR100" == prepare_cifar.OUT_DIR
     assert ROOT / "datasets" / "navon-python" == make_navon.OUT_DIR
+
+
+def test_two_preparations_of_one_folder(raw_dir: Path, tmp_path: Path, capsys) -> None:
+    argv = ["--raw-dir", str(raw_dir), "--out-dir", str(tmp_path / "OUT")]
+    with only_one(tmp_path / "OUT"):
+        message = fails(capsys, prepare_cifar.main, *argv)
+    assert f"another command is preparing {tmp_path / 'OUT'}" in message
+    assert prepare_cifar.main(argv) == 0
+    assert sorted(os.listdir(tmp_path)) == ["OUT", "raw"]
 
 
 # ---------------------------------------------------------------- index_folders

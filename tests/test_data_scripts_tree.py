@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_scripts import files as files_module
 from data_scripts import tree
 from data_scripts.errors import DataError
 from data_scripts.raw import Raw, RawSplit
@@ -213,6 +216,92 @@ def test_two_parents_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fine class 2 have coarse classes 0 and 1"):
         write_tree(raw, tmp_path / "SET", 0)
     assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- two at once, and other people's links
+
+
+def test_a_second_preparation_at_once_is_refused(tmp_path: Path) -> None:
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+    before = stamps(tmp_path / "SET")
+    script = "import sys, time; from pathlib import Path; from data_scripts.files import only_one\n"
+    script += "with only_one(Path(sys.argv[1])): print('in', flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", script, str(tmp_path / "SET")]
+    root = Path(tree.__file__).parents[1]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "in\n"
+            with pytest.raises(DataError, match=r"another command is preparing .*/SET: wait"):
+                write_tree(tiny_raw(7), tmp_path / "SET", 0)
+            assert stamps(tmp_path / "SET") == before
+        finally:
+            first.kill()
+    # The lock went with the process that was killed.
+    write_tree(tiny_raw(7), tmp_path / "SET", 0)
+    assert os.listdir(tmp_path) == ["SET"]
+
+
+def test_a_complete_tree_needs_no_lock_where_none_can_be_made(tmp_path: Path, monkeypatch) -> None:
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(files_module, "open_lock", None)
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".SET.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(DataError, match=r"\.SET\.lock is a link"):
+        write_tree(tiny_raw(), tmp_path / "SET", 0)
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert not (tmp_path / "SET").exists()
+
+
+def test_links_do_not_lead_the_description_outside(tmp_path: Path) -> None:
+    out, victim = tmp_path / "SET", tmp_path / "victim"
+    write_tree(tiny_raw(), out, 0)
+    index, hierarchy = read_index(out), read_hierarchy(out)
+    victim.write_text("mine")
+    for name in ("index.csv", "hierarchy.yaml"):
+        (out / f".{name}.partial").symlink_to(victim)
+    write_index(index, out)
+    write_hierarchy(hierarchy, out)
+    assert victim.read_text() == "mine"
+    for name in ("index.csv", "hierarchy.yaml"):
+        assert not (out / name).is_symlink()
+        (out / name).unlink()
+        (out / name).symlink_to(victim)
+    write_index(index, out)
+    write_hierarchy(hierarchy, out)
+    assert victim.read_text() == "mine"
+    assert read_hierarchy(out) == hierarchy
+    assert read_index(out).image == index.image
+    assert not list(out.glob(".*.tmp"))
+
+
+def test_what_is_written_is_flushed_and_so_are_the_names(tmp_path: Path, monkeypatch) -> None:
+    synced, real = [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+    for path in ("SET/index.csv", "SET/hierarchy.yaml", "SET", "."):
+        assert (tmp_path / path).stat().st_ino in synced, path
+    assert synced[-1] == tmp_path.stat().st_ino
+
+
+def test_the_description_is_readable_by_others(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_tree(tiny_raw(), tmp_path / "SET", 0)
+    finally:
+        os.umask(before)
+    for name in ("index.csv", "hierarchy.yaml"):
+        assert (tmp_path / "SET" / name).stat().st_mode & 0o777 == 0o644
 
 
 # ---------------------------------------------------------------- held_out
