@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -413,6 +414,7 @@ HEADER = "split,image,fine,coarse,held_out\n"
         (HEADER + "train,a.png,01,0,0\n", "line 2: '01' is not a label id"),
         (HEADER + "train,a.png,1,0,yes\n", "line 2: held_out"),
         (HEADER + "test,a.png,1,0,1\n", "line 2: held_out"),
+        (HEADER + "train," + "a" * 200_000 + ",1,0,1\n", "commas"),
         (HEADER + "train,../a.png,1,0,1\n", "line 2: '../a.png'"),
         (HEADER + "train,a.png,1,0,0\ntrain,a.png,1,0,0\n", "line 3: train image a.png"),
         (HEADER + "train,a.png,1,0,0\ntest,a.png,1,2,0\n", "coarse classes 0 and 2"),
@@ -442,6 +444,9 @@ GOOD = {"split_seed": "0", "digest": "d", "coarse": "{0: a}", "fine": "{0: {name
         ("fine", "{0: {name: b, coarse: [0, 1]}}", "fine.0"),
         ("fine", "{0: {coarse: 0}}", "fine.0"),
         ("fine", "{", "not valid YAML"),
+        ("fine", f"{{? 0x{'f' * 9999} : a}}", "bits"),
+        ("split_seed", f"-0x{'f' * 9999}", "bits"),
+        ("images", f"{{? 0x{'f' * 9999} : 1}}", "bits"),
     ],
 )
 def test_malformed_hierarchy(tmp_path: Path, key: str, value: str, words: str) -> None:
@@ -455,6 +460,33 @@ def test_malformed_hierarchy(tmp_path: Path, key: str, value: str, words: str) -
     with pytest.raises(DataError, match=r"hierarchy\.yaml") as caught:
         read_hierarchy(tmp_path)
     assert words in str(caught.value)
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 18))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("split_seed", "*a17"),
+        ("digest", "*a17"),
+        ("coarse", "*a17"),
+        ("coarse", "{0: *a17}"),
+        ("fine", "{0: *a17}"),
+        ("fine", "{0: {name: b, coarse: *a17}}"),
+        ("images", "{train: *a17}"),
+    ],
+)
+def test_a_text_that_grows_when_it_is_shown_is_refused(tmp_path: Path, key, value) -> None:
+    content = BOMB + "".join(f"{k}: {v}\n" for k, v in (GOOD | {key: value}).items())
+    (tmp_path / "hierarchy.yaml").write_text(content)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"hierarchy\.yaml") as caught:
+        read_hierarchy(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+    assert peak < 2**20  # written out, it would be 2**18 texts
 
 
 def test_missing_files_say_how_to_make_them(tmp_path: Path) -> None:
