@@ -15,6 +15,19 @@ from data_scripts.files import replacing
 from data_scripts.raw import check_name
 
 SPLITS = ("train", "test")
+SUFFIXES = (  # of images, in either case
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+)
 INDEX_FILE = "index.csv"
 HIERARCHY_FILE = "hierarchy.yaml"
 COLUMNS = ["split", "image", "fine", "coarse", "held_out"]
