@@ -21,7 +21,15 @@ from common.errors import UserError
 from common.images import ImageFolder, Undecoded, count_pixels, load_folder
 from common.randomness import derive
 from common.schema import LEVELS
-from data_scripts.index import Hierarchy, Index, held_out, read_hierarchy, read_index
+from data_scripts.index import (
+    HIERARCHY_FILE,
+    INDEX_FILE,
+    Hierarchy,
+    Index,
+    held_out,
+    read_hierarchy,
+    read_index,
+)
 
 # Evaluation needs no gradients, so larger batches fit; the number changes speed and nothing else.
 EVAL_BATCH = 512
@@ -333,9 +341,11 @@ def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
     """The data set's index, and for each image of a folder its row there, int64 (N,).
 
     Raises:
-        UserError: an image that the index does not list, or one that it lists and the folder lacks.
+        UserError: an image that the index does not list, or one that it lists and the folder lacks; or classes
+            that do not belong together as hierarchy.yaml says.
     """
     index = read_index(directory.parent.parent)
+    _refuse_other_parents(index, directory.parent.parent)
     split = directory.parent.name
     row = {
         name: i
@@ -363,3 +373,15 @@ def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
                 "after moving images run data_scripts/index_folders.py."
             )
     return index, rows
+
+
+def _refuse_other_parents(index: Index, root: Path) -> None:
+    """Compare the coarse class of each fine one; the index has one alone for each, or could not be read."""
+    parent = read_hierarchy(root).parent
+    labels, first = np.unique(index.fine, return_index=True)
+    for fine, coarse in zip(labels.tolist(), index.coarse[first].tolist(), strict=True):
+        if parent.get(fine, coarse) != coarse:
+            raise UserError(
+                f"{root / HIERARCHY_FILE} has fine class {fine} in coarse class {parent[fine]}, but "
+                f"{root / INDEX_FILE} in {coarse}: correct it, or run data_scripts/index_folders.py."
+            )

@@ -18,6 +18,7 @@ from common.results import HOLE
 from common.stage import Architecture, Stage, quieten, run_stage
 from common.statistics import SummaryRow, summarise
 from common.tables import print_holes, print_summary, write_tables
+from data_scripts.files import open_lock
 
 
 class Engine(Protocol):
@@ -190,7 +191,7 @@ def free_name(cfg: DictConfig) -> str:
 def _only_one(experiment: Path) -> Iterator[None]:
     """Keep a second command out of an experiment; the kernel drops the lock with the process."""
     experiment.mkdir(parents=True, exist_ok=True)
-    with (experiment / ".lock").open("w") as lock:
+    with open_lock(experiment / ".lock") as lock:
         # A process that loads images must not keep the lock when this one is killed.
         os.register_at_fork(after_in_child=lock.close)
         try:

@@ -18,8 +18,9 @@ from torch.utils.data import get_worker_info
 
 from common.errors import UserError
 from common.files import read_yaml, replacing, write_yaml
-from common.pictures import SUFFIXES, read_picture
+from common.pictures import read_picture
 from common.randomness import derive
+from data_scripts.index import SUFFIXES
 
 log = logging.getLogger(__name__)
 CHUNK = 1024  # images at a time where all of them are looked at once
@@ -111,7 +112,8 @@ def list_folder(directory: Path) -> Listing:
                     continue
                 if not file.is_file() or not file.name.lower().endswith(SUFFIXES):
                     raise UserError(
-                        f"{file.path} does not belong there: allowed are images ({', '.join(SUFFIXES)})."
+                        f"{file.path} does not belong there: allowed are images ({', '.join(SUFFIXES)}), "
+                        "each a regular file or a link to one."
                     )
                 entries.append((file.name, Path(file.path), int(folder.name)))
         if len(entries) == before:

@@ -1,42 +1,41 @@
-"""One picture in any format and colour mode: found, read as RGB, and brought to a network's size."""
+"""One picture in any common format and colour mode: found, read as RGB, and brought to a network's size."""
 
 import contextlib
 import io
+import stat
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.errors import UserError
+from data_scripts.index import SUFFIXES
 
-SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".avif",
+# The formats of those suffixes, which Pillow decodes itself; it would start Ghostscript for an EPS file of any name.
+# What cameras write for several pictures in one .jpg (MPO) is opened as JPEG. Pillow before 11.3 knows no AVIF.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM") + (
+    ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
 )
 
 
 def find_pictures(path: Path) -> list[Path]:
     """A picture itself, whatever its name, or those in a folder by their suffixes, in the order of names.
 
-    Names that begin with a dot are not looked at: some systems keep notes about pictures there.
+    Names that begin with a dot are not looked at: some systems keep notes about pictures there. Nor is what is no
+    regular file once links are followed: a device may have no end.
 
     Raises:
-        UserError: nothing is there, or the folder holds no pictures (those in folders below it do not count).
+        UserError: nothing is there, or something else than a file or a folder, or the folder holds no pictures (those
+            in folders below it do not count).
     """
     if path.is_file():
         return [path]
-    if not path.is_dir():
+    if not path.exists():
         raise UserError(f"There is no picture at {path}.")
+    if not path.is_dir():
+        raise UserError(f"{path} is no picture: it is neither a regular file nor a folder.")
     found = sorted(
         one
         for one in path.iterdir()
@@ -51,13 +50,15 @@ def read_picture(path: Path) -> Image.Image:
     """The first frame of an image file in RGB.
 
     Raises:
-        UserError: not an image, damaged, or of pixels without a known range; by the file's name.
+        UserError: not an image of one of `FORMATS`, damaged, or of pixels without a known range; by the file's name.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is no regular file")
         content = io.BytesIO(path.read_bytes())
-        with Image.open(content) as image:
+        with Image.open(content, formats=FORMATS) as image:
             image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
-        with Image.open(content) as image:
+        with Image.open(content, formats=FORMATS) as image:
             return as_rgb(image)
     except UnidentifiedImageError as error:  # its own words name an object in memory
         raise UserError(f"{path} cannot be read as an image (of an unknown kind).") from error

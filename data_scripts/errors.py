@@ -1,11 +1,35 @@
 """What a person is told when data cannot be read or written: one sentence, never a traceback."""
 
+import reprlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 
 class DataError(Exception):
     """Data that cannot be used; its text is one sentence saying what, where and what is allowed."""
+
+
+class _Short(reprlib.Repr):
+    """Stops while it writes: what a file says in a few lines may be endless once written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 3
+        self.maxstring = 40
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write numbers of thousands of digits.
+        return repr(x) if x.bit_length() < 128 else f"a number of {x.bit_length()} bits"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x[: self.maxstring])
+
+
+def shown(value: Any) -> str:
+    """A value from a file as it is quoted in a sentence: at most 40 characters, whatever it is."""
+    return _Short().repr(value)[:40]
 
 
 def run_script(script: Callable[[], None]) -> int:

@@ -10,10 +10,24 @@ from typing import Any
 import numpy as np
 import yaml
 
-from data_scripts.errors import DataError
+from data_scripts.errors import DataError, shown
+from data_scripts.files import replacing
 from data_scripts.raw import check_name
 
 SPLITS = ("train", "test")
+SUFFIXES = (  # of images, in either case
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".avif",
+)
 INDEX_FILE = "index.csv"
 HIERARCHY_FILE = "hierarchy.yaml"
 COLUMNS = ["split", "image", "fine", "coarse", "held_out"]
@@ -121,7 +135,10 @@ def read_index(dataset_dir: Path) -> Index:
             has two coarse parents.
     """
     path = dataset_dir / INDEX_FILE
-    lines = list(csv.reader(_read(path).splitlines()))
+    try:
+        lines = list(csv.reader(_read(path).splitlines()))
+    except csv.Error as error:  # a field of more than 131,072 characters
+        raise DataError(f"{path} is not a table of fields with commas between: {error}") from None
     if not lines or lines[0] != COLUMNS:
         raise DataError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}")
     rows = [_row(line, f"{path}, line {n}") for n, line in enumerate(lines[1:], start=2)]
@@ -153,10 +170,10 @@ def _row(line: list[str], where: str) -> tuple[str, str, int, int, bool]:
             f"{where}: {len(line)} fields where {len(COLUMNS)} are expected ({','.join(COLUMNS)})"
         ) from None
     if split not in SPLITS:
-        raise DataError(f"{where}: split is {split!r}; allowed are train and test")
+        raise DataError(f"{where}: split is {shown(split)}; allowed are train and test")
     if chosen not in ("0", "1") or (chosen == "1" and split == "test"):
         raise DataError(
-            f"{where}: held_out of a {split} image is {chosen!r}; allowed are 0, and 1 in train"
+            f"{where}: held_out of a {split} image is {shown(chosen)}; allowed are 0, and 1 in train"
         )
     check_name(image, where)
     return split, image, label_id(fine, where), label_id(coarse, where), chosen == "1"
@@ -169,7 +186,9 @@ def label_id(text: str, where: object) -> int:
         DataError: anything else.
     """
     if not (text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text):
-        raise DataError(f"{where}: {text!r} is not a label id (a whole number such as 0, 7 or 10)")
+        raise DataError(
+            f"{where}: {shown(text)} is not a label id (a whole number such as 0, 7 or 10)"
+        )
     return int(text)
 
 
@@ -208,19 +227,19 @@ def read_hierarchy(dataset_dir: Path) -> Hierarchy:
         raise DataError(f"{path} is not valid YAML: {reason}") from None
     content = _mapping(content, f"{path}")
     coarse = {
-        _whole(label, f"{path}, coarse"): _name(name, f"{path}, coarse.{label}")
+        _whole(label, f"{path}, coarse"): _name(name, f"{path}, coarse.{shown(label)}")
         for label, name in _mapping(content.get("coarse"), f"{path}, coarse").items()
     }
     fine: dict[int, str] = {}
     parent: dict[int, int] = {}
     for label, entry in _mapping(content.get("fine"), f"{path}, fine").items():
-        where = f"{path}, fine.{label}"
+        where = f"{path}, fine.{shown(label)}"
         entry = _mapping(entry, where)
         fine[_whole(label, f"{path}, fine")] = _name(entry.get("name"), where)
         above = entry.get("coarse")
         if type(above) is not int or above not in coarse:
             raise DataError(
-                f"{where}: its coarse class is {above!r:.40}; it must be one label id that is "
+                f"{where}: its coarse class is {shown(above)}; it must be one label id that is "
                 "listed under coarse"
             )
         parent[label] = above
@@ -231,7 +250,10 @@ def read_hierarchy(dataset_dir: Path) -> Hierarchy:
         parent=parent,
         split_seed=_whole(content.get("split_seed"), f"{path}, split_seed"),
         digest=_name(content.get("digest"), f"{path}, digest"),
-        counts={str(key): _whole(count, f"{path}, images") for key, count in counts.items()},
+        counts={
+            _name(key, f"{path}, images"): _whole(count, f"{path}, images")
+            for key, count in counts.items()
+        },
     )
 
 
@@ -250,28 +272,23 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write under a temporary name first: an earlier file stays until the new one is whole."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise DataError(f"{where}: expected keys with values, found {value!r:.40}")
+        raise DataError(f"{where}: expected keys with values, found {shown(value)}")
     return value
 
 
 def _whole(value: Any, where: str) -> int:
     if type(value) is not int or value < 0:
-        raise DataError(f"{where}: expected a whole number >= 0, found {value!r:.40}")
+        raise DataError(f"{where}: expected a whole number >= 0, found {shown(value)}")
     return value
 
 
 def _name(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise DataError(f"{where}: expected a text, found {value!r:.40} (quote it if it is one)")
+        raise DataError(f"{where}: expected a text, found {shown(value)} (quote it if it is one)")
     return value

@@ -18,6 +18,7 @@ from data_scripts.index import (
     HIERARCHY_FILE,
     INDEX_FILE,
     SPLITS,
+    SUFFIXES,
     Hierarchy,
     Index,
     held_out,
@@ -30,7 +31,6 @@ from data_scripts.index import (
 from data_scripts.raw import check_name
 
 FOLDER_DIGEST = "folders-sha256:"
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 
 
 def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
@@ -102,8 +102,10 @@ def scan(level_dir: Path) -> dict[str, int]:
         if not files:
             raise DataError(f"{folder} is empty: a class folder holds at least one image")
         for file in files:
-            if not file.is_file() or file.suffix.lower() not in SUFFIXES:
-                raise DataError(f"{file} is not an image: allowed are {' '.join(SUFFIXES)}")
+            if not file.is_file():  # a link to a device, say, whose content never ends
+                raise DataError(f"{file} is not a regular file, nor a link to one")
+            if not file.name.lower().endswith(SUFFIXES):
+                raise DataError(f"{file} is not an image: allowed are {', '.join(SUFFIXES)}")
             check_name(file.name, folder)
             if file.name in labels:
                 raise DataError(

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from data_scripts.errors import DataError
+from data_scripts.errors import DataError, shown
+from data_scripts.files import replacing
 
 MAX_NAME = 200  # characters; leaves room for a suffix within the 255 of common file systems
 
@@ -125,7 +126,7 @@ class _Dtype:
     __slots__ = ("name",)
 
     def __init__(self, name: Any, *flags: Any) -> None:
-        self.name = _text(name)
+        self.name = _text(name, "the type of an array")
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -175,7 +176,7 @@ class _Unpickler(pickle._Unpickler):
             return _KNOWN[module, name]
         except KeyError:
             raise DataError(
-                f"asks for {module}.{name}, which data in the CIFAR-100 python format does not "
+                f"it asks for {module:.80}.{name:.80}, which data in the CIFAR-100 python format does not "
                 "need; nothing of it was run"
             ) from None
 
@@ -190,7 +191,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
             f"{path} is missing: a raw folder holds the files train, test and meta"
         ) from None
     except DataError as error:
-        raise DataError(f"{path} was refused: it {error}") from None
+        raise DataError(f"{path} was refused: {error}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except (Exception, MemoryError) as error:  # a damaged pickle can raise nearly anything
@@ -200,13 +201,16 @@ def _unpickle(path: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no dictionary, so it is not in the CIFAR-100 python format")
-    return {_text(key): value for key, value in content.items()}
+    return {_text(key, f"{path}: a key"): value for key, value in content.items()}
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, where: str) -> str:
+    """Read a text. Nothing else is turned into one: lists within lists double with each level."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="surrogateescape")  # not printable, so refused later
-    return value if isinstance(value, str) else repr(value)
+    if not isinstance(value, str):
+        raise DataError(f"{where} is {shown(value)}; it must be a text")
+    return value
 
 
 # ---------------------------------------------------------------- reading
@@ -259,7 +263,9 @@ def read_split(path: Path) -> RawSplit:
     images = _images(_value(content, "data", path), path)
     fine = _labels(content, "fine_labels", path)
     coarse = _labels(content, "coarse_labels", path)
-    names = [check_name(_text(name), path) for name in _list(content, "filenames", path)]
+    names = _texts(content, "filenames", path)
+    for name in names:
+        check_name(name, path)
     lengths = {
         "data": len(images),
         "fine_labels": len(fine),
@@ -285,16 +291,20 @@ def _list(content: dict[str, Any], key: str, path: Path) -> list[Any]:
     return value
 
 
+def _texts(content: dict[str, Any], key: str, path: Path) -> list[str]:
+    return [_text(value, f"{path}: one of {key!r}") for value in _list(content, key, path)]
+
+
 def _labels(content: dict[str, Any], key: str, path: Path) -> list[int]:
     labels = _list(content, key, path)
     for label in labels:
         if type(label) is not int or not 0 <= label < 2**31:
-            raise DataError(f"{path}: {key!r} holds {label!r:.40}; a label is a whole number >= 0")
+            raise DataError(f"{path}: {key!r} holds {shown(label)}; a label is a whole number >= 0")
     return labels
 
 
 def _class_names(meta: dict[str, Any], key: str, path: Path) -> list[str]:
-    names = [_text(name) for name in _list(meta, key, path)]
+    names = _texts(meta, key, path)
     for name in names:
         if not name.isprintable():
             raise DataError(f"{path}: {key!r} holds {name[:40]!r}; a class name must be printable")
@@ -313,7 +323,8 @@ def _images(array: Any, path: Path) -> np.ndarray:
         raise DataError(f"{path}: 'data' is of type {dtype:.20}; only u1 (uint8) is allowed")
     if rows < 1 or columns < 1 or fortran or rows * columns != len(buffer):
         raise DataError(
-            f"{path}: 'data' declares {rows} rows of {columns} bytes, but holds {len(buffer)} bytes"
+            f"{path}: 'data' declares {shown(rows)} rows of {shown(columns)} bytes, but holds "
+            f"{len(buffer)} bytes"
         )
     side = math.isqrt(columns // 3)
     if 3 * side * side != columns:
@@ -350,11 +361,5 @@ def write_raw(raw: Raw, directory: Path) -> None:
 
 
 def _pickle(content: dict[bytes, Any], path: Path) -> None:
-    """Write under a temporary name first: an interrupted run leaves no half file."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            pickle.dump(content, file, protocol=2)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        pickle.dump(content, file, protocol=2)

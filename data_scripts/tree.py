@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from data_scripts.errors import DataError
+from data_scripts.files import only_one, sync_folder
 from data_scripts.index import (
     HIERARCHY_FILE,
     INDEX_FILE,
@@ -51,12 +52,18 @@ def write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
 
     Raises:
         DataError: out_dir holds something that was not made here, the seed is negative, or the
-            raw labels give a fine class two coarse ones.
+            raw labels give a fine class two coarse ones, or another process is writing there.
         OSError: the disk is full, or out_dir cannot be written.
     """
     if split_seed < 0:
         raise DataError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
     out_dir = Path(out_dir).resolve()  # a linked folder is replaced where it really is
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with only_one(out_dir):
+        return _write_tree(raw, out_dir, split_seed)
+
+
+def _write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
     building = out_dir.with_name(f".{out_dir.name}.building")
     previous = out_dir.with_name(f".{out_dir.name}.previous")
     _tidy(out_dir, building, previous)
@@ -205,12 +212,12 @@ def _swap(building: Path, out_dir: Path, previous: Path) -> None:
         if previous.exists():
             previous.rename(out_dir)
         raise
+    sync_folder(out_dir.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
 def _tidy(out_dir: Path, building: Path, previous: Path) -> None:
     """Clean up after an interrupted run: put the old tree back if the new one never came."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
     if previous.exists() and not out_dir.exists():
         previous.rename(out_dir)
     for leftover in (building, previous):

@@ -316,6 +316,17 @@ def test_class_that_the_hierarchy_does_not_name_is_refused(own):
     assert "7" in refusal(single(own, "fine"))
 
 
+@pytest.mark.parametrize("kind", ["fine", "coarse", "dual"])
+def test_hierarchy_that_contradicts_the_index_is_refused(own, kind):
+    hierarchy = own / "hierarchy.yaml"
+    text = hierarchy.read_text()
+    assert "{name: f1, coarse: 0}" in text
+    hierarchy.write_text(text.replace("{name: f1, coarse: 0}", "{name: f1, coarse: 2}"))
+    sentence = refusal(dual(own) if kind == "dual" else single(own, kind))
+    assert f"{hierarchy} has fine class 1 in coarse class 2" in sentence
+    assert f"{own / 'index.csv'} in 0" in sentence
+
+
 def test_raw_files_of_another_data_set_are_refused(prepared, tmp_path):
     raw = raw_data()
     raw.train.names[:] = [f"x{name}" for name in raw.train.names]

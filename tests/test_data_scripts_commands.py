@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.images import list_folder
 from data_scripts import index_folders, make_navon, prepare_cifar
+from data_scripts.files import only_one
+from data_scripts.index import SUFFIXES
 from data_scripts.raw import read_raw, write_raw
 from data_scripts.tree import read_hierarchy, read_index, write_tree
 
@@ -218,6 +221,15 @@ def test_constants_stand_on_the_repository() -> None:
     assert ROOT / "datasets" / "navon-python" == make_navon.OUT_DIR
 
 
+def test_two_preparations_of_one_folder(raw_dir: Path, tmp_path: Path, capsys) -> None:
+    argv = ["--raw-dir", str(raw_dir), "--out-dir", str(tmp_path / "OUT")]
+    with only_one(tmp_path / "OUT"):
+        message = fails(capsys, prepare_cifar.main, *argv)
+    assert f"another command is preparing {tmp_path / 'OUT'}" in message
+    assert prepare_cifar.main(argv) == 0
+    assert sorted(os.listdir(tmp_path)) == ["OUT", "raw"]
+
+
 # ---------------------------------------------------------------- index_folders
 
 
@@ -265,6 +277,20 @@ def test_index_folders_agrees_with_write_tree(tmp_path: Path) -> None:
     assert (tmp_path / "SET/index.csv").read_text() == text
     found = read_hierarchy(tmp_path / "SET")
     assert (found.fine, found.coarse, found.parent) == (made.fine, made.coarse, made.parent)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_index_folders_takes_what_training_takes(own: Path, suffix: str) -> None:
+    for level, label in (("fine", 0), ("coarse", 7)):
+        folder = own / "train" / level / str(label)
+        (folder / "0_0.png").rename(folder / f"0_0{suffix.upper()}")
+    assert index_folders.main([str(own)]) == 0
+    assert f"0_0{suffix.upper()}" in list_folder(own / "train" / "fine").names
+
+
+def test_index_folders_reads_no_device(own: Path, capsys) -> None:
+    (own / "train/fine/0/zero.png").symlink_to("/dev/zero")
+    assert "zero.png is not a regular file" in fails(capsys, index_folders.main, own)
 
 
 def test_index_folders_errors(own: Path, capsys) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +304,57 @@ def test_missing_files(tmp_path: Path) -> None:
     (tmp_path / "test").unlink()
     with pytest.raises(DataError, match="test is missing"):
         read_raw(tmp_path)
+
+
+def memoised(levels: int = 18) -> list:
+    """A list of lists that doubles with each level, but not in a pickle, which holds each once."""
+    nested: list = [b"x"]
+    for _ in range(levels):
+        nested = [nested, nested]
+    return nested
+
+
+@pytest.mark.parametrize("file", ["meta", "train"])
+def test_only_texts_and_numbers_are_taken_for_names_and_labels(tmp_path: Path, file: str) -> None:
+    write_raw(tiny_raw(), tmp_path)
+    whole = content(tiny_split())
+    if file == "meta":
+        whole = {b"fine_label_names": [b"a", b"b", b"c"], b"coarse_label_names": [b"a", b"b"]}
+    for key in set(whole) - {b"data", b"batch_label"}:
+        for wrong in (memoised(), None, 2**90_000, 1.5, [b"a"]):
+            made = whole | {key: [wrong, *list(whole[key])[1:]]}
+            (tmp_path / file).write_bytes(pickle.dumps(made, protocol=2))
+            tracemalloc.start()
+            with pytest.raises(DataError, match=key.decode()) as caught:
+                read_raw(tmp_path)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert str(tmp_path / file) in str(caught.value)
+            assert peak < 2**20
+    (tmp_path / file).write_bytes(pickle.dumps(whole | {7: 1}, protocol=2))
+    with pytest.raises(DataError, match="a key is 7"):
+        read_raw(tmp_path)
+
+
+def test_an_array_of_a_nested_type_or_endless_shape(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"cnumpy\ndtype\n(" + pickle.dumps(memoised(), 2)[2:-1] + b"tR.")
+    refused(tmp_path / "x", "the type of an array")
+    text = write_py2(content(tiny_split()), tmp_path / "train").read_bytes()
+    huge = pickle.dumps(2**90_000, 2)[2:-1]
+    (tmp_path / "train").write_bytes(text.replace(py2(4) + py2(12), huge + py2(12)))
+    refused(tmp_path / "train", "declares a number of 90001 bits")
+
+
+def test_links_do_not_lead_a_writer_outside(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "victim").write_text("mine")
+    for name in ("train", "test", "meta"):
+        (tmp_path / "raw" / f".{name}.partial").symlink_to(tmp_path / "victim")
+        (tmp_path / "raw" / name).symlink_to(tmp_path / "victim")
+    write_raw(tiny_raw(), tmp_path / "raw")
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert not any((tmp_path / "raw" / name).is_symlink() for name in ("train", "test", "meta"))
+    assert equal(read_raw(tmp_path / "raw").train, tiny_split())
 
 
 # ---------------------------------------------------------------- unique names

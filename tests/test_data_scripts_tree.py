@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_scripts import files as files_module
 from data_scripts import tree
 from data_scripts.errors import DataError
 from data_scripts.raw import Raw, RawSplit
@@ -215,6 +219,92 @@ def test_two_parents_are_refused(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+# ---------------------------------------------------------------- two at once, and other people's links
+
+
+def test_a_second_preparation_at_once_is_refused(tmp_path: Path) -> None:
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+    before = stamps(tmp_path / "SET")
+    script = "import sys, time; from pathlib import Path; from data_scripts.files import only_one\n"
+    script += "with only_one(Path(sys.argv[1])): print('in', flush=True); time.sleep(600)"
+    command = [sys.executable, "-c", script, str(tmp_path / "SET")]
+    root = Path(tree.__file__).parents[1]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "in\n"
+            with pytest.raises(DataError, match=r"another command is preparing .*/SET: wait"):
+                write_tree(tiny_raw(7), tmp_path / "SET", 0)
+            assert stamps(tmp_path / "SET") == before
+        finally:
+            first.kill()
+    # The lock went with the process that was killed.
+    write_tree(tiny_raw(7), tmp_path / "SET", 0)
+    assert os.listdir(tmp_path) == ["SET"]
+
+
+def test_a_complete_tree_needs_no_lock_where_none_can_be_made(tmp_path: Path, monkeypatch) -> None:
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(files_module, "open_lock", None)
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".SET.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(DataError, match=r"\.SET\.lock is a link"):
+        write_tree(tiny_raw(), tmp_path / "SET", 0)
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert not (tmp_path / "SET").exists()
+
+
+def test_links_do_not_lead_the_description_outside(tmp_path: Path) -> None:
+    out, victim = tmp_path / "SET", tmp_path / "victim"
+    write_tree(tiny_raw(), out, 0)
+    index, hierarchy = read_index(out), read_hierarchy(out)
+    victim.write_text("mine")
+    for name in ("index.csv", "hierarchy.yaml"):
+        (out / f".{name}.partial").symlink_to(victim)
+    write_index(index, out)
+    write_hierarchy(hierarchy, out)
+    assert victim.read_text() == "mine"
+    for name in ("index.csv", "hierarchy.yaml"):
+        assert not (out / name).is_symlink()
+        (out / name).unlink()
+        (out / name).symlink_to(victim)
+    write_index(index, out)
+    write_hierarchy(hierarchy, out)
+    assert victim.read_text() == "mine"
+    assert read_hierarchy(out) == hierarchy
+    assert read_index(out).image == index.image
+    assert not list(out.glob(".*.tmp"))
+
+
+def test_what_is_written_is_flushed_and_so_are_the_names(tmp_path: Path, monkeypatch) -> None:
+    synced, real = [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_tree(tiny_raw(), tmp_path / "SET", 0)
+    for path in ("SET/index.csv", "SET/hierarchy.yaml", "SET", "."):
+        assert (tmp_path / path).stat().st_ino in synced, path
+    assert synced[-1] == tmp_path.stat().st_ino
+
+
+def test_the_description_is_readable_by_others(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_tree(tiny_raw(), tmp_path / "SET", 0)
+    finally:
+        os.umask(before)
+    for name in ("index.csv", "hierarchy.yaml"):
+        assert (tmp_path / "SET" / name).stat().st_mode & 0o777 == 0o644
+
+
 # ---------------------------------------------------------------- held_out
 
 CLASSES = st.lists(st.integers(0, 12), min_size=1, max_size=120)
@@ -324,6 +414,7 @@ HEADER = "split,image,fine,coarse,held_out\n"
         (HEADER + "train,a.png,01,0,0\n", "line 2: '01' is not a label id"),
         (HEADER + "train,a.png,1,0,yes\n", "line 2: held_out"),
         (HEADER + "test,a.png,1,0,1\n", "line 2: held_out"),
+        (HEADER + "train," + "a" * 200_000 + ",1,0,1\n", "commas"),
         (HEADER + "train,../a.png,1,0,1\n", "line 2: '../a.png'"),
         (HEADER + "train,a.png,1,0,0\ntrain,a.png,1,0,0\n", "line 3: train image a.png"),
         (HEADER + "train,a.png,1,0,0\ntest,a.png,1,2,0\n", "coarse classes 0 and 2"),
@@ -353,6 +444,9 @@ GOOD = {"split_seed": "0", "digest": "d", "coarse": "{0: a}", "fine": "{0: {name
         ("fine", "{0: {name: b, coarse: [0, 1]}}", "fine.0"),
         ("fine", "{0: {coarse: 0}}", "fine.0"),
         ("fine", "{", "not valid YAML"),
+        ("fine", f"{{? 0x{'f' * 9999} : a}}", "bits"),
+        ("split_seed", f"-0x{'f' * 9999}", "bits"),
+        ("images", f"{{? 0x{'f' * 9999} : 1}}", "bits"),
     ],
 )
 def test_malformed_hierarchy(tmp_path: Path, key: str, value: str, words: str) -> None:
@@ -366,6 +460,33 @@ def test_malformed_hierarchy(tmp_path: Path, key: str, value: str, words: str) -
     with pytest.raises(DataError, match=r"hierarchy\.yaml") as caught:
         read_hierarchy(tmp_path)
     assert words in str(caught.value)
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 18))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("split_seed", "*a17"),
+        ("digest", "*a17"),
+        ("coarse", "*a17"),
+        ("coarse", "{0: *a17}"),
+        ("fine", "{0: *a17}"),
+        ("fine", "{0: {name: b, coarse: *a17}}"),
+        ("images", "{train: *a17}"),
+    ],
+)
+def test_a_text_that_grows_when_it_is_shown_is_refused(tmp_path: Path, key, value) -> None:
+    content = BOMB + "".join(f"{k}: {v}\n" for k, v in (GOOD | {key: value}).items())
+    (tmp_path / "hierarchy.yaml").write_text(content)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"hierarchy\.yaml") as caught:
+        read_hierarchy(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+    assert peak < 2**20  # written out, it would be 2**18 texts
 
 
 def test_missing_files_say_how_to_make_them(tmp_path: Path) -> None:

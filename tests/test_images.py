@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from common import images
 from common.errors import UserError
 from common.images import decode, list_folder, load_folder
+from common.pictures import find_pictures, read_picture
+from data_scripts.index import SUFFIXES
 
 SIZE = (4, 6)  # rows, columns
 
@@ -146,6 +148,53 @@ def test_stray_file_among_images_is_refused(folder):
 def test_folder_among_images_is_refused(folder):
     (folder / "2" / "deeper.png").mkdir()
     assert "deeper.png" in refusal(folder)
+
+
+# /dev/null stands for the devices without an end.
+@pytest.mark.parametrize("target", ["/dev/null", "."])
+def test_link_to_what_is_no_regular_file_is_never_read(folder, target):
+    link = folder / "2" / "e.png"
+    link.symlink_to(target)
+    assert str(link) in refusal(folder)
+    assert link not in find_pictures(folder / "2")
+    with pytest.raises(UserError, match=r"e\.png cannot be read as an image .*regular"):
+        read_picture(link)
+
+
+def test_device_is_no_picture(tmp_path):
+    (tmp_path / "a.png").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="neither a regular file nor a folder"):
+        find_pictures(tmp_path / "a.png")
+
+
+def test_link_to_a_picture_is_one(folder, tmp_path):
+    (folder / "2" / "e.png").symlink_to(folder / "10" / "a.png")
+    assert folder / "2" / "e.png" in find_pictures(folder / "2")
+    assert len(load_folder(folder).names) == 5
+
+
+def test_no_file_starts_another_program(folder, monkeypatch):
+    """Pillow hands EPS files to Ghostscript, and knows them by their content."""
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: pytest.fail("started"))
+    file = folder / "2" / "b.png"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n")
+    assert Image.open(file).format == "EPS"
+    assert f"{file} cannot be read as an image (of an unknown kind)" in refusal(folder)
+
+
+def test_photographs_of_several_pictures_are_read(tmp_path):
+    image = Image.new("RGB", (32, 32), "red")
+    image.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[image])
+    assert Image.open(tmp_path / "a.jpg").format == "MPO"
+    assert read_picture(tmp_path / "a.jpg").size == (32, 32)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_has_a_format_that_is_read(tmp_path, suffix):
+    file = tmp_path / f"a{suffix}"
+    Image.new("L", (32, 32), 128).save(file)
+    assert read_picture(file).getpixel((0, 0)) == (128, 128, 128)
 
 
 @pytest.mark.parametrize("name", ["dolphin", "-1", "1.5", "²", "٣", "1 "])

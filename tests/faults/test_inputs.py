@@ -257,6 +257,18 @@ def test_links_do_not_lead_a_writer_outside(tmp_path, own):
     assert [path.name for path in outside.iterdir()] == ["victim"]
 
 
+def test_a_lock_that_is_a_link_is_refused_and_leads_nowhere(own, train, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    experiment = tmp_path / "runs/locked"
+    experiment.mkdir(parents=True)
+    (experiment / ".lock").symlink_to(victim)
+    status, _, err = train(own, "exp_name=locked")
+    assert status == 1
+    one_line(err, experiment / ".lock", "is a link")
+    assert victim.read_text() == "mine"
+
+
 # Hostile checkpoints
 
 

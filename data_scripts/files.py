@@ -1,0 +1,104 @@
+"""Files that are written whole or not at all, and locks; neither follows a link out of its folder."""
+
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from data_scripts.errors import DataError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Give a new file beside ``target``; on success flush it to disk and rename it onto ``target``.
+
+    A failure or an interrupt leaves the earlier ``target``. A link in its place is replaced, and
+    what it points to stays: the new file has a name that nobody can have foreseen.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            # mkstemp makes files that only their owner can read; data sets are shared.
+            os.fchmod(handle, 0o666 & ~_umask())
+            os.fsync(handle)
+        temporary.replace(target)
+    except OSError as error:  # a write to a full disk does not know its file's name
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries: without it a rename may be lost with the power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_lock(path: Path) -> BinaryIO:
+    """Open a file to be locked, made where it is missing; what it holds stays.
+
+    Raises:
+        DataError: a link stands there, which may point to anything.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise DataError(f"{path} is a link where a lock belongs: delete the link") from None
+    return os.fdopen(handle, "rb")
+
+
+@contextmanager
+def only_one(place: Path) -> Iterator[None]:
+    """Keep a second process out of what this one makes at ``place``, by a lock beside it.
+
+    The kernel drops the lock with the process, however that ends.
+
+    Raises:
+        DataError: another process is at it.
+    """
+    if not os.access(place.parent, os.W_OK):
+        # Where nothing can be written, no lock can be made, and there is nothing to keep apart.
+        yield
+        return
+    path = place.with_name(f".{place.name}.lock")
+    while True:
+        with open_lock(path) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataError(
+                    f"another command is preparing {place}: wait for it, or choose another folder"
+                ) from None
+            if not _is_at(lock, path):
+                continue  # it was another process's, which deleted it at its end
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
