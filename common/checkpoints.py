@@ -1,12 +1,14 @@
 """What a checkpoint records about itself, and strict loading of a network or one hemisphere out of it."""
 
+import errno
 import hashlib
 import io
+import os
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -88,37 +90,58 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
+        OSError: the file may be whole, but cannot be read now, for want of memory too.
     """
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
     remedy = "train it anew, or name another one"
     try:
-        _verify(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is refused: it is damaged or holds more than plain containers and tensors; {remedy}."
-        ) from error
-    except PermissionError:
-        raise
+        # Through one open file: torch's own reader has no numbers for what the system refuses.
+        with path.open("rb") as file:
+            _verify(file)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     # A damaged or hostile archive can make torch raise nearly anything.
     except Exception as error:
-        raise UserError(f"{path} is damaged or not a checkpoint; {remedy}.") from error
+        number = _passing(error)
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        what = "is damaged or not a checkpoint"
+        if isinstance(error, pickle.UnpicklingError | zipfile.BadZipFile):
+            what = "is refused: it is damaged or holds more than plain containers and tensors"
+        raise UserError(f"{path} {what}; {remedy}.") from error
     if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
         raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
     return content
 
 
-def _verify(path: Path) -> None:
-    """Read each part's checksum, which torch does not, and refuse packed parts, whose size knows no bounds.
+def _passing(error: BaseException | None) -> int | None:
+    """The system's number for what says nothing against a file that was being read, or None."""
+    # zipfile, for one, raises an error of its own over the system's.
+    while error is not None:
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+            return errno.ENOMEM
+        # A damaged table of contents sends its reader to places that no file has, which is EINVAL.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _verify(file: BinaryIO) -> None:
+    """Read each part's checksum, which torch does not, and refuse parts of more bytes than the file has.
+
+    Those are packed ones, whose size knows no bounds, and ones that are listed many times.
 
     Raises:
         zipfile.BadZipFile: not an archive as torch writes it, or damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        packed = [part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-        if packed or archive.testzip() is not None:
-            raise zipfile.BadZipFile(str(path))
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        parts = archive.infolist()
+        packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+        if packed or sum(part.file_size for part in parts) > size or archive.testzip() is not None:
+            raise zipfile.BadZipFile("not an archive as torch writes it, or damaged")
 
 
 def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
