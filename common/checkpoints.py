@@ -1,4 +1,4 @@
-"""What a checkpoint records about itself, and strict loading of a network or one hemisphere out of it."""
+"""Checkpoints that are whole or refused, what they say of themselves, and strict loading of networks out of them."""
 
 import errno
 import hashlib
@@ -6,7 +6,6 @@ import io
 import os
 import pickle
 import zipfile
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,49 +15,10 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import replacing
+from common.records import Record, checked
 from common.substrate import Substrate
 
 RECORD = "bilateral"
-
-
-@dataclass(frozen=True)
-class Record:
-    """All that is needed to rebuild and use a network, in plain containers.
-
-    ``folder`` is the experiment folder whose module it belongs to and ``config`` that folder's configuration;
-    ``label_ids`` and ``class_names`` are in the order of each head's outputs; ``mean`` and ``std`` are of
-    training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
-    ``fingerprint`` identifies everything that shaped the weights; ``coarse_of_fine`` says for each fine class
-    to which coarse class it belongs, both as positions among a head's outputs (empty in checkpoints of before
-    that was recorded).
-    """
-
-    folder: str
-    arm: str
-    seed: int
-    config: dict[str, Any]
-    label_ids: dict[str, list[int]]
-    class_names: dict[str, list[str]]
-    mean: list[float]
-    std: list[float]
-    image_size: list[int]
-    train_images: str
-    fingerprint: str
-    coarse_of_fine: list[int] = field(default_factory=list)
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """The levels that the network predicts."""
-        return tuple(self.label_ids)
-
-    @property
-    def num_classes(self) -> dict[str, int]:
-        """Number of classes per level."""
-        return {level: len(ids) for level, ids in self.label_ids.items()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain containers, as stored in a checkpoint."""
-        return asdict(self)
 
 
 class DurableCheckpoints(TorchCheckpointIO):
@@ -145,7 +105,11 @@ def _verify(file: BinaryIO) -> None:
 
 
 def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
-    """What a checkpoint records about itself, and its network's weights without Lightning's prefix."""
+    """What a checkpoint records about itself, and its network's weights without Lightning's prefix.
+
+    Raises:
+        UserError: no checkpoint, or one that says what training does not write.
+    """
     content = load(path)
     try:
         record = Record(**content[RECORD])
@@ -153,12 +117,29 @@ def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
         raise UserError(
             f"{path} records other fields than this version knows: train it anew."
         ) from error
+    record = checked(record, path)
     weights = content["state_dict"]
-    return record, {
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"{path} is damaged: its state_dict is no table of weights; train it anew.")
+    found = {
         name.removeprefix("network."): w
         for name, w in weights.items()
         if name.startswith("network.")
     }
+    for name, w in found.items():
+        if not _is_whole(w):
+            raise UserError(
+                f"{path} is damaged: network.{name} of its state_dict is no tensor with all its values; train it anew."
+            )
+    return record, found
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is an ordinary tensor that has as many numbers in memory as its shape says."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    known = value.device.type == "cpu"
+    return known and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def digest(weights: dict[str, Tensor]) -> str:

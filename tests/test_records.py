@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.checkpoints import RECORD, load
+import bilateral
+import export
+from common.checkpoints import RECORD, load, read
 from common.continuing import point
 from common.errors import UserError
 
@@ -60,10 +62,10 @@ PASSING = [
 def test_a_fault_that_passes_is_no_damage(error, number, after, tmp_path, monkeypatch):
     file = saved(tmp_path / "checkpoints/last.ckpt")
     monkeypatch.setattr(Path, "open", lambda path, mode: Failing(path, error, after=after))
-    with pytest.raises(OSError, match="last.ckpt") as caught:
+    with pytest.raises(OSError, match=r"last\.ckpt") as caught:
         load(file)
     assert caught.value.errno == number
-    with pytest.raises(OSError, match="last.ckpt"):
+    with pytest.raises(OSError, match=r"last\.ckpt"):
         point("fine/seed0", file.parent, "")
     assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
 
@@ -88,7 +90,7 @@ def test_a_table_of_contents_that_leads_nowhere_is_damage(tmp_path):
     place = content.rfind(b"PK\x05\x06") + 12
     content[place : place + 4] = b"\xff\xff\x00\x00"
     file.write_bytes(content)
-    with pytest.raises(UserError, match="last.ckpt is"):
+    with pytest.raises(UserError, match=r"last\.ckpt is"):
         load(file)
 
 
@@ -98,5 +100,190 @@ def test_a_part_that_is_listed_many_times_is_refused_unread(tmp_path, monkeypatc
         archive.writestr("archive/data/0", bytes(2**16))
         archive.filelist *= 1000
     monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("it was read"))
-    with pytest.raises(UserError, match="many.ckpt is refused"):
+    with pytest.raises(UserError, match=r"many\.ckpt is refused"):
         load(file)
+
+
+# What a record may say
+
+
+def says(**fields):
+    """Put something else into fields of the record."""
+    return lambda content: content[RECORD].update(fields)
+
+
+def configured(name: str, value: object):
+    """Put something else into a key of the recorded configuration."""
+
+    def change(content: dict) -> None:
+        node = content[RECORD]["config"]
+        *sections, last = name.split(".")
+        for section in sections:
+            node = node[section]
+        node[last] = value
+
+    return change
+
+
+def without(name: str):
+    """Take a key or a section out of the recorded configuration."""
+
+    def change(content: dict) -> None:
+        node = content[RECORD]["config"]
+        *sections, last = name.split(".")
+        for section in sections:
+            node = node[section]
+        del node[last]
+
+    return change
+
+
+def fewer_names(content: dict) -> None:
+    content[RECORD]["class_names"]["fine"].pop()
+
+
+def other_levels(content: dict) -> None:
+    record = content[RECORD]
+    for name in ("label_ids", "class_names"):
+        record[name] = {"coarse": record[name]["coarse"]}
+
+
+def weights(value: object):
+    return lambda content: content.update(state_dict=value)
+
+
+def one_weight(make):
+    def change(content: dict) -> None:
+        name = next(name for name in content["state_dict"] if name.startswith("network."))
+        content["state_dict"][name] = make(content["state_dict"][name])
+
+    return change
+
+
+CYCLE: list = []
+CYCLE.append(CYCLE)
+HOSTILE = [
+    (says(folder=[1]), "folder"),
+    (says(folder="arch_dual_head/../x"), "was written by"),
+    (says(arm="../../w"), "arm is '../../w'"),
+    (says(arm=["bilateral"]), "arm is"),
+    (says(arm=""), "arm is ''"),
+    (says(seed=True), "seed is True"),
+    (says(seed=2**64), "seed is"),
+    (says(mean="x"), "mean is 'x'"),
+    (says(mean=[0.5, 0.5]), "mean is"),
+    (says(mean=[0.5, 0.5, float("nan")]), "mean is"),
+    (says(std=[1.0, 0.0, 1.0]), "std is"),
+    (says(std=[1.0, "1", 1.0]), "std is"),
+    (says(label_ids=[1]), "label_ids is [1]"),
+    (says(label_ids={"fine": [0], "medium": [0]}), "label_ids is"),
+    (says(label_ids={"fine": [0, 0], "coarse": [0]}), "label_ids is"),
+    (says(label_ids={"fine": [], "coarse": [0]}), "label_ids is"),
+    (says(class_names={"fine": "ab", "coarse": ["a"]}), "class_names is"),
+    (says(class_names={"fine": [0], "coarse": ["a"]}), "class_names is"),
+    (fewer_names, "class_names has 99 fine classes, and label_ids 100"),
+    (other_levels, "label_ids are of coarse"),
+    (says(coarse_of_fine=[0] * 7), "coarse_of_fine"),
+    (says(coarse_of_fine=[20] * 100), "coarse_of_fine"),
+    (says(coarse_of_fine=3), "coarse_of_fine is 3"),
+    (says(image_size=[10**9] * 2), "image_size is"),
+    (says(image_size=[0, 32]), "image_size is"),
+    (says(image_size=[32.0, 32.0]), "image_size is"),
+    (says(train_images=None), "train_images is None"),
+    (says(fingerprint=7), "fingerprint is 7"),
+    (says(fingerprint=CYCLE), "fingerprint is"),
+    (says(config={}), "config."),
+    (says(config=[]), "config is []"),
+    (says(config=CYCLE), "config is"),
+    (without("hparams"), "config.hparams."),
+    (without("hparams.fine_width"), "config.hparams.fine_width is missing"),
+    (without("dataset.crop_padding"), "config.dataset.crop_padding is missing"),
+    (configured("hparams", [1]), "config.hparams."),
+    (configured("hparams.fine_width", "${oc.env:HOME}"), "config.hparams.fine_width is"),
+    (configured("hparams.model_path_fine", ["${oc.env:HOME}"]), "config.hparams.model_path_fine"),
+    (configured("hparams.fine_width", "???"), "config.hparams.fine_width is missing"),
+    (configured("hparams.fine_width", 1e9), "config.hparams.fine_width is"),
+    (configured("hparams.farch", "abacus"), "config.hparams.farch is"),
+    (configured("hparams.farch", {"a": 1}), "config.hparams.farch is"),
+    (configured("hparams.dropout", "much"), "config.hparams.dropout is"),
+    (configured("hparams.fine_residual", None), "config.hparams.fine_residual is"),
+    (configured("hparams.model_path_fine", CYCLE), "config.hparams.model_path_fine"),
+    (configured("hparams.macro_arch", "ensemble"), "config.hparams.model_path_fine"),
+    (configured("trainer_params.log_every_n_steps", 0), "config.trainer_params.log_every_n_steps"),
+    (weights([1]), "state_dict"),
+    (weights({1: 2}), "state_dict"),
+    (one_weight(lambda w: "x"), "state_dict"),
+    (one_weight(lambda w: w.to_sparse()), "state_dict"),
+    (one_weight(lambda w: w.to("meta")), "state_dict"),
+    (one_weight(lambda w: torch.zeros(1).expand(2**40)), "state_dict"),
+]
+
+
+@pytest.fixture
+def changed(checkpoints, tmp_path):
+    """The bilateral network's checkpoint with something else in it, in the checkpoints of a run."""
+
+    def make(change) -> Path:
+        file = tmp_path / "a/b/checkpoints/best.ckpt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = torch.load(checkpoints["bilateral"], weights_only=True)
+        change(content)
+        torch.save(content, file)
+        return file
+
+    return make
+
+
+def test_what_was_written_is_a_record(checkpoints):
+    for file in checkpoints.values():
+        record, _ = read(file)
+        written = torch.load(file, weights_only=True)[RECORD]
+        assert record.as_dict() == written
+
+
+def test_an_older_checkpoint_has_fewer_keys_and_gets_their_defaults(changed):
+    def older(content: dict) -> None:
+        config = content[RECORD]["config"]
+        for name in ("fine_k", "coarse_per_k", "fine_plasticity", "fine_residual", "compile"):
+            del config["hparams"][name]
+        del config["arm"], config["dataset"]["batch_size"], config["dataset"]["memory_gb"]
+        del content[RECORD]["coarse_of_fine"]
+        config["hparams"]["gone_since"] = 3
+
+    file = changed(older)
+    record, _ = read(file)
+    hparams = record.config["hparams"]
+    assert (hparams["fine_k"], hparams["fine_plasticity"], hparams["fine_residual"]) == (
+        None,
+        1.0,
+        True,
+    )
+    assert "gone_since" not in hparams
+    assert bilateral.load(file).levels == ("fine", "coarse")
+
+
+@pytest.mark.parametrize(("change", "named"), HOSTILE)
+def test_what_no_training_writes_is_refused_by_file_and_field(change, named, changed):
+    file = changed(change)
+    with pytest.raises(UserError) as caught:
+        bilateral.load(file)
+    sentence = str(caught.value)
+    assert len(sentence.splitlines()) == 1
+    assert len(sentence) < 600
+    assert str(file) in sentence
+    assert named in sentence
+
+
+def test_an_export_lands_beside_its_checkpoint_or_nowhere(changed, in_process, tmp_path):
+    file = changed(says(arm="../../w"))
+    status, _, err = in_process(export.main, f"checkpoint={file}", "format=torch")
+    assert status == 1
+    assert err.startswith(f"error: {file} is damaged")
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["best.ckpt"]
+
+
+def test_images_too_small_for_the_recorded_network_name_the_file(changed):
+    file = changed(says(image_size=[1, 1]))
+    with pytest.raises(UserError, match=r"best\.ckpt records a network that cannot be built: Ima"):
+        bilateral.load(file)
