@@ -29,7 +29,7 @@ from common.data import EVAL_BATCH, HierarchicalData, ImageSet
 from common.distributed import Machines, together
 from common.environment import choose_precision, describe, use_fast_kernels
 from common.errors import StageFailed, UserError
-from common.files import read_yaml, replacing, write_yaml
+from common.files import read_mapping, replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.finite import FiniteLoss
 from common.interruption import Interrupted, signals
@@ -305,7 +305,7 @@ def _set_other_pairing_aside(stage: Stage) -> None:
     file = stage.place / "environment.yaml"
     if len(stage.seeds) < 2 or not file.is_file():
         return
-    earlier = read_yaml(file).get("seeds", [stage.seed])
+    earlier = read_mapping(file).get("seeds", [stage.seed])
     if earlier != list(stage.seeds):
         aside = stage.place.with_name(
             f"earlier-{stage.place.name}-of-{'+'.join(map(str, earlier))}"

@@ -2,18 +2,26 @@
 
 import errno
 import io
+import json
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+import analyse
 import bilateral
 import export
+import predict
 from common.checkpoints import RECORD, load, read
 from common.continuing import point
 from common.errors import UserError
+from common.files import write_text
+from common.results import write_result
+from common.stage import Stage, _set_other_pairing_aside
 
 # A file that cannot be read now
 
@@ -287,3 +295,100 @@ def test_images_too_small_for_the_recorded_network_name_the_file(changed):
     file = changed(says(image_size=[1, 1]))
     with pytest.raises(UserError, match=r"best\.ckpt records a network that cannot be built: Ima"):
         bilateral.load(file)
+
+
+# Names in a terminal
+
+
+HARM = "\x1b]0;harm\x07\x1b[2J\u202e\n"
+
+
+def test_names_give_no_commands_to_the_terminal(changed, in_process, navon, tmp_path):
+    def named(content: dict) -> None:
+        names = content[RECORD]["class_names"]
+        content[RECORD]["class_names"] = {
+            level: [f"{HARM}{name}" for name in found] for level, found in names.items()
+        }
+
+    picture = tmp_path / f"a{HARM}.png"
+    shutil.copyfile(next((navon / "test/fine/3").iterdir()), picture)
+    arguments = [f"checkpoint={changed(named)}", f"image={tmp_path}"]
+    status, out, err = in_process(predict.main, *arguments)
+    assert (status, err) == (0, "")
+    assert "a\\x1b]0;harm\\x07" in out
+    assert out.count("\\x1b]0;harm") == 31
+    assert "".join(out.splitlines()).isprintable()
+    # JSON has its own way to write them.
+    status, out, _ = in_process(predict.main, *arguments, "--json")
+    (one,) = json.loads(out)["images"]
+    assert one["image"] == str(picture)
+    assert one["fine"][0]["class"].startswith(HARM)
+    assert "".join(out.splitlines()).isprintable()
+
+
+# The files of a finished study
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    """What analyse.py reads of a study before it loads a network."""
+    stage = tmp_path / "study/fine/seed0"
+    result = {"arm": "fine", "seed": 0, "checkpoint": "best.ckpt", "best_epoch": 1, "epochs": 1}
+    result |= {"seconds": 1.5, "test": None, "validation": {}}
+    write_result(stage / "result.yaml", result)
+    write_text(stage / "config.yaml", "dataset: {name: X}\n")
+    write_text(stage / "environment.yaml", "packages: {torch: 2.0}\nseeds: [0]\n")
+    write_text(stage / "metrics.csv", "epoch,step,val_fine_accuracy\n0,4,0.5\n")
+    results = "arm,seed,level,accuracy,val_accuracy\nfine,0,fine,,0.5\n"
+    write_text(tmp_path / "study/results.csv", results)
+    return tmp_path / "study"
+
+
+def test_a_study_of_whole_files_is_shown(study, in_process):
+    status, _, err = in_process(analyse.main, f"run={study}")
+    assert (status, err) == (0, "")
+    assert (study / "report.html").is_file()
+
+
+DEEP = b"[" * 5000
+BROKEN_YAML = [b"a: [b", b"\xff", b"text", b"a: 2024-13-45", DEEP]
+BROKEN_CSV = [
+    b"\xff", b"epoch,step\n0,4,5\n", b"epoch,step\n0\n", b"step\n4\n", b"epoch\nx\n",
+    b"epoch,val_fine_accuracy\n0,much\n", b'epoch\n"0"0\n', b"epoch\n" + b"1" * 200_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(
+            ("config.yaml", content)
+            for content in (*BROKEN_YAML, b"dataset: text", b"dataset: [1]")
+        ),
+        *(("environment.yaml", content) for content in (*BROKEN_YAML, b"packages: 3")),
+        *(("metrics.csv", content) for content in BROKEN_CSV),
+        ("../../results.csv", b"\xff"),
+        ("../../results.csv", b"seed\n0\n"),
+        ("../../results.csv", b"arm,level,seed\nfine,fine,one\n"),
+        ("../../summary.csv", b"arm,level,mean\nfine,fine,much\n"),
+        ("../../differences.csv", b"arm\nfine\n"),
+    ],
+)
+def test_a_damaged_file_of_a_study_is_named(name, content, study, in_process):
+    file = (study / "fine/seed0" / name).resolve()
+    file.write_bytes(content)
+    status, _, err = in_process(analyse.main, f"run={study}")
+    assert status == 1
+    assert err.startswith(f"error: {file} is damaged")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"a: [b", b"\xff", b"- 1", DEEP])
+def test_a_damaged_file_in_the_place_of_a_stage_is_named(content, tmp_path):
+    place = tmp_path / "swapped/seed0"
+    write_text(place / "environment.yaml", "")
+    (place / "environment.yaml").write_bytes(content)
+    cfg = OmegaConf.create({"save_dir": str(tmp_path.parent), "exp_name": tmp_path.name})
+    stage = Stage(arm="swapped", seed=0, folder="arch_dual_head", config=cfg, seeds=(0, 1))
+    with pytest.raises(UserError, match=r"environment\.yaml is damaged"):
+        _set_other_pairing_aside(stage)
