@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from common.command import command
+from common.command import command, printable
 from common.configuration import ROOT, quoted
 from common.schema import ExportConfig
 
@@ -21,7 +21,7 @@ def write(cfg: DictConfig) -> None:
     place = run_folder(Path(cfg.checkpoint)) / f"{trained.record.arm}{SUFFIXES[cfg.format]}"
     file = Path(cfg.output) if cfg.output else place
     difference = export(trained, file, kind=cfg.format)
-    print(f"Exported: {file}")
+    print(f"Exported: {printable(str(file))}")
     print(
         f"Its logits differ from the original's by at most {difference:.1e} of the largest one, "
         f"on random and on extreme images in batches of 1 to 13 (allowed: {TOLERANCE:.0e})."

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.command import command
+from common.command import command, printable
 from common.configuration import ROOT, quoted, spelled
 from common.errors import UserError
 from common.files import write_text
@@ -86,7 +86,9 @@ def as_table(row: dict[str, Any], levels: tuple[str, ...]) -> Table:
     for level in levels:
         for place in range(len(row[level])):
             cells = [said[level][place] for said in views.values()]
-            shown = [Text(f"{100 * c['probability']:5.1f} %  {c['class']}") for c in cells]
+            shown = [
+                Text(f"{100 * c['probability']:5.1f} %  {printable(c['class'])}") for c in cells
+            ]
             table.add_row("" if place else level, *shown)
         table.add_section()
     return table
@@ -119,17 +121,17 @@ def predict(cfg: DictConfig) -> None:
     else:
         console = Console()
         for row in rows:
-            console.print(Text(row["image"], style="bold"), soft_wrap=True)
+            console.print(Text(printable(row["image"]), style="bold"), soft_wrap=True)
             console.print(as_table(row, trained.levels))
         if trained.has_halves:
             print(ALONE)
     if isinstance(cfg.json, str):
         write_text(Path(cfg.json), content)
-        print(f"JSON: {cfg.json}", file=said)
+        print(f"JSON: {printable(cfg.json)}", file=said)
     if cfg.cam:
         drawn = draw_cams(trained, paths, Path(cfg.cam))
         rest = f" of the first {drawn} pictures" if drawn < len(paths) else ""
-        print(f"Grad-CAM{rest}: {cfg.cam}", file=said)
+        print(f"Grad-CAM{rest}: {printable(cfg.cam)}", file=said)
 
 
 def main() -> None:

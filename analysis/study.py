@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import read_yaml
+from common.files import read_mapping
 from common.results import holes, read_result
 
 Table = list[dict[str, str]]
+# What the report looks into by name: the mapping in a stage's YAML file, and the columns of each table.
+SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages"}
+COLUMNS = {
+    "metrics.csv": ("epoch",),
+    "results.csv": ("arm", "level", "seed"),
+    "summary.csv": ("arm", "level", "mean"),
+    "differences.csv": ("arm", "minus", "level"),
+}
+# Columns of integers, and ends of the names of those of numbers, which may be empty.
+COUNTS = ("epoch", "seed")
+NUMBERS = ("accuracy", "mean", "ci95_low", "ci95_high")
 
 
 @dataclass(frozen=True)
@@ -33,10 +44,20 @@ class FinishedStage:
         return read_table(self.place / "metrics.csv")
 
     def yaml(self, name: str) -> dict[str, Any]:
-        """A YAML file of the stage, empty if it is not there."""
+        """A YAML file of the stage, empty if it is not there.
+
+        Raises:
+            UserError: names the file, which is damaged.
+        """
         file = self.place / name
-        content = read_yaml(file) if file.is_file() else {}
-        return content if isinstance(content, dict) else {}
+        content = read_mapping(file) if file.is_file() else {}
+        section = SECTIONS.get(name, "")
+        if not isinstance(content.get(section) or {}, dict):
+            raise UserError(
+                f"{file} is damaged, {section} is no mapping: restore it, or delete {file.parent} to train that "
+                "stage anew."
+            )
+        return content
 
 
 @dataclass(frozen=True)
@@ -111,8 +132,38 @@ def open_study(place: Path) -> FinishedStudy:
 
 
 def read_table(file: Path) -> Table:
-    """The rows of a csv file by column name; empty if there is no such file."""
+    """The rows of a csv file by column name; empty if there is no such file.
+
+    Raises:
+        UserError: names the file, which is damaged.
+    """
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as text:
-        return [dict(row) for row in csv.DictReader(text)]
+    try:
+        with file.open(newline="", encoding="utf-8") as text:
+            rows = [dict(row) for row in csv.DictReader(text, strict=True)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(file) from error
+    needed = COLUMNS.get(file.name, ())
+    for row in rows:
+        # Cells beyond the columns have no name, and columns beyond the cells no text.
+        if None in row or None in row.values() or not row.keys() >= set(needed):
+            raise _damaged(file)
+        if not all(_fits(column, cell) for column, cell in row.items()):
+            raise _damaged(file)
+    return rows
+
+
+def _fits(column: str, cell: str) -> bool:
+    """Whether a cell is a number where the report takes it for one."""
+    if column in COUNTS:
+        return cell.isdecimal()
+    try:
+        float(cell if cell and column.endswith(NUMBERS) else 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _damaged(file: Path) -> UserError:
+    return UserError(f"{file} is damaged: run the command of that study again, or restore it.")

@@ -1,12 +1,13 @@
-"""What a checkpoint records about itself, and strict loading of a network or one hemisphere out of it."""
+"""Checkpoints that are whole or refused, what they say of themselves, and strict loading of networks out of them."""
 
+import errno
 import hashlib
 import io
+import os
 import pickle
 import zipfile
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -14,50 +15,10 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import replacing
+from common.records import Record, checked
 from common.substrate import Substrate
 
 RECORD = "bilateral"
-
-
-@dataclass(frozen=True)
-class Record:
-    """All that is needed to rebuild and use a network, in plain containers.
-
-    ``folder`` is the experiment folder whose module it belongs to and ``config`` that folder's configuration;
-    ``label_ids`` and ``class_names`` are in the order of each head's outputs; ``mean`` and ``std`` are of
-    training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
-    ``fingerprint`` identifies everything that shaped the weights; ``coarse_of_fine`` says for each fine class
-    to which coarse class it belongs, both as positions among a head's outputs; ``seeds`` are those of all networks
-    that it is built from (both empty in checkpoints of before that was recorded).
-    """
-
-    folder: str
-    arm: str
-    seed: int
-    config: dict[str, Any]
-    label_ids: dict[str, list[int]]
-    class_names: dict[str, list[str]]
-    mean: list[float]
-    std: list[float]
-    image_size: list[int]
-    train_images: str
-    fingerprint: str
-    coarse_of_fine: list[int] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=list)
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """The levels that the network predicts."""
-        return tuple(self.label_ids)
-
-    @property
-    def num_classes(self) -> dict[str, int]:
-        """Number of classes per level."""
-        return {level: len(ids) for level, ids in self.label_ids.items()}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain containers, as stored in a checkpoint."""
-        return asdict(self)
 
 
 class DurableCheckpoints(TorchCheckpointIO):
@@ -89,41 +50,66 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
+        OSError: the file may be whole, but cannot be read now, for want of memory too.
     """
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
     remedy = "train it anew, or name another one"
     try:
-        _verify(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path} is refused: it is damaged or holds more than plain containers and tensors; {remedy}."
-        ) from error
-    except PermissionError:
-        raise
+        # Through one open file: torch's own reader has no numbers for what the system refuses.
+        with path.open("rb") as file:
+            _verify(file)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     # A damaged or hostile archive can make torch raise nearly anything.
     except Exception as error:
-        raise UserError(f"{path} is damaged or not a checkpoint; {remedy}.") from error
+        number = _passing(error)
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        what = "is damaged or not a checkpoint"
+        if isinstance(error, pickle.UnpicklingError | zipfile.BadZipFile):
+            what = "is refused: it is damaged or holds more than plain containers and tensors"
+        raise UserError(f"{path} {what}; {remedy}.") from error
     if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
         raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
     return content
 
 
-def _verify(path: Path) -> None:
-    """Read each part's checksum, which torch does not, and refuse packed parts, whose size knows no bounds.
+def _passing(error: BaseException | None) -> int | None:
+    """The system's number for what says nothing against a file that was being read, or None."""
+    # zipfile, for one, raises an error of its own over the system's.
+    while error is not None:
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+            return errno.ENOMEM
+        # A damaged table of contents sends its reader to places that no file has, which is EINVAL.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _verify(file: BinaryIO) -> None:
+    """Read each part's checksum, which torch does not, and refuse parts of more bytes than the file has.
+
+    Those are packed ones, whose size knows no bounds, and ones that are listed many times.
 
     Raises:
         zipfile.BadZipFile: not an archive as torch writes it, or damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        packed = [part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-        if packed or archive.testzip() is not None:
-            raise zipfile.BadZipFile(str(path))
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        parts = archive.infolist()
+        packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+        if packed or sum(part.file_size for part in parts) > size or archive.testzip() is not None:
+            raise zipfile.BadZipFile("not an archive as torch writes it, or damaged")
 
 
 def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
-    """What a checkpoint records about itself, and its network's weights without Lightning's prefix."""
+    """What a checkpoint records about itself, and its network's weights without Lightning's prefix.
+
+    Raises:
+        UserError: no checkpoint, or one that says what training does not write.
+    """
     content = load(path)
     try:
         record = Record(**content[RECORD])
@@ -131,12 +117,29 @@ def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
         raise UserError(
             f"{path} records other fields than this version knows: train it anew."
         ) from error
+    record = checked(record, path)
     weights = content["state_dict"]
-    return record, {
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"{path} is damaged: its state_dict is no table of weights; train it anew.")
+    found = {
         name.removeprefix("network."): w
         for name, w in weights.items()
         if name.startswith("network.")
     }
+    for name, w in found.items():
+        if not _is_whole(w):
+            raise UserError(
+                f"{path} is damaged: network.{name} of its state_dict is no tensor with all its values; train it anew."
+            )
+    return record, found
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is an ordinary tensor that has as many numbers in memory as its shape says."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    known = value.device.type == "cpu"
+    return known and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def digest(weights: dict[str, Tensor]) -> str:

@@ -117,10 +117,15 @@ class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as 
 def explain(error: BaseException, schema: type) -> str | None:
     """The sentence for an error that a person can cause, on one line, or None for one that is ours."""
     sentence = _explain(error, schema)
-    # A name may hold anything: a line's end, or half a character that no terminal can show.
-    return sentence and "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence
-    )
+    return sentence and printable(sentence)
+
+
+def printable(text: str) -> str:
+    r"""A text that may hold a name, as a terminal may be given it: what cannot be printed is written as ``\x1b``.
+
+    A name may hold anything: a line's end, a command to the terminal, or half a character that none can show.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _explain(error: BaseException, schema: type) -> str | None:

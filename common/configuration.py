@@ -37,6 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(__file__).resolve().parent / "config"
 # The groups, and where in the configuration each one writes.
 GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
+# What `is_folder_name` allows, in words.
+NAME_RULE = "a folder name of at most 150 characters without / and ="
 # The names by which YAML files refer to the schemas.
 SCHEMAS = {
     SingleConfig: "single_schema",
@@ -312,17 +314,20 @@ def _check_names(cfg: DictConfig) -> None:
         )
     for key in ("exp_name", "arm"):
         name = OmegaConf.select(cfg, key)
-        if name is not None and (
-            not name
-            or name in (".", "..")
-            or "/" in name
-            or "=" in name
-            or len(name) > 150
-            or not name.isprintable()
-        ):
-            raise UserError(
-                f"{key} is {show(name)}; allowed: a folder name of at most 150 characters without / and =."
-            )
+        if name is not None and not is_folder_name(name):
+            raise UserError(f"{key} is {show(name)}; allowed: {NAME_RULE}.")
+
+
+def is_folder_name(name: Any) -> bool:
+    """Whether a value may be the name of an experiment's or an arm's folder."""
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and "/" not in name
+        and "=" not in name
+        and len(name) <= 150
+        and name.isprintable()
+    )
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

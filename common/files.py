@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from common.errors import UserError
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
@@ -68,6 +70,24 @@ def write_yaml(target: Path, content: Any) -> None:
 def read_yaml(source: Path) -> Any:
     """Plain containers from a YAML file."""
     return yaml.safe_load(source.read_text(encoding="utf-8"))
+
+
+def read_mapping(source: Path) -> dict[str, Any]:
+    """What a stage's YAML file says by name.
+
+    Raises:
+        UserError: names the file, which is damaged.
+    """
+    try:
+        content = read_yaml(source)
+    # A date that no calendar has is ValueError, as is what is not UTF-8; brackets may nest too deep.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{source} is damaged: restore it, or delete {source.parent} to train that stage anew."
+        )
+    return content
 
 
 def _umask() -> int:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from yaml import YAMLError
 
 from common.configuration import leaves
 from common.data import HierarchicalData
 from common.errors import UserError
-from common.files import read_yaml
+from common.files import read_mapping
 from common.randomness import derive
 from common.schema import HEMISPHERE
 from common.substrate import Substrate
@@ -87,7 +86,7 @@ def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str])
         UserError: names the folder and what differs there.
     """
     for file in sorted(place.parent.glob("seed*/fingerprint.yaml")):
-        theirs, ours = _recorded(file), identity | {"sources": sources}
+        theirs, ours = read_mapping(file), identity | {"sources": sources}
         if file.parent != place:
             theirs, ours = theirs | {"sources": {}}, ours | {"sources": {}}
         there, here = dict(leaves(theirs)), dict(leaves(ours))
@@ -102,15 +101,3 @@ def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str])
                 f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
                 "choose another exp_name, or give fresh=true."
             )
-
-
-def _recorded(file: Path) -> dict[str, Any]:
-    try:
-        content = read_yaml(file)
-    except (YAMLError, ValueError, RecursionError) as error:
-        content = error
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{file} is damaged: restore it, or delete {file.parent} to train that stage anew."
-        )
-    return content

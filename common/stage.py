@@ -29,7 +29,7 @@ from common.data import EVAL_BATCH, HierarchicalData, ImageSet
 from common.distributed import Machines, together
 from common.environment import choose_precision, describe, use_fast_kernels
 from common.errors import StageFailed, UserError
-from common.files import read_yaml, replacing, write_yaml
+from common.files import read_mapping, replacing, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.finite import FiniteLoss
 from common.interruption import Interrupted, signals
@@ -328,7 +328,7 @@ def _set_other_pairing_aside(stage: Stage) -> None:
         return stage.place.with_name(f"earlier-{stage.place.name}-of-{'+'.join(map(str, seeds))}")
 
     wanted = list(stage.seeds)
-    earlier = read_yaml(file).get("seeds", [stage.seed]) if file.is_file() else wanted
+    earlier = read_mapping(file).get("seeds", [stage.seed]) if file.is_file() else wanted
     # Further ones are of checkpoints that it was given; whether those are the same tells its fingerprint.
     if earlier[: len(wanted)] != wanted:
         aside = kept(earlier)

@@ -83,8 +83,15 @@ def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) ->
 def rebuild(
     record: Record, weights: dict[str, Tensor], *, path: Path, architecture: Architecture
 ) -> Supervised:
-    """The network that a checkpoint's record describes, with its weights, in evaluation mode."""
-    module = architecture.module(cfg=OmegaConf.create(record.config), record=record)
+    """The network that a checkpoint's record describes, with its weights, in evaluation mode.
+
+    Raises:
+        UserError: no such network can be built, or the weights are another one's.
+    """
+    try:
+        module = architecture.module(cfg=OmegaConf.create(record.config), record=record)
+    except UserError as error:
+        raise UserError(f"{path} records a network that cannot be built: {error}") from error
     load_network(module.network, weights, path=path)
     return module.eval()
 
