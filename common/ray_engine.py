@@ -182,7 +182,7 @@ class _Lines(io.TextIOBase):
 
     def __init__(self, stage: str, queue: Queue) -> None:
         self.stage = stage
-        self.queue = queue
+        self.actor: Any = queue.actor
         self.rest = ""
         self.sent: Any = None
 
@@ -194,7 +194,7 @@ class _Lines(io.TextIOBase):
 
     def send(self, line: str) -> None:
         """Send a line without waiting: while a task waits, Ray gives its core to another one, for good."""
-        self.sent = self.queue.actor.put_nowait.remote((self.stage, line))  # type: ignore[attr-defined]
+        self.sent = self.actor.put_nowait.remote((self.stage, line))
 
     def close(self) -> None:
         """Wait until all lines have arrived."""
