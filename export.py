@@ -10,6 +10,11 @@ from common.configuration import ROOT, quoted
 from common.schema import ExportConfig
 
 
+def translated(arguments: list[str]) -> list[str]:
+    """A command line as Hydra takes it: paths of any kind, quoted."""
+    return [quoted(argument, ("checkpoint", "output")) for argument in arguments]
+
+
 def write(cfg: DictConfig) -> None:
     """Write the file, and say how closely its answers match."""
     # Imported late: torch takes seconds, and --help needs none of it.
@@ -30,7 +35,7 @@ def write(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
-    sys.argv[1:] = [quoted(argument, ("checkpoint", "output")) for argument in sys.argv[1:]]
+    sys.argv[1:] = translated(sys.argv[1:])
     command(
         write,
         schema=ExportConfig,

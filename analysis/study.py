@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import read_mapping
-from common.results import holes, read_result
+from common.results import finished, holes
 
 Table = list[dict[str, str]]
 # What the report looks into by name: the mapping in a stage's YAML file, and the columns of each table.
@@ -113,12 +113,10 @@ def open_study(place: Path) -> FinishedStudy:
     Raises:
         UserError: there is no finished stage, or a result that cannot be read.
     """
-    stages = []
-    for file in place.glob("*/seed*/result.yaml"):
-        result = read_result(file)
-        if result is None:
-            raise UserError(f"{file} is damaged: delete its folder and run the command again.")
-        stages.append(FinishedStage(result["arm"], result["seed"], file.parent, result))
+    stages = [
+        FinishedStage(result["arm"], result["seed"], file.parent, result)
+        for file, result in finished(place)
+    ]
     results = read_table(place / "results.csv")
     if not stages or not results:
         raise UserError(

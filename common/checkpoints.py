@@ -14,9 +14,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.files import replacing
 from common.records import Record, checked
 from common.substrate import Substrate
+from data_scripts.files import replacing
 
 RECORD = "bilateral"
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.files import replacing
 from common.inference import Trained
 from common.macro import Hemisphere
+from data_scripts.files import replacing
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 # Largest difference of a logit from the original's that is allowed, as a share of the largest logit of its image and

@@ -17,9 +17,10 @@ import yaml
 from torch.utils.data import get_worker_info
 
 from common.errors import UserError
-from common.files import read_yaml, replacing, write_yaml
+from common.files import read_yaml, write_yaml
 from common.pictures import read_picture
 from common.randomness import derive
+from data_scripts.files import replacing
 from data_scripts.index import SUFFIXES
 
 log = logging.getLogger(__name__)

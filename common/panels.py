@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.errors import UserError
-from common.files import replacing
 from common.inference import SIDES, Picture, Trained
+from data_scripts.files import replacing
 
 # More rows than this make a figure that nobody scrolls through.
 MOST = 24

@@ -29,7 +29,7 @@ from common.data import EVAL_BATCH, HierarchicalData, ImageSet
 from common.distributed import Machines, together
 from common.environment import choose_precision, describe, use_fast_kernels
 from common.errors import StageFailed, UserError
-from common.files import read_mapping, replacing, write_yaml
+from common.files import read_mapping, write_yaml
 from common.fingerprint import fingerprint, identify, refuse_other
 from common.finite import FiniteLoss
 from common.interruption import Interrupted, signals
@@ -37,6 +37,7 @@ from common.randomness import derive
 from common.results import HOLE, read_result, write_result
 from common.schema import LEVELS
 from common.supervised import Supervised, by_level
+from data_scripts.files import replacing
 
 # More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
 FEATURE_BYTES = 8 * 2**30

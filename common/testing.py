@@ -16,11 +16,11 @@ from common.checkpoints import Record, load_network, read
 from common.data import HierarchicalData
 from common.environment import choose_precision
 from common.errors import UserError
-from common.files import replacing
 from common.metrics import FURTHER
 from common.stage import Architecture, quieten
 from common.supervised import Supervised, by_level
 from common.tables import percent
+from data_scripts.files import replacing
 
 
 def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:

@@ -13,27 +13,36 @@ from data_scripts.errors import DataError
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Give a new file beside ``target``; on success flush it to disk and rename it onto ``target``.
+def replacing(target: Path) -> Iterator[Path]:
+    """Give the path of a new file beside ``target``; on success flush it to disk and rename it onto ``target``.
 
     A failure or an interrupt leaves the earlier ``target``. A link in its place is replaced, and
     what it points to stays: the new file has a name that nobody can have foreseen.
     """
+    make_folder(target.parent)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    os.close(handle)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            # mkstemp makes files that only their owner can read; data sets are shared.
-            os.fchmod(handle, 0o666 & ~_umask())
-            os.fsync(handle)
+        yield temporary
+        with temporary.open("rb") as written:
+            # mkstemp makes files that only their owner can read; data and results are shared.
+            os.fchmod(written.fileno(), 0o666 & ~_umask())
+            os.fsync(written.fileno())
         temporary.replace(target)
     except OSError as error:  # a write to a full disk does not know its file's name
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and flush their entries."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync_folder(one.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -272,8 +272,8 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with replacing(path) as file:
-        file.write(text.encode())
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode())
 
 
 def _mapping(value: Any, where: str) -> dict[Any, Any]:

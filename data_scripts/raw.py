@@ -361,5 +361,5 @@ def write_raw(raw: Raw, directory: Path) -> None:
 
 
 def _pickle(content: dict[bytes, Any], path: Path) -> None:
-    with replacing(path) as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         pickle.dump(content, file, protocol=2)

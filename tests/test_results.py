@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from common.files import read_yaml, replacing, write_text, write_yaml
+from common.files import read_yaml, write_text, write_yaml
 from common.results import Row, collect
 from common.statistics import confidence_interval, summarise
 from common.tables import print_summary, write_tables
+from data_scripts.files import replacing
 
 
 def row(arm="fine", seed=0, level="fine", accuracy=0.5, **other) -> Row:

@@ -4,23 +4,102 @@ import contextlib
 import io
 import random
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import analyse
+import arch_dual_head.test
 import arch_dual_head.trainer
+import arch_single_head.test
+import export
+import predict
 import train_system
+from common import schema
 from common.command import explain
-from common.configuration import ROOT, SHARED, compose, keys_of
-from common.schema import DualConfig, SingleConfig, StudyConfig
+from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of
 
+
+class Command(NamedTuple):
+    """A command, and what of it is run here: all of it up to its data, its checkpoint or its study."""
+
+    schema: type
+    begins: Callable[..., Any]
+    folder: Path = ROOT
+    config_dir: Path | None = SHARED
+    config_name: str = "config"
+    translated: Callable[[list[str]], list[str]] = list
+    # Asked for by the command itself: one that is not there.
+    needs: str | None = None
+    groups: tuple[str, ...] = ()
+
+
+def task(run: Callable[..., Any]) -> Callable[..., Any]:
+    """What a command's own function does with its configuration."""
+    return lambda cfg, _: run(cfg)
+
+
+def in_folder(name: str, schema: type, run: Callable[..., Any], **more: Any) -> Command:
+    return Command(schema, task(run), ROOT / name, None, **more)
+
+
+NOWHERE = "checkpoint=nowhere/best.ckpt"
 COMMANDS = {
-    "arch_single_head/trainer.py": SingleConfig,
-    "arch_dual_head/trainer.py": DualConfig,
-    "train_system.py": StudyConfig,
+    "arch_single_head/trainer.py": in_folder(
+        "arch_single_head", schema.SingleConfig, lambda cfg: None, groups=(*GROUPS,)
+    ),
+    "arch_dual_head/trainer.py": in_folder(
+        "arch_dual_head",
+        schema.DualConfig,
+        arch_dual_head.trainer.check,
+        groups=(*GROUPS,),
+    ),
+    "train_system.py": Command(
+        schema.StudyConfig, train_system.plan, config_name="train_system", groups=(*GROUPS,)
+    ),
+    "arch_single_head/test.py": in_folder(
+        "arch_single_head",
+        schema.TestConfig,
+        arch_single_head.test.test,
+        config_name="test",
+        needs=NOWHERE,
+        groups=("dataset",),
+    ),
+    "arch_dual_head/test.py": in_folder(
+        "arch_dual_head",
+        schema.TestConfig,
+        arch_dual_head.test.test,
+        config_name="test",
+        needs=NOWHERE,
+        groups=("dataset",),
+    ),
+    "analyse.py": Command(
+        schema.AnalyseConfig, task(analyse.run), config_name="analyse", needs="run=nowhere"
+    ),
+    "predict.py": Command(
+        schema.PredictConfig,
+        task(predict.predict),
+        config_name="predict",
+        translated=predict.translated,
+        needs=NOWHERE,
+    ),
+    "export.py": Command(
+        schema.ExportConfig,
+        task(export.write),
+        config_name="export",
+        translated=export.translated,
+        needs=NOWHERE,
+    ),
 }
-KEYS = [(script, key) for script, schema in COMMANDS.items() for key in keys_of(schema)]
+KEYS = [
+    (script, key)
+    for script, command in COMMANDS.items()
+    for key in (*keys_of(command.schema), *command.groups)
+]
 UNKNOWN = [(script, key) for script in COMMANDS for key in ("nonsense", "hparams.nonsense", "lr")]
 
 EXTREMES = ["0", "-1", "1", "2.5", "1e30", "-1e30", "1e999", "nan", "inf", "-inf", "1" + 40 * "0"]
@@ -51,6 +130,12 @@ JARGON += [
     "ListConfig",
 ]
 
+
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
 values = st.one_of(
     st.sampled_from(EXTREMES),
     st.sampled_from(WRONG),
@@ -62,20 +147,18 @@ values = st.one_of(
 
 def configured(script: str, overrides: list[str]) -> None:
     """What the command does before its first stage, by the same functions."""
-    if script == "train_system.py":
-        cfg = compose(
-            ROOT,
-            schema=StudyConfig,
-            overrides=overrides,
-            config_dir=SHARED,
-            config_name="train_system",
-        )
-        train_system.plan(cfg, overrides)
-        return
-    folder = (ROOT / script).parent
-    cfg = compose(folder, schema=COMMANDS[script], overrides=overrides)
-    if script.startswith("arch_dual_head"):
-        arch_dual_head.trainer.check(cfg)
+    command = COMMANDS[script]
+    if command.needs and not any(o.startswith(command.needs.split("=")[0]) for o in overrides):
+        overrides = [command.needs, *overrides]
+    overrides = command.translated(overrides)
+    cfg = compose(
+        command.folder,
+        schema=command.schema,
+        overrides=overrides,
+        config_dir=command.config_dir,
+        config_name=command.config_name,
+    )
+    command.begins(cfg, overrides)
 
 
 def outcome(script: str, overrides: list[str]) -> str | None:
@@ -86,8 +169,8 @@ def outcome(script: str, overrides: list[str]) -> str | None:
             configured(script, overrides)
     except Exception as error:
         caught = error
-    sentence = caught and explain(caught, COMMANDS[script])
-    assert caught is None or sentence, f"a traceback: {overrides} {caught!r}"
+    sentence = caught and explain(caught, COMMANDS[script].schema)
+    assert caught is None or sentence, f"a traceback: {script} {overrides} {caught!r}"
     return sentence
 
 
@@ -189,19 +272,20 @@ def test_what_is_allowed_is_said_in_our_words(script, argument, said):
 
 @pytest.mark.slow
 def test_a_sample_as_real_commands(command, tmp_path):
-    """Those that are valid end at a data set that is not there: one sentence too."""
+    """Those that are valid end at data, a checkpoint or a study that is not there: one sentence too."""
     draw = random.Random(30)
     for _ in range(30):
         script, key = draw.choice(KEYS + UNKNOWN)
         argument = override(key, draw.choice(PREFIXES), draw.choice(EXTREMES + WRONG))
-        if script == "arch_dual_head/trainer.py":
-            more = ["hparams.model_path_fine=null", "hparams.ffreeze=false"]
-            more += ["hparams.model_path_coarse=null", "hparams.cfreeze=false"]
+        needs = COMMANDS[script].needs
+        if needs:
+            more = [] if key == needs.partition("=")[0] else [needs]
         else:
-            more = []
-        done = command(
-            script, f"save_dir={tmp_path}", f"dataset.root={tmp_path}/nowhere", *more, argument
-        )
+            more = [f"save_dir={tmp_path}", f"dataset.root={tmp_path}/nowhere"]
+        if script == "arch_dual_head/trainer.py":
+            more += ["hparams.model_path_fine=null", "hparams.ffreeze=false"]
+            more += ["hparams.model_path_coarse=null", "hparams.cfreeze=false"]
+        done = command(str(ROOT / script), *more, argument, cwd=tmp_path)
         assert done.returncode == 1, (script, argument, done)
         assert len(done.stderr.splitlines()) == 1, (script, argument, done.stderr)
         assert done.stderr.startswith("error: "), (script, argument, done.stderr)
