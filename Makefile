@@ -32,7 +32,7 @@ datasets/NAVON/index.csv: | .venv/installed
 navon: datasets/NAVON/index.csv ## make the embedded data set of Navon figures
 
 demo: install navon ## run the study on Navon figures with two seeds, print its table and write its report
-	$(BIN)/python train_system.py dataset=navon num_seeds=2 exp_name=demo
+	$(BIN)/python train_system.py dataset=navon num_seeds=2 'arms=[bilateral,unilateral]' exp_name=demo
 
 # Stopped at any moment, also by a scheduler (SLICE=590 stops it after so many seconds), it goes on where it was.
 study: install ## every arm of the study on CIFAR-100, five seeds (ARGS=... adds keys)

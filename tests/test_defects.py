@@ -873,7 +873,7 @@ def facts(built) -> dict[str, object]:
         "best": (best.monitor, best.mode),
         "kept": best.save_top_k,
         "lines": EpochLines in held,
-        "csv": MetricsTable in held,
+        "csv": held[MetricsTable].path is not None,
         "tensorboard": len(trainer.loggers),
         "seed": module.record.seed,
         "folder": built.place.parent,

@@ -542,7 +542,7 @@ def test_intervals_are_drawn_where_there_are_any():
 
 def found_looks() -> Findings:
     looks = [
-        Look("all are right", 0, {"left": "a"}, torch.zeros(3, 8, 8, dtype=torch.uint8), {}),
+        Look(0, "all are right", 0, {"left": "a"}, torch.zeros(3, 8, 8, dtype=torch.uint8), {}),
     ]
     return Findings(looks=looks, class_names={"fine": ["a"], "coarse": ["a"]})
 

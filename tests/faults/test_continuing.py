@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -185,10 +186,10 @@ def test_a_signal_while_a_checkpoint_is_read_is_no_damage(
     before = {file.name: file.read_bytes() for file in checkpoints.iterdir()}
     verify = common.checkpoints._verify
 
-    def signalled(path: Path) -> None:
-        if path.stem == name:
+    def signalled(file: BinaryIO) -> None:
+        if Path(file.name).stem == name:
             os.kill(os.getpid(), signal.SIGTERM)
-        verify(path)
+        verify(file)
 
     with monkeypatch.context() as patch:
         patch.setattr(common.checkpoints, "_verify", signalled)
