@@ -143,6 +143,8 @@ def _explain(error: BaseException, schema: type) -> str | None:
         if not names:
             return str(unknown_key(group, [*GROUPS, *keys_of(schema)]))
         return f"{group}={option} is not there; allowed: {', '.join(names)}."
+    if isinstance(error, MissingConfigException):
+        return _explain_config_name(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_config(error, schema)
     if isinstance(error, YAMLError):
@@ -166,6 +168,15 @@ def _explain(error: BaseException, schema: type) -> str | None:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}."
     return None
+
+
+def _explain_config_name(error: MissingConfigException) -> str:
+    place = re.search(r"provider=main, path=file://(.*)", str(error))
+    if place is None:
+        return _flat(str(error))
+    names = ", ".join(sorted(file.stem for file in Path(place[1]).glob("*.yaml")))
+    rest = f"allowed: {names}" if names else f"{place[1]} holds no YAML files"
+    return f"--config-name={error.missing_cfg_file} is not there; {rest}."
 
 
 def _explain_config(error: BaseException, schema: type) -> str:

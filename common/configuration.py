@@ -160,8 +160,10 @@ def refuse_malformed(overrides: Sequence[str]) -> None:
             raise UserError(f"{override!r} names no key; allowed: KEY=VALUE.")
         if key.startswith("~"):
             raise UserError(f"{override}: a key cannot be removed; give it a value, {key[1:]}=...")
-        if key.lstrip("+") in GROUPS and value.startswith(("[", "${")):
-            raise UserError(f"{override!r}: a group takes one name, {key.lstrip('+')}=NAME.")
+        group = key.lstrip("+").split("@")[0]
+        named = not value.startswith(("[", "${")) and value != "_self_"
+        if not named and (group in GROUPS or group.startswith("hydra/")):
+            raise UserError(f"{override!r}: a group takes one name, {group}=NAME.")
 
 
 def override_keys(overrides: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ import analyse
 import arch_dual_head.test
 import arch_dual_head.trainer
 import arch_single_head.test
+import arch_single_head.trainer
 import export
 import predict
 import train_system
@@ -258,6 +259,8 @@ def test_every_key_takes_extremes_and_wrong_values(script):
         ("train_system.py", "hparams.lr=1,2", "--multirun"),
         ("arch_single_head/trainer.py", "+hparams.lr=???", "leave out the +"),
         ("train_system.py", "dataset=[navon]", "a group takes one name"),
+        ("train_system.py", "+dataset=_self_", "a group takes one name"),
+        ("train_system.py", "+hydra/launcher@x=_self_", "a group takes one name"),
         ("train_system.py", "~epochs.fine=1", "cannot be removed"),
         ("train_system.py", "save_dir=${nowhere}", "refers to a key"),
         ("arch_dual_head/trainer.py", "evaluate=perhaps", "'perhaps'; allowed: true or false."),
@@ -268,6 +271,20 @@ def test_what_is_allowed_is_said_in_our_words(script, argument, said):
     sentence = outcome(script, [argument])
     assert sentence
     assert said in sentence
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--config-name=nowhere"], "--config-name=nowhere is not there; allowed: config, test."),
+        (["--config-path=/dev"], "--config-name=config is not there; /dev holds no YAML files."),
+    ],
+)
+def test_a_configuration_that_is_not_there(monkeypatch, capsys, more, said):
+    monkeypatch.setattr("sys.argv", ["trainer.py", *more])
+    with pytest.raises(SystemExit, match="1"):
+        arch_single_head.trainer.main()
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 @pytest.mark.slow
