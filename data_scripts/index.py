@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -220,8 +221,14 @@ def read_hierarchy(dataset_dir: Path) -> Hierarchy:
         DataError: it is missing, malformed, or names a coarse class that it does not list.
     """
     path = dataset_dir / HIERARCHY_FILE
+    return _hierarchy(_read(path), path)
+
+
+@lru_cache(maxsize=8)
+def _hierarchy(text: str, path: Path) -> Hierarchy:
+    """What the text says; each of a study's stages asks again, and YAML is slow to read."""
     try:
-        content = yaml.safe_load(_read(path))
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates, say, raise ValueError
         reason = " ".join(str(error).split())
         raise DataError(f"{path} is not valid YAML: {reason}") from None

@@ -170,6 +170,7 @@ def test_trained_hemispheres_serve_every_arm(tmp_path):
 # What each arm is
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", train_system.DUAL_ARMS)
 def test_each_arm_runs_alone_with_the_configuration_that_the_study_gives_it(arm):
     alone = compose(
@@ -440,6 +441,7 @@ def test_an_ensemble_is_the_mean_of_its_members(whole):
     assert torch.allclose(network(images)["fine"].exp(), mean, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_third_seed_pairs_the_second_anew_and_keeps_what_was(whole, in_process, tmp_path):
     place = tmp_path / "whole"
     shutil.copytree(whole.place, place)

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = "benchmarks/throughput.py"
 
 
+@pytest.mark.slow
 def test_a_row_for_each_phase(command, navon, tmp_path):
     file = tmp_path / "rows.json"
     done = command(
@@ -55,6 +56,7 @@ def test_a_missing_set_is_one_sentence(command, tmp_path):
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_the_pipeline_counts_all_of_a_study(command, navon, tmp_path):
     file = tmp_path / "seconds.json"
     done = command(

@@ -64,6 +64,7 @@ def test_weights_have_the_same_names_and_the_default_compiles_nothing(
     assert equal(weights(tmp_path / "plain"), weights(tmp_path / "compiled"))
 
 
+@pytest.mark.slow
 def test_later_stages_are_compiled_as_the_first_one_is(tiny, in_process, monkeypatch, tmp_path):
     compiled = torch.compile
 
@@ -87,6 +88,7 @@ def test_a_compiled_run_is_another_configuration(uses, tiny, in_process, tmp_pat
     assert "hparams.compile is None there and default here" in err
 
 
+@pytest.mark.slow
 def test_a_missing_compiler_is_one_sentence(command, tiny, tmp_path):
     done = command(
         "arch_single_head/trainer.py",

@@ -191,6 +191,7 @@ def count_share(rank: int, place: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_all_that_evaluation_measures_is_of_all_processes(tmp_path):
     torch.multiprocessing.spawn(count_share, args=(str(tmp_path),), nprocs=2)
     alone = EvaluationMetrics(CLASSES, PARENT)

@@ -184,6 +184,7 @@ def test_schedule_of_the_graph():
     assert schedule.duration(stages, seconds, 2) == 11
 
 
+@pytest.mark.slow
 def test_schedule_takes_the_plan_and_measured_seconds(command, navon, tmp_path):
     table = tmp_path / "results.csv"
     table.write_text(

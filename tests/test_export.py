@@ -73,7 +73,10 @@ def written(in_process, checkpoints, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("kind", ["coarse", "bilateral", "ensemble"])
+@pytest.mark.parametrize(
+    "kind",
+    ["bilateral", *(pytest.param(k, marks=pytest.mark.slow) for k in ("coarse", "ensemble"))],
+)
 def test_the_same_answers_without_this_project(kind, form, written, checkpoints, navon):
     import numpy as np
 

@@ -31,6 +31,7 @@ def test_joblib_runs_two_jobs(command, tiny, tmp_path):
     assert [file.parent.parent for file in tmp_path.rglob("multirun.yaml")] == [tmp_path]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_job_is_one_line(command, tiny, tmp_path):
     arguments = [*JOBLIB, *tiny, f"save_dir={tmp_path}", "dataset.root=/nowhere", "hparams.lr=1,2"]
     done = command("arch_single_head/trainer.py", *arguments)

@@ -183,7 +183,7 @@ def in_memory(tiny, navon, succeed, tmp_path_factory) -> dict[str, Path]:
 MORE = {"augmented": ["dataset.crop_padding=2", "dataset.flip=true"], "plain": []}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [2, pytest.param(0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", MORE)
 def test_a_study_is_the_same_bit_for_bit(name, workers, in_memory, tiny, in_process, tmp_path):
     place = tmp_path / name
@@ -201,7 +201,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("step", [3, 7, 19])
+@pytest.mark.parametrize("step", [3, *(pytest.param(s, marks=pytest.mark.slow) for s in (7, 19))])
 def test_a_killed_study_continues_bit_for_bit(
     step, in_memory, tiny, in_process, monkeypatch, tmp_path
 ):

@@ -146,6 +146,7 @@ def apply(diff: str, copy: Path) -> None:
         (copy / name).write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme(copy):
     for block in blocks(README):
         if block.kind in ("bash", "python"):
@@ -181,6 +182,7 @@ def named_paths(text: str) -> Iterator[str]:
             yield name
 
 
+@pytest.mark.slow
 def test_the_examples_of_extending(copy, navon):
     if not (copy / "datasets" / "NAVON").exists():
         (copy / "datasets" / "NAVON").symlink_to(navon)

@@ -286,6 +286,7 @@ def test_what_comes_from_files_is_escaped(finished, page):
     assert "same (3)" in text
 
 
+@pytest.mark.slow
 def test_a_hostile_folder_name_is_escaped(finished, tmp_path, in_process):
     place = tmp_path / '<img src=x onerror=alert(1)> "it\'s" &amp;'
     shutil.copytree(finished.place, place)
@@ -358,6 +359,7 @@ def test_tensorboard_has_final_metrics_and_images_beside_the_curves(finished):
         assert plugin == "hparams"
 
 
+@pytest.mark.slow
 def test_a_second_analysis_takes_the_place_of_the_first(finished, in_process):
     before = sorted(str(f) for f in finished.place.rglob("*") if ".analysis" not in f.name)
     numbers = (finished.place / "analysis" / "values.csv").read_text()
@@ -369,6 +371,7 @@ def test_a_second_analysis_takes_the_place_of_the_first(finished, in_process):
     assert (finished.place / "analysis" / "values.csv").read_text() == numbers
 
 
+@pytest.mark.slow
 def test_further_arms_are_compared_with(finished, tiny, succeed, tmp_path, in_process):
     """A hemisphere that learned both levels, and an ensemble of such."""
     place = tmp_path / "study"
@@ -390,6 +393,7 @@ def test_further_arms_are_compared_with(finished, tiny, succeed, tmp_path, in_pr
     assert "Learning curves of unilateral" in (place / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_published_protocol_and_holes_are_named(finished, tmp_path, in_process):
     shutil.copytree(finished.place, tmp_path / "study")
     assert "took no part in training or in the choice" in finished.html
@@ -407,6 +411,7 @@ def test_the_published_protocol_and_holes_are_named(finished, tmp_path, in_proce
     assert "Missing: fine/seed7 (fine/seed7: the loss is nan &lt;b&gt;)" in html
 
 
+@pytest.mark.slow
 def test_any_arms_and_columns_are_shown(finished, tmp_path, in_process):
     """Further arms, columns and tables than those of today, and arms without an interval."""
     place = tmp_path / "study"
@@ -611,6 +616,7 @@ def test_without_tests_the_test_images_are_not_looked_at(tiny, succeed, tmp_path
     assert "Left out: all that needs test images" in text
 
 
+@pytest.mark.slow
 def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
     finished, tmp_path, in_process
 ):

@@ -175,18 +175,39 @@ WORKER = ["hparams.num_workers=1"]
     [
         pytest.param(TRAINING, 1, 24, [], id="at the very first step"),
         pytest.param(TRAINING, 3, 22, TENSORBOARD, id="in the middle of the first epoch"),
-        pytest.param(TRAINING, 5, 20, [], id="at the first step of an epoch"),
         pytest.param(
-            TRAINING, 7, 18, WORKER, id="in the middle of an epoch with a loading process"
+            TRAINING, 5, 20, [], id="at the first step of an epoch", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            TRAINING,
+            7,
+            18,
+            WORKER,
+            id="in the middle of an epoch with a loading process",
+            marks=pytest.mark.slow,
         ),
         # The last step of an epoch is saved together with its validation.
         pytest.param(VALIDATION, 2, 17, [], id="in validation"),
-        pytest.param(TEST, 1, 16, TOP_2, id="between fit and test"),
+        pytest.param(TEST, 1, 16, TOP_2, id="between fit and test", marks=pytest.mark.slow),
         pytest.param(TRAINING, 19, 6, TOP_2, id="in the bilateral stage"),
-        pytest.param(TEST, 3, 0, TENSORBOARD, id="in the last test"),
-        pytest.param("common.experiment:write_tables", 1, 0, [], id="before the tables"),
+        pytest.param(TEST, 3, 0, TENSORBOARD, id="in the last test", marks=pytest.mark.slow),
+        pytest.param(
+            "common.experiment:write_tables",
+            1,
+            0,
+            [],
+            id="before the tables",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("torch:save", 3, 22, [], id="while a checkpoint is written"),
-        pytest.param("common.callbacks:LastCheckpoint._save", 4, 21, [], id="between two files"),
+        pytest.param(
+            "common.callbacks:LastCheckpoint._save",
+            4,
+            21,
+            [],
+            id="between two files",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_killed_study_continues_bit_for_bit(
@@ -202,6 +223,7 @@ def test_a_killed_study_continues_bit_for_bit(
     same_study(place, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_again_and_again_continues_bit_for_bit(
     study, uninterrupted, tmp_path
 ):

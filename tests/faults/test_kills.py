@@ -17,6 +17,7 @@ def finish(place, start) -> None:
     assert start(place).wait(300) == 0, place.with_suffix(".log").read_text()
 
 
+@pytest.mark.slow
 def test_two_kills(killed, start, same, tmp_path):
     place = tmp_path / "study"
     run_until_done(place, random.Random(1), killed, 2)
