@@ -15,7 +15,7 @@ help: ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt
+.venv/installed-dev: .venv/installed requirements-dev.txt requirements-export.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
@@ -36,8 +36,9 @@ demo: install navon ## run the study on Navon figures with two seeds, print its 
 
 # Stopped at any moment, also by a scheduler (SLICE=590 stops it after so many seconds), it goes on where it was.
 study: install ## every arm of the study on CIFAR-100, five seeds (ARGS=... adds keys)
-	$(if $(SLICE),timeout --signal=TERM $(SLICE)) $(BIN)/python train_system.py arms=all num_seeds=5 exp_name=all-CIFAR100 $(ARGS) \
-	|| { [ -n "$(SLICE)" ] && [ $$? = 124 ] && echo "Stopped after $(SLICE) s; the same command goes on."; }
+	$(if $(SLICE),timeout --foreground --signal=TERM $(SLICE)) \
+	$(BIN)/python train_system.py arms=all num_seeds=5 exp_name=all-CIFAR100 $(ARGS) \
+	|| { status=$$?; [ $$status = 124 ] && echo "Stopped after $(SLICE) s; the same command goes on." || exit $$status; }
 
 lint: .venv/installed-dev ## check format, style and types
 	$(BIN)/ruff format --check .

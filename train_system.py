@@ -17,7 +17,7 @@ from yaml import YAMLError
 
 from common.command import command, explain, typed_overrides
 from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of, override_keys, spelled
-from common.errors import UserError
+from common.errors import Unfinished, UserError
 from common.files import read_yaml
 from common.interruption import signals
 from common.schema import (
@@ -168,14 +168,15 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     Raises:
         UserError: keys that contradict each other, or what the folders' own commands would refuse.
     """
-    from arch_dual_head.trainer import check
-    from common.experiment import free_name
-    from common.stage import Stage
-
     seeds = _seeds(cfg)
     trained = _trained_models(cfg, seeds)
     arms = _arms(cfg, seeds)
     configs = {arm: _configuration(arm, cfg, overrides, seeds) for arm in arms}
+    # Imported late: an error in the configuration needs none of it, and torch takes seconds.
+    from arch_dual_head.trainer import check
+    from common.experiment import free_name
+    from common.stage import Stage
+
     name = f"{'study' if cfg.study == 'sound' else cfg.study}-{configs[arms[0]].dataset.name}"
     place = OmegaConf.create(
         {"exp_name": cfg.exp_name or name, "save_dir": cfg.save_dir, "fresh": cfg.fresh}
@@ -311,6 +312,8 @@ def _trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] |
     file = Path(cfg.trained_models)
     try:
         content = read_yaml(file)
+    except OSError as error:
+        raise UserError(f"{file} (trained_models) cannot be read: {error.strerror}.") from error
     except (YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{file} (trained_models) is not YAML: {' '.join(str(error).split())}"
@@ -369,16 +372,21 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
     scratch = [arm for arm in FROM_SCRATCH if arm in {stage.arm for stage in stages}]
     if told and scratch:
         print(f"{', '.join(told)} concerns fine and coarse, not {', '.join(scratch)}.")
-    # Imported late: an error in the configuration needs none of it, and torch takes seconds.
     from architectures import ARCHITECTURES
     from common.distributed import Machines
     from common.experiment import run_experiment
 
-    summary = run_experiment(stages, ARCHITECTURES, _engine(cfg, stages))
+    hole = None
+    try:
+        summary = run_experiment(stages, ARCHITECTURES, _engine(cfg, stages))
+    except Unfinished as error:  # what was finished is looked at all the same
+        hole = error
     if cfg.analyse and Machines(stages[0].config.trainer_params.num_nodes).first:
         from analysis.pipeline import analyse_after_training
 
         analyse_after_training(stages[0].experiment)
+    if hole:
+        raise hole
     return summary
 
 

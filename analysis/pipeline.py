@@ -52,7 +52,7 @@ def analyse_after_training(place: Path) -> None:
     else:
         return
     print(
-        f"warning: the study is complete, but its analysis failed: {reason} Try: python analyse.py run={place}",
+        f"warning: the results are written, but their analysis failed: {reason} Try: python analyse.py run={place}",
         file=sys.stderr,
     )
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -14,7 +14,7 @@ from common.statistics import spread
 class Value:
     """One number of one seed.
 
-    ``of`` says which analysis and quantity ("lesions: accuracy"), ``level`` the head or the labels, ``side`` the
+    ``of`` says which analysis and quantity ("lesions"), ``level`` the head or the labels, ``side`` the
     hemisphere, ``item`` what is left: a class, a layer, a share.
     """
 
@@ -46,13 +46,11 @@ class Values:
     ``independent``: whether the networks of several seeds share nothing; else no quantity has an interval.
     """
 
-    def __init__(self, values: Iterable[Value] = ()) -> None:
+    def __init__(self) -> None:
         self.independent = True
         self.values: list[Value] = []
         self._numbers: dict[tuple[str, str, str, str], list[float]] = {}
         self._dependent: set[tuple[str, str, str, str]] = set()
-        for value in values:
-            self._add(value)
 
     def add(
         self,

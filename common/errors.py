@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class Unfinished(UserError):  # noqa: N818 - a study's state, as its name says
+    """A study of which some stages could not be finished; the tables hold the others."""
+
+
 class StageFailed(UserError):  # noqa: N818 - a stage's state, as its name says
     """A stage that cannot be finished; the others may go on."""

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from common.distributed import Machines
-from common.errors import StageFailed, UserError
+from common.errors import StageFailed, Unfinished, UserError
 from common.files import write_yaml
 from common.results import HOLE
 from common.stage import Architecture, Stage, quieten, run_stage
@@ -73,7 +73,7 @@ def run_experiment(
     A stage that fails leaves a hole in them; the others go on, except those that need it.
 
     Raises:
-        UserError: after all that, if there is a hole.
+        Unfinished: after all that, if there is a hole.
     """
     quieten()
     experiment = stages[0].experiment
@@ -101,7 +101,7 @@ def run_experiment(
     if stages[0].config.logger.tensorboard:
         print(f"Curves: tensorboard --logdir {experiment}")
     if failed:
-        raise UserError(
+        raise Unfinished(
             f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
         )
     return summarise(rows)

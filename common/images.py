@@ -4,7 +4,6 @@ import hashlib
 import logging
 import math
 import os
-import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -232,7 +231,8 @@ def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFold
         digest, counts = held.get("digest"), held.get("pixel_counts")
         if held.get("check") != derive(0, signature, repr(digest), repr(counts)):
             digest = None
-    except (OSError, UnicodeDecodeError, AttributeError, yaml.YAMLError):
+    # A date that no calendar has is ValueError, as is what is not UTF-8; brackets may nest too deep.
+    except (OSError, ValueError, RecursionError, AttributeError, yaml.YAMLError):
         digest = None
     if digest is None:
         log.warning(
@@ -262,16 +262,10 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
         digest, counts = _summary(held["images"], listing)
         if digest != held["digest"]:
             raise ValueError("its content has changed")
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
+    except MemoryError:
+        raise
+    # A damaged archive can make torch raise nearly anything.
+    except Exception as error:
         log.warning(
             "%s is damaged (%s) and is made anew.", cache, " ".join(str(error).split())[:100]
         )

@@ -26,8 +26,8 @@ class Progress(AbstractContextManager):
         self.state = dict.fromkeys(stages, "waiting")
         self.where = dict.fromkeys(self.state, "")
         self.said = dict.fromkeys(self.state, "")
-        self.live = Live(get_renderable=self.table, refresh_per_second=2) if live else None
-        self.live = self.live if sys.stdout.isatty() else None
+        drawn = live and sys.stdout.isatty()
+        self.live = Live(get_renderable=self.table, refresh_per_second=2) if drawn else None
 
     def __enter__(self) -> "Progress":
         if self.live:

@@ -22,8 +22,12 @@ from common.progress import Progress
 from common.schema import StudyConfig
 from common.stage import Architecture, Stage, quieten, run_stage
 
+# How often a stage may lose its worker or node; each time it goes on from its checkpoint.
+MAX_RETRIES = 10
 # Ray must not report to its makers about a study.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Without this it would start a stage that needs more memory than there is again and again, for ever.
+os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))
 try:
     import ray
     from ray.exceptions import RayError, TaskCancelledError
@@ -34,8 +38,6 @@ except ImportError as error:
         "engine=ray needs Ray: python -m pip install -r requirements-ray.txt"
     ) from error
 
-# How often a stage may lose its worker or node; each time it goes on from its checkpoint.
-MAX_RETRIES = 10
 POLL_S = 0.5
 # Stopping lets a step and its checkpoint end.
 STOP_S = 60.0
@@ -105,15 +107,22 @@ class RayEngine(AbstractContextManager):
     def start(self, stage: Stage) -> None:
         """Hand a stage to Ray."""
         threads = _threads()
+        takes = self._resources(stage, threads)
         task = ray.remote(run_remotely).options(
             name=stage.name,
             max_retries=MAX_RETRIES,
             retry_exceptions=False,
-            **self._resources(stage, threads),
+            **takes,
         )
         arguments = (stage, self.architectures[stage.folder], threads, sys.argv, self.lines)
         self.running[task.remote(*arguments)] = stage
         self.progress.turn(stage.name, "queued")
+        if not _fits(takes):
+            # A cluster may grow; what it has now may never do.
+            words = ", ".join(f"{n:g} {name.removeprefix('num_')}" for name, n in takes.items())
+            self.progress.say(
+                stage.name, f"{stage.name}: waits for a machine with {words}: the cluster has none."
+            )
 
     def next_end(self) -> tuple[Stage, StageFailed | None]:
         """Wait until a stage ends; gives it, and why it could not be finished.
@@ -265,6 +274,16 @@ def _threads() -> int:
     """Threads of a stage on a CPU: those of OMP_NUM_THREADS, else one, so that stages fill the cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else 1
+
+
+def _fits(takes: Mapping[str, float]) -> bool:
+    """Whether some machine has what a stage takes, were nothing else running there."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return any(
+        machine.get("CPU", 0) >= takes["num_cpus"]
+        and machine.get("GPU", 0) >= takes.get("num_gpus", 0)
+        for machine in machines
+    )
 
 
 def _lost(stage: Stage, error: RayError) -> str:

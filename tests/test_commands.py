@@ -110,7 +110,12 @@ def test_configuration_is_shown_without_torch(command):
 
 @pytest.mark.parametrize(
     ("script", "argument"),
-    [("train_system.py", "hparams.lrr=1"), ("arch_dual_head/trainer.py", "hparams.ffreez=true")],
+    [
+        ("train_system.py", "hparams.lrr=1"),
+        ("train_system.py", "arms=[mono]"),
+        ("train_system.py", "trained_models=nowhere.yaml"),
+        ("arch_dual_head/trainer.py", "hparams.ffreez=true"),
+    ],
 )
 def test_error_in_the_configuration_answers_without_torch(command, script, argument):
     status, out, err = without_torch(command, script, argument)

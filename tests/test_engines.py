@@ -110,7 +110,7 @@ def test_one_process_goes_on_after_a_failure_and_ends_with_1(
 
     monkeypatch.setattr(experiment, "run_stage", failing)
     short = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=1"]
-    status, _, err = in_process(
+    status, out, err = in_process(
         train_system.main, *tiny, *short, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=2"
     )
     assert status == 1
@@ -118,6 +118,8 @@ def test_one_process_goes_on_after_a_failure_and_ends_with_1(
     with (tmp_path / "study/results.csv").open() as table:
         arms = {(row["arm"], row["seed"]) for row in csv.DictReader(table)}
     assert arms == {("fine", "0"), ("fine", "1"), ("coarse", "1"), ("bilateral", "1")}
+    assert out.splitlines()[-1] == f"Report: {tmp_path}/study/report.html"
+    assert "Missing: coarse/seed0" in (tmp_path / "study/report.html").read_text()
 
 
 # What is shown

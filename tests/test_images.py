@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import shutil
 from pathlib import Path
 
@@ -340,6 +341,37 @@ DAMAGES = [
     too_few_images,
     hostile,
 ]
+
+
+def same(one: images.ImageFolder, other: images.ImageFolder) -> None:
+    assert (one.digest, one.names) == (other.digest, other.names)
+    assert (one.labels == other.labels).all()
+    assert torch.equal(one.pixel_counts, other.pixel_counts)
+    everything = torch.arange(len(one.names))
+    assert torch.equal(one.images[everything], other.images[everything])
+
+
+@pytest.mark.parametrize("memory_gb", [8, 0])
+def test_bits_of_a_cache_that_flip_change_no_image(folder, memory_gb):
+    expected = load_folder(folder, memory_gib=memory_gb)
+    (cache,) = (folder.parent.parent / ".cache").glob("train-fine.*")
+    whole, draw = cache.read_bytes(), random.Random(0)
+    for _ in range(100):
+        content = bytearray(whole)
+        for _ in range(draw.randint(1, 3)):
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        cache.write_bytes(content[: draw.choice([None, None, draw.randrange(len(content))])])
+        same(load_folder(folder, memory_gib=memory_gb), expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["digest: 2024-13-45", "check: 0x_", "[" * 5000, "- 1", "\xff", "", "\0"]
+)
+def test_a_summary_that_is_no_summary_is_made_anew(folder, text):
+    expected = load_folder(folder, memory_gib=0)
+    (cache,) = (folder.parent.parent / ".cache").glob("train-fine.*")
+    cache.write_text(text, encoding="latin-1")
+    same(load_folder(folder, memory_gib=0), expected)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -30,6 +30,41 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 
 
+class Named(dict):
+    """Enough of a configuration: keys as attributes."""
+
+    __getattr__ = dict.__getitem__
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "workers", "per_gpu", "machines", "takes", "fits"),
+    [
+        ("auto", 0, 4, [{"CPU": 2, "GPU": 1}], {"num_cpus": 1, "num_gpus": 0.25}, True),
+        ("auto", 0, 3, [{"CPU": 2, "GPU": 1}], {"num_cpus": 1, "num_gpus": 0.3333}, True),
+        ("auto", 1, 4, [{"CPU": 2}, {"CPU": 4}], {"num_cpus": 3}, True),
+        ("auto", 4, 4, [{"CPU": 2}, {"CPU": 4}], {"num_cpus": 6}, False),
+        ("gpu", 0, 1, [{"CPU": 8}], {"num_cpus": 1, "num_gpus": 1}, False),
+        ("cpu", 0, 1, [{"CPU": 8, "GPU": 8}], {"num_cpus": 2}, True),
+    ],
+)
+def test_what_a_stage_takes_of_a_cluster(
+    monkeypatch, accelerator, workers, per_gpu, machines, takes, fits
+):
+    from common import ray_engine
+
+    total = {name: sum(m.get(name, 0) for m in machines) for name in ("CPU", "GPU")}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {n: v for n, v in total.items() if v})
+    nodes = [{"Alive": True, "Resources": machine} for machine in machines]
+    nodes.append({"Alive": False, "Resources": {"CPU": 99, "GPU": 99}})
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    params = Named(accelerator=accelerator, devices=1, num_nodes=1, enable_progress_bar=False)
+    config = Named(trainer_params=params, hparams=Named(num_workers=workers))
+    stage = Named(name="fine/seed0", config=config)
+    engine = ray_engine.RayEngine([stage], {}, address="somewhere:1", stages_per_gpu=per_gpu)
+    assert engine._resources(stage, 2) == takes
+    assert ray_engine._fits(takes) == fits
+
+
 @pytest.fixture(scope="module")
 def options(tiny) -> list[str]:
     # Epochs long enough to be met by what befalls them.

@@ -268,3 +268,20 @@ def test_a_study_that_is_asked_to_stop_keeps_its_last_step_and_says_so(
     assert status == 0, said
     assert steps_of(said) == left
     same_study(place, uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(command, number):
+    program = (
+        "import os\n"
+        "from common.interruption import signals\n"
+        "signals.install()\n"
+        "with signals.put_off():\n"
+        f"    os.kill(os.getpid(), {number:d})\n"
+        "    print('a step ends', flush=True)\n"
+        f"    os.kill(os.getpid(), {number:d})\n"
+        "    print('another one', flush=True)\n"
+    )
+    done = command("-c", program)
+    assert (done.returncode, done.stdout) == (128 + number, "a step ends\n")
+    assert done.stderr == "Stopping after this step; once more stops at once.\n"

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import random
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -246,6 +247,46 @@ def test_every_key_takes_extremes_and_wrong_values(script):
             for pool in (EXTREMES, WRONG):
                 try_out(script, [override(key, draw.choice(PREFIXES), draw.choice(pool))])
     print(len(KEYS), dict(outcomes))
+
+
+@contextlib.contextmanager
+def no_longer_than(seconds: int):
+    def late(*_):
+        raise AssertionError(f"more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.slow
+def test_what_is_valid_runs_or_ends_in_one_sentence(tiny, in_process, tmp_path):
+    """Every key of a network with one head, to the end of its training."""
+    script, few = "arch_single_head/trainer.py", ["trainer_params.max_epochs=1"]
+    few.append("trainer_params.limit_train_batches=2")
+    ran = refused = 0
+    for number, (own, key) in enumerate(KEYS):
+        for value in ("0", "1", "2.5", "1e30", "true", "null") if own == script else ():
+            argument = f"{key}={value}"
+            arguments = [*tiny, *few, argument, f"exp_name=run{number}-{value}"]
+            if key != "save_dir":
+                arguments.append(f"save_dir={tmp_path}")
+            if key == "exp_name" or outcome(script, arguments):
+                continue
+            with no_longer_than(120):
+                status, _, err = in_process(arch_single_head.trainer.main, *arguments)
+            said = err.splitlines()
+            assert status == 0 or (len(said) == 1 and said[0].startswith("error: ")), (
+                argument,
+                err,
+            )
+            ran, refused = ran + (status == 0), refused + (status != 0)
+    assert ran > 30
+    print(f"{ran} ran, {refused} were refused")
 
 
 @pytest.mark.parametrize(
