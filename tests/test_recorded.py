@@ -60,6 +60,13 @@ def test_the_recorded_table_is_shown(study):
     assert (study / "summary.md").read_text() == for_people
     documents = "".join((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
     _, shown, _ = documents.split(f"<!-- results:{study.name} -->")
+    if study.name == "demo":  # the first thing that a reader sees is short
+        (_, _, *found) = shown.strip().splitlines()
+        assert found == [
+            f"| {row.arm} | {row.level} | {100 * row.mean:.2f} ± {100 * row.std:.2f} % | {row.seeds} |"
+            for row in summarise(results(study))
+        ]
+        return
     (_, table, *_) = for_people.split("\n\n")
     assert shown.strip() == table.strip()
 
