@@ -53,7 +53,9 @@ def arms_of(stages) -> list[str]:
 # The graph
 
 
-@pytest.mark.parametrize("seeds", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize(
+    "seeds", [1, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 7))]
+)
 def test_a_stage_comes_after_all_it_builds_on(seeds, capsys):
     stages = study("arms=all", f"num_seeds={seeds}")
     names = list(stages)
@@ -171,6 +173,7 @@ def test_trained_hemispheres_serve_every_arm(tmp_path):
 # What each arm is
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", train_system.DUAL_ARMS)
 def test_each_arm_runs_alone_with_the_configuration_that_the_study_gives_it(arm):
     alone = compose(

@@ -1103,6 +1103,7 @@ def test_a_key_of_one_head_changes_its_own_part_and_no_other(key, build, at_base
     assert effect(build, at_base, others, *ONE_HEAD_BASE, key=key, value=value) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", TWO_HEADS)
 def test_a_key_of_two_heads_changes_its_own_part_and_no_other(
     key, build, at_base, others, pretrained

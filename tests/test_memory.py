@@ -184,7 +184,7 @@ MORE = {"augmented": ["dataset.crop_padding=2", "dataset.flip=true"], "plain": [
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", ["augmented", pytest.param("plain", marks=pytest.mark.slow)])
 def test_a_study_is_the_same_bit_for_bit(name, workers, in_memory, tiny, in_process, tmp_path):
     place = tmp_path / name
     study(in_process, tiny, place, *MORE[name], SMALL, f"hparams.num_workers={workers}")

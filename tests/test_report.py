@@ -657,7 +657,7 @@ def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, cap
     monkeypatch.setattr(pipeline, "examine", broken)
     pipeline.analyse_after_training(place)
     said = capsys.readouterr().err
-    assert "the study is complete" in said
+    assert "the results are written" in said
     assert "no such luck" not in said
     assert "no such luck" in (place / "analysis" / "failure.txt").read_text()
     assert (place / "results.csv").read_text() == results
