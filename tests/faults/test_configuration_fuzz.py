@@ -52,7 +52,7 @@ def in_folder(name: str, schema: type, run: Callable[..., Any], **more: Any) -> 
 NOWHERE = "checkpoint=nowhere/best.ckpt"
 
 
-def tester(name: str, run: Callable[..., Any]) -> Command:
+def evaluating(name: str, run: Callable[..., Any]) -> Command:
     more: dict[str, Any] = {"config_name": "test", "needs": NOWHERE, "groups": ("dataset",)}
     return in_folder(name, schema.TestConfig, run, **more)
 
@@ -70,8 +70,8 @@ COMMANDS = {
     "train_system.py": Command(
         schema.StudyConfig, train_system.plan, config_name="train_system", groups=(*GROUPS,)
     ),
-    "arch_single_head/test.py": tester("arch_single_head", arch_single_head.test.test),
-    "arch_dual_head/test.py": tester("arch_dual_head", arch_dual_head.test.test),
+    "arch_single_head/test.py": evaluating("arch_single_head", arch_single_head.test.test),
+    "arch_dual_head/test.py": evaluating("arch_dual_head", arch_dual_head.test.test),
     "analyse.py": Command(
         schema.AnalyseConfig, task(analyse.run), config_name="analyse", needs="run=nowhere"
     ),
