@@ -73,6 +73,11 @@ class ImageSet(Dataset):
         self.subset = subset
         self.features: Tensor | None = None
 
+    @property
+    def decodes(self) -> bool:
+        """Whether a batch takes decoding image files."""
+        return self.features is None and isinstance(self.images, Undecoded)
+
     def __len__(self) -> int:
         return len(self.subset)
 
@@ -250,7 +255,10 @@ class HierarchicalData(pl.LightningDataModule):
         if world_size() > 1:
             batches = ShareSampler(sampler, batch_size, drop_last=True)
             return DataLoader(
-                self.train_set, batch_sampler=batches, collate_fn=_as_is, **self._workers()
+                self.train_set,
+                batch_sampler=batches,
+                collate_fn=_as_is,
+                **self._workers(self.train_set),
             )
         return DataLoader(
             self.train_set,
@@ -259,7 +267,7 @@ class HierarchicalData(pl.LightningDataModule):
             # A short last batch would weigh more than the others and, of one image, break BatchNorm.
             drop_last=True,
             collate_fn=_as_is,
-            **self._workers(),
+            **self._workers(self.train_set),
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -282,11 +290,14 @@ class HierarchicalData(pl.LightningDataModule):
             sampler=range(rank(), len(images), world_size()),
             batch_size=max(1, EVAL_BATCH // world_size()),
             collate_fn=_as_is,
-            **self._workers(),
+            **self._workers(images),
         )
 
-    def _workers(self) -> dict[str, Any]:
+    def _workers(self, images: ImageSet) -> dict[str, Any]:
         workers = self.cfg.hparams.num_workers
+        if workers is None:
+            # What lies in memory is indexed faster than another process could pass it on.
+            workers = torch.get_num_threads() if images.decodes else 0
         return {
             "num_workers": workers,
             "persistent_workers": workers > 0,

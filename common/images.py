@@ -236,8 +236,7 @@ def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFold
         digest = None
     if digest is None:
         log.warning(
-            "%s is too large for dataset.memory_gb: its images are decoded whenever they are needed, by as many "
-            "processes as hparams.num_workers says.",
+            "%s is too large for dataset.memory_gb: its images are decoded whenever they are needed.",
             listing.directory,
         )
         digest, found = _summary(images, listing)

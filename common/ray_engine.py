@@ -164,7 +164,7 @@ class RayEngine(AbstractContextManager):
         """What a stage takes: a share of a GPU where there is one, else cores."""
         there = ray.cluster_resources()
         accelerator = stage.config.trainer_params.accelerator
-        cores = threads + stage.config.hparams.num_workers
+        cores = threads + (stage.config.hparams.num_workers or 0)
         if accelerator in ("gpu", "cuda") or (accelerator == "auto" and there.get("GPU")):
             if self.address is None and not there.get("GPU"):
                 raise UserError(

@@ -145,7 +145,7 @@ class SingleHparams:
     label_smoothing: float = key("${recipe.single.label_smoothing}", low=0, high=0.99)
     dropout: float = key("${recipe.single.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.single.batch_size}", low=1)
-    num_workers: int = key(0, low=0, high=256)
+    num_workers: int | None = key(None, low=0, high=256)
     compile: str | None = key(None, choices=COMPILE_MODES)
 
 
@@ -188,7 +188,7 @@ class DualHparams:
     label_smoothing: float = key("${recipe.dual.label_smoothing}", low=0, high=0.99)
     dropout: float = key("${recipe.dual.dropout}", low=0, high=0.99)
     batch_size: int = key("${recipe.dual.batch_size}", low=1)
-    num_workers: int = key(0, low=0, high=256)
+    num_workers: int | None = key(None, low=0, high=256)
     compile: str | None = key(None, choices=COMPILE_MODES)
 
 

@@ -1,5 +1,7 @@
 """Sets that are too large for memory are decoded when they are needed, and nothing else changes."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,17 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 import train_system
+from arch_dual_head.datamodule import DualHeadData
 from common import callbacks, images
+from common.command import explain
+from common.configuration import ROOT, compose
 from common.data import load_folder_once
 from common.errors import UserError
 from common.images import CHUNK, Undecoded, count_pixels, load_folder
+from common.schema import DualConfig, StudyConfig
 from common.supervised import Supervised
 
 ARMS = ("fine", "coarse", "bilateral")
@@ -183,12 +190,54 @@ def in_memory(tiny, navon, succeed, tmp_path_factory) -> dict[str, Path]:
 MORE = {"augmented": ["dataset.crop_padding=2", "dataset.flip=true"], "plain": []}
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", ["null", pytest.param(0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["augmented", pytest.param("plain", marks=pytest.mark.slow)])
 def test_a_study_is_the_same_bit_for_bit(name, workers, in_memory, tiny, in_process, tmp_path):
     place = tmp_path / name
     study(in_process, tiny, place, *MORE[name], SMALL, f"hparams.num_workers={workers}")
     same(place, in_memory[name])
+
+
+@pytest.mark.parametrize("workers", [None, 0, 3])
+def test_as_many_processes_decode_as_there_are_threads(navon, workers, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    more = [] if workers is None else [f"hparams.num_workers={workers}"]
+
+    def processes(*overrides: str) -> list[int]:
+        cfg = compose(
+            ROOT / "arch_dual_head",
+            schema=DualConfig,
+            overrides=[f"dataset.root={navon}", *more, *overrides],
+        )
+        data = DualHeadData(cfg, seed=0)
+        data.load()
+        loaders = [data.train_dataloader(), data.val_dataloader()]
+        data.train_set.features = torch.zeros(len(data.train_set), 3)
+        return [loader.num_workers for loader in (*loaders, data.train_dataloader())]
+
+    nothing_to_decode = workers or 0
+    assert processes() == [nothing_to_decode] * 3
+    decoding = 2 if workers is None else workers
+    assert processes(SMALL) == [decoding, decoding, nothing_to_decode]
+
+
+class Ending(Dataset):
+    """A set whose images end the process that loads them."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loading_process_that_ends_is_said_in_a_sentence():
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(DataLoader(Ending(), num_workers=1)))
+    sentence = explain(caught.value, StudyConfig)
+    assert sentence is not None
+    assert "process that loads images ended" in sentence
+    assert "hparams.num_workers" in sentence
 
 
 def test_more_memory_is_no_other_configuration(tiny, in_process, tmp_path):

@@ -45,6 +45,7 @@ class Named(dict):
         ("auto", 4, 4, [{"CPU": 2}, {"CPU": 4}], {"num_cpus": 6}, False),
         ("gpu", 0, 1, [{"CPU": 8}], {"num_cpus": 1, "num_gpus": 1}, False),
         ("cpu", 0, 1, [{"CPU": 8, "GPU": 8}], {"num_cpus": 2}, True),
+        ("cpu", None, 1, [{"CPU": 8}], {"num_cpus": 2}, True),
     ],
 )
 def test_what_a_stage_takes_of_a_cluster(
