@@ -81,6 +81,7 @@ class SharedGroups(SearchPathPlugin):
 Plugins.instance().register(SharedGroups)
 
 
+@cache
 def register(schema: type) -> None:
     """Make a schema known to Hydra, under the name that the YAML files use.
 

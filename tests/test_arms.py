@@ -316,7 +316,9 @@ def test_swapped_hemispheres_are_alike_in_every_parameter(own):
 
 
 @pytest.mark.parametrize("arch", ["resnet9", "vgg11", "resnet18", "resnet50"])
-@pytest.mark.parametrize("width", [0.125, 0.25, 1.0])
+@pytest.mark.parametrize(
+    "width", [0.125, *(pytest.param(w, marks=pytest.mark.slow) for w in (0.25, 1.0))]
+)
 def test_a_wide_network_has_the_parameters_of_a_bilateral_one(arch, width):
     def bilateral() -> BilateralNet:
         return BilateralNet(

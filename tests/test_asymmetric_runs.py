@@ -27,6 +27,7 @@ DIFFERENT = [
 ]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_if_it_had_not_been(in_process, tiny, tmp_path, monkeypatch):
     def run(name: str, stop: int | None = None) -> int:
         calls = 0
@@ -101,8 +102,14 @@ def test_members_of_an_ensemble_must_be_of_the_substrate_that_is_asked_for(
     ("override", "said"),
     [
         ("carch=torchvision:resnet_x", "no classification model 'resnet_x'"),
-        ("carch=torchvision:mobilenet_v2", "give hparams.width=1"),
-        ("hparams.coarse_residual=false carch=vgg11", "no residual connections"),
+        pytest.param(
+            "carch=torchvision:mobilenet_v2", "give hparams.width=1", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "hparams.coarse_residual=false carch=vgg11",
+            "no residual connections",
+            marks=pytest.mark.slow,
+        ),
         ("hparams.coarse_low_pass=2 hparams.coarse_high_pass=3", "let no frequency pass"),
     ],
 )

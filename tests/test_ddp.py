@@ -72,6 +72,7 @@ def runs(tiny, tmp_path_factory) -> Path:
     return save_dir
 
 
+@pytest.mark.slow
 def test_several_processes_take_as_many_steps_as_one(runs):
     one, several = (rows(runs / f"of{n}/fine/seed0/metrics.csv") for n in (1, PROCESSES))
     assert [(row["epoch"], row["step"], row["lr"]) for row in several] == [
@@ -82,6 +83,7 @@ def test_several_processes_take_as_many_steps_as_one(runs):
     assert several[0]["train_loss"] != one[0]["train_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_validation_and_test_image_is_counted_once(runs, seed):
     """One process evaluates the same checkpoint to the same numbers."""
@@ -103,6 +105,7 @@ def test_every_validation_and_test_image_is_counted_once(runs, seed):
     assert result["test"] == by_level(test, "test", ["fine"])
 
 
+@pytest.mark.slow
 def test_one_set_of_results_is_written_and_told(runs):
     def files(n: int) -> list[Path]:
         place = runs / f"of{n}"
@@ -115,6 +118,7 @@ def test_one_set_of_results_is_written_and_told(runs):
     assert sum("fine/seed0: started" in line for line in said[1]) == 1
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_shapes_a_result(runs, in_process, tiny):
     place = [f"save_dir={runs}", f"exp_name=of{PROCESSES}", "seeds=[0]"]
     status, _, err = in_process(arch_single_head.trainer.main, *tiny, *SHARED, *place)

@@ -9,10 +9,12 @@ import os
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import ANY
 
 import numpy as np
@@ -317,12 +319,12 @@ def _pixel_statistics(navon: Path) -> tuple[np.ndarray, np.ndarray]:
     ("accuracies", "best", "more"),
     [
         ([0.2, 0.6, 0.1], 1, []),
-        ([0.6, 0.6, 0.1], 0, []),
+        pytest.param([0.6, 0.6, 0.1], 0, [], marks=pytest.mark.slow),
         ([0.1, 0.6, 0.6], 1, []),
-        ([0.0, 0.0, 0.0], 0, []),
-        ([0.1, 0.2, 0.3], 2, []),
+        pytest.param([0.0, 0.0, 0.0], 0, [], marks=pytest.mark.slow),
+        pytest.param([0.1, 0.2, 0.3], 2, [], marks=pytest.mark.slow),
         ([0.2, 0.3, 0.6], 2, ["ckpt_callback.save_top_k=2"]),
-        ([0.6, 0.6, 0.6], 0, ["ckpt_callback.save_top_k=3"]),
+        pytest.param([0.6, 0.6, 0.6], 0, ["ckpt_callback.save_top_k=3"], marks=pytest.mark.slow),
     ],
 )
 def test_the_earliest_best_epoch_is_tested(
@@ -1088,6 +1090,12 @@ ONE_HEAD_BASE = (SINGLE, *SGD)
 SCRATCH_BASE = (DUAL, *SGD, *SCRATCH)
 
 
+def some(keys: Iterable[str], *fast: str) -> list[Any]:
+    """All of these keys, of which these alone are tried in a short run of the tests."""
+    assert set(fast) <= set(keys)
+    return [key if key in fast else pytest.param(key, marks=pytest.mark.slow) for key in keys]
+
+
 def effect(build, at_base, others, main, *overrides, key, value) -> set[str]:
     """The facts that a change of one key changes."""
     if overrides not in at_base:
@@ -1097,7 +1105,9 @@ def effect(build, at_base, others, main, *overrides, key, value) -> set[str]:
     return {name for name, fact in at_base[overrides].items() if after[name] != fact}
 
 
-@pytest.mark.parametrize("key", ONE_HEAD)
+@pytest.mark.parametrize(
+    "key", some(ONE_HEAD, "seeds", "hparams.mode", "hparams.arch", "dataset.flip")
+)
 def test_a_key_of_one_head_changes_its_own_part_and_no_other(key, build, at_base, others):
     value, expected = ONE_HEAD[key]
     assert effect(build, at_base, others, *ONE_HEAD_BASE, key=key, value=value) == expected
@@ -1113,7 +1123,9 @@ def test_a_key_of_two_heads_changes_its_own_part_and_no_other(
     assert effect(build, at_base, others, *base, key=key, value=value) == expected
 
 
-@pytest.mark.parametrize("key", TWO_HEADS_FROM_SCRATCH)
+@pytest.mark.parametrize(
+    "key", some(TWO_HEADS_FROM_SCRATCH, "hparams.carch", "hparams.fine_plasticity")
+)
 def test_a_key_of_a_hemisphere_changes_the_hemisphere_that_it_names(key, build, at_base, others):
     value, expected = TWO_HEADS_FROM_SCRATCH[key]
     assert effect(build, at_base, others, *SCRATCH_BASE, key=key, value=value) == expected

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(
 JOBLIB = ["--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
+@pytest.mark.slow
 def test_joblib_runs_two_jobs(command, tiny, tmp_path):
     short = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=1"]
     arguments = [*JOBLIB, *tiny, *short, f"save_dir={tmp_path}/runs", "exp_name=sweep"]

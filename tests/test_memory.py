@@ -250,7 +250,8 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("step", [3, *(pytest.param(s, marks=pytest.mark.slow) for s in (7, 19))])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, 7, 19])
 def test_a_killed_study_continues_bit_for_bit(
     step, in_memory, tiny, in_process, monkeypatch, tmp_path
 ):

@@ -134,7 +134,13 @@ def test_the_figure_beside_json_on_standard_output(in_process, checkpoints, fold
     assert err == f"Grad-CAM: {tmp_path / 'cam.png'}\n"
 
 
-@pytest.mark.parametrize(("kind", "columns"), [("fine", 2), ("bilateral", 5), ("ensemble", 5)])
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("bilateral", 5),
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in (("fine", 2), ("ensemble", 5))),
+    ],
+)
 def test_the_figure_has_a_panel_for_each_head_and_hemisphere(
     kind, columns, checkpoints, folder, tmp_path
 ):

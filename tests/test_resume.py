@@ -177,7 +177,14 @@ WORKER = ["hparams.num_workers=1"]
     ("where", "call", "left", "more"),
     [
         pytest.param(TRAINING, 1, 24, [], id="at the very first step"),
-        pytest.param(TRAINING, 3, 22, TENSORBOARD, id="in the middle of the first epoch"),
+        pytest.param(
+            TRAINING,
+            3,
+            22,
+            TENSORBOARD,
+            id="in the middle of the first epoch",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             TRAINING, 5, 20, [], id="at the first step of an epoch", marks=pytest.mark.slow
         ),
@@ -192,7 +199,7 @@ WORKER = ["hparams.num_workers=1"]
         # The last step of an epoch is saved together with its validation.
         pytest.param(VALIDATION, 2, 17, [], id="in validation"),
         pytest.param(TEST, 1, 16, TOP_2, id="between fit and test", marks=pytest.mark.slow),
-        pytest.param(TRAINING, 19, 6, TOP_2, id="in the bilateral stage"),
+        pytest.param(TRAINING, 19, 6, TOP_2, id="in the bilateral stage", marks=pytest.mark.slow),
         pytest.param(TEST, 3, 0, TENSORBOARD, id="in the last test", marks=pytest.mark.slow),
         pytest.param(
             "common.experiment:write_tables",
@@ -254,9 +261,13 @@ def test_a_study_may_be_moved_while_it_is_stopped(study, uninterrupted, tmp_path
     ("number", "where", "left"),
     [
         pytest.param(signal.SIGINT, (TRAINING, 7), 17, id="SIGINT in training"),
-        pytest.param(signal.SIGINT, (VALIDATION, 2), 16, id="SIGINT in validation"),
-        pytest.param(signal.SIGINT, (TEST, 1), 16, id="SIGINT in the test"),
-        pytest.param(signal.SIGTERM, (TRAINING, 18), 6, id="SIGTERM in training"),
+        pytest.param(
+            signal.SIGINT, (VALIDATION, 2), 16, id="SIGINT in validation", marks=pytest.mark.slow
+        ),
+        pytest.param(signal.SIGINT, (TEST, 1), 16, id="SIGINT in the test", marks=pytest.mark.slow),
+        pytest.param(
+            signal.SIGTERM, (TRAINING, 18), 6, id="SIGTERM in training", marks=pytest.mark.slow
+        ),
         pytest.param(signal.SIGTERM, ("common.data:load_folder", 1), 24, id="SIGTERM at the start"),
     ],
 )

@@ -273,11 +273,25 @@ def test_a_stage_whose_checkpoint_is_lost_is_trained_again_and_no_other(study, a
     [
         ("hparams.lr=0.001", "hparams.lr is 0.005 there and 0.001 here"),
         ("dual.hparams.dropout=0.5", "hparams.dropout is 0.2 there and 0.5 here"),
-        ("epochs.coarse=3", "trainer_params.max_epochs is 2 there and 3 here"),
-        ("dataset.flip=true", "dataset.flip is False there and True here"),
+        pytest.param(
+            "epochs.coarse=3",
+            "trainer_params.max_epochs is 2 there and 3 here",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "dataset.flip=true", "dataset.flip is False there and True here", marks=pytest.mark.slow
+        ),
         ("trainer_params.precision=bf16-mixed", "trainer_params.precision is 32-true there"),
-        ("trainer_params.limit_val_batches=1.0", "trainer_params.limit_val_batches is 1 there"),
-        ("arch=resnet18", "hparams.arch is resnet9 there and resnet18 here"),
+        pytest.param(
+            "trainer_params.limit_val_batches=1.0",
+            "trainer_params.limit_val_batches is 1 there",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "arch=resnet18",
+            "hparams.arch is resnet9 there and resnet18 here",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_another_configuration_in_the_same_place_is_refused_by_what_differs(
@@ -314,6 +328,7 @@ def test_what_does_not_shape_results_may_change(again):
     assert same.steps == {}
 
 
+@pytest.mark.slow
 def test_fresh_writes_beside_earlier_studies_and_says_so(study, again, tmp_path):
     before = snapshot(tmp_path / "two")
     for name in ("two-2", "two-3"):
@@ -403,6 +418,7 @@ def test_farch_and_carch_choose_each_hemispheres_backbone(again):
             assert shapes == {k: v.shape for k, v in names.items()}, arm
 
 
+@pytest.mark.slow
 def test_epochs_are_those_of_each_arm(again):
     epochs = again(
         "num_seeds=1",
@@ -420,6 +436,7 @@ def test_epochs_are_those_of_each_arm(again):
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_each_of_its_studies_to_a_place_of_its_own(again, tmp_path):
     swept = again(
         "num_seeds=1",
@@ -437,6 +454,7 @@ def test_a_sweep_writes_each_of_its_studies_to_a_place_of_its_own(again, tmp_pat
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_more_checkpoints_than_the_best_one_may_be_kept(study, again):
     kept = again("num_seeds=1", "ckpt_callback.save_top_k=2", exp_name="kept")
     assert kept.status == 0, kept.err

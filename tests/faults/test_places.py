@@ -116,12 +116,10 @@ def test_a_file_where_a_folder_should_be(where, in_process, tiny, tmp_path):
 # Folders that vanish
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "gone",
-    [
-        "",
-        *(pytest.param(g, marks=pytest.mark.slow) for g in ("fine", "bilateral/seed0/checkpoints")),
-    ],
+    ["", "fine", "bilateral/seed0/checkpoints"],
 )
 def test_a_folder_that_vanishes_while_the_last_stage_trains(
     gone, whole, in_process, tiny, tmp_path, monkeypatch
