@@ -20,6 +20,7 @@ from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of, overrid
 from common.errors import Unfinished, UserError
 from common.files import read_yaml
 from common.interruption import signals
+from common.results import finished
 from common.schema import (
     ARMS,
     DEFAULT_ARMS,
@@ -381,7 +382,8 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
         summary = run_experiment(stages, ARCHITECTURES, _engine(cfg, stages))
     except Unfinished as error:  # what was finished is looked at all the same
         hole = error
-    if cfg.analyse and Machines(stages[0].config.trainer_params.num_nodes).first:
+    first = Machines(stages[0].config.trainer_params.num_nodes).first
+    if cfg.analyse and first and any(finished(stages[0].experiment)):
         from analysis.pipeline import analyse_after_training
 
         analyse_after_training(stages[0].experiment)

@@ -57,7 +57,7 @@ class Index:
         }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Hierarchy:
     """The classes of both levels by label id, the coarse parent of each fine class, the origin."""
 

@@ -361,6 +361,16 @@ def test_a_stage_whose_loss_is_no_number_stops_and_the_others_go_on(
     assert not list(study.rglob("failed.yaml"))
 
 
+def test_a_study_without_any_result_says_only_that(in_process, tiny, tmp_path, monkeypatch):
+    spoiled(monkeypatch, "fine", 1, float("nan"))
+    arguments = [*tiny, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=1", "arms=[fine]"]
+    status, out, err = in_process(STUDY, *arguments)
+    assert status == 1
+    assert "1 of 1 stages could not be finished: fine/seed0" in err
+    assert "analysis" not in out + err
+    assert not (tmp_path / "study/analysis").exists()
+
+
 def test_an_arm_without_any_result_is_in_the_table(command, tmp_path, monkeypatch):
     spoiled(monkeypatch, "fine", 1, float("nan"))
     status, out, err = command(tmp_path)
