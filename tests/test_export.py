@@ -72,7 +72,7 @@ def written(in_process, checkpoints, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "kind",
     ["bilateral", *(pytest.param(k, marks=pytest.mark.slow) for k in ("coarse", "ensemble"))],

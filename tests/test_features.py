@@ -120,9 +120,8 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize(
-    "step", [9, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2, 16))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2, 9, 16])
 def test_a_killed_run_continues_bit_for_bit(step, base, in_process, monkeypatch, tmp_path):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
     status, _, err = in_process(DUAL, *base, f"save_dir={tmp_path}", "exp_name=whole")

@@ -240,6 +240,7 @@ def test_a_loading_process_that_ends_is_said_in_a_sentence():
     assert "hparams.num_workers" in sentence
 
 
+@pytest.mark.slow
 def test_more_memory_is_no_other_configuration(tiny, in_process, tmp_path):
     more = ["trainer_params.limit_train_batches=1", "no_bilateral=true"]
     study(in_process, tiny, tmp_path / "study", *more, SMALL)

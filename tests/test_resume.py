@@ -247,6 +247,7 @@ def test_a_study_that_is_killed_again_and_again_continues_bit_for_bit(
     same_study(place, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_study_may_be_moved_while_it_is_stopped(study, uninterrupted, tmp_path):
     status, _ = study(tmp_path / "here" / "study", stop=(TRAINING, 7, signal.SIGKILL))
     assert status == -signal.SIGKILL
