@@ -4,8 +4,10 @@ import hashlib
 import logging
 import math
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +26,7 @@ from data_scripts.index import SUFFIXES
 
 log = logging.getLogger(__name__)
 CHUNK = 1024  # images at a time where all of them are looked at once
+STALE_S = 3600.0  # a file that another command still writes is younger
 
 
 @dataclass(frozen=True)
@@ -274,6 +277,7 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
 
 def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
     try:
+        _sweep(cache)
         with replacing(cache) as temporary:
             content = {
                 "signature": listing.signature,
@@ -283,3 +287,11 @@ def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # torch's word for a full disk is RuntimeError
         log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, error)
+
+
+def _sweep(cache: Path) -> None:
+    """Delete what killed commands left of this cache: it may take as much space as the images."""
+    for left in cache.parent.glob(f".{cache.name}.*.tmp"):
+        with suppress(FileNotFoundError):  # another command sweeps too
+            if time.time() - left.stat().st_mtime > STALE_S:
+                left.unlink()
