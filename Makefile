@@ -1,8 +1,9 @@
 # make help lists what there is. Everything lives in .venv, which is made when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two processes of one thread each: torch's threads would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two processes of one thread each: torch's threads would wait for each other. In the order of their names, so that the
+# kills, one test of many minutes, do not come last.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install navon demo study test test-all lint
