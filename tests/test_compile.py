@@ -72,11 +72,10 @@ def test_later_stages_are_compiled_as_the_first_one_is(tiny, in_process, monkeyp
         return compiled(function, backend="eager", dynamic=dynamic)
 
     monkeypatch.setattr(torch, "compile", quickly)
-    # Otherwise torch goes on without compiling, and says so in its log.
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
     run = [*tiny, f"save_dir={tmp_path}", "trainer_params.limit_train_batches=1", "seeds=[0,1,2]"]
-    status, _, err = in_process(SINGLE, *run, "exp_name=run", "hparams.compile=default")
+    # Otherwise torch goes on without compiling, and says so in its log.
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=3):
+        status, _, err = in_process(SINGLE, *run, "exp_name=run", "hparams.compile=default")
     assert status == 0, err
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +194,7 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no hierarchy\.yaml"):
         write_tree(tiny_raw(), tmp_path, 0)
     write_tree(tiny_raw(), tmp_path / "SET", 0)
-    hierarchy = read_hierarchy(tmp_path / "SET")
-    hierarchy.digest = "folders-sha256:0"
+    hierarchy = replace(read_hierarchy(tmp_path / "SET"), digest="folders-sha256:0")
     write_hierarchy(hierarchy, tmp_path / "SET")
     with pytest.raises(DataError, match="left alone"):
         write_tree(tiny_raw(7), tmp_path / "SET", 0)

@@ -30,6 +30,20 @@ def test_the_largest_units_of_each_map_survive():
     assert survived.equal(maps_of([[[[0, 5], [3, 0]], [[9, 8], [0, 0]]]]))
 
 
+def test_the_first_of_equals_survive():
+    maps = maps_of([[[[2, 1, 1], [1, 3, 1]]]])
+    expected = [[[[True, True, True], [False, True, False]]]]
+    assert spatial_winners(maps, 4 / 6).tolist() == expected
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_what_is_no_number_survives_to_be_seen(place):
+    maps = maps_of([1, 2, 3, 4]).view(1, 1, 2, 2)
+    maps.view(-1)[place] = float("nan")
+    for k in (0.25, 0.5, 1):
+        assert Winners(k=k)(maps).isnan().any()
+
+
 def test_each_feature_survives_for_the_images_for_which_it_is_largest():
     features = maps_of([[2, 9], [4, 8], [3, 10]])
     expected = [[False, True], [True, False], [True, True]]

@@ -23,13 +23,16 @@ OTHER_ACTIVATIONS = {"GELU", "Hardswish", "SiLU"}
 def spatial_winners(maps: Tensor, k: float) -> Tensor:
     """Which units of maps (B, C, H, W) are among the share `k` of their map that is largest: bool (B, C, H, W).
 
-    Exactly round(k * H * W) of each map, and one at least, whatever the ties: `torch.topk` decides between equals,
-    always in the same way.
+    Exactly round(k * H * W) of each map, and one at least: of equals, as in black or white areas, the first ones in
+    reading order, where `torch.topk` would choose others on another machine. What is no number survives.
     """
     flat = maps.detach().flatten(2)  # (B, C, H * W)
     survivors = max(1, round(k * flat.shape[2]))
-    places = flat.topk(survivors, dim=2, sorted=False).indices
-    winners = torch.zeros_like(flat, dtype=torch.bool).scatter_(2, places, True)
+    least = flat.topk(survivors, dim=2, sorted=False).values.amin(2, keepdim=True)
+    above = ~(flat <= least)
+    equal = flat == least
+    room = survivors - above.sum(2, keepdim=True)
+    winners = above | (equal & (equal.cumsum(2, dtype=torch.int32) <= room))
     return winners.view(maps.shape)
 
 
