@@ -420,7 +420,7 @@ def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
             return execute(cfg, text)
     except Exception as error:
         sentence = explain(error, StudyConfig)
-        if sentence is None or isinstance(error, UserError):
+        if sentence is None or (isinstance(error, UserError) and str(error) == sentence):
             raise
         raise UserError(sentence) from error
 

@@ -120,7 +120,7 @@ def open_study(place: Path) -> FinishedStudy:
     results = read_table(place / "results.csv")
     if not stages or not results:
         raise UserError(
-            f"{place} holds no finished study (no results.csv): give run=PATH of a folder under runs/ that "
+            f"{place} holds no finished study: give run=PATH of a folder under runs/ that "
             "train_system.py or trainer.py has finished."
         )
     order = list(dict.fromkeys(row["arm"] for row in results))

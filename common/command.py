@@ -137,10 +137,10 @@ def _explain(error: BaseException, schema: type) -> str | None:
         )
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return "There is not enough memory: lower hparams.batch_size, or the widths of the network."
-    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader "):
         return (
-            f"A process that loads images ended ({_flat(str(error))}): there may be too little (shared) memory; give "
-            "hparams.num_workers a lower number, or 0 to load images without further processes."
+            f"A process that loads images ended or is stuck ({_flat(str(error))}): there may be too little memory; "
+            "fewer of them (hparams.num_workers, 0: none) take less."
         )
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")

@@ -439,9 +439,7 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
-        raise UserError(
-            f"{missing[0]} has no value: give {missing[0]}=... or set it in config.yaml."
-        )
+        raise UserError(f"{missing[0]} has no value: give {missing[0]}=...")
     return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 

@@ -19,6 +19,7 @@ from common.distributed import rank, world_size
 from common.environment import uses_gpu
 from common.errors import UserError
 from common.images import ImageFolder, Undecoded, count_pixels, load_folder
+from common.loading import loader_options, loading_processes
 from common.randomness import derive
 from common.schema import LEVELS
 from data_scripts.index import (
@@ -258,7 +259,7 @@ class HierarchicalData(pl.LightningDataModule):
                 self.train_set,
                 batch_sampler=batches,
                 collate_fn=_as_is,
-                **self._workers(self.train_set),
+                **self._loading(self.train_set, batch_size),
             )
         return DataLoader(
             self.train_set,
@@ -267,7 +268,7 @@ class HierarchicalData(pl.LightningDataModule):
             # A short last batch would weigh more than the others and, of one image, break BatchNorm.
             drop_last=True,
             collate_fn=_as_is,
-            **self._workers(self.train_set),
+            **self._loading(self.train_set, batch_size),
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -290,18 +291,18 @@ class HierarchicalData(pl.LightningDataModule):
             sampler=range(rank(), len(images), world_size()),
             batch_size=max(1, EVAL_BATCH // world_size()),
             collate_fn=_as_is,
-            **self._workers(images),
+            **self._loading(images, EVAL_BATCH),
         )
 
-    def _workers(self, images: ImageSet) -> dict[str, Any]:
-        workers = self.cfg.hparams.num_workers
-        if workers is None:
-            # What lies in memory is indexed faster than another process could pass it on.
-            workers = torch.get_num_threads() if images.decodes else 0
+    def _loading(self, images: ImageSet, batch_size: int) -> dict[str, Any]:
+        processes = loading_processes(
+            self.cfg.hparams.num_workers,
+            decodes=images.decodes,
+            batch_bytes=batch_size * math.prod(images.images.shape[1:]),
+        )
         return {
-            "num_workers": workers,
-            "persistent_workers": workers > 0,
             "pin_memory": uses_gpu(self.cfg.trainer_params.accelerator),
+            **loader_options(processes),
         }
 
 

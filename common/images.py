@@ -246,6 +246,7 @@ def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFold
         counts = found.tolist()
         check = derive(0, signature, repr(digest), repr(counts))
         try:
+            _sweep(cache)
             write_yaml(cache, {"check": check, "digest": digest, "pixel_counts": counts})
         except OSError as error:
             log.warning(

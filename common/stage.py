@@ -448,6 +448,7 @@ def quieten() -> None:
         logging.getLogger(package).setLevel(logging.WARNING)
     for hint in (
         "num_workers",
+        "DataLoader will create",
         "in eval mode at the start",
         "log_every_n_steps",
         "LeafSpec",

@@ -165,7 +165,7 @@ def test_processes_share_the_batches_of_one(monkeypatch, start):
 @pytest.mark.parametrize("images", [1, 7, EVAL_BATCH + 1])
 def test_processes_share_evaluation_without_padding(monkeypatch, images, tmp_path):
     data = SingleHeadData.__new__(SingleHeadData)
-    monkeypatch.setattr(data, "_workers", lambda images: {}, raising=False)
+    monkeypatch.setattr(data, "_loading", lambda images, batch_size: {}, raising=False)
     monkeypatch.setattr("common.data.world_size", lambda: 3)
     seen = []
     for rank in range(3):

@@ -276,21 +276,21 @@ def test_digest_tells_nothing_of_where_the_folder_lies(folder, tmp_path):
     assert load_folder(folder).digest == load_folder(tmp_path / "OTHER" / "train" / "fine").digest
 
 
-def test_what_killed_commands_left_of_a_cache_is_deleted_and_what_is_being_written_stays(folder):
+@pytest.mark.parametrize(("memory_gb", "cache"), [(8, "train-fine.pt"), (1e-9, "train-fine.yaml")])
+def test_what_killed_commands_left_of_a_cache_is_deleted_and_what_is_being_written_stays(
+    folder, memory_gb, cache
+):
     place = folder.parent.parent / ".cache"
     place.mkdir()
     left, written, other = (
-        place / name
-        for name in (".train-fine.pt.a.tmp", ".train-fine.pt.b.tmp", ".train-coarse.pt.c.tmp")
+        place / name for name in (f".{cache}.a.tmp", f".{cache}.b.tmp", ".train-coarse.pt.c.tmp")
     )
     for file in (left, written, other):
         file.write_bytes(b"half")
     for file in (left, other):
         os.utime(file, (time.time() - 2 * images.STALE_S,) * 2)
-    load_folder(folder)
-    assert sorted(file.name for file in place.iterdir()) == sorted(
-        ["train-fine.pt", written.name, other.name]
-    )
+    load_folder(folder, memory_gib=memory_gb)
+    assert {file.name for file in place.iterdir()} == {cache, written.name, other.name}
 
 
 def test_each_tree_and_split_has_a_cache_of_its_own(folder, decodings):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 import arch_dual_head.test
 from bilateral import load, study
@@ -283,6 +284,23 @@ def test_values_are_spelled_as_on_a_command_line():
     text = spelled(keys)
     assert text[1:5] == ["num_seeds=2", "no_bilateral=true", "arch=null", "seeds=[0,3]"]
     assert [*override_keys(text)][-2:] == ["hparams.lr", "hparams.model.path"]
+
+
+def test_from_python_too_a_mistake_is_one_sentence(tmp_path, monkeypatch):
+    import train_system
+
+    class Spoilt(Dataset):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> None:
+            raise UserError("a.png cannot be read as an image.")
+
+    # From a process that loads images torch brings it with a traceback.
+    loader = DataLoader(Spoilt(), num_workers=1)
+    monkeypatch.setattr(train_system, "execute", lambda *_: next(iter(loader)))
+    with pytest.raises(UserError, match=r"^a\.png cannot be read as an image\.$"):
+        study(dataset="navon", save_dir=str(tmp_path))
 
 
 def test_a_study_from_python_is_that_of_the_command_line(

@@ -1,8 +1,12 @@
 """Sets that are too large for memory are decoded when they are needed, and nothing else changes."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,6 +225,49 @@ def test_as_many_processes_decode_as_there_are_threads(navon, workers, monkeypat
     assert processes(SMALL) == [decoding, decoding, nothing_to_decode]
 
 
+def test_where_batches_cannot_be_passed_on_no_processes_load(navon, monkeypatch, caplog):
+    cfg = compose(
+        ROOT / "arch_dual_head",
+        schema=DualConfig,
+        overrides=[
+            f"dataset.root={navon}",
+            SMALL,
+            "hparams.num_workers=2",
+            "hparams.batch_size=64",
+        ],
+    )
+    data = DualHeadData(cfg, seed=0)
+    data.load()
+    # Two batches that wait for each process, and the one that is looked at.
+    needed = 5 * 64 * 3 * 32 * 32
+    for free, processes in ((needed, 2), (needed - 1, 0)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert data.train_dataloader().num_workers == processes
+        assert ("/dev/shm has less than" in caplog.text) == (processes == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_processes_ends_the_step_first(signum, status, tiny, tmp_path):
+    more = ["trainer_params.max_epochs=500", "hparams.num_workers=2", SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "arch_single_head/trainer.py", *tiny, *more, f"save_dir={tmp_path}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "epoch 2/500" in line:
+            os.killpg(process.pid, signum)
+    assert process.wait(60) == status, said
+    assert said[-1] == f"Stopped by {signum.name}; the same command continues.\n"
+    assert not [line for line in said if line.startswith(("error", "Traceback"))]
+
+
 class Ending(Dataset):
     """A set whose images end the process that loads them."""
 
@@ -237,6 +284,7 @@ def test_a_loading_process_that_ends_is_said_in_a_sentence():
     sentence = explain(caught.value, StudyConfig)
     assert sentence is not None
     assert "process that loads images ended" in sentence
+    assert "\n" not in sentence
     assert "hparams.num_workers" in sentence
 
 
