@@ -33,8 +33,8 @@ def loading_processes(asked: int | None, *, decodes: bool, batch_bytes: int) -> 
     # With too little, torch would wait for a batch that never comes.
     if processes and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < needed:
         _say_once(
-            f"{SHARED_MEMORY} has less than the {needed / 1e6:,.0f} MB that hparams.num_workers={processes} takes: images "
-            "are loaded without further processes (Docker gives more with --shm-size)."
+            f"{SHARED_MEMORY} has less than the {needed / 1e6:,.0f} MB that hparams.num_workers={processes} takes: "
+            "images are loaded without further processes (Docker gives more with --shm-size)."
         )
         return 0
     return processes
