@@ -192,6 +192,7 @@ def test_each_arm_runs_alone_with_the_configuration_that_the_study_gives_it(arm)
     assert alone == stage.config
 
 
+@pytest.mark.slow
 def test_networks_from_scratch_are_trained_by_the_recipe_of_hemispheres():
     for recipe in ("fast", "paper"):
         stages = study("arms=all", "num_seeds=2", f"recipe={recipe}")

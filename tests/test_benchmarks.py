@@ -88,6 +88,7 @@ def test_the_pipeline_counts_all_of_a_study(command, navon, tmp_path):
     assert "start-up" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_a_gpu_its_benchmark_says_so(command, navon):
     done = command("benchmarks/gpu.py", "--data-dir", str(navon), CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1

@@ -136,6 +136,7 @@ def test_trainer_is_started_in_three_ways(command, arguments, cwd):
     inside(one_error(done.returncode, done.stderr), "hparams.arch", "resnet18")
 
 
+@pytest.mark.slow
 def test_missing_data_with_the_real_command(command, tmp_path):
     """With everything imported, nothing but the sentence reaches stderr."""
     done = command(

@@ -769,6 +769,7 @@ def test_checkpoints_hold_plain_containers_and_tensors(study, arm, file):
 # 9. Names of files can be given on Hydra's command line
 
 
+@pytest.mark.slow
 def test_no_file_that_a_run_writes_has_an_equals_sign(in_process, base, study, tmp_path):
     status, _, err = in_process(
         SINGLE,

@@ -96,6 +96,7 @@ def test_a_failure_leaves_out_what_builds_on_it_and_nothing_else(
     assert holes == set(failed)
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_after_a_failure_and_ends_with_1(
     in_process, tiny, tmp_path, monkeypatch
 ):

@@ -102,9 +102,9 @@ def test_heads_on_kept_features_learn_what_they_learn_on_images(
     "override",
     [
         "dataset.flip=true",
-        "dataset.crop_padding=2",
+        pytest.param("dataset.crop_padding=2", marks=pytest.mark.slow),
         "hparams.ffreeze=false",
-        "hparams.cfreeze=false",
+        pytest.param("hparams.cfreeze=false", marks=pytest.mark.slow),
     ],
 )
 def test_images_are_shown_where_their_features_change(override, base, shown, in_process, tmp_path):

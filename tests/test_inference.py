@@ -370,6 +370,7 @@ def test_importing_costs_no_torch(command):
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_without_the_data_set(checkpoints, tmp_path, navon):
     """Everything is in the checkpoint: a process that may open no file of the data set predicts the same."""
     picture = tmp_path / "one.png"

@@ -176,7 +176,7 @@ WORKER = ["hparams.num_workers=1"]
 @pytest.mark.parametrize(
     ("where", "call", "left", "more"),
     [
-        pytest.param(TRAINING, 1, 24, [], id="at the very first step"),
+        pytest.param(TRAINING, 1, 24, [], id="at the very first step", marks=pytest.mark.slow),
         pytest.param(
             TRAINING,
             3,

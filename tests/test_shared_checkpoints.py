@@ -54,6 +54,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
         return [*csv.DictReader(text)]
 
 
+@pytest.mark.slow
 def test_seeds_that_share_a_hemisphere_have_no_interval(checkpoints, tiny, succeed, tmp_path):
     dual = arch_dual_head.trainer.main
     options = [*tiny, f"save_dir={tmp_path}", "exp_name=shared", "seeds=[0,1]"]

@@ -11,7 +11,9 @@ from common.supervised import Supervised
 SINGLE = arch_single_head.trainer.main
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(
+    "precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)]
+)
 def test_gradients_are_clipped_in_every_precision(
     precision, tiny, in_process, monkeypatch, tmp_path
 ):

@@ -404,6 +404,7 @@ def test_other_trained_models_are_not_taken_for_the_same(study, again, tmp_path)
             assert "model_path_fine" in reused.err or "trained_models" in reused.err
 
 
+@pytest.mark.slow
 def test_farch_and_carch_choose_each_hemispheres_backbone(again):
     mixed = again("num_seeds=1", "farch=resnet18", "hparams.coarse_width=0.0625", exp_name="mixed")
     assert mixed.status == 0, mixed.err
@@ -516,6 +517,7 @@ def test_features_are_those_of_the_hemispheres_with_the_labels_of_the_level(
         assert right.mean() == pytest.approx(float(row["accuracy"]))
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_the_probabilities_of_its_members(
     options, navon, in_process, tmp_path, monkeypatch
 ):

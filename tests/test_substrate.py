@@ -279,7 +279,10 @@ EXAMPLES = sorted((ROOT / "arch_dual_head" / "config").glob("asymmetry_*.yaml"))
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-@pytest.mark.parametrize("dataset", ["cifar100", "cifar100_tenth", "navon"])
+@pytest.mark.parametrize(
+    "dataset",
+    [*(pytest.param(d, marks=pytest.mark.slow) for d in ("cifar100", "cifar100_tenth")), "navon"],
+)
 def test_each_example_makes_the_hemispheres_differ_in_its_parameter_alone(file, dataset, command):
     done = command(
         "arch_dual_head/trainer.py",

@@ -439,6 +439,7 @@ def plan_of(override: str) -> dict[str, str]:
     return {stage.arm: OmegaConf.select(stage.config, key) for stage in plan(cfg, [override])}
 
 
+@pytest.mark.slow
 def test_a_folder_of_one_level_is_refused_before_a_study_trains(in_process, tiny, navon, tmp_path):
     for name in ("train_dir", "val_dir", "test_dir"):
         folder = navon / name.split("_")[0].replace("val", "test")
