@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# How long a process that loads images outlives a notice that was meant for the one that trains.
+OUTLIVE_S = 60
+
 
 class Interrupted(BaseException):
     """A signal asked the command to stop; the same command continues later.
@@ -82,3 +85,11 @@ class _Signals:
 
 
 signals = _Signals()
+
+
+def outlive_notices(_: int) -> None:
+    """In a process that loads images: leave SIGTERM to the one that trains, which first ends its step.
+
+    A scheduler may send it to all of them, and torch's own handler would end this one, and with it that step.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(OUTLIVE_S))

@@ -1,21 +1,20 @@
-"""How many processes decode images, what they pass on, and what they do when they are told to end."""
+"""How many processes load images, and whether there is room for what they pass on."""
 
 import logging
 import shutil
-import signal
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from common.interruption import outlive_notices
+
 log = logging.getLogger(__name__)
 SHARED_MEMORY = Path("/dev/shm")  # Linux passes batches on through it; Docker gives it 64 MB
 PREFETCHED = 2  # batches of each process that may wait there
 # Longer than any batch takes: one that never comes is not waited for for ever.
 PATIENCE_S = 600.0
-# How long a process that loads images outlives a notice that was meant for the one that trains.
-OUTLIVE_S = 60
 
 
 def loading_processes(asked: int | None, *, decodes: bool, batch_bytes: int) -> int:
@@ -54,13 +53,5 @@ def loader_options(processes: int) -> dict[str, Any]:
         "prefetch_factor": PREFETCHED,
         "persistent_workers": True,
         "timeout": PATIENCE_S,
-        "worker_init_fn": _outlive_notices,
+        "worker_init_fn": outlive_notices,
     }
-
-
-def _outlive_notices(_: int) -> None:
-    """Leave a scheduler's SIGTERM, which may go to all processes, to the one that trains: it first ends its step.
-
-    torch's own handler would end this process, and with it that step.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(OUTLIVE_S))

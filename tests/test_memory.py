@@ -202,19 +202,21 @@ def test_a_study_is_the_same_bit_for_bit(name, workers, in_memory, tiny, in_proc
     same(place, in_memory[name])
 
 
+def loaded(root: Path, *overrides: str) -> DualHeadData:
+    overrides = [f"dataset.root={root}", *overrides]
+    cfg = compose(ROOT / "arch_dual_head", schema=DualConfig, overrides=overrides)
+    data = DualHeadData(cfg, seed=0)
+    data.load()
+    return data
+
+
 @pytest.mark.parametrize("workers", [None, 0, 3])
 def test_as_many_processes_decode_as_there_are_threads(navon, workers, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     more = [] if workers is None else [f"hparams.num_workers={workers}"]
 
     def processes(*overrides: str) -> list[int]:
-        cfg = compose(
-            ROOT / "arch_dual_head",
-            schema=DualConfig,
-            overrides=[f"dataset.root={navon}", *more, *overrides],
-        )
-        data = DualHeadData(cfg, seed=0)
-        data.load()
+        data = loaded(navon, *more, *overrides)
         loaders = [data.train_dataloader(), data.val_dataloader()]
         data.train_set.features = torch.zeros(len(data.train_set), 3)
         return [loader.num_workers for loader in (*loaders, data.train_dataloader())]
@@ -226,18 +228,7 @@ def test_as_many_processes_decode_as_there_are_threads(navon, workers, monkeypat
 
 
 def test_where_batches_cannot_be_passed_on_no_processes_load(navon, monkeypatch, caplog):
-    cfg = compose(
-        ROOT / "arch_dual_head",
-        schema=DualConfig,
-        overrides=[
-            f"dataset.root={navon}",
-            SMALL,
-            "hparams.num_workers=2",
-            "hparams.batch_size=64",
-        ],
-    )
-    data = DualHeadData(cfg, seed=0)
-    data.load()
+    data = loaded(navon, SMALL, "hparams.num_workers=2", "hparams.batch_size=64")
     # Two batches that wait for each process, and the one that is looked at.
     needed = 5 * 64 * 3 * 32 * 32
     for free, processes in ((needed, 2), (needed - 1, 0)):
