@@ -2,8 +2,8 @@
 
     from bilateral import load, study
 
-`load` gives a `common.inference.Trained`; `study` is `train_system.study`. What a person can mend is raised as
-`common.errors.UserError`.
+`load` gives a `common.trained.inference.Trained`; `study` is `train_system.study`. What a person can mend is raised as
+`common.system.errors.UserError`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.errors import UserError
+from common.system.errors import UserError
 from train_system import study
 
 if TYPE_CHECKING:
     import torch
 
-    from common.inference import Trained
+    from common.trained.inference import Trained
 
 __all__ = ["load", "study"]
 
@@ -37,9 +37,9 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
     import torch
 
     from architectures import ARCHITECTURES
-    from common.checkpoints import read
-    from common.inference import Trained
-    from common.testing import rebuild
+    from common.checkpoints.files import read
+    from common.trained.evaluate import rebuild
+    from common.trained.inference import Trained
 
     path = Path(checkpoint).expanduser()
     record, weights = read(path)

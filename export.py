@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from common.command import command, printable
-from common.configuration import ROOT, quoted
-from common.schema import ExportConfig
+from common.settings.command import command, printable
+from common.settings.compose import ROOT, quoted
+from common.settings.schema import ExportConfig
 
 
 def translated(arguments: list[str]) -> list[str]:
@@ -19,8 +19,8 @@ def write(cfg: DictConfig) -> None:
     """Write the file, and say how closely its answers match."""
     # Imported late: torch takes seconds, and --help needs none of it.
     from bilateral import load
-    from common.exporting import SUFFIXES, TOLERANCE, export
-    from common.testing import run_folder
+    from common.trained.evaluate import run_folder
+    from common.trained.export import SUFFIXES, TOLERANCE, export
 
     trained = load(cfg.checkpoint)
     place = run_folder(Path(cfg.checkpoint)) / f"{trained.record.arm}{SUFFIXES[cfg.format]}"

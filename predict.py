@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.command import command, printable
-from common.configuration import ROOT, quoted, spelled
-from common.errors import UserError
-from common.files import write_text
-from common.schema import PredictConfig
+from common.settings.command import command, printable
+from common.settings.compose import ROOT, quoted, spelled
+from common.settings.schema import PredictConfig
+from common.system.atomic_files import write_text
+from common.system.errors import UserError
 
 if TYPE_CHECKING:
-    from common.inference import Trained
+    from common.trained.inference import Trained
 
 TOP = 5
 ALONE = (
@@ -48,7 +48,7 @@ def translated(arguments: list[str]) -> list[str]:
 
 def answers(trained: Trained, paths: list[Path]) -> list[dict[str, Any]]:
     """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone."""
-    from common.inference import SIDES
+    from common.trained.inference import SIDES
 
     images = trained.pixels(paths)
     views = {"both": trained.predict(images)}
@@ -104,10 +104,10 @@ def predict(cfg: DictConfig) -> None:
     import torch
 
     from bilateral import load
-    from common.pictures import find_pictures
+    from common.data.pictures import find_pictures
 
     if cfg.cam:
-        from common.panels import draw_cams, kind_of
+        from common.trained.figure import draw_cams, kind_of
 
         kind_of(Path(cfg.cam))
     names = [cfg.image] if isinstance(cfg.image, str) else cfg.image

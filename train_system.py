@@ -2,7 +2,7 @@
 
     python train_system.py dataset=navon num_seeds=2 arms=all
 
-A study is a small graph of stages (arm x seed). `plan` describes it; `common.experiment` runs it.
+A study is a small graph of stages (arm x seed). `plan` describes it; `common.runs.experiment` runs it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from common.command import command, explain, typed_overrides
-from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of, override_keys, spelled
-from common.errors import Unfinished, UserError
-from common.files import read_yaml
-from common.interruption import signals
-from common.results import finished
-from common.schema import (
+from common.results.rows import finished
+from common.settings.command import command, explain, typed_overrides
+from common.settings.compose import GROUPS, ROOT, SHARED, compose, keys_of, override_keys, spelled
+from common.settings.schema import (
     ARMS,
     DEFAULT_ARMS,
     HEMISPHERE,
@@ -31,11 +28,14 @@ from common.schema import (
     StudyConfig,
     StudyKeys,
 )
+from common.system.atomic_files import read_yaml
+from common.system.errors import Unfinished, UserError
+from common.system.signals import signals
 
 if TYPE_CHECKING:
-    from common.experiment import Engine
-    from common.stage import Stage
-    from common.statistics import SummaryRow
+    from common.results.statistics import SummaryRow
+    from common.runs.experiment import Engine
+    from common.runs.stage import Stage
 
 FOLDERS = {
     "single": (ROOT / "arch_single_head", SingleConfig),
@@ -175,8 +175,8 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     configs = {arm: _configuration(arm, cfg, overrides, seeds) for arm in arms}
     # Imported late: an error in the configuration needs none of it, and torch takes seconds.
     from arch_dual_head.trainer import check
-    from common.experiment import free_name
-    from common.stage import Stage
+    from common.runs.experiment import free_name
+    from common.runs.stage import Stage
 
     name = f"{'study' if cfg.study == 'sound' else cfg.study}-{configs[arms[0]].dataset.name}"
     place = OmegaConf.create(
@@ -353,7 +353,7 @@ def _engine(cfg: DictConfig, stages: list[Stage]) -> Engine | None:
     from architectures import ARCHITECTURES
 
     # Optional: what is not installed is missed by those alone who ask for it.
-    from common.ray_engine import RayEngine
+    from common.runs.ray_engine import RayEngine
 
     return RayEngine(
         stages, ARCHITECTURES, address=cfg.ray_address, stages_per_gpu=cfg.stages_per_gpu
@@ -374,8 +374,8 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
     if told and scratch:
         print(f"{', '.join(told)} concerns fine and coarse, not {', '.join(scratch)}.")
     from architectures import ARCHITECTURES
-    from common.distributed import Machines
-    from common.experiment import run_experiment
+    from common.runs.experiment import run_experiment
+    from common.system.distributed import Machines
 
     hole = None
     try:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.attention import grad_cam
-from common.errors import UserError
-from common.images import Undecoded
-from common.randomness import derive
-from common.supervised import Supervised
+from common.data.images import Undecoded
+from common.system.errors import UserError
+from common.system.randomness import derive
+from common.trained.grad_cam import grad_cam
+from common.training.supervised import Supervised
 
 PER_CASE = 3  # images
 CASES = ("only the left is right", "only the right is right", "only both together", "all are right")

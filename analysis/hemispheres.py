@@ -18,11 +18,11 @@ from analysis.probe import probe
 from analysis.similarity import cka, cosine_within_and_between, layer_grams
 from analysis.study import FinishedStudy
 from analysis.values import Values
-from common.data import HierarchicalData, ImageSet
-from common.macro import HemispheresAndHeads
-from common.randomness import derive
-from common.schema import LEVELS
-from common.supervised import Supervised
+from common.data.datamodule import HierarchicalData, ImageSet
+from common.networks.macro import HemispheresAndHeads
+from common.settings.schema import LEVELS
+from common.system.randomness import derive
+from common.training.supervised import Supervised
 
 SIDES = {"left": "fine", "right": "coarse"}  # and the hemisphere's name in a network
 HALVES = {"left": ("left",), "right": ("right",), "both": ("left", "right")}

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from architectures import ARCHITECTURES
-from common.checkpoints import digest, read
-from common.data import EVAL_BATCH
-from common.environment import choose_precision, uses_gpu
-from common.images import Undecoded
-from common.macro import EnsembleNet, HemispheresAndHeads, log_mean_softmax
-from common.supervised import Supervised
-from common.testing import rebuild
+from common.checkpoints.files import digest, read
+from common.data.datamodule import EVAL_BATCH
+from common.data.images import Undecoded
+from common.networks.macro import EnsembleNet, HemispheresAndHeads, log_mean_softmax
+from common.system.environment import choose_precision, uses_gpu
+from common.trained.evaluate import rebuild
+from common.training.supervised import Supervised
 
 
 def load(checkpoint: Path) -> Supervised:

@@ -12,12 +12,12 @@ from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import write_events
 from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
-from common.data import HierarchicalData, ImageSet
-from common.errors import UserError
-from common.files import write_text
-from common.interruption import Interrupted
-from common.schema import LEVELS
-from common.stage import quieten
+from common.data.datamodule import HierarchicalData, ImageSet
+from common.runs.stage import quieten
+from common.settings.schema import LEVELS
+from common.system.atomic_files import write_text
+from common.system.errors import UserError
+from common.system.signals import Interrupted
 
 
 def analyse(place: Path) -> Path:

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError
-from common.files import read_mapping
-from common.results import finished, holes
+from common.results.rows import finished, holes
+from common.system.atomic_files import read_mapping
+from common.system.errors import UserError
 
 Table = list[dict[str, str]]
 # What the report looks into by name: the mapping in a stage's YAML file, and the columns of each table.

@@ -16,11 +16,11 @@ from torch.utils.tensorboard.summary import hparams
 from analysis.agreement import confusion
 from analysis.networks import Eyes
 from analysis.study import FinishedStage
-from common.configuration import leaves
-from common.data import ImageSet
-from common.images import Undecoded
-from common.randomness import derive
-from common.supervised import Supervised
+from common.data.datamodule import ImageSet
+from common.data.images import Undecoded
+from common.settings.compose import leaves
+from common.system.randomness import derive
+from common.training.supervised import Supervised
 
 SUFFIX = ".analysis"
 EXAMPLES = 16

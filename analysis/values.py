@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from common.statistics import spread
+from common.results.statistics import spread
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data import HierarchicalData, rows_of
-from common.errors import UserError
-from common.images import ImageFolder
-from data_scripts.raw import read_split, unique_names
+from common.data.datamodule import HierarchicalData, rows_of
+from common.data.images import ImageFolder
+from common.data.raw import read_split, unique_names
+from common.system.errors import UserError
 
 
 class DualHeadData(HierarchicalData):

@@ -7,20 +7,20 @@ from omegaconf import DictConfig
 from torch import nn
 
 from arch_dual_head.sources import at_seed
-from common.checkpoints import (
+from common.checkpoints.files import (
     Record,
     hemisphere_weights,
     load_network,
     read,
     refuse_other_substrate,
 )
-from common.data import HierarchicalData
-from common.errors import UserError
-from common.macro import BilateralNet, EnsembleNet, UnilateralNet
-from common.matching import width_for
-from common.schema import LEVELS
-from common.substrate import Substrate
-from common.supervised import Supervised
+from common.data.datamodule import HierarchicalData
+from common.networks.hemisphere import Substrate
+from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
+from common.networks.size import width_for
+from common.settings.schema import LEVELS
+from common.system.errors import UserError
+from common.training.supervised import Supervised
 
 
 class DualHead(Supervised):

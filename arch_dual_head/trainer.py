@@ -5,9 +5,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from arch_dual_head.sources import mixed_seeds, templates
-from common.command import command
-from common.errors import UserError
-from common.schema import DualConfig
+from common.settings.command import command
+from common.settings.schema import DualConfig
+from common.system.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -67,8 +67,8 @@ def train(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead
-    from common.experiment import free_name, run_experiment
-    from common.stage import Architecture, Stage
+    from common.runs.experiment import free_name, run_experiment
+    from common.runs.stage import Architecture, Stage
 
     cfg.exp_name = free_name(cfg)
     stages = [

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from common.data import HierarchicalData
-from common.errors import UserError
-from common.images import ImageFolder
-from common.schema import LEVELS
+from common.data.datamodule import HierarchicalData
+from common.data.images import ImageFolder
+from common.settings.schema import LEVELS
+from common.system.errors import UserError
 
 
 class SingleHeadData(HierarchicalData):

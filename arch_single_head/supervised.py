@@ -3,10 +3,10 @@
 from omegaconf import DictConfig
 from torch import nn
 
-from common.checkpoints import Record
-from common.macro import UnilateralNet
-from common.substrate import Substrate
-from common.supervised import Supervised
+from common.checkpoints.files import Record
+from common.networks.hemisphere import Substrate
+from common.networks.macro import UnilateralNet
+from common.training.supervised import Supervised
 
 
 class SingleHead(Supervised):

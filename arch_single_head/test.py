@@ -4,8 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from common.command import command
-from common.schema import TestConfig
+from common.settings.command import command
+from common.settings.schema import TestConfig
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -15,8 +15,8 @@ def test(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.supervised import SingleHead
-    from common.stage import Architecture
-    from common.testing import run_test
+    from common.runs.stage import Architecture
+    from common.trained.evaluate import run_test
 
     run_test(cfg, folder=FOLDER.name, architecture=Architecture(SingleHeadData, SingleHead))
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from common.command import command
-from common.errors import UserError
-from common.schema import SingleConfig
+from common.settings.command import command
+from common.settings.schema import SingleConfig
+from common.system.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -21,8 +21,8 @@ def train(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.supervised import SingleHead
-    from common.experiment import free_name, run_experiment
-    from common.stage import Architecture, Stage
+    from common.runs.experiment import free_name, run_experiment
+    from common.runs.stage import Architecture, Stage
 
     cfg.exp_name = free_name(cfg)
     stages = [

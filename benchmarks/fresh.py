@@ -6,7 +6,12 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 # Imported once, for all processes that measure.
-HEAVY = ["torchvision", "pytorch_lightning", "arch_single_head.supervised", "common.experiment"]
+HEAVY = [
+    "torchvision",
+    "pytorch_lightning",
+    "arch_single_head.supervised",
+    "common.runs.experiment",
+]
 
 
 def fresh(function: str, *arguments: Any) -> Any:

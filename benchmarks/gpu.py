@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 from throughput import EPOCH, WARMUP, check, positive, throughput
 
-from common.configuration import ROOT
-from common.errors import UserError
-from common.schema import ARCHS
+from common.settings.compose import ROOT
+from common.settings.schema import ARCHS
+from common.system.errors import UserError
 
 MAIN = "resnet9"
 EPOCH_BATCHES = (256, 512)

@@ -24,13 +24,13 @@ from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
-from common.configuration import ROOT, compose
-from common.data import EVAL_BATCH, HierarchicalData
-from common.environment import choose_precision, describe, use_fast_kernels, uses_gpu
-from common.errors import UserError
-from common.schema import DualConfig, SingleConfig
-from common.stage import Stage, checkpoints, journal, make_trainer, quieten, record_of
-from common.supervised import Supervised
+from common.data.datamodule import EVAL_BATCH, HierarchicalData
+from common.runs.stage import Stage, checkpoints, journal, make_trainer, quieten, record_of
+from common.settings.compose import ROOT, compose
+from common.settings.schema import DualConfig, SingleConfig
+from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
+from common.system.errors import UserError
+from common.training.supervised import Supervised
 
 MATRIX = 8192
 
@@ -237,7 +237,7 @@ def operations(run: Callable[[dict[str, Tensor], int], None], batch: dict[str, T
 
 
 def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Supervised]:
-    """What `common.stage.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
+    """What `common.runs.stage.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
     root = str(case.data_dir.resolve()).replace("'", "\\'")
     overrides = [
         "logger=csv",

@@ -19,8 +19,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
-from common.backbones import build_backbone
-from common.backbones.layers import scaled
+from common.networks.backbones import build_backbone
+from common.networks.backbones.layers import scaled
 
 WORKERS = min(8, len(os.sched_getaffinity(0)))  # as many as there are cores, and not absurdly many
 NORMALIZE = transforms.Normalize((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))

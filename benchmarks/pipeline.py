@@ -84,9 +84,10 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
     # The study imports these itself; the time of it is start-up either way.
     from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
 
+    import common.runs.experiment as experiment
+    import common.runs.stage as stage
     from analysis import pipeline as analysis
-    from common import experiment, stage
-    from common.data import HierarchicalData
+    from common.data.datamodule import HierarchicalData
 
     watch.book()
     watch.seconds["start-up", "imports"] = watch.seconds.pop(("start-up", "other"))

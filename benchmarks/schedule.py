@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from common.configuration import ROOT, SHARED, compose
-from common.errors import StageFailed, UserError
-from common.experiment import run_ready
-from common.schema import StudyConfig
-from common.stage import Stage
+from common.runs.experiment import run_ready
+from common.runs.stage import Stage
+from common.settings.compose import ROOT, SHARED, compose
+from common.settings.schema import StudyConfig
+from common.system.errors import StageFailed, UserError
 from train_system import plan
 
 

@@ -19,9 +19,9 @@ from fresh import fresh
 from rich.console import Console
 from rich.table import Table
 
-from common.configuration import ROOT
-from common.errors import UserError
-from common.schema import ARCHS
+from common.settings.compose import ROOT
+from common.settings.schema import ARCHS
+from common.system.errors import UserError
 
 PHASES = {"single": "one head", "dual": "two heads, frozen", "eval": "evaluation"}
 SIDES = ("ours", "ordinary")

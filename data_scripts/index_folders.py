@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_scripts.errors import DataError, run_script
-from data_scripts.index import (
+from common.data.index import (
     HIERARCHY_FILE,
     INDEX_FILE,
     SPLITS,
@@ -28,7 +27,8 @@ from data_scripts.index import (
     write_hierarchy,
     write_index,
 )
-from data_scripts.raw import check_name
+from common.data.raw import check_name
+from common.system.errors import UserError, run_script
 
 FOLDER_DIGEST = "folders-sha256:"
 
@@ -37,10 +37,10 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
     """Scan both trees of both splits, check that they agree, and write the two files.
 
     Raises:
-        DataError: a folder is missing or empty, a file is stray, or the trees disagree.
+        UserError: a folder is missing or empty, a file is stray, or the trees disagree.
     """
     if split_seed < 0:
-        raise DataError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
+        raise UserError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
     rows: list[tuple[str, str, int, int, bool]] = []
     sha = hashlib.sha256()
     for split in SPLITS:
@@ -49,7 +49,7 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
         if alone := sorted(fine.keys() ^ coarse.keys()):
             level, labels = ("fine", fine) if alone[0] in fine else ("coarse", coarse)
             path = dataset_dir / split / level / str(labels[alone[0]]) / alone[0]
-            raise DataError(
+            raise UserError(
                 f"{path} is in the {level} tree only: every image must be in both trees under the "
                 "same name"
             )
@@ -86,35 +86,35 @@ def scan(level_dir: Path) -> dict[str, int]:
     """Return the label id of every image under one tree, by file name.
 
     Raises:
-        DataError: the tree is missing or empty, a class folder is empty or not named by a label
+        UserError: the tree is missing or empty, a class folder is empty or not named by a label
             id, a file is no image, or an image stands in two classes.
     """
     if not level_dir.is_dir():
-        raise DataError(
+        raise UserError(
             f"{level_dir} is missing: a data set holds {{train,test}}/{{fine,coarse}}/<label id>/"
         )
     labels: dict[str, int] = {}
     for folder in _listing(level_dir):
         if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: here stand only folders of label ids")
+            raise UserError(f"{folder} is not a folder: here stand only folders of label ids")
         label = label_id(folder.name, folder)
         files = _listing(folder)
         if not files:
-            raise DataError(f"{folder} is empty: a class folder holds at least one image")
+            raise UserError(f"{folder} is empty: a class folder holds at least one image")
         for file in files:
             if not file.is_file():  # a link to a device, say, whose content never ends
-                raise DataError(f"{file} is not a regular file, nor a link to one")
+                raise UserError(f"{file} is not a regular file, nor a link to one")
             if not file.name.lower().endswith(SUFFIXES):
-                raise DataError(f"{file} is not an image: allowed are {', '.join(SUFFIXES)}")
+                raise UserError(f"{file} is not an image: allowed are {', '.join(SUFFIXES)}")
             check_name(file.name, folder)
             if file.name in labels:
-                raise DataError(
+                raise UserError(
                     f"{file} stands in class {labels[file.name]} too: the name of an image must "
                     "be unique within its split"
                 )
             labels[file.name] = label
     if not labels:
-        raise DataError(f"{level_dir} is empty: it should hold a folder for each label id")
+        raise UserError(f"{level_dir} is empty: it should hold a folder for each label id")
     return labels
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_scripts.errors import DataError, run_script
-from data_scripts.raw import Raw, RawSplit, write_raw
+from common.data.raw import Raw, RawSplit, write_raw
+from common.system.errors import UserError, run_script
 
 OUT_DIR = Path(__file__).resolve().parents[1] / "datasets" / "navon-python"
 TRAIN, TEST = 12_000, 5_000  # images
@@ -150,10 +150,10 @@ def make_navon(train: int = TRAIN, test: int = TEST, seed: int = 0) -> Raw:
     """Make the whole set; equal arguments give equal images.
 
     Raises:
-        DataError: a negative seed, or fewer than one image.
+        UserError: a negative seed, or fewer than one image.
     """
     if train < 1 or test < 1 or seed < 0:
-        raise DataError(
+        raise UserError(
             f"--train {train} --test {test} --seed {seed}: allowed are at least 1 image each and "
             "a seed of 0 or more"
         )

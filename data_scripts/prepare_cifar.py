@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_scripts.errors import DataError, run_script
-from data_scripts.index import held_out
-from data_scripts.raw import Raw, RawSplit, read_raw, unique_names
-from data_scripts.tree import write_tree
+from common.data.index import held_out
+from common.data.raw import Raw, RawSplit, read_raw, unique_names
+from common.data.tree import write_tree
+from common.system.errors import UserError, run_script
 
 DATASETS = Path(__file__).resolve().parents[1] / "datasets"
 RAW_DIR = DATASETS / "cifar-100-python"
@@ -31,10 +31,10 @@ def download(raw_dir: Path) -> None:
     """Fetch the published archive, check it, and unpack it beside raw_dir's name.
 
     Raises:
-        DataError: the archive cannot be had, or raw_dir is not the folder that it unpacks to.
+        UserError: the archive cannot be had, or raw_dir is not the folder that it unpacks to.
     """
     if raw_dir.name != ARCHIVE_FOLDER:
-        raise DataError(
+        raise UserError(
             f"--download unpacks a folder {ARCHIVE_FOLDER}, so --raw-dir must end in that name; "
             f"it is {raw_dir}"
         )
@@ -45,7 +45,7 @@ def download(raw_dir: Path) -> None:
     try:
         download_and_extract_archive(URL, str(raw_dir.parent), md5=MD5)
     except (OSError, RuntimeError, EOFError) as error:  # no network, wrong sum, damaged archive
-        raise DataError(
+        raise UserError(
             f"{URL} could not be downloaded ({error}): get it elsewhere and unpack it so that "
             f"{raw_dir} holds the files train, test and meta"
         ) from None
@@ -69,15 +69,15 @@ def prepare(raw_dir: Path, out_dir: Path, split_seed: int, *, only_a_tenth: bool
     """Read raw_dir, write the tree to out_dir, and say what is in it.
 
     Raises:
-        DataError: the raw data is missing or damaged, or out_dir cannot be replaced.
+        UserError: the raw data is missing or damaged, or out_dir cannot be replaced.
     """
     if not raw_dir.is_dir():
-        raise DataError(
+        raise UserError(
             f"{raw_dir} is missing: add --download, or get {URL} and unpack it so that this "
             "folder holds the files train, test and meta"
         )
     if raw_dir.resolve().is_relative_to(out_dir.resolve()):
-        raise DataError(f"--raw-dir {raw_dir} lies inside --out-dir {out_dir}; keep them apart")
+        raise UserError(f"--raw-dir {raw_dir} lies inside --out-dir {out_dir}; keep them apart")
     raw = read_raw(raw_dir)
     tree = write_tree(tenth(raw) if only_a_tenth else raw, out_dir, split_seed)
     counts = tree.counts

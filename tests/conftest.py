@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from common.data.tree import write_tree
 from data_scripts.make_navon import make_navon
-from data_scripts.tree import write_tree
 
 # Examples that are the same in every run, and no clock: the machine may be busy.
 settings.register_profile("steady", deadline=None, derandomize=True)

@@ -73,7 +73,7 @@ def uninterrupted(start, tmp_path_factory) -> Reference:
 @pytest.fixture(scope="session")
 def same(uninterrupted) -> Callable[[Path], None]:
     """Whether a study came to the uninterrupted one's results: tables, weights and epochs, bit for bit."""
-    from test_resume import rows
+    from helpers import rows
 
     def compare(place: Path) -> None:
         tables = [folder / "results.csv" for folder in (place, uninterrupted.place)]

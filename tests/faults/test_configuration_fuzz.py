@@ -18,12 +18,12 @@ import arch_dual_head.test
 import arch_dual_head.trainer
 import arch_single_head.test
 import arch_single_head.trainer
+import common.settings.schema as schema
 import export
 import predict
 import train_system
-from common import schema
-from common.command import explain
-from common.configuration import GROUPS, ROOT, SHARED, compose, keys_of
+from common.settings.command import explain
+from common.settings.compose import GROUPS, ROOT, SHARED, compose, keys_of
 
 
 class Command(NamedTuple):

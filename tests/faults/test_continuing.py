@@ -12,17 +12,17 @@ from typing import BinaryIO
 import pytest
 import torch
 import yaml
+from helpers import wrap
 from omegaconf import OmegaConf
-from test_resume import wrap
 
 import arch_dual_head.trainer
 import arch_single_head.trainer
-import common.checkpoints
+import common.checkpoints.files
 import train_system
-from common.finite import FiniteLoss
-from common.interruption import signals
-from common.schema import StudyKeys
-from common.supervised import Supervised
+from common.settings.schema import StudyKeys
+from common.system.signals import signals
+from common.training.finite import FiniteLoss
+from common.training.supervised import Supervised
 from train_system import plan
 
 SINGLE, STUDY = arch_single_head.trainer.main, train_system.main
@@ -59,7 +59,7 @@ def places(tmp_path_factory, tiny, succeed) -> dict[str, Path]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Supervised, "training_step", Supervised.training_step)
-        wrap("common.supervised:Supervised.training_step", stop)
+        wrap("common.training.supervised:Supervised.training_step", stop)
         with pytest.raises(AssertionError):
             succeed(SINGLE, *arguments, f"save_dir={found['stopped']}")
     checkpoints = stage(found["stopped"]) / "checkpoints"
@@ -184,7 +184,7 @@ def test_a_signal_while_a_checkpoint_is_read_is_no_damage(
 ):
     checkpoints = stage(stopped) / "checkpoints"
     before = {file.name: file.read_bytes() for file in checkpoints.iterdir()}
-    verify = common.checkpoints._verify
+    verify = common.checkpoints.files._verify
 
     def signalled(file: BinaryIO) -> None:
         if Path(file.name).stem == name:
@@ -192,7 +192,7 @@ def test_a_signal_while_a_checkpoint_is_read_is_no_damage(
         verify(file)
 
     with monkeypatch.context() as patch:
-        patch.setattr(common.checkpoints, "_verify", signalled)
+        patch.setattr(common.checkpoints.files, "_verify", signalled)
         assert command(stopped)[0] == 143
     assert {file.name: file.read_bytes() for file in checkpoints.iterdir()} == before
     status, out, _ = command(stopped)
@@ -470,7 +470,7 @@ def test_events_after_the_point_of_continuing_are_hidden(command, tmp_path):
             if len(steps) == 3:
                 raise KeyboardInterrupt
 
-        wrap("common.supervised:Supervised.validation_step", stop)
+        wrap("common.training.supervised:Supervised.validation_step", stop)
         assert command(tmp_path, *more)[0] == 1
     assert command(tmp_path, *more)[0] == 0
     assert not list(tmp_path.rglob("hparams.yaml"))

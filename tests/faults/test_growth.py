@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import json, os, sys, threading
 import train_system
-from common.callbacks import LastCheckpoint
+from common.training.callbacks import LastCheckpoint
 original = LastCheckpoint.on_train_epoch_end
 def measured(self, trainer, module):
     original(self, trainer, module)

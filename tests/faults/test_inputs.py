@@ -18,17 +18,16 @@ from PIL import Image
 
 import arch_single_head.trainer
 import train_system
-from common.checkpoints import load
-from common.errors import UserError
-from common.files import write_text
-from common.fingerprint import refuse_other
-from common.images import decode, load_folder
-from common.results import read_result, write_result
-from data_scripts.errors import DataError
-from data_scripts.index import read_hierarchy, read_index
+from common.checkpoints.files import load
+from common.data.images import decode, load_folder
+from common.data.index import read_hierarchy, read_index
+from common.data.tree import write_tree
+from common.results.rows import read_result, write_result
+from common.runs.fingerprint import refuse_other
+from common.system.atomic_files import write_text
+from common.system.errors import UserError
 from data_scripts.index_folders import index_folders
 from data_scripts.make_navon import make_navon
-from data_scripts.tree import write_tree
 
 SINGLE, STUDY = arch_single_head.trainer.main, train_system.main
 FLIPS = settings(
@@ -102,7 +101,7 @@ def test_a_damaged_description_is_read_or_refused_by_its_name(name, read, navon,
         flip(data, tmp_path / file.name, content)
         try:
             read(tmp_path)
-        except DataError as error:
+        except UserError as error:
             one_line(error, tmp_path / file.name)
 
     damage()
@@ -172,7 +171,7 @@ def test_trees_that_disagree_are_refused_by_the_image(own, train, in_process, ti
     status, _, err = train(own, "hparams.mode=coarse")
     assert status == 1
     one_line(err, image.name, own / "index.csv")
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UserError) as caught:
         index_folders(own, 0)
     one_line(caught.value, "coarse")
 
@@ -247,12 +246,12 @@ def test_links_do_not_lead_a_writer_outside(tmp_path, own):
     # Where a data set is built before it is moved into place.
     (tmp_path / ".SET.building").symlink_to(outside / "nowhere")
     raw = make_navon(train=100, test=100, seed=0)
-    with pytest.raises((OSError, DataError)):
+    with pytest.raises((OSError, UserError)):
         write_tree(raw, tmp_path / "SET", split_seed=0)
     assert [path.name for path in outside.iterdir()] == ["victim"]
     (tmp_path / ".SET.building").unlink()
     (tmp_path / ".SET.building").symlink_to(outside)
-    with pytest.raises((OSError, DataError)):
+    with pytest.raises((OSError, UserError)):
         write_tree(raw, tmp_path / "SET", split_seed=0)
     assert [path.name for path in outside.iterdir()] == ["victim"]
 

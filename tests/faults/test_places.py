@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_resume import wrap
+from helpers import wrap
 
 import data_scripts.make_navon
 import train_system
-from common.supervised import Supervised
+from common.training.supervised import Supervised
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = train_system.main
@@ -133,7 +133,7 @@ def test_a_folder_that_vanishes_while_the_last_stage_trains(
             shutil.rmtree(tmp_path / "study" / gone)
 
     monkeypatch.setattr(Supervised, "training_step", Supervised.training_step)
-    wrap("common.supervised:Supervised.training_step", vanish)
+    wrap("common.training.supervised:Supervised.training_step", vanish)
     status, _, err = in_process(STUDY, *arguments)
     monkeypatch.undo()
     if status == 0:  # what vanished was written once more

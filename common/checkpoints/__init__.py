@@ -1,0 +1,1 @@
+"""Checkpoints: files, what they record, where to resume."""

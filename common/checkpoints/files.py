@@ -1,0 +1,224 @@
+"""Checkpoints that are whole or refused, what they say of themselves, and strict loading of networks out of them."""
+
+import errno
+import hashlib
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+
+from common.checkpoints.record import Record, checked
+from common.networks.hemisphere import Substrate
+from common.system.atomic_files import replacing
+from common.system.errors import UserError
+
+RECORD = "bilateral"
+
+
+class DurableCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are complete on disk or absent, and that cannot run code when loaded.
+
+    Lightning's own are written to the system's temporary folder and moved, which is neither atomic across file
+    systems nor flushed.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Write beside ``path``, flush, move into place."""
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            # Through memory: on a full disk torch's own writer fails without saying why.
+            content = io.BytesIO()
+            torch.save(checkpoint, content)
+            file.write(content.getbuffer())
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = True
+    ) -> Any:
+        """Load to the CPU; plain containers and tensors only, whatever is asked for."""
+        return load(Path(path))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU.
+
+    Raises:
+        UserError: no such file, damaged, or holding more than plain containers and tensors.
+        OSError: the file may be whole, but cannot be read now, for want of memory too.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint at {path}.")
+    remedy = "train it anew, or name another one"
+    try:
+        # Through one open file: torch's own reader has no numbers for what the system refuses.
+        with path.open("rb") as file:
+            _verify(file)
+            file.seek(0)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    # A damaged or hostile archive can make torch raise nearly anything.
+    except Exception as error:
+        number = _passing(error)
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        what = "is damaged or not a checkpoint"
+        if isinstance(error, pickle.UnpicklingError | zipfile.BadZipFile):
+            what = "is refused: it is damaged or holds more than plain containers and tensors"
+        raise UserError(f"{path} {what}; {remedy}.") from error
+    if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
+        raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
+    return content
+
+
+def _passing(error: BaseException | None) -> int | None:
+    """The system's number for what says nothing against a file that was being read, or None."""
+    # zipfile, for one, raises an error of its own over the system's.
+    while error is not None:
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+            return errno.ENOMEM
+        # A damaged table of contents sends its reader to places that no file has, which is EINVAL.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            return error.errno
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _verify(file: BinaryIO) -> None:
+    """Read each part's checksum, which torch does not, and refuse parts of more bytes than the file has.
+
+    Those are packed ones, whose size knows no bounds, and ones that are listed many times.
+
+    Raises:
+        zipfile.BadZipFile: not an archive as torch writes it, or damaged.
+    """
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        parts = archive.infolist()
+        packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+        if packed or sum(part.file_size for part in parts) > size or archive.testzip() is not None:
+            raise zipfile.BadZipFile("not an archive as torch writes it, or damaged")
+
+
+def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
+    """What a checkpoint records about itself, and its network's weights without Lightning's prefix.
+
+    Raises:
+        UserError: no checkpoint, or one that says what training does not write.
+    """
+    content = load(path)
+    try:
+        record = Record(**content[RECORD])
+    except TypeError as error:
+        raise UserError(
+            f"{path} records other fields than this version knows: train it anew."
+        ) from error
+    record = checked(record, path)
+    weights = content["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise UserError(f"{path} is damaged: its state_dict is no table of weights; train it anew.")
+    found = {
+        name.removeprefix("network."): w
+        for name, w in weights.items()
+        if name.startswith("network.")
+    }
+    for name, w in found.items():
+        if not _is_whole(w):
+            raise UserError(
+                f"{path} is damaged: network.{name} of its state_dict is no tensor with all its values; train it anew."
+            )
+    return record, found
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a value is an ordinary tensor that has as many numbers in memory as its shape says."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    known = value.device.type == "cpu"
+    return known and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """A short name for weights: equal ones have equal names, whatever else their checkpoints say."""
+    state = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        state.update(name.encode())
+        state.update(weights[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) -> None:
+    """Load all weights, none missing and none left over.
+
+    Raises:
+        UserError: the weights are of another architecture.
+    """
+    expected = network.state_dict()
+    for name in [*expected, *weights]:
+        if name not in weights or name not in expected:
+            raise UserError(f"{path} does not fit the network: {name} is in only one of them.")
+        if expected[name].shape != weights[name].shape:
+            raise UserError(
+                f"{path} does not fit the network: {name} is {tuple(weights[name].shape)} there "
+                f"and {tuple(expected[name].shape)} here."
+            )
+    network.load_state_dict(weights, strict=True)
+
+
+def hemisphere_weights(
+    path: Path, *, key: str, level: str, substrate: Substrate, data: Any
+) -> dict[str, Tensor]:
+    """The weights of a checkpoint's one hemisphere, as a backbone names them.
+
+    Args:
+        path: a checkpoint of `arch_single_head`.
+        key: the config key that names it, for errors.
+        level: the level that the hemisphere must have been trained on.
+        substrate: what it must be made of, its plasticity apart.
+        data: whose ``mean``, ``std`` and ``train_images`` it must have been trained with.
+
+    Raises:
+        UserError: naming both sides of what does not fit.
+    """
+    record, weights = read(path)
+    if record.levels != (level,):
+        raise UserError(
+            f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
+        )
+    theirs = Substrate.of(record.config["hparams"])
+    refuse_other_substrate(path, key=key, theirs=theirs, ours=substrate)
+    if record.train_images != data.train_images:
+        raise UserError(
+            f"{key}: {path} was trained on other images than this run's training images "
+            f"(another data set or held-out split), so its validation would not be held out."
+        )
+    if not torch.allclose(
+        torch.tensor([record.mean, record.std]), torch.tensor([data.mean, data.std]), atol=1e-6
+    ):
+        raise UserError(
+            f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir."
+        )
+    prefix = f"hemispheres.{level}.backbone."
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
+def refuse_other_substrate(path: Path, *, key: str, theirs: Substrate, ours: Substrate) -> None:
+    """Refuse a hemisphere that computes another function than the configuration says.
+
+    Raises:
+        UserError: names the first parameter that differs.
+    """
+    name = ours.difference(theirs)
+    if name:
+        there, here = (
+            "null" if value is None else str(value).lower()
+            for value in (getattr(theirs, name), getattr(ours, name))
+        )
+        raise UserError(
+            f"{key}: {path} holds a hemisphere of {name} {there}, "
+            f"but the configuration asks for {name} {here}."
+        )

@@ -1,0 +1,84 @@
+"""Where an interrupted stage goes on: at its last checkpoint, or at the one before if that is damaged."""
+
+from pathlib import Path
+from typing import Any
+
+from common.checkpoints.files import RECORD, load
+from common.system.errors import UserError
+
+# What Lightning reads beside the weights, and what we add.
+PARTS = (
+    "epoch",
+    "global_step",
+    "optimizer_states",
+    "lr_schedulers",
+    "loops",
+    "callbacks",
+    "metrics",
+)
+
+
+def point(name: str, checkpoints: Path, fingerprint: str) -> tuple[Path, int] | None:
+    """The checkpoint to continue from and its step, or None: nothing is there, or nothing that is whole.
+
+    A damaged file is set aside as ``<file>.damaged``, which is said in a line. Nothing can be continued without the
+    best weights so far.
+
+    Args:
+        name: the stage's.
+        checkpoints: its folder of checkpoints.
+        fingerprint: what its checkpoints must record.
+    """
+    found = [checkpoints / f"{which}.ckpt" for which in ("last", "previous")]
+    found = [path for path in found if path.is_file()]
+    for path in found:
+        content = _whole(path, name, fingerprint)
+        if content is None:
+            continue
+        best = checkpoints / Path(_best(content)).name
+        if best == checkpoints or _whole(best, name, fingerprint, parts=()) is not None:
+            if path != found[0]:
+                print(f"{name}: goes on from {path}, step {content['global_step']}")
+            return path, content["global_step"]
+        break
+    if found:
+        print(f"{name}: nothing whole is left to continue from, so it starts anew")
+    for path in found:
+        if path.is_file():
+            path.replace(path.with_name(f"{path.name}.unused"))
+    return None
+
+
+def _whole(
+    path: Path, name: str, fingerprint: str, parts: tuple[str, ...] = PARTS
+) -> dict[str, Any] | None:
+    """A checkpoint's content, or None after setting it aside."""
+    try:
+        content = load(path)
+        record = content[RECORD]
+        owner = f"{record['arm']}/seed{record['seed']}"
+        known = record["fingerprint"] == fingerprint and owner == name
+        if not known or not set(parts) <= set(content):
+            raise UserError(f"{path} is not a checkpoint of this stage.")
+    except (UserError, KeyError, TypeError):
+        if path.is_file():
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            print(f"{name}: {path} is damaged; it is set aside as {aside.name}")
+        else:
+            print(f"{name}: {path} is gone")
+        return None
+    return content
+
+
+def _best(content: dict[str, Any]) -> str:
+    """The path of the best weights when a checkpoint was written; empty before the first validation."""
+    states = content["callbacks"]
+    return next(
+        (
+            state["best_model_path"]
+            for key, state in states.items()
+            if key.startswith("BestCheckpoint")
+        ),
+        "",
+    )

@@ -1,0 +1,399 @@
+"""The DataModule that both experiment folders specialise: folders to tensors, the one split, loaders."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from common.data.images import ImageFolder, Undecoded, count_pixels, load_folder
+from common.data.index import (
+    HIERARCHY_FILE,
+    INDEX_FILE,
+    Hierarchy,
+    Index,
+    held_out,
+    read_hierarchy,
+    read_index,
+)
+from common.data.workers import loader_options, loading_processes
+from common.settings.schema import LEVELS
+from common.system.distributed import rank, world_size
+from common.system.environment import uses_gpu
+from common.system.errors import UserError
+from common.system.randomness import derive
+
+# Evaluation needs no gradients, so larger batches fit; the number changes speed and nothing else.
+EVAL_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of one level in the order of a head's outputs: the data set's label ids, and their names."""
+
+    ids: list[int]
+    names: list[str]
+
+    def to_index(self, labels: np.ndarray, where: Path) -> Tensor:
+        """Label ids (N,) to positions among a head's outputs, int64 (N,)."""
+        position = {label: index for index, label in enumerate(self.ids)}
+        unknown = sorted(set(labels.tolist()) - set(self.ids))
+        if unknown:
+            raise UserError(
+                f"{where} has images of label {unknown[0]}, which hierarchy.yaml does not name."
+            )
+        return torch.tensor([position[label] for label in labels.tolist()])
+
+
+class ImageSet(Dataset):
+    """Images and their labels; a list of indices gives a whole batch at once.
+
+    Args:
+        images: uint8 (N, 3, H, W), in memory or decoded on demand.
+        labels: per level int64 (N,).
+        subset: which of the N images belong to this set, int64 (M,).
+
+    ``features`` (M, F), once given, take the place of the images in batches: networks whose features never change
+    need not see the images again.
+    """
+
+    def __init__(
+        self, images: Tensor | Undecoded, labels: dict[str, Tensor], subset: Tensor
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.subset = subset
+        self.features: Tensor | None = None
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a batch takes decoding image files."""
+        return self.features is None and isinstance(self.images, Undecoded)
+
+    def __len__(self) -> int:
+        return len(self.subset)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """One image uint8 (3, H, W), or its features (F,), and its label per level."""
+        return {name: value[0] for name, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """A batch: images uint8 (B, 3, H, W), or features (B, F), and per level labels (B,)."""
+        chosen = torch.as_tensor(indices)
+        rows = self.subset[chosen]
+        labels = {level: y[rows] for level, y in self.labels.items()}
+        # index_select copies a row as a whole, an index each of its numbers: 15 times slower.
+        if self.features is not None:
+            return {"features": self.features.index_select(0, chosen)} | labels
+        return {"images": self.images.index_select(0, rows)} | labels
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that depends on the seed and the epoch alone, and that can be entered in the middle.
+
+    Lightning calls `set_epoch` before each epoch.
+    """
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def enter(self, *, epoch: int, batches: int, batch_size: int) -> None:
+        """Start after some batches of an epoch; if that was all of them, the next epoch is told by `set_epoch`."""
+        self.epoch = epoch
+        self.start = min(batches * batch_size, self.length)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the permutation; another epoch than the present one starts at its beginning."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
+        yield from torch.randperm(self.length, generator=generator)[self.start :].tolist()
+
+
+class ShareSampler(BatchSampler):
+    """A process's equal share of each batch: the batches are those of one process."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch_size // world_size()
+        start = rank() * share
+        for batch in super().__iter__():
+            yield batch[start : start + share]
+
+
+class HierarchicalData(pl.LightningDataModule):
+    """Images with fine and coarse labels.
+
+    After `load`: ``classes`` per level; ``coarse_of_fine`` as the function of that name gives it; ``mean`` and
+    ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
+    result; ``train_images``, a digest of the training images' names, the same for both levels' folders.
+    """
+
+    levels: tuple[str, ...]
+
+    def __init__(self, cfg: DictConfig, *, seed: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.seed = seed
+        self._loaded = False
+        self._position = {"epoch": 0, "batches": 0}
+
+    @abstractmethod
+    def labels(self, directory: Path, folder: ImageFolder) -> dict[str, np.ndarray]:
+        """Label ids of a folder's images, int64 (N,) per level."""
+
+    def load(self) -> None:
+        """Read the training and validation images; a second call does nothing."""
+        if self._loaded:
+            return
+        directory = Path(self.cfg.dataset.train_dir)
+        folder = self._folder(directory)
+        self.classes = classes_of(directory)
+        self.coarse_of_fine = coarse_of_fine(directory)
+        everything = torch.arange(len(folder.names))
+        left_out = everything[:0]
+        if self.cfg.dataset.val_dir is None:
+            held = torch.from_numpy(self._held_out(directory, folder))
+            train, left_out = everything[~held], everything[held]
+            self.train_set = self._image_set(directory, folder, train)
+            self.val_set = self._image_set(directory, folder, left_out)
+            content = [folder.digest, held.numpy().tobytes().hex()]
+        else:
+            train = everything
+            val_dir = Path(self.cfg.dataset.val_dir)
+            val_folder = self._folder(val_dir)
+            self.train_set = self._image_set(directory, folder, train)
+            self.val_set = self._image_set(val_dir, val_folder, torch.arange(len(val_folder.names)))
+            content = [folder.digest, val_folder.digest]
+        for part, name in ((self.train_set, "training"), (self.val_set, "validation")):
+            if len(part) == 0:
+                raise UserError(f"{directory} leaves no {name} images: more images are needed.")
+        self.mean, self.std = pixel_statistics(
+            folder.pixel_counts - count_pixels(folder.images, left_out)
+        )
+        self.image_size = tuple(folder.images.shape[2:])
+        labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
+        self.digest = f"{derive(0, *content, *labels):016x}"
+        self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
+        self._loaded = True
+
+    def load_test(self) -> ImageSet:
+        """The test images."""
+        directory = Path(self.cfg.dataset.test_dir)
+        folder = self._folder(directory)
+        if not self._loaded:
+            self.classes = classes_of(directory)
+        return self._image_set(directory, folder, torch.arange(len(folder.names)))
+
+    def test_digest(self) -> str | None:
+        """A digest of the test images and labels; None where there are none."""
+        directory = Path(self.cfg.dataset.test_dir)
+        return self._folder(directory).digest if directory.is_dir() else None
+
+    def _folder(self, directory: Path) -> ImageFolder:
+        return load_folder_once(directory, self.cfg.dataset.memory_gb)
+
+    def _image_set(self, directory: Path, folder: ImageFolder, subset: Tensor) -> ImageSet:
+        ids = self.labels(directory, folder)
+        labels = {
+            level: self.classes[level].to_index(ids[level], directory) for level in self.levels
+        }
+        return ImageSet(folder.images, labels, subset)
+
+    def _held_out(self, directory: Path, folder: ImageFolder) -> np.ndarray:
+        """Which images of the training folder are held out for validation, bool (N,)."""
+        index, row = rows_of(directory, folder)
+        split_seed = self.cfg.dataset.split_seed
+        if split_seed is None:
+            return index.held_out[row]
+        return held_out(index.fine[row].tolist(), folder.names, split_seed)
+
+    # Lightning's side -------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Read what a stage of the Trainer needs."""
+        if stage in ("fit", "validate"):
+            self.load()
+        if stage in ("test", "predict"):
+            self.test_set = self.load_test()
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the epoch, so that continuing sees no image twice and misses none."""
+        assert self.trainer is not None
+        given_out = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return {"epoch": self.trainer.current_epoch, "batches": given_out}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start the next loader at that place."""
+        self._position = state_dict
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a training batch, over all processes."""
+        return min(self.cfg.hparams.batch_size, len(self.train_set))
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches in an order of their own in each epoch."""
+        batch_size = self.batch_size
+        sampler = EpochSampler(len(self.train_set), seed=self.seed)
+        sampler.enter(**self._position, batch_size=batch_size)
+        if world_size() > 1:
+            batches = ShareSampler(sampler, batch_size, drop_last=True)
+            return DataLoader(
+                self.train_set,
+                batch_sampler=batches,
+                collate_fn=_as_is,
+                **self._loading(self.train_set, batch_size),
+            )
+        return DataLoader(
+            self.train_set,
+            sampler=sampler,
+            batch_size=batch_size,
+            # A short last batch would weigh more than the others and, of one image, break BatchNorm.
+            drop_last=True,
+            collate_fn=_as_is,
+            **self._loading(self.train_set, batch_size),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """The validation images, in order."""
+        return self.in_order(self.val_set)
+
+    def test_dataloader(self) -> DataLoader:
+        """The test images, in order."""
+        return self.in_order(self.test_set)
+
+    def predict_dataloader(self) -> DataLoader:
+        """The test images, in order."""
+        return self.in_order(self.test_set)
+
+    def in_order(self, images: ImageSet) -> DataLoader:
+        """Large batches of a set, for evaluation; each process gets other images, and none is repeated."""
+        return DataLoader(
+            images,
+            # Lightning's own sampler would pad.
+            sampler=range(rank(), len(images), world_size()),
+            batch_size=max(1, EVAL_BATCH // world_size()),
+            collate_fn=_as_is,
+            **self._loading(images, EVAL_BATCH),
+        )
+
+    def _loading(self, images: ImageSet, batch_size: int) -> dict[str, Any]:
+        processes = loading_processes(
+            self.cfg.hparams.num_workers,
+            decodes=images.decodes,
+            batch_bytes=batch_size * math.prod(images.images.shape[1:]),
+        )
+        return {
+            "pin_memory": uses_gpu(self.cfg.trainer_params.accelerator),
+            **loader_options(processes),
+        }
+
+
+def _as_is(batch: Any) -> Any:
+    """Batches come ready from `ImageSet`; a function of the module, so that workers can be started."""
+    return batch
+
+
+@lru_cache(maxsize=8)
+def load_folder_once(directory: Path, memory_gib: float = math.inf) -> ImageFolder:
+    """`load_folder`, remembered within a process: the stages of a study share their images."""
+    return load_folder(directory, memory_gib=memory_gib)
+
+
+def pixel_statistics(counts: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels scaled to 0..1.
+
+    Exact, from how often each of the 256 values occurs: ``counts`` int64 (3, 256).
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    share = counts.double() / counts.sum(1, keepdim=True)  # (3, 256)
+    mean = share @ values
+    variance = share @ values.square() - mean.square()
+    # A channel without variance is centred only.
+    std = torch.where(
+        variance > 1e-12, variance.clamp_min(1e-12).sqrt(), torch.ones(3, dtype=torch.float64)
+    )
+    return mean.tolist(), std.tolist()
+
+
+def classes_of(directory: Path) -> dict[str, Classes]:
+    """Both levels' classes of the data set that a folder of labelled images belongs to."""
+    hierarchy: Hierarchy = read_hierarchy(directory.parent.parent)
+    return {
+        level: Classes(ids=sorted(names), names=[names[label] for label in sorted(names)])
+        for level, names in (("fine", hierarchy.fine), ("coarse", hierarchy.coarse))
+    }
+
+
+def coarse_of_fine(directory: Path) -> list[int]:
+    """For each output of a fine head, the output of a coarse head that stands for the class it belongs to."""
+    parent = read_hierarchy(directory.parent.parent).parent
+    classes = classes_of(directory)
+    return [classes["coarse"].ids.index(parent[label]) for label in classes["fine"].ids]
+
+
+def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
+    """The data set's index, and for each image of a folder its row there, int64 (N,).
+
+    Raises:
+        UserError: an image that the index does not list, or one that it lists and the folder lacks; or classes
+            that do not belong together as hierarchy.yaml says.
+    """
+    index = read_index(directory.parent.parent)
+    _refuse_other_parents(index, directory.parent.parent)
+    split = directory.parent.name
+    row = {
+        name: i
+        for i, (part, name) in enumerate(zip(index.split, index.image, strict=True))
+        if part == split
+    }
+    here = set(folder.names)
+    file = directory.parent.parent / "index.csv"
+    for name in folder.names:
+        if name not in row:
+            raise UserError(
+                f"{directory} holds {name}, which {file} does not list: run data_scripts/index_folders.py."
+            )
+    for name in row:
+        if name not in here:
+            raise UserError(
+                f"{file} lists {name}, which {directory} lacks: restore it, or prepare the data set anew."
+            )
+    rows = np.array([row[name] for name in folder.names], dtype=np.int64)
+    if directory.name in LEVELS:
+        labels = getattr(index, directory.name)[rows]
+        for i in np.flatnonzero(labels != folder.labels)[:1]:
+            raise UserError(
+                f"{directory} has {folder.names[i]} in class {folder.labels[i]}, but {file} in class {labels[i]}: "
+                "after moving images run data_scripts/index_folders.py."
+            )
+    return index, rows
+
+
+def _refuse_other_parents(index: Index, root: Path) -> None:
+    """Compare the coarse class of each fine one; the index has one alone for each, or could not be read."""
+    parent = read_hierarchy(root).parent
+    labels, first = np.unique(index.fine, return_index=True)
+    for fine, coarse in zip(labels.tolist(), index.coarse[first].tolist(), strict=True):
+        if parent.get(fine, coarse) != coarse:
+            raise UserError(
+                f"{root / HIERARCHY_FILE} has fine class {fine} in coarse class {parent[fine]}, but "
+                f"{root / INDEX_FILE} in {coarse}: correct it, or run data_scripts/index_folders.py."
+            )

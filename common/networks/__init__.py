@@ -1,0 +1,1 @@
+"""Networks: backbones, hemispheres, and the macro-architectures made of them."""

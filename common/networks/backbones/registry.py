@@ -1,0 +1,105 @@
+"""Backbones by name: the name in a config is the name of the function that builds it."""
+
+import inspect
+import math
+from typing import Any, NamedTuple, TypeVar
+
+from common.networks.backbones.backbone import Backbone, Builder
+from common.networks.backbones.sparsity import make_sparse
+from common.networks.backbones.torchvision_models import builder as torchvision_builder
+from common.settings.schema import TORCHVISION, setting
+from common.system.errors import UserError
+
+B = TypeVar("B", bound=Builder)
+
+
+class Entry(NamedTuple):
+    """A builder, and the sparsity of its backbone where nobody asks for another."""
+
+    build: Builder
+    k: float
+    per_k: float
+
+
+_entries: dict[str, Entry] = {}
+
+
+def register(builder: B, *, k: float = 1.0, per_k: float = 1.0) -> B:
+    """Make `builder(*, width)` available under its own name.
+
+    One that takes `residual` too can be built without its residual connections. `k` and `per_k` are the sparsity
+    that the backbone has where nobody asks for another one.
+    """
+    name = builder.__name__
+    if name in _entries:
+        raise ValueError(
+            f"two backbones are called {name!r}: {_entries[name].build.__module__} has it"
+        )
+    _entries[name] = Entry(builder, k, per_k)
+    return builder
+
+
+def registered() -> tuple[str, ...]:
+    """The names of all backbones, sorted; those of torchvision come on top, by their prefix."""
+    return tuple(sorted(_entries))
+
+
+def entry(arch: str) -> Entry:
+    """What is registered under a name.
+
+    Raises:
+        UserError: nothing is.
+    """
+    if arch.startswith(TORCHVISION):
+        return Entry(torchvision_builder(arch), k=1.0, per_k=1.0)
+    if arch not in _entries:
+        raise UserError(
+            f"arch {arch!r} is unknown; known are {', '.join(registered())} and {TORCHVISION}NAME"
+        )
+    return _entries[arch]
+
+
+def own_sparsity(arch: str) -> dict[str, float]:
+    """The `k` and `per_k` of a backbone where a configuration leaves them open."""
+    _, k, per_k = entry(arch)
+    return {"k": k, "per_k": per_k}
+
+
+def build_backbone(
+    arch: str,
+    *,
+    width: float = 1.0,
+    k: float | None = None,
+    per_k: float | None = None,
+    residual: bool = True,
+) -> Backbone:
+    """Build the backbone called `arch`.
+
+    Args:
+        arch: its name.
+        width: multiplies all its channels.
+        k: share of each feature map that survives (`common.networks.backbones.sparsity`); None: the backbone's own.
+        per_k: share of a training batch for which each feature survives; None: the backbone's own.
+        residual: whether residual connections, where the backbone has some, are there.
+
+    Raises:
+        UserError: there is no such backbone, or it cannot be built so.
+    """
+    builder, own_k, own_per_k = entry(arch)
+    if not 0 < width < math.inf:
+        raise UserError(f"width {width} of {arch} must be a number above 0")
+    options: dict[str, Any] = {}
+    if not residual:
+        if "residual" not in inspect.signature(builder).parameters:
+            raise UserError(
+                f"{arch} has no residual connections that could be left out: give {setting('residual', 'true')}."
+            )
+        options["residual"] = False
+    backbone = builder(width=width, **options)
+    make_sparse(
+        backbone,
+        arch=arch,
+        k=own_k if k is None else k,
+        per_k=own_per_k if per_k is None else per_k,
+    )
+    return backbone

@@ -1,0 +1,110 @@
+"""Any classification model of torchvision as a backbone: `torchvision:NAME`, untrained.
+
+Its classifier is cut off. Its stem is adapted to small images, always, by one rule: where the first convolution has
+a stride above 1, the stride becomes 1 and the first max-pool is removed. Convolutions whose stride is their kernel's
+size cut the image into patches and stay (ConvNeXt, Swin). Kernel sizes stay too, so that `torchvision:resnet18` has
+the original 7x7 stem where `resnet18` has a 3x3 one. Names of weights are torchvision's.
+
+Models whose position codes are made for one image size (ViT, MaxViT) are refused. The average pools of AlexNet and
+VGG have no deterministic gradient on a GPU.
+"""
+
+import difflib
+from functools import partial
+
+import torchvision
+from torch import Tensor, nn
+
+from common.networks.backbones.backbone import Backbone, Builder
+from common.settings.schema import TORCHVISION, setting
+from common.system.errors import UserError
+
+ONE_SIZE = ("vit_", "maxvit_")
+AUXILIARY = ("googlenet", "inception_v3")
+
+
+class TorchvisionModel(Backbone):
+    """A model without its classifier: images (B, 3, H, W) → features (B, num_features)."""
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__()
+        # Two of them have auxiliary classifiers, and warn unless they are told to initialise.
+        options = {"aux_logits": False, "init_weights": True} if name in AUXILIARY else {}
+        self.model = torchvision.models.get_model(name, weights=None, **options)
+        self.num_features = remove_classifier(self.model)
+        adapt_stem(self.model)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) → features (B, num_features)."""
+        return self.model(images)
+
+
+def names() -> list[str]:
+    """All classification models of the installed torchvision."""
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def builder(arch: str) -> Builder:
+    """The function that builds `torchvision:NAME`.
+
+    Raises:
+        UserError: torchvision has no such model, or it fits one image size only.
+    """
+    name = arch.removeprefix(TORCHVISION)
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=3)
+        hint = f" (did you mean {', '.join(close)}?)" if close else ""
+        raise UserError(
+            f"arch {arch!r}: torchvision {torchvision.__version__} has no classification model {name!r}{hint}."
+        )
+    if name.startswith(ONE_SIZE):
+        raise UserError(
+            f"arch {arch!r}: this model takes images of 224 x 224 pixels alone, for which its position codes are "
+            f"made; allowed are those that take any size, such as {TORCHVISION}swin_t or {TORCHVISION}convnext_tiny."
+        )
+    return partial(build, name)
+
+
+def build(name: str, *, width: float = 1.0) -> TorchvisionModel:
+    """The model called `name`.
+
+    Raises:
+        UserError: `width` is not 1.
+    """
+    if width != 1:
+        raise UserError(
+            f"width is {width:g}, but {TORCHVISION}{name} comes in one width alone: give {setting('width', '1')}."
+        )
+    return TorchvisionModel(name=name)
+
+
+def remove_classifier(model: nn.Module) -> int:
+    """Replace the last linear layer, or convolution, and the dropout before it by the identity.
+
+    Heads bring a dropout of their own. Gives the number of features that the layer took.
+    """
+    layers = [(path, layer) for path, layer in model.named_modules() if not [*layer.children()]]
+    last = max(i for i, (_, layer) in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
+    (before_path, before), (path, classifier) = layers[last - 1 : last + 1]
+    if isinstance(before, nn.Dropout):
+        remove(model, before_path)
+    remove(model, path)
+    return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
+
+
+def remove(model: nn.Module, path: str) -> None:
+    """Replace a layer by the identity."""
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, nn.Identity())
+
+
+def adapt_stem(model: nn.Module) -> None:
+    """Give the first convolution stride 1 and remove the first max-pool, as the rule above says."""
+    first = next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    if max(first.stride) == 1 or first.stride == first.kernel_size:
+        return
+    first.stride = (1, 1)
+    for path, layer in model.named_modules():
+        if isinstance(layer, nn.MaxPool2d):
+            remove(model, path)
+            return

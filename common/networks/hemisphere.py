@@ -1,0 +1,88 @@
+"""What one hemisphere is made of, and so the ways in which two can differ by nature."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from common.networks.backbones import Backbone, build_backbone, own_sparsity
+from common.networks.spatial_frequency import SpatialFilter
+from common.settings.schema import HEMISPHERE, LEVELS
+from common.system.errors import UserError
+
+
+@dataclass(frozen=True)
+class Substrate:
+    """The parameters of a hemisphere, each named as its key in `hparams`.
+
+    Args:
+        arch: backbone.
+        width: multiplies its channels.
+        k: share of each feature map that survives winner-take-all; 1: dense.
+        per_k: share of a training batch for which each feature survives; 1: dense.
+        plasticity: multiplies the learning rate of the hemisphere. The only one that leaves its function alone.
+        low_pass: highest spatial frequency that it sees, in cycles per image; None: all.
+        high_pass: lowest one; None: all.
+        residual: whether residual connections, where the backbone has some, are there.
+    """
+
+    arch: str
+    width: float
+    k: float
+    per_k: float
+    plasticity: float = 1.0
+    low_pass: float | None = None
+    high_pass: float | None = None
+    residual: bool = True
+
+    @classmethod
+    def of(cls, hparams: Mapping[str, Any], side: str | None = None) -> "Substrate":
+        """Read a hemisphere's parameters.
+
+        Args:
+            hparams: those of a run, or of the record of a checkpoint, of which an older one has fewer.
+            side: which of two hemispheres, fine or coarse; None where there is but one.
+
+        Raises:
+            UserError: no frequency passes both filters, or there is no such backbone.
+        """
+        keys = {
+            one: sides[LEVELS.index(side)] if side else one for one, sides in HEMISPHERE.items()
+        }
+        values = {name: hparams[key] for name, key in keys.items() if key in hparams}
+        for name, own in own_sparsity(values["arch"]).items():
+            if values.get(name) is None:
+                values[name] = own
+        substrate = cls(**values)
+        if (
+            substrate.low_pass is not None
+            and substrate.high_pass is not None
+            and substrate.low_pass < substrate.high_pass
+        ):
+            raise UserError(
+                f"hparams.{keys['low_pass']}={substrate.low_pass:g} and hparams.{keys['high_pass']}="
+                f"{substrate.high_pass:g} let no frequency pass: allowed is a low_pass of at least the high_pass."
+            )
+        return substrate
+
+    def backbone(self) -> Backbone:
+        """The hemisphere's backbone, with initial weights.
+
+        Raises:
+            UserError: the backbone cannot be built so.
+        """
+        return build_backbone(
+            self.arch, width=self.width, k=self.k, per_k=self.per_k, residual=self.residual
+        )
+
+    def spatial_filter(self) -> nn.Module | None:
+        """What comes between images and backbone, or None where all of an image does."""
+        if self.low_pass is None and self.high_pass is None:
+            return None
+        return SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
+
+    def difference(self, other: "Substrate") -> str | None:
+        """The first parameter by which the two compute different functions of an image and of their weights."""
+        names = (field.name for field in fields(self) if field.name != "plasticity")
+        return next((name for name in names if getattr(self, name) != getattr(other, name)), None)

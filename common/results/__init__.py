@@ -1,0 +1,1 @@
+"""What finished stages found: rows, statistics, tables."""

@@ -1,0 +1,150 @@
+"""What each finished stage found: its result.yaml, as rows of results.csv."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError
+
+from common.system.atomic_files import read_yaml, write_yaml
+from common.system.errors import UserError
+
+HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
+# Of the tables; arms of other names follow in the order of the alphabet.
+ORDER = (
+    "fine",
+    "coarse",
+    "bilateral",
+    "bilateral_finetuned",
+    "bilateral_nonspecialised",
+    "bilateral_swapped_fine",
+    "bilateral_swapped_coarse",
+    "unilateral",
+    "unilateral_wide",
+    "ensemble",
+    "ensemble_five",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm, seed and level.
+
+    Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
+    for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
+    that it is built from, joined by +; ``seconds`` is the stage's own training time.
+    """
+
+    arm: str
+    seed: int
+    level: str
+    accuracy: float | None
+    loss: float | None
+    top5: float | None
+    consistency: float | None
+    severity: float | None
+    val_accuracy: float
+    val_loss: float
+    best_epoch: int
+    epochs: int
+    parameters: int | None
+    trained_parameters: int | None
+    macs: int | None
+    seeds: str
+    seconds: float
+    checkpoint: str
+
+
+def read_result(file: Path) -> dict[str, Any] | None:
+    """A stage's result.yaml, or None if it is damaged; one without a digest of itself is taken as it is."""
+    try:
+        result = read_yaml(file)
+    except (YAMLError, ValueError, RecursionError):
+        return None
+    keys = {"arm", "seed", "checkpoint", "best_epoch", "epochs", "seconds", "validation", "test"}
+    if not isinstance(result, dict) or not keys <= result.keys():
+        return None
+    digest = result.pop("digest", None)
+    return result if digest in (None, _digest(result)) else None
+
+
+def write_result(file: Path, result: dict[str, Any]) -> None:
+    """Write a stage's result.yaml, with a digest by which a damaged one is known."""
+    write_yaml(file, result | {"digest": _digest(result)})
+
+
+def _digest(result: dict[str, Any]) -> str:
+    return blake2b(repr(result).encode(), digest_size=8).hexdigest()
+
+
+def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The result.yaml files below an experiment's folder and what they hold; copies of folders do not count.
+
+    Raises:
+        UserError: one is damaged, or lies where another stage's belongs.
+    """
+    for file in experiment.glob("*/seed*/result.yaml"):
+        if not file.parent.name.removeprefix("seed").isdecimal():
+            continue
+        result = read_result(file)
+        if result is None:
+            raise UserError(f"{file} is damaged: delete its folder and run the command again.")
+        stage = f"{result['arm']}/seed{result['seed']}"
+        if stage != f"{file.parent.parent.name}/{file.parent.name}":
+            raise UserError(f"{file} is the result of {stage}: delete its folder, or move it back.")
+        yield file, result
+
+
+def collect(experiment: Path) -> list[Row]:
+    """A row for each finished stage's levels, from the result.yaml files below an experiment's folder."""
+    rows = []
+    for file, result in finished(experiment):
+        for level, validation in result["validation"].items():
+            test = (result["test"] or {}).get(level, {})
+            rows.append(
+                Row(
+                    arm=result["arm"],
+                    seed=result["seed"],
+                    level=level,
+                    accuracy=test.get("accuracy"),
+                    loss=test.get("loss"),
+                    top5=test.get("top5"),
+                    consistency=test.get("consistency"),
+                    severity=test.get("severity"),
+                    val_accuracy=validation["accuracy"],
+                    val_loss=validation["loss"],
+                    best_epoch=result["best_epoch"],
+                    epochs=result["epochs"],
+                    parameters=result.get("parameters"),
+                    trained_parameters=result.get("trained_parameters"),
+                    macs=result.get("macs"),
+                    seeds="+".join(map(str, result.get("seeds", [result["seed"]]))),
+                    seconds=result["seconds"],
+                    checkpoint=str(file.parent / result["checkpoint"]),
+                )
+            )
+    rank = {name: place for place, name in enumerate(ORDER)}
+    rows.sort(key=lambda r: (rank.get(r.arm, len(ORDER)), r.arm, r.seed, r.level != "fine"))
+    # Around the whole list of seeds every ensemble is the same one: it is listed once.
+    once = {_network(row): row for row in reversed(rows)}
+    return [row for row in rows if once[_network(row)] is row]
+
+
+def _network(row: Row) -> tuple[Any, ...]:
+    """What tells a row from others: its seed, or of an ensemble, which trains nothing, its members."""
+    members = tuple(sorted(row.seeds.split("+")))
+    return row.arm, row.level, members if row.trained_parameters == 0 else row.seed
+
+
+def holes(experiment: Path) -> dict[str, str]:
+    """The stages that could not be finished, with the reason, from the failed.yaml files."""
+    found = {}
+    for file in sorted(experiment.glob(f"*/seed*/{HOLE}")):
+        try:
+            reason = str(read_yaml(file)["reason"])
+        except (YAMLError, ValueError, RecursionError, TypeError, KeyError):
+            reason = f"{file} is damaged"
+        found[f"{file.parent.parent.name}/{file.parent.name}"] = reason
+    return found

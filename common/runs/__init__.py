@@ -1,0 +1,1 @@
+"""Stages and experiments: what is run, in which order, and what they leave behind."""

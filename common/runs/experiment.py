@@ -1,0 +1,202 @@
+"""Run the stages of an experiment, each once those that it builds on are done, and write its tables."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from omegaconf import DictConfig
+
+from common.results.rows import HOLE
+from common.results.statistics import SummaryRow, summarise
+from common.results.tables import print_holes, print_summary, write_tables
+from common.runs.stage import Architecture, Stage, quieten, run_stage
+from common.system.atomic_files import open_lock, write_yaml
+from common.system.distributed import Machines
+from common.system.errors import StageFailed, Unfinished, UserError
+
+
+class Engine(Protocol):
+    """Runs stages that are ready; entered and left around all of them.
+
+    ``room`` is how many stages it takes at once.
+    """
+
+    room: int
+
+    def __enter__(self) -> "Engine": ...
+    def __exit__(self, *error: Any) -> Any: ...
+
+    def start(self, stage: Stage) -> None:
+        """Take a stage, all that it needs being done."""
+
+    def next_end(self) -> tuple[Stage, StageFailed | None]:
+        """Wait until one of the stages ends; gives it, and why it could not be finished."""
+
+
+class Serial(AbstractContextManager):
+    """One stage after another, in this process."""
+
+    room = 1
+
+    def __init__(self, architectures: Mapping[str, Architecture], machines: Machines) -> None:
+        self.architectures = architectures
+        self.machines = machines
+        self.stage: Stage
+
+    def __exit__(self, *error: Any) -> None:
+        """Nothing is left running."""
+
+    def start(self, stage: Stage) -> None:
+        """Take a stage."""
+        self.stage = stage
+
+    def next_end(self) -> tuple[Stage, StageFailed | None]:
+        """Run the stage."""
+        try:
+            run_stage(self.stage, self.architectures[self.stage.folder], self.machines)
+        except StageFailed as failure:
+            return self.stage, failure
+        return self.stage, None
+
+
+def run_experiment(
+    stages: Sequence[Stage], architectures: Mapping[str, Architecture], engine: Engine | None = None
+) -> list[SummaryRow]:
+    """Run stages, each after those it needs, then write and print the experiment's tables; gives the summary.
+
+    A stage that fails leaves a hole in them; the others go on, except those that need it.
+
+    Raises:
+        Unfinished: after all that, if there is a hole.
+    """
+    quieten()
+    experiment = stages[0].experiment
+    machines = Machines(stages[0].config.trainer_params.num_nodes)
+    if not machines.first:
+        machines.join()
+        return []
+    with _only_one(experiment), machines.lead():
+        sweep(experiment)
+        refuse_unbuildable(stages, architectures)
+        with engine or Serial(architectures, machines) as running:
+            failed = run_ready(stages, running)
+        for stage in stages:
+            result = stage.place / "result.yaml"
+            if stage.name not in failed and not result.is_file():
+                raise UserError(
+                    f"{result} vanished while the command ran: run the same command again."
+                )
+        rows = write_tables(experiment)
+    if rows or not failed:
+        print_summary(rows, title=experiment.name)
+    print_holes(experiment)
+    print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
+    print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
+    if stages[0].config.logger.tensorboard:
+        print(f"Curves: tensorboard --logdir {experiment}")
+    if failed:
+        raise Unfinished(
+            f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
+        )
+    return summarise(rows)
+
+
+def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:
+    """Find out before the first stage is trained whether there are the backbones of all of them.
+
+    Raises:
+        UserError: one cannot be built as its hemisphere's parameters say.
+    """
+    asked = {
+        substrate
+        for stage in stages
+        for substrate in architectures[stage.folder].module.substrates(stage.config).values()
+    }
+    for substrate in asked:
+        # On the meta device, without memory. RegNet computes with values while it is built, after its checks.
+        with torch.device("meta"), suppress(NotImplementedError):
+            substrate.backbone()
+
+
+def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
+    """Give the engine each stage once those that it needs are done, in the order of the plan.
+
+    Returns:
+        The names of the stages that could not be finished, those among them that need another one.
+    """
+    waiting = list(stages)
+    running: set[str] = set()
+    done = {name for stage in stages for name in stage.needs} - {stage.name for stage in stages}
+    failed: list[str] = []
+
+    def fail(stage: Stage, failure: StageFailed) -> None:
+        failed.append(stage.name)
+        print(f"error: {failure}", file=sys.stderr, flush=True)
+        hole = {"arm": stage.arm, "seed": stage.seed, "reason": str(failure)}
+        write_yaml(stage.place / HOLE, hole)
+
+    while waiting or running:
+        for stage in list(waiting):
+            lost = [need for need in stage.needs if need in failed]
+            if lost:
+                waiting.remove(stage)
+                why = f"{stage.name}: skipped, for it needs {' and '.join(lost)}."
+                fail(stage, StageFailed(why))
+        ready = [stage for stage in waiting if done.issuperset(stage.needs)]
+        for stage in ready[: engine.room - len(running)]:
+            engine.start(stage)
+            waiting.remove(stage)
+            running.add(stage.name)
+        if running:
+            stage, failure = engine.next_end()
+            running.remove(stage.name)
+            if failure is None:
+                done.add(stage.name)
+            else:
+                fail(stage, failure)
+    return failed
+
+
+def sweep(place: Path) -> None:
+    """Delete what a process that was killed left half-written."""
+    for leftover in place.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _taken(experiment: Path) -> bool:
+    """Whether there is more than the lock of a command that was refused."""
+    return experiment.is_dir() and any(child.name != ".lock" for child in experiment.iterdir())
+
+
+def free_name(cfg: DictConfig) -> str:
+    """The experiment's name, or with ``fresh`` the first of <name>, <name>-2, ... that is not taken."""
+    name, number = cfg.exp_name, 1
+    while cfg.fresh and _taken(Path(cfg.save_dir) / name):
+        number += 1
+        name = f"{cfg.exp_name}-{number}"
+    if cfg.fresh:
+        print(
+            f"fresh=true: writing to {Path(cfg.save_dir) / name} (continue it with exp_name={name})"
+        )
+    return name
+
+
+@contextmanager
+def _only_one(experiment: Path) -> Iterator[None]:
+    """Keep a second command out of an experiment; the kernel drops the lock with the process."""
+    experiment.mkdir(parents=True, exist_ok=True)
+    with open_lock(experiment / ".lock") as lock:
+        # A process that loads images must not keep the lock when this one is killed.
+        os.register_at_fork(after_in_child=lock.close)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"Another command is running in {experiment}: wait for it, or choose another exp_name."
+            ) from None
+        yield

@@ -1,0 +1,1 @@
+"""What a process, a file and a machine do, whatever is computed."""

@@ -1,0 +1,160 @@
+"""Files that are written whole or not at all, YAML among them, and locks; neither follows a link out of its folder."""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import yaml
+
+from common.system.errors import UserError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give the path of a new file beside ``target``; on success flush it to disk and rename it onto ``target``.
+
+    A failure or an interrupt leaves the earlier ``target``. A link in its place is replaced, and
+    what it points to stays: the new file has a name that nobody can have foreseen.
+    """
+    make_folder(target.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            # mkstemp makes files that only their owner can read; data and results are shared.
+            os.fchmod(written.fileno(), 0o666 & ~_umask())
+            os.fsync(written.fileno())
+        temporary.replace(target)
+    except OSError as error:  # a write to a full disk does not know its file's name
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and flush their entries."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync_folder(one.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries: without it a rename may be lost with the power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_lock(path: Path) -> BinaryIO:
+    """Open a file to be locked, made where it is missing; what it holds stays.
+
+    Raises:
+        UserError: a link stands there, which may point to anything.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UserError(f"{path} is a link where a lock belongs: delete the link") from None
+    return os.fdopen(handle, "rb")
+
+
+@contextmanager
+def only_one(place: Path) -> Iterator[None]:
+    """Keep a second process out of what this one makes at ``place``, by a lock beside it.
+
+    The kernel drops the lock with the process, however that ends.
+
+    Raises:
+        UserError: another process is at it.
+    """
+    if not os.access(place.parent, os.W_OK):
+        # Where nothing can be written, no lock can be made, and there is nothing to keep apart.
+        yield
+        return
+    path = place.with_name(f".{place.name}.lock")
+    while True:
+        with open_lock(path) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"another command is preparing {place}: wait for it, or choose another folder"
+                ) from None
+            if not _is_at(lock, path):
+                continue  # it was another process's, which deleted it at its end
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def second_name(source: Path, target: Path) -> None:
+    """Give a file another name in one step, which replaces what has it; a copy where links are impossible."""
+    with replacing(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file in one step."""
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_yaml(target: Path, content: Any) -> None:
+    """Write plain containers as YAML in one step."""
+    write_text(target, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def read_yaml(source: Path) -> Any:
+    """Plain containers from a YAML file."""
+    return yaml.safe_load(source.read_text(encoding="utf-8"))
+
+
+def read_mapping(source: Path) -> dict[str, Any]:
+    """What a stage's YAML file says by name.
+
+    Raises:
+        UserError: names the file, which is damaged.
+    """
+    try:
+        content = read_yaml(source)
+    # A date that no calendar has is ValueError, as is what is not UTF-8; brackets may nest too deep.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{source} is damaged: restore it, or delete {source.parent} to train that stage anew."
+        )
+    return content

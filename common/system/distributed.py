@@ -1,0 +1,282 @@
+"""One network on several processes (DDP): how they are started, and what they agree on.
+
+Lightning would start them by running the command line again, Hydra and sweeps included. Here the command is the first
+process, and alone it holds the lock, prints and writes; the others get their work from it.
+"""
+
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from common.system.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the command on each machine must be told where there are several, as in Lightning.
+NEEDED = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+POLL_S = 0.5
+END_S = 60.0
+
+
+def world_size() -> int:
+    """How many processes train the network."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number among them."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def agree(number: int) -> int:
+    """The largest number that one of the processes gives."""
+    if world_size() == 1:
+        return number
+    # On the CPU, because asking a GPU at each step would wait for it.
+    value = torch.tensor(number)
+    dist.all_reduce(value, dist.ReduceOp.MAX, group=_cpu_group())
+    return int(value)
+
+
+def as_in_first(tensors: Iterator[Tensor]) -> None:
+    """Give all processes the first one's values."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
+@cache
+def _cpu_group() -> Any:
+    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+
+
+@contextmanager
+def together(work: Callable[[], None], *, devices: int, machines: "Machines") -> Iterator[None]:
+    """Make this the first of several processes, of which the others do ``work``, until the block ends.
+
+    Args:
+        work: a picklable call.
+        devices: how many processes each machine has.
+        machines: the other ones.
+    """
+    port = _free_port()
+    environment = _environment(0, 0, machines.address, port)
+    before = {name: os.environ.get(name) for name in environment}
+    threads = torch.get_num_threads()
+    others = _start(work, range(1, devices), 0, machines.address, port, threads // devices)
+    machines.post((work, devices, port))
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(others, ended), daemon=True).start()
+    try:
+        os.environ |= environment
+        torch.set_num_threads(threads // devices or 1)
+        yield
+        ended.set()
+        _finish(others)
+    except RuntimeError:
+        # What the first process notices of another one's end is a lost connection.
+        ended.set()
+        _finish(others, POLL_S)
+        raise
+    finally:
+        ended.set()
+        for process in others:
+            process.kill()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        _cpu_group.cache_clear()
+        torch.set_num_threads(threads)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ |= {name: value} if value is not None else {}
+
+
+class Machines:
+    """The first machine's side of those that train along.
+
+    Args:
+        nodes: how many machines there are, this one among them.
+
+    Raises:
+        UserError: the environment does not say where the first machine is.
+    """
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
+        self.posted = 0
+        self.address = "127.0.0.1"
+        if nodes > 1:
+            missing = [name for name in NEEDED if not os.environ.get(name)]
+            if missing:
+                raise UserError(
+                    f"trainer_params.num_nodes is {nodes}, but {missing[0]} is not in the environment; start this "
+                    f"command on each machine with {', '.join(NEEDED)} (docs/scaling.md)."
+                )
+            self.address = os.environ["MASTER_ADDR"]
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first machine."""
+        return self.nodes == 1 or int(os.environ["NODE_RANK"]) == 0
+
+    @contextmanager
+    def lead(self) -> Iterator[None]:
+        """Let the other machines join until the block ends."""
+        if self.nodes == 1:
+            yield
+            return
+        self.store = _store(leads=True)
+        yield
+        self.store.set(f"work{self.posted}", "")
+        deadline = time.monotonic() + END_S
+        while self.store.add("left", 0) < self.nodes - 1 and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+    def post(self, work: Any) -> None:
+        """Give the other machines their next work."""
+        if self.nodes > 1:
+            self.store.set(f"work{self.posted}", pickle.dumps(work).hex())
+            self.posted += 1
+
+    def join(self) -> None:
+        """On another machine: do what the first one posts, until it ends.
+
+        Raises:
+            UserError: a process of this machine or the first machine's command ended early.
+        """
+        node = int(os.environ["NODE_RANK"])
+        number = 0
+        try:
+            store = _store(leads=False)
+            while True:
+                while not store.check([f"work{number}"]):
+                    time.sleep(POLL_S)
+                content = store.get(f"work{number}")
+                if not content:
+                    store.add("left", 1)
+                    return
+                work, devices, port = pickle.loads(bytes.fromhex(content.decode()))
+                threads = torch.get_num_threads() // devices
+                processes = _start(work, range(devices), node, self.address, port, threads)
+                try:
+                    _finish(processes, seconds=None)
+                finally:
+                    for process in processes:
+                        process.kill()
+                number += 1
+        except dist.DistError as error:
+            raise UserError(
+                f"The command on {self.address} (MASTER_ADDR) is not there, or has ended."
+            ) from error
+
+
+def _store(*, leads: bool) -> dist.TCPStore:
+    port = int(os.environ["MASTER_PORT"])
+    address = os.environ["MASTER_ADDR"]
+    return dist.TCPStore(
+        address, port, is_master=leads, wait_for_workers=False, timeout=timedelta(minutes=10)
+    )
+
+
+def _environment(node: int, local: int, address: str, port: int) -> dict[str, str]:
+    """What Lightning's environment reads."""
+    values = {"NODE_RANK": node, "LOCAL_RANK": local, "MASTER_ADDR": address, "MASTER_PORT": port}
+    return {name: str(value) for name, value in values.items()}
+
+
+def _start(
+    work: Callable[[], None],
+    local: Sequence[int],
+    node: int,
+    address: str,
+    port: int,
+    threads: int,
+) -> list[subprocess.Popen]:
+    processes = []
+    for number in local:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = _environment(node, number, address, port) | {
+            "PYTHONPATH": path,
+            "OMP_NUM_THREADS": str(threads or 1),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "common.system.distributed"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | environment,
+        )
+        assert process.stdin is not None
+        # It stays open: its end tells the process that this one is gone.
+        pickle.dump(work, process.stdin)
+        process.stdin.flush()
+        processes.append(process)
+    return processes
+
+
+def _finish(processes: Sequence[subprocess.Popen], seconds: float | None = END_S) -> None:
+    """Wait for processes to end; their work is done, or has ``seconds`` left."""
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            if process.wait(seconds):
+                raise UserError(_ended_early(process))
+
+
+def _watch(processes: Sequence[subprocess.Popen], ended: threading.Event) -> None:
+    """Without one of its processes the first would wait for ever: end it too."""
+    while not ended.wait(POLL_S):
+        for process in processes:
+            if process.poll():
+                print(f"error: {_ended_early(process)}", file=sys.stderr, flush=True)
+                for other in processes:
+                    other.kill()
+                os._exit(1)
+
+
+def _ended_early(process: subprocess.Popen) -> str:
+    return (
+        f"One of the stage's processes ended with status {process.returncode} (what it said stands above); "
+        "the same command continues."
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return int(free.getsockname()[1])
+
+
+def _end_with_first() -> None:
+    # Not through sys.stdin, whose lock this thread would hold while Python shuts down.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """Another process than the first: do what comes through standard input."""
+    # The first process is told too, and all stop after the same step.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    work = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_first, daemon=True).start()
+    work()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

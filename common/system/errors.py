@@ -1,0 +1,67 @@
+"""Errors that a person can mend: exceptions whose text is one sentence, and how a script prints it."""
+
+import reprlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class UserError(Exception):
+    """Something a person can mend, said in one sentence: what, where, and what is allowed.
+
+    Commands print the sentence without a traceback and exit with status 1.
+    """
+
+
+class Unfinished(UserError):  # noqa: N818 - a study's state, as its name says
+    """A study of which some stages could not be finished; the tables hold the others."""
+
+
+class StageFailed(UserError):  # noqa: N818 - a stage's state, as its name says
+    """A stage that cannot be finished; the others may go on."""
+
+
+class _Short(reprlib.Repr):
+    """Stops while it writes: what a file says in a few lines may be endless once written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 3
+        self.maxstring = 40
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write numbers of thousands of digits.
+        return repr(x) if x.bit_length() < 128 else f"a number of {x.bit_length()} bits"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x[: self.maxstring])
+
+
+def shown(value: Any) -> str:
+    """A value from a file as it is quoted in a sentence: at most 40 characters, whatever it is."""
+    return _Short().repr(value)[:40]
+
+
+def run_script(script: Callable[[], None]) -> int:
+    """Run a script's body and turn what a person can cause into one line on stderr.
+
+    Returns:
+        The exit status: 0, 1 after an error, 130 after Ctrl-C.
+    """
+    try:
+        script()
+    except UserError as error:
+        message = str(error)
+    except OSError as error:  # full disk, no permission, a name that is too long
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"cannot read or write {where}{error.strerror or error}"
+    except MemoryError:
+        message = "not enough memory for this data set"
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again", file=sys.stderr)
+        return 130
+    else:
+        return 0
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 1

@@ -1,0 +1,1 @@
+"""Use trained networks: evaluate, predict, explain, export."""

@@ -1,0 +1,129 @@
+"""test.py of both folders: accuracy, or features, of a trained network; all about it comes from its checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from common.checkpoints.files import Record, load_network, read
+from common.data.datamodule import HierarchicalData
+from common.results.tables import percent
+from common.runs.stage import Architecture, quieten
+from common.system.atomic_files import replacing
+from common.system.environment import choose_precision
+from common.system.errors import UserError
+from common.training.metrics import FURTHER
+from common.training.supervised import Supervised, by_level
+
+
+def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:
+    """Print a checkpoint's test accuracy, or with ``hparams.mode=feature`` write its features to features.npz.
+
+    Raises:
+        UserError: a checkpoint that is missing, damaged or of the other folder, or a data set that does not fit.
+    """
+    quieten()
+    checkpoint = Path(cfg.checkpoint)
+    module = load_module(checkpoint, folder=folder, architecture=architecture)
+    run = module.cfg
+    _use_dataset(run, cfg)
+    data = architecture.data(run, seed=module.record.seed)
+    data.setup("test")
+    for level in data.levels:
+        if data.classes[level].ids != module.record.label_ids[level]:
+            raise UserError(
+                f"{run.dataset.test_dir} has other {level} classes ({len(data.classes[level].ids)}) than "
+                f"{checkpoint} was trained on ({len(module.record.label_ids[level])})."
+            )
+    precision: Any = choose_precision(run.trainer_params.precision, run.trainer_params.accelerator)
+    trainer = pl.Trainer(
+        accelerator=run.trainer_params.accelerator,
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    if cfg.hparams.mode == "feature":
+        target = run_folder(checkpoint) / "features.npz"
+        features = trainer.predict(module, datamodule=data)
+        assert features is not None
+        _write_features(target, features, data)
+        print(f"Features: {target}")
+        return
+    metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    print(f"{checkpoint} on {len(data.test_set):,} test images of {run.dataset.test_dir}")
+    table = Table()
+    for name in ("level", "accuracy", "loss", "top-5", "consistency", "severity"):
+        table.add_column(name)
+    for level, values in by_level(metrics, "test", data.levels).items():
+        further = [percent(values[name]) for name in FURTHER]
+        table.add_row(level, percent(values["accuracy"]), f"{values['loss']:.4f}", *further)
+    Console().print(table)
+
+
+def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) -> Supervised:
+    """The network of a checkpoint in its LightningModule, in evaluation mode."""
+    record, weights = read(checkpoint)
+    if record.folder != folder:
+        raise UserError(
+            f"{checkpoint} was written by {record.folder}: use the commands of that folder."
+        )
+    return rebuild(record, weights, path=checkpoint, architecture=architecture)
+
+
+def rebuild(
+    record: Record, weights: dict[str, Tensor], *, path: Path, architecture: Architecture
+) -> Supervised:
+    """The network that a checkpoint's record describes, with its weights, in evaluation mode.
+
+    Raises:
+        UserError: no such network can be built, or the weights are another one's.
+    """
+    try:
+        module = architecture.module(cfg=OmegaConf.create(record.config), record=record)
+    except UserError as error:
+        raise UserError(f"{path} records a network that cannot be built: {error}") from error
+    load_network(module.network, weights, path=path)
+    return module.eval()
+
+
+def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
+    """Put what the command line says of the data set in place of what the checkpoint recorded.
+
+    Its memory_gb counts in any case: memory is the machine's and not the network's.
+    """
+    cfg.hparams.mode, asked = run.hparams.mode, cfg.hparams.mode
+    for name in cfg.dataset:
+        try:
+            if not OmegaConf.is_missing(cfg.dataset, name) and cfg.dataset[name] is not None:
+                run.dataset[name] = cfg.dataset[name]
+        except OmegaConfBaseException:
+            # Says nothing of its own: built from keys that were not given.
+            continue
+    cfg.hparams.mode = asked
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """The run folder of a checkpoint, or the folder it lies in."""
+    return (
+        checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    )
+
+
+def _write_features(target: Path, batches: list[Any], data: HierarchicalData) -> None:
+    found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    found["features"] = found["features"].float()  # NumPy has no bfloat16
+    columns = {name: column.numpy() for name, column in found.items()}
+    for level in data.levels:
+        columns[level] = np.array(data.classes[level].ids)[columns[level]]
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        np.savez(file, **columns)  # type: ignore[arg-type]

@@ -1,0 +1,100 @@
+"""Where a hemisphere looks: Grad-CAM of any head with respect to one hemisphere's last spatial maps."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from torch import Tensor, nn
+
+from common.networks.macro import Hemisphere, HemispheresAndHeads
+from common.system.errors import UserError
+
+
+def grad_cam(
+    network: HemispheresAndHeads, images: Tensor, *, level: str, side: str, classes: Tensor
+) -> Tensor:
+    """Where one hemisphere finds what speaks for a class (Selvaraju et al. 2017, arxiv.org/abs/1610.02391).
+
+    The layer is the last one of the hemisphere's backbone that has maps. The network is used in evaluation mode,
+    frozen hemispheres like others, and is left as it was; no weight gets a gradient.
+
+    Args:
+        network: unilateral or bilateral; of an ensemble, one of its ``networks``.
+        images: normalised float (B, 3, H, W), as the network takes them.
+        level: the head, "fine" or "coarse".
+        side: the hemisphere, by its name in ``network.hemispheres``: "fine" (left) or "coarse" (right).
+        classes: position among the head's outputs of the class to explain in each image, int64 (B,).
+
+    Returns:
+        float (B, H, W), the maps scaled up to the image's size: 0 is no evidence, 1 the most in this image. All 0
+        where the hemisphere holds nothing in favour of the class.
+
+    Raises:
+        UserError: the backbone has no maps of more than one pixel at this image size.
+    """
+    hemisphere = cast(Hemisphere, network.hemispheres[side])
+    with _watched(network):
+        layer = last_maps(hemisphere.backbone, images[:1])
+
+        def logits(images: Tensor) -> Tensor:
+            return network(images)[level]
+
+        maps = LayerGradCam(logits, layer).attribute(images, target=classes, relu_attributions=True)
+    # (B, 1, h, w) -> (B, H, W)
+    maps = LayerAttribution.interpolate(maps, tuple(images.shape[2:]), "bilinear")[:, 0].detach()
+    most = maps.amax(dim=(1, 2), keepdim=True)
+    return (maps / most.where(most > 0, 1)).float()
+
+
+@torch.no_grad()
+def last_maps(backbone: nn.Module, images: Tensor) -> nn.Module:
+    """The module of a backbone that is the last to give maps (B, C, h, w) of more than one pixel, in a trial run.
+
+    Of modules within each other the outermost one, whose output is complete: a residual block, not its convolution.
+
+    Raises:
+        UserError: there is none.
+    """
+    found: list[nn.Module] = []
+
+    def watch(module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:].numel() > 1:
+            found.append(module)
+
+    handles = [module.register_forward_hook(watch) for module in backbone.modules()]
+    try:
+        backbone(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # A module that is used again and again, such as one ReLU for a whole block, is no place of its own.
+    places = [module for module in found if found.count(module) == 1 and module is not backbone]
+    if not places:
+        raise UserError(
+            f"{type(backbone).__name__} has no layer with maps of more than one pixel for images of "
+            f"{images.shape[3]} x {images.shape[2]} pixels, so there is nothing to show where it looks."
+        )
+    return places[-1]
+
+
+@contextmanager
+def _watched(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode with gradients of activations, through frozen hemispheres too; then all as it was.
+
+    A frozen hemisphere computes without gradients, which saves memory in training and is all that is lifted here:
+    its weights still ask for none.
+    """
+    frozen = [one for one in network.modules() if isinstance(one, Hemisphere) and one.frozen]
+    training = network.training
+    network.eval()
+    for hemisphere in frozen:
+        hemisphere.frozen = False
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for hemisphere in frozen:
+            hemisphere.frozen = True
+        network.train(training)

@@ -1,0 +1,168 @@
+"""What happens after steps and epochs: the checkpoint to continue from, metrics.csv, a line of progress.
+
+They derive from Lightning's Checkpoint because only such callbacks run after the module has logged an epoch.
+"""
+
+import csv
+import io
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+
+from common.system.atomic_files import second_name, write_text
+from common.system.distributed import agree
+from common.system.signals import signals
+from common.training.finite import FiniteLoss
+
+CONTINUE_EVERY_S = 60.0
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes the checkpoint to continue from: after each epoch's validation, and at least every minute.
+
+    Never between an epoch's last step and its validation: Lightning would skip that validation on continuing.
+    The one before it stays as ``previous.ckpt``, in case it is damaged. What is not finite is never saved.
+    ``seconds`` is the training time so far, over all interruptions.
+    """
+
+    def __init__(self, path: Path, finite: FiniteLoss) -> None:
+        self.path = path
+        self.finite = finite
+        self.earlier_seconds = 0.0
+        self.started = time.monotonic()
+        self.saved = time.monotonic()
+        self.on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take Lightning's handler back: one of several processes would wait in it for the others."""
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, self.on_sigterm)
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, in seconds."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save in the middle of an epoch when a minute has passed, or before stopping on a signal."""
+        if batch_idx + 1 >= trainer.num_training_batches:
+            return
+        due = time.monotonic() - self.saved >= CONTINUE_EVERY_S or signals.pending
+        if agree(bool(due)):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save; the epoch's validation is over."""
+        self._save(trainer)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self.finite.check(trainer.lightning_module)
+        if trainer.is_global_zero and self.path.is_file():
+            second_name(self.path, self.path.with_name("previous.ckpt"))
+        trainer.save_checkpoint(self.path)
+        self.saved = time.monotonic()
+        signals.pending = agree(signals.pending or 0) or None
+        signals.check()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The training time so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from the interruption."""
+        self.earlier_seconds = state_dict["seconds"]
+        self.started = time.monotonic()
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's own, except that a run folder may be moved between interruption and continuing."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore paths relative to where the folder lies now."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {
+            key: here(state_dict[key])
+            for key in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(
+            {**state_dict, **moved, "best_k_models": best_k, "dirpath": self.dirpath}
+        )
+
+
+class MetricsTable(Checkpoint):
+    """metrics.csv: one row per epoch; without a path the rows are kept all the same, in case it is wanted later.
+
+    The rows are part of the checkpoint to continue from: those after its point are dropped, and a damaged file is
+    written anew.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after them."""
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        values = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        # What is logged by the step belongs to TensorBoard.
+        values = {
+            n: v for n, v in values.items() if n != "train_step_loss" and not n.startswith("lr-")
+        }
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self.rows.append(
+            {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, **values}
+        )
+        if self.path is None:
+            return
+        text = io.StringIO()
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        table = csv.DictWriter(text, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+class EpochLines(Checkpoint):
+    """One line per epoch where there is no terminal to draw a progress bar on."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch's line."""
+        metrics = trainer.callback_metrics
+        shown = [
+            f"{name.replace('_', ' ')} {float(metrics[name]):.3f}"
+            for name in ("train_loss", "val_loss", "val_fine_accuracy", "val_coarse_accuracy")
+            if name in metrics
+        ]
+        seconds = time.monotonic() - self.started
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        print(f"{self.name}  {epoch}  {'  '.join(shown)}  {seconds:.1f} s", flush=True)

@@ -1,0 +1,872 @@
+"""analyse.py on a tiny finished study: the numbers, the page, and what is left out."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from playwright.sync_api import sync_playwright
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import analyse
+import arch_dual_head.trainer
+import arch_single_head.trainer
+import train_system
+from analysis import figures, pipeline
+from analysis.attention import Look
+from analysis.hemispheres import Findings
+from analysis.panels import panels
+from analysis.parts import parts
+from analysis.pictures import INK, PAPER, labels, picture, short
+from analysis.report import _evidence_tile
+from analysis.study import open_study
+from analysis.tables import decimal, interval_words
+from analysis.values import Summary, Values
+from common.results.rows import read_result, write_result
+from common.system.signals import Interrupted
+
+SCRIPT = "<script>document.title='broken'</script>"
+QUOTES = '" onmouseover="alert(1)" x=\''
+FORMULA = "$\\frac{a}"
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: elements with attributes, tables, text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.shown: dict[str, list[list[str]]] = {}
+        self.heads: dict[str, list[str]] = {}
+        self.text: list[str] = []
+        self._table, self._cell = "", None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag == "table":
+            self._table = attributes["id"]
+            self.tables[self._table], self.heads[self._table] = [], []
+            self.shown[self._table] = []
+        if tag == "tr" and self._table:
+            self.tables[self._table].append([])
+            self.shown[self._table].append([])
+        if tag == "td":
+            self.tables[self._table][-1].append(attributes.get("data-value") or "")
+            self.shown[self._table][-1].append("")
+        self._cell = tag if tag in ("th", "td") else self._cell
+
+    def handle_endtag(self, tag):
+        if tag == self._cell:
+            self._cell = None
+
+    def handle_data(self, data):
+        if self._cell == "th":
+            self.heads[self._table].append(data)
+            self._cell = None
+        if self._cell == "td":
+            self.shown[self._table][-1][-1] += data
+        self.text.append(data)
+
+    def find(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return [*csv.DictReader(text)]
+
+
+@pytest.fixture(scope="session")
+def finished(navon, tiny, succeed, tmp_path_factory) -> SimpleNamespace:
+    """A study of two seeds, analysed as its last step, with class names that are not meant well."""
+    folder = tmp_path_factory.mktemp("report")
+    root = folder / "NAVON"
+    shutil.copytree(navon, root)
+    hierarchy = yaml.safe_load((root / "hierarchy.yaml").read_text())
+    hierarchy["coarse"] |= {0: SCRIPT, 1: FORMULA, 2: "same", 3: "same"}
+    hierarchy["fine"][0]["name"] = QUOTES
+    (root / "hierarchy.yaml").write_text(yaml.safe_dump(hierarchy))
+    said = succeed(
+        train_system.main,
+        *tiny,
+        f"dataset.root={root}",
+        "logger.tensorboard=true",
+        f"save_dir={folder}",
+        "exp_name=study",
+        "num_seeds=2",
+    )
+    place = folder / "study"
+    return SimpleNamespace(
+        place=place, said=said, html=(place / "report.html").read_text(), root=root
+    )
+
+
+@pytest.fixture(scope="session")
+def page(finished) -> Page:
+    return Page(finished.html)
+
+
+def test_a_study_ends_by_naming_its_report(finished):
+    assert finished.said.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
+
+
+def per_cent(number: str, digits: int = 2, sign: str = "") -> str:
+    """A share as people write it, from a csv file."""
+    text = f"{100 * float(number):{sign}.{digits}f}"
+    return (text if float(text) else text.lstrip("+-")).replace("-", "−")
+
+
+def interval(row: dict[str, str], digits: int = 2, sign: str = "") -> str:
+    return " to ".join(per_cent(row[name], digits, sign) for name in ("ci95_low", "ci95_high"))
+
+
+RESULT = ["arm", "level", "mean", "std", "ci95_low", "seeds"]
+
+
+def test_numbers_of_the_page_are_those_of_the_csv_files(finished, page):
+    summary = rows_of(finished.place / "summary.csv")
+    assert page.tables["table-results"][1:] == [[row[n] for n in RESULT] for row in summary]
+    assert page.shown["table-results"][1:] == [
+        [
+            *(row["arm"], row["level"], per_cent(row["mean"]), per_cent(row["std"])),
+            *(interval(row), row["seeds"]),
+        ]
+        for row in summary
+    ]
+    further = ["arm", "level"] + [
+        name
+        for name in summary[0]
+        if name not in (*RESULT, "ci95_high") and any(row[name] for row in summary)
+    ]
+    assert page.tables["table-further"][1:] == [[row[n] for n in further] for row in summary]
+    seeds = rows_of(finished.place / "results.csv")
+    names = [n for n in seeds[0] if n != "checkpoint" and any(row[n] for row in seeds)]
+    assert page.tables["table-seeds"][1:] == [[row[n] for n in names] for row in seeds]
+    # What the networks are said to do unhurt is what the study's own test found.
+    means = {(row["arm"], row["level"]): float(row["mean"]) for row in summary}
+    of = "accuracy with a share silenced"
+    for row in rows_of(finished.place / "analysis" / "summary.csv"):
+        if row["of"] == of and row["item"] == "0.0":
+            assert float(row["mean"]) == pytest.approx(means["bilateral", row["level"]], abs=1e-6)
+
+
+def test_differences_are_those_of_the_csv_file_all_against_bilateral(finished, page):
+    rows = rows_of(finished.place / "differences.csv")
+    assert rows
+    assert page.heads["table-differences"][3] == "points"
+    shown = page.shown["table-differences"][1:]
+    held = page.tables["table-differences"][1:]
+    assert len(shown) == len(rows)
+    for row, words, values in zip(rows, shown, held, strict=True):
+        if row["arm"] == "bilateral":
+            low, high = (str(-float(row[name])) for name in ("ci95_high", "ci95_low"))
+            row |= {"arm": row["minus"], "minus": "bilateral"}
+            row |= {"mean": str(-float(row["mean"])), "ci95_low": low, "ci95_high": high}
+        assert words == [
+            *(row["arm"], "bilateral", row["level"]),
+            *(per_cent(row["mean"], sign="+"), per_cent(row["std"])),
+            *(interval(row, sign="+"), row["seeds"]),
+        ]
+        assert [float(values[i]) for i in (3, 5)] == [float(row[n]) for n in ("mean", "ci95_low")]
+
+
+# Of each table of the analyses: where the numbers of a row, of which the first cells are words, stand in summary.csv.
+SIDES = ("left", "right")
+CASES = ("both", "left only", "right only", "neither")
+SILENCED = {
+    "nothing": ("left", "0.0"),
+    "the left hemisphere": ("left", "1.0"),
+    "the right hemisphere": ("right", "1.0"),
+}
+PLACES = {
+    "probe": lambda what, half: [("probe accuracy", what, half, "")],
+    **{
+        f"evidence-{level}": lambda name, level=level: [
+            ("evidence", level, side, name) for side in SIDES
+        ]
+        for level in ("fine", "coarse")
+    },
+    "lesions": lambda level, label: [("accuracy with a share silenced", level, *SILENCED[label])],
+    "cosine": lambda images, half: [
+        (
+            *("cosine", images.split()[1], half),
+            "within classes" if images.startswith("one") else "between classes",
+        )
+    ],
+    "cases": lambda case: [
+        ("images in a case", "", "", case),
+        ("bilateral accuracy in a case", "", "", case),
+    ],
+    "cases-by-class": lambda name: [
+        ("images of a class in a case", "", case, name) for case in CASES
+    ],
+    "calibration": lambda level, arm: [("calibration error", level, arm, "")],
+}
+STUDY = {"results", "further", "differences", "further-differences", "seeds", "files"}
+
+
+def test_tables_of_the_analyses_are_those_of_their_csv_file(finished, page):
+    summary = {tuple(r.values())[:4]: r for r in rows_of(finished.place / "analysis/summary.csv")}
+    names = {name.removeprefix("table-") for name in page.tables}
+    assert names - STUDY == set(PLACES)
+    for name, place in PLACES.items():
+        words = place.__code__.co_argcount - len(place.__defaults__ or ())
+        means_alone = name.startswith("evidence") or name == "cases-by-class"
+        digits = 3 if name == "cosine" else 1
+        shown, held = (of[f"table-{name}"][1:] for of in (page.shown, page.tables))
+        assert shown
+        for texts, values in zip(shown, held, strict=True):
+            rows = [summary.get(key) for key in place(*values[:words])]
+            for i, row in enumerate(rows):
+                at = words + i * (1 if means_alone else 2)
+                assert values[at] == (row["mean"] if row else "")
+                if means_alone or not row:
+                    continue
+                assert values[at + 1] == row["ci95_low"]
+                ends = [row["ci95_low"], row["ci95_high"]]
+                if name == "cosine":
+                    ends = [str(float(end) / 100) for end in ends if end]
+                expected = " to ".join(per_cent(end, digits) for end in ends if end)
+                assert texts[at + 1] == (expected or "–")
+
+
+def test_the_analyses_hang_together(finished):
+    values = {
+        (r["of"], r["level"], r["side"], r["item"], r["seed"]): float(r["value"])
+        for r in rows_of(finished.place / "analysis" / "values.csv")
+    }
+    found = {key[0] for key in values}
+    assert found == {
+        "evidence",
+        "share of evidence",
+        "accuracy with a share silenced",
+        "cka",
+        "cosine",
+        "images in a case",
+        "images of a class in a case",
+        "bilateral accuracy in a case",
+        "gain",
+        "calibration error",
+        "confidence",
+        "reliability",
+        "images of a confidence",
+        "probe accuracy",
+    }
+    for seed in "01":
+        cases = [v for k, v in values.items() if k[0] == "images in a case" and k[4] == seed]
+        assert sum(cases) == pytest.approx(1)
+    summary = {tuple(r.values())[:4]: r for r in rows_of(finished.place / "analysis/summary.csv")}
+    for key, row in summary.items():
+        numbers = [values[(*key, seed)] for seed in "01" if (*key, seed) in values]
+        assert float(row["mean"]) == pytest.approx(sum(numbers) / len(numbers))
+        assert int(row["seeds"]) == len(numbers)
+        assert (row["ci95_low"] == "") == (len(numbers) == 1)
+
+
+def test_what_comes_from_files_is_escaped(finished, page):
+    assert len(page.find("script")) == 1
+    assert not any(name.startswith("on") for _, attrs in page.elements for name in attrs)
+    text = "".join(page.text)
+    assert "<script>document" in text  # shown as it stands, cut short or not
+    assert SCRIPT not in finished.html
+    assert FORMULA in text
+    assert "same (2)" in text
+    assert "same (3)" in text
+
+
+@pytest.mark.slow
+def test_a_hostile_folder_name_is_escaped(finished, tmp_path, in_process):
+    place = tmp_path / '<img src=x onerror=alert(1)> "it\'s" &amp;'
+    shutil.copytree(finished.place, place)
+    override = 'run="' + str(place).replace('"', '\\"') + '"'
+    status, out, err = in_process(analyse.main, override)
+    assert status == 0, out + err
+    page = Page((place / "report.html").read_text())
+    assert not [image for image in page.find("img") if image.get("src") == "x"]
+    assert place.name in page.text
+
+
+def test_the_page_needs_nothing_but_itself(finished, page):
+    assert len(finished.html.encode()) < 5_000_000
+    assert "http:" not in finished.html
+    assert "https:" not in finished.html
+    links = [
+        (attrs.get("src") or attrs.get("href") or "") for tag, attrs in page.elements if tag != "a"
+    ]
+    assert all(link[:1] in ("", "#") or link.startswith("data:") for link in links)
+    for anchor in page.find("a"):
+        target = anchor["href"]
+        if target.startswith("#"):
+            assert [1 for _, attrs in page.elements if attrs.get("id") == target[1:]]
+        else:
+            assert (finished.place / target).exists()
+
+
+def test_parts_of_pictures_do_not_share_names(page):
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    used = {attrs["href"] for tag, attrs in page.elements if tag == "use"}
+    assert {name.removeprefix("#") for name in used} <= set(ids)
+
+
+def test_pictures_wear_the_colours_of_the_page(finished, page):
+    css = (Path(analyse.__file__).parent / "analysis" / "page" / "report.css").read_text()
+    variables = set(re.findall(r"var\((--\w+)\)", finished.html))
+    assert {"--left", "--right", "--both", "--ink"} <= variables
+    assert all(f"{name}: light-dark(" in css for name in variables)
+    assert "#0102" not in finished.html  # no stand-in is left
+
+
+def test_what_was_run_is_told(finished, page):
+    text = "".join(page.text)
+    environment = yaml.safe_load((finished.place / "fine/seed0/environment.yaml").read_text())
+    for words in (environment["python"], environment["platform"], environment["packages"]["torch"]):
+        assert words in text
+    assert "max_epochs: 2" in text
+    assert "Learning" in text
+
+
+def test_tensorboard_has_final_metrics_and_images_beside_the_curves(finished):
+    for stage in open_study(finished.place).stages:
+        (events,) = stage.place.glob("*.analysis")
+        log = EventAccumulator(str(events)).Reload()
+        levels = [*stage.result["test"]]
+        scalars = {
+            f"final/{s}_{lv}_{n}"
+            for s in ("val", "test")
+            for lv in levels
+            for n in ("accuracy", "loss")
+        }
+        assert scalars <= set(log.Tags()["scalars"])
+        for level in levels:
+            value = log.Scalars(f"final/test_{level}_accuracy")[0].value
+            assert value == pytest.approx(stage.result["test"][level]["accuracy"], abs=1e-6)
+        images = {f"{kind}/{lv}" for kind in ("confusion", "examples") for lv in levels}
+        assert set(log.Tags()["images"]) == images
+        plugin = log.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name
+        assert plugin == "hparams"
+
+
+@pytest.mark.slow
+def test_a_second_analysis_takes_the_place_of_the_first(finished, in_process):
+    before = sorted(str(f) for f in finished.place.rglob("*") if ".analysis" not in f.name)
+    numbers = (finished.place / "analysis" / "values.csv").read_text()
+    status, out, _ = in_process(analyse.main, f"run={finished.place}")
+    assert status == 0
+    assert out.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
+    assert sorted(str(f) for f in finished.place.rglob("*") if ".analysis" not in f.name) == before
+    assert len([*finished.place.rglob("*.analysis")]) == 6
+    assert (finished.place / "analysis" / "values.csv").read_text() == numbers
+
+
+@pytest.mark.slow
+def test_further_arms_are_compared_with(finished, tiny, succeed, tmp_path, in_process):
+    """A hemisphere that learned both levels, and an ensemble of such."""
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    more = [*tiny, f"dataset.root={finished.root}", f"save_dir={tmp_path}", "exp_name=study"]
+    alone = ["hparams.ffreeze=false", "hparams.model_path_fine=null"]
+    dual = arch_dual_head.trainer.main
+    succeed(dual, *more, "hparams.macro_arch=unilateral", "seeds=[0,1]", *alone)
+    members = ",".join(f"{place}/unilateral/seed{i}/checkpoints/best.ckpt" for i in (0, 1))
+    succeed(dual, *more, "hparams.macro_arch=ensemble", f"hparams.model_path_fine=[{members}]")
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert status == 0, out + err
+    rows = rows_of(place / "analysis" / "summary.csv")
+    pairs = {row["side"]: row["seeds"] for row in rows if row["of"] == "cka"}
+    assert (pairs["left-unspecialised"], pairs["right-unspecialised"]) == ("2", "2")
+    text = "".join(Page((place / "report.html").read_text()).text)
+    assert "Unspecialised is the hemisphere of unilateral" in text
+    assert "similarity to an unspecialised hemisphere" not in text
+    assert "Learning curves of unilateral" in (place / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_published_protocol_and_holes_are_named(finished, tmp_path, in_process):
+    shutil.copytree(finished.place, tmp_path / "study")
+    assert "took no part in training or in the choice" in finished.html
+    hole = {"arm": "fine", "seed": 7, "reason": "fine/seed7: the loss is nan <b>"}
+    (tmp_path / "study/fine/seed7").mkdir()
+    (tmp_path / "study/fine/seed7/failed.yaml").write_text(yaml.safe_dump(hole))
+    for file in (tmp_path / "study").glob("*/seed*/config.yaml"):
+        config = yaml.safe_load(file.read_text())
+        config["dataset"]["val_dir"] = config["dataset"]["test_dir"]
+        file.write_text(yaml.safe_dump(config))
+    assert in_process(analyse.main, f"run={tmp_path / 'study'}")[0] == 0
+    html = (tmp_path / "study/report.html").read_text()
+    assert "chosen on these very test images" in html
+    assert "took no part in training" not in html
+    assert "Missing: fine/seed7 (fine/seed7: the loss is nan &lt;b&gt;)" in html
+
+
+@pytest.mark.slow
+def test_any_arms_and_columns_are_shown(finished, tmp_path, in_process):
+    """Further arms, columns and tables than those of today, and arms without an interval."""
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    shutil.copytree(place / "bilateral", place / "ensemble_five")
+    for file in (place / "ensemble_five").rglob("result.yaml"):
+        held = {name: value for name, value in read_result(file).items() if name != "digest"}
+        write_result(file, held | {"arm": "ensemble_five"})
+    for name in ("results.csv", "summary.csv"):
+        rows = rows_of(place / name)
+        rows += [row | {"arm": "ensemble_five"} for row in rows if row["arm"] == "bilateral"]
+        for row in rows:
+            row |= {"macs": "12345678", "top5": "0.9876"}
+            if row["arm"] == "ensemble_five" and "ci95_low" in row:
+                row |= {"ci95_low": "", "ci95_high": "", "std": ""}
+        write(place / name, rows)
+    pair = {"level": "fine", "seeds": "2", "mean": "0.0123", "std": "", "ci95_low": "-0.01"}
+    write(
+        place / "differences.csv",
+        [
+            {"arm": "fine", "minus": "bilateral"} | pair,
+            {"arm": "ensemble_five", "minus": "fine"} | pair,
+        ],
+    )
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert status == 0, out + err
+    page = Page((place / "report.html").read_text())
+    assert [row[:2] for row in page.tables["table-differences"][1:]] == [["fine", "bilateral"]]
+    others = page.tables["table-further-differences"][1:]
+    assert [row[:2] for row in others] == [["ensemble_five", "fine"]]
+    assert "ensemble_five" in {row[0] for row in page.tables["table-results"][1:]}
+    assert "12,345,678" in page.text
+    assert "98.76" in page.text
+
+
+def write(file: Path, rows: list[dict[str, str]]) -> None:
+    with file.open("w", newline="") as text:
+        table = csv.DictWriter(text, [*rows[0]])
+        table.writeheader()
+        table.writerows(rows)
+
+
+# ---------------------------------------------------------------- what a cell and a picture say
+
+
+def over_seeds(mean: float, low: float | None = None, high: float | None = None) -> Summary:
+    return Summary("gain", "fine", "", "", 2, mean, low, high)
+
+
+@pytest.mark.parametrize(
+    ("said", "number", "plus"),
+    [("0.00", -0.001, False), ("0.00", 0.001, True), ("−3.99", -3.99, True), ("+2.04", 2.04, True)],
+)
+def test_numbers_have_a_minus_sign_and_zero_has_none(said, number, plus):
+    assert decimal(number, 2, plus=plus) == said
+
+
+def test_intervals_in_words():
+    assert interval_words(over_seeds(-0.001, -0.01, 0.011)) == "0 % (95 % interval −1 to 1)"
+    assert interval_words(over_seeds(0.72)) == "72 %"
+
+
+def test_words_of_a_picture_stay_as_they_are():
+    """Only what matplotlib wrote is brought into the page's form; names of classes may look like that."""
+    hostile = '#010206 id="a" url(#b) xlink:href="#c" <b>'
+
+    def draw(figure):
+        figure.subplots().set_xlabel(hostile)
+
+    svg = picture("name", f"Of {hostile}", draw)
+    words = Page(f"<table id=t><tr><td>{svg}</td></tr></table>").shown["t"][0][0]
+    assert hostile in words
+    parsed = Page(str(svg)).find("svg")[0]
+    assert parsed["aria-label"] == f"Of {hostile}"
+
+
+def test_long_names_stay_apart():
+    names = [f"a very long name of a class of animals ({i})" for i in (1, 2)]
+    assert short(names[0], 20) == "a very long n…ls (1)"
+    assert len(set(labels(names, 20))) == 2
+    middle = [f"{'x' * 14}{i}{'y' * 14}" for i in (1, 2)]
+    assert len(set(labels(middle, 20))) == 2
+    assert labels(["same", "same"], 20) == ["same", "same"]
+
+
+def draw(function, *args, **kwargs) -> Figure:
+    figure = Figure(layout="constrained")
+    FigureCanvasSVG(figure)
+    function(figure, *args, **kwargs)
+    figure.canvas.draw()
+    return figure
+
+
+def arm(*seeds: float) -> dict[str, object]:
+    return {"mean": sum(seeds) / len(seeds), "low": None, "high": None, "seeds": [*seeds]}
+
+
+def test_one_arm_far_away_does_not_blur_the_others():
+    arms = {f"a{i}": arm(0.9 + i / 100, 0.905 + i / 100) for i in range(5)} | {"far": arm(0.42)}
+    bars, zoom = draw(figures.accuracy_bars, "fine labels", arms).axes
+    low, high = zoom.get_xlim()
+    assert 0.85 < low < 0.9
+    assert high < 0.97
+    assert [text.get_text() for text in zoom.texts] == ["← 42.00 %"]
+    assert bars.get_xlim() == (0, 1)
+    near = {f"a{i}": arm(0.3 + i / 10) for i in range(6)}
+    assert not draw(figures.accuracy_bars, "fine labels", near).axes[1].texts
+
+
+def test_the_number_of_a_short_bar_stands_behind_it():
+    bars = draw(figures.accuracy_bars, "", {"low": arm(0.05, 0.06), "high": arm(0.9)}).axes[0]
+    said = {text.get_text(): text for text in bars.texts}
+    assert said["5.50 %"].get_position()[0] > 0.06
+    assert said["5.50 %"].get_color() == INK
+    assert said["90.00 %"].get_color() == PAPER
+
+
+def test_intervals_are_drawn_where_there_are_any():
+    classes = {"a": over_seeds(0.1, 0.05, 0.15), "b": over_seeds(-0.1)}
+    (axes,) = draw(figures.gains, "", classes).axes
+    spans = [[*map(float, line.get_xdata())] for line in axes.lines]
+    assert [0.05, 0.15] in spans
+    assert len(spans) == 2  # and the zero line
+    points = {"0": over_seeds(0.9, 0.8, 1.0), "1": over_seeds(0.5)}
+    for function, args in (
+        (figures.cka_lines, ({"left-right": points, "left-other seed": points}, 2)),
+        (figures.reliability_curve, ("", {"bilateral": (points, points)})),
+    ):
+        lines = [[*map(float, line.get_ydata())] for line in draw(function, *args).axes[0].lines]
+        assert [0.8, 1.0] in lines
+        assert [0.9, 0.5] in lines
+
+
+def found_looks() -> Findings:
+    looks = [
+        Look(0, "all are right", 0, {"left": "a"}, torch.zeros(3, 8, 8, dtype=torch.uint8), {}),
+    ]
+    return Findings(looks=looks, class_names={"fine": ["a"], "coarse": ["a"]})
+
+
+def test_a_case_without_images_keeps_its_heading():
+    shown = dict(panels(found_looks()))
+    assert [*shown] == [
+        "Only the left is right",
+        "Only the right is right",
+        "Only both together",
+        "All are right",
+    ]
+    assert [len(looks) for looks in shown.values()] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("classes", "place"), [(40, "shown"), (41, "folded"), (1001, "left out")])
+def test_long_tables_are_folded_up_level_by_level(classes, place):
+    values = Values()
+    for level, count in (("fine", classes), ("coarse", 2)):
+        values.add("share of evidence", 1.3, seed=0, level=level, side="left")
+        for i in range(count):
+            for side in ("left", "right"):
+                values.add("evidence", i, seed=0, level=level, side=side, item=f"class {i}")
+    (part,) = parts(Findings(values=values))
+    shown, folded = ([sheet.name for sheet in held] for held in (part.tables, part.folded))
+    assert "evidence-coarse" in shown
+    assert ("evidence-fine" in shown, "evidence-fine" in folded) == (
+        place == "shown",
+        place == "folded",
+    )
+    assert any("1,001 rows" in note for note in part.notes) == (place == "left out")
+
+
+def test_a_share_beyond_the_whole_has_no_meter_but_words():
+    tile = _evidence_tile("fine", 1.3)
+    assert (tile["number"], tile["meter"]) == ("130 % left", None)
+    assert tile["detail"].startswith(
+        "−30 % from the right hemisphere; the right one speaks against"
+    )
+    assert _evidence_tile("fine", 0.25)["meter"] == "25.0"
+
+
+# ---------------------------------------------------------------- what is left out
+
+
+def test_a_run_of_one_network_has_a_report_without_hemispheres(
+    navon, tiny, succeed, tmp_path, in_process
+):
+    succeed(arch_single_head.trainer.main, *tiny, f"save_dir={tmp_path}", "exp_name=one")
+    status, out, err = in_process(analyse.main, f"run={tmp_path / 'one'}")
+    assert status == 0, out + err
+    text = "".join(Page((tmp_path / "one" / "report.html").read_text()).text)
+    assert "the study has no bilateral network" in text
+    assert "Whose features" not in text
+
+
+def test_without_tests_the_test_images_are_not_looked_at(tiny, succeed, tmp_path, monkeypatch):
+    def forbidden(self):
+        raise AssertionError("test images were read")
+
+    monkeypatch.setattr("common.data.datamodule.HierarchicalData.load_test", forbidden)
+    options = (f"save_dir={tmp_path}", "exp_name=untested", "num_seeds=1", "evaluate=false")
+    said = succeed(train_system.main, *tiny, *options)
+    assert said.splitlines()[-1].startswith("Report: ")
+    text = "".join(Page((tmp_path / "untested" / "report.html").read_text()).text)
+    assert "Left out: all that needs test images" in text
+
+
+@pytest.mark.slow
+def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
+    finished, tmp_path, in_process
+):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    for level in ("fine", "coarse"):
+        shutil.rmtree(place / level)
+    moved = finished.place.rename(tmp_path / "elsewhere")
+    try:
+        status, out, err = in_process(analyse.main, f"run={place}")
+    finally:
+        moved.rename(finished.place)
+    assert status == 0, out + err
+    text = "".join(Page((place / "report.html").read_text()).text)
+    assert "Left out: which hemisphere was right when" in text
+    assert "Left out: similarity to an unspecialised hemisphere" in text
+    assert "Confusions of the bilateral network" in (place / "report.html").read_text()
+    values = {row["of"] for row in rows_of(place / "analysis" / "summary.csv")}
+    assert "images in a case" not in values
+    assert "share of evidence" in values
+
+
+def test_analyse_false_leaves_the_study_as_it_was(tiny, succeed, tmp_path):
+    options = (f"save_dir={tmp_path}", "exp_name=bare", "num_seeds=1", "no_bilateral=true")
+    succeed(train_system.main, *tiny, *options, "analyse=false")
+    assert not (tmp_path / "bare" / "report.html").exists()
+    assert not (tmp_path / "bare" / "analysis").exists()
+
+
+def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    results = (place / "results.csv").read_text()
+
+    def broken(study):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(pipeline, "examine", broken)
+    pipeline.analyse_after_training(place)
+    said = capsys.readouterr().err
+    assert "the results are written" in said
+    assert "no such luck" not in said
+    assert "no such luck" in (place / "analysis" / "failure.txt").read_text()
+    assert (place / "results.csv").read_text() == results
+
+
+def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):
+    def stopped(study):
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(pipeline, "examine", stopped)
+    with pytest.raises(Interrupted):
+        pipeline.analyse_after_training(finished.place)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda place: (place / "results.csv").unlink(), "holds no finished study"),
+        (lambda place: (place / "fine/seed0/result.yaml").write_text("}"), "is damaged"),
+        (lambda place: (place / "fine/seed1/checkpoints/best.ckpt").write_text(""), "best.ckpt"),
+        (lambda place: shutil.rmtree(place), "holds no finished study"),
+    ],
+)
+def test_what_a_person_can_mend_is_said_in_a_sentence(
+    finished, tmp_path, in_process, change, sentence
+):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    change(place)
+    status, _, err = in_process(analyse.main, f"run={place}")
+    assert status == 1
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_other_images_than_those_of_training_are_refused(finished, tmp_path, in_process):
+    index = finished.root / "index.csv"
+    text = index.read_text()
+    rows = text.splitlines()
+    held = next(i for i, row in enumerate(rows) if row.startswith("train") and row.endswith(",1"))
+    rows[held] = rows[held][:-1] + "0"
+    try:
+        index.write_text("\n".join(rows) + "\n")
+        status, _, err = in_process(analyse.main, f"run={finished.place}")
+    finally:
+        index.write_text(text)
+    assert status == 1
+    assert "was trained on other images" in err
+
+
+def test_help_needs_no_torch(command):
+    code = (
+        "import sys, runpy; sys.argv = ['analyse.py', '--help']\n"
+        "try: runpy.run_path('analyse.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    done = command("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "run: " in done.stdout
+    missing = command("analyse.py")
+    assert missing.returncode == 1
+    assert "run has no value" in missing.stderr
+
+
+# ---------------------------------------------------------------- in a browser
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's Chromium without a window; where it must be there, BILATERAL_BROWSER=required forbids to skip."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not program and os.environ.get("BILATERAL_BROWSER") != "required":
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    assert program, "BILATERAL_BROWSER=required, but there is no Chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, finished):
+    """Open the report in a window of a width and theme; whatever goes wrong in it fails the test."""
+    opened, wrong, asked = [], [], []
+
+    def open_page(width: int = 1280, theme: str = "light"):
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=theme, offline=True
+        )
+        tab = context.new_page()
+        tab.on("console", lambda message: wrong.append(message.text))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto((finished.place / "report.html").as_uri())
+        opened.append(context)
+        return tab
+
+    yield open_page
+    for context in opened:
+        context.close()
+    assert wrong == []
+    report = (finished.place / "report.html").as_uri()
+    assert [url for url in asked if url != report and not url.startswith("data:")] == []
+
+
+def luminance(tab, selector: str, what: str) -> float:
+    """How bright a colour is as painted, 0 to 1."""
+    colour = tab.locator(selector).first.evaluate(f"one => getComputedStyle(one).{what}")
+    numbers = [float(n) for n in re.findall(r"[\d.]+", colour)[:3]]
+    scale = 1 if colour.startswith("color(") else 255
+    return sum(w * n / scale for w, n in zip((0.2126, 0.7152, 0.0722), numbers, strict=True))
+
+
+def test_the_page_renders(visit, finished):
+    tab = visit()
+    assert tab.title() == "study · bilateral"
+    assert tab.locator("h1").inner_text() == "study"
+    figures = tab.locator("figure svg")
+    assert figures.count() >= 12
+    for i in range(figures.count()):
+        box = figures.nth(i).bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 100
+    images = tab.locator(".look img")
+    assert all(images.evaluate_all("all => all.map(one => one.naturalWidth > 0)"))
+
+
+def test_tables_sort_by_click_and_by_keyboard(visit):
+    tab = visit()
+    heads = tab.locator("#table-results th")
+    column = next(
+        i for i, text in enumerate(heads.all_inner_texts()) if text.startswith("accuracy, %")
+    )
+    head = heads.nth(column)
+
+    def numbers() -> list[float]:
+        cells = tab.locator(f"#table-results tbody td:nth-child({column + 1})")
+        return [float(text) for text in cells.all_inner_texts()]
+
+    before = numbers()
+    assert head.get_attribute("aria-sort") == "none"
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert numbers() == sorted(before, reverse=True)
+    head.locator("button").focus()
+    tab.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert numbers() == sorted(before)
+    arm = tab.locator("#table-results th").first
+    arm.locator("button").press("Space")
+    assert arm.get_attribute("aria-sort") == "ascending"
+    assert head.get_attribute("aria-sort") == "none"
+    arms = tab.locator("#table-results tbody td:first-child").all_inner_texts()
+    assert arms == sorted(arms)
+
+
+def test_all_that_can_be_used_is_reached_by_keyboard(visit):
+    tab = visit(width=390)
+    reached = set()
+    for _ in range(120):
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("document.activeElement.outerHTML.slice(0, 60)"))
+    buttons = tab.locator("button:visible, summary, .bar a, .scroll:visible")
+    wanted = set(buttons.evaluate_all("all => all.map(one => one.outerHTML.slice(0, 60))"))
+    assert wanted <= reached
+
+
+def test_dark_follows_the_system_and_the_button(visit):
+    light, dark = visit(theme="light"), visit(theme="dark")
+    assert luminance(light, "body", "backgroundColor") > 0.9
+    assert luminance(dark, "body", "backgroundColor") < 0.1
+    assert luminance(light, "figure svg text", "fill") < 0.2
+    assert luminance(dark, "figure svg text", "fill") > 0.7
+    dark.locator("#theme").click()
+    assert luminance(dark, "body", "backgroundColor") > 0.9
+    assert luminance(dark, "figure svg text", "fill") < 0.2
+    assert dark.locator("#theme").inner_text() == "Dark"
+    dark.reload()
+    assert luminance(dark, "body", "backgroundColor") > 0.9
+
+
+@pytest.mark.parametrize("width", [320, 390, 800, 1280])
+def test_the_page_never_scrolls_sideways(visit, width):
+    tab = visit(width=width)
+    tab.locator("summary").first.click()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_table_wider_than_the_screen_shows_where_there_is_more(visit):
+    tab = visit(width=390)
+    place = tab.locator(".scroll", has=tab.locator("#table-results"))
+    assert place.evaluate("one => one.scrollWidth > one.clientWidth")
+    tab.wait_for_function("document.querySelector('.scroll').dataset.cut.trim() === 'right'")
+    mean = tab.locator("#table-results tbody td:nth-child(3)").first
+    right = place.evaluate("one => one.getBoundingClientRect().right")
+    assert mean.evaluate("one => one.getBoundingClientRect().right") <= right
+    arm = tab.locator("#table-results tbody td:first-child").first
+    before = arm.bounding_box()["x"]
+    place.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    tab.wait_for_function("document.querySelector('.scroll').dataset.cut.trim() === 'left'")
+    assert arm.bounding_box()["x"] == pytest.approx(before, abs=1)

@@ -1,0 +1,394 @@
+"""What a file says of itself: damage is told from a passing fault, and nothing in it is taken on trust."""
+
+import errno
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import analyse
+import bilateral
+import export
+import predict
+from common.checkpoints.files import RECORD, load, read
+from common.checkpoints.resume import point
+from common.results.rows import write_result
+from common.runs.stage import Stage, _set_other_pairing_aside
+from common.system.atomic_files import write_text
+from common.system.errors import UserError
+
+# A file that cannot be read now
+
+
+def saved(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": {"network.w": torch.zeros(4096)}, RECORD: {}}, file)
+    return file
+
+
+class Failing(io.BufferedReader):
+    """A file whose later parts cannot be read."""
+
+    def __init__(self, file: Path, error: Exception, *, after: int) -> None:
+        super().__init__(io.FileIO(file))
+        self.error, self.left = error, after
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+
+    def read(self, *size):
+        self._count()
+        return super().read(*size)
+
+    def readinto(self, buffer):
+        self._count()
+        return super().readinto(buffer)
+
+
+PASSING = [
+    (OSError(errno.EIO, "Input/output error"), errno.EIO),
+    (OSError(errno.ESTALE, "Stale file handle"), errno.ESTALE),
+    (OSError(errno.EMFILE, "Too many open files"), errno.EMFILE),
+    (MemoryError(), errno.ENOMEM),
+    (
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+        errno.ENOMEM,
+    ),
+]
+
+
+@pytest.mark.parametrize("after", [0, 3, 16, 24])
+@pytest.mark.parametrize(("error", "number"), PASSING)
+def test_a_fault_that_passes_is_no_damage(error, number, after, tmp_path, monkeypatch):
+    file = saved(tmp_path / "checkpoints/last.ckpt")
+    monkeypatch.setattr(Path, "open", lambda path, mode: Failing(path, error, after=after))
+    with pytest.raises(OSError, match=r"last\.ckpt") as caught:
+        load(file)
+    assert caught.value.errno == number
+    with pytest.raises(OSError, match=r"last\.ckpt"):
+        point("fine/seed0", file.parent, "")
+    assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_too_many_open_files_is_no_damage(tmp_path, monkeypatch):
+    file = saved(tmp_path / "last.ckpt")
+
+    def refused(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(file))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        load(file)
+
+
+def test_a_table_of_contents_that_leads_nowhere_is_damage(tmp_path):
+    file = tmp_path / "last.ckpt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data/0", bytes(64))
+    content = bytearray(file.read_bytes())
+    # The size of the table, which stands 12 bytes after the mark of its end: it would begin before the file does.
+    place = content.rfind(b"PK\x05\x06") + 12
+    content[place : place + 4] = b"\xff\xff\x00\x00"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.ckpt is"):
+        load(file)
+
+
+def test_a_part_that_is_listed_many_times_is_refused_unread(tmp_path, monkeypatch):
+    file = tmp_path / "many.ckpt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data/0", bytes(2**16))
+        archive.filelist *= 1000
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda _: pytest.fail("it was read"))
+    with pytest.raises(UserError, match=r"many\.ckpt is refused"):
+        load(file)
+
+
+# What a record may say
+
+
+def says(**fields):
+    """Put something else into fields of the record."""
+    return lambda content: content[RECORD].update(fields)
+
+
+def configured(name: str, value: object):
+    """Put something else into a key of the recorded configuration."""
+
+    def change(content: dict) -> None:
+        node = content[RECORD]["config"]
+        *sections, last = name.split(".")
+        for section in sections:
+            node = node[section]
+        node[last] = value
+
+    return change
+
+
+def without(name: str):
+    """Take a key or a section out of the recorded configuration."""
+
+    def change(content: dict) -> None:
+        node = content[RECORD]["config"]
+        *sections, last = name.split(".")
+        for section in sections:
+            node = node[section]
+        del node[last]
+
+    return change
+
+
+def fewer_names(content: dict) -> None:
+    content[RECORD]["class_names"]["fine"].pop()
+
+
+def other_levels(content: dict) -> None:
+    record = content[RECORD]
+    for name in ("label_ids", "class_names"):
+        record[name] = {"coarse": record[name]["coarse"]}
+
+
+def weights(value: object):
+    return lambda content: content.update(state_dict=value)
+
+
+def one_weight(make):
+    def change(content: dict) -> None:
+        name = next(name for name in content["state_dict"] if name.startswith("network."))
+        content["state_dict"][name] = make(content["state_dict"][name])
+
+    return change
+
+
+CYCLE: list = []
+CYCLE.append(CYCLE)
+HOSTILE = [
+    (says(folder=[1]), "folder"),
+    (says(folder="arch_dual_head/../x"), "was written by"),
+    (says(arm="../../w"), "arm is '../../w'"),
+    (says(arm=["bilateral"]), "arm is"),
+    (says(arm=""), "arm is ''"),
+    (says(seed=True), "seed is True"),
+    (says(seed=2**64), "seed is"),
+    (says(mean="x"), "mean is 'x'"),
+    (says(mean=[0.5, 0.5]), "mean is"),
+    (says(mean=[0.5, 0.5, float("nan")]), "mean is"),
+    (says(std=[1.0, 0.0, 1.0]), "std is"),
+    (says(std=[1.0, "1", 1.0]), "std is"),
+    (says(label_ids=[1]), "label_ids is [1]"),
+    (says(label_ids={"fine": [0], "medium": [0]}), "label_ids is"),
+    (says(label_ids={"fine": [0, 0], "coarse": [0]}), "label_ids is"),
+    (says(label_ids={"fine": [], "coarse": [0]}), "label_ids is"),
+    (says(class_names={"fine": "ab", "coarse": ["a"]}), "class_names is"),
+    (says(class_names={"fine": [0], "coarse": ["a"]}), "class_names is"),
+    (fewer_names, "class_names has 99 fine classes, and label_ids 100"),
+    (other_levels, "label_ids are of coarse"),
+    (says(coarse_of_fine=[0] * 7), "coarse_of_fine"),
+    (says(coarse_of_fine=[20] * 100), "coarse_of_fine"),
+    (says(coarse_of_fine=3), "coarse_of_fine is 3"),
+    (says(image_size=[10**9] * 2), "image_size is"),
+    (says(image_size=[0, 32]), "image_size is"),
+    (says(image_size=[32.0, 32.0]), "image_size is"),
+    (says(train_images=None), "train_images is None"),
+    (says(fingerprint=7), "fingerprint is 7"),
+    (says(fingerprint=CYCLE), "fingerprint is"),
+    (says(config={}), "config."),
+    (says(config=[]), "config is []"),
+    (says(config=CYCLE), "config is"),
+    (without("hparams"), "config.hparams."),
+    (without("hparams.fine_width"), "config.hparams.fine_width is missing"),
+    (without("dataset.crop_padding"), "config.dataset.crop_padding is missing"),
+    (configured("hparams", [1]), "config.hparams."),
+    (configured("hparams.fine_width", "${oc.env:HOME}"), "config.hparams.fine_width is"),
+    (configured("hparams.model_path_fine", ["${oc.env:HOME}"]), "config.hparams.model_path_fine"),
+    (configured("hparams.fine_width", "???"), "config.hparams.fine_width is missing"),
+    (configured("hparams.fine_width", 1e9), "config.hparams.fine_width is"),
+    (configured("hparams.farch", "abacus"), "config.hparams.farch is"),
+    (configured("hparams.farch", {"a": 1}), "config.hparams.farch is"),
+    (configured("hparams.dropout", "much"), "config.hparams.dropout is"),
+    (configured("hparams.fine_residual", None), "config.hparams.fine_residual is"),
+    (configured("hparams.model_path_fine", CYCLE), "config.hparams.model_path_fine"),
+    (configured("hparams.macro_arch", "ensemble"), "config.hparams.model_path_fine"),
+    (configured("trainer_params.log_every_n_steps", 0), "config.trainer_params.log_every_n_steps"),
+    (weights([1]), "state_dict"),
+    (weights({1: 2}), "state_dict"),
+    (one_weight(lambda w: "x"), "state_dict"),
+    (one_weight(lambda w: w.to_sparse()), "state_dict"),
+    (one_weight(lambda w: w.to("meta")), "state_dict"),
+    (one_weight(lambda w: torch.zeros(1).expand(2**40)), "state_dict"),
+]
+
+
+@pytest.fixture
+def changed(checkpoints, tmp_path):
+    """The bilateral network's checkpoint with something else in it, in the checkpoints of a run."""
+
+    def make(change) -> Path:
+        file = tmp_path / "a/b/checkpoints/best.ckpt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        content = torch.load(checkpoints["bilateral"], weights_only=True)
+        change(content)
+        torch.save(content, file)
+        return file
+
+    return make
+
+
+def test_what_was_written_is_a_record(checkpoints):
+    for file in checkpoints.values():
+        record, _ = read(file)
+        written = torch.load(file, weights_only=True)[RECORD]
+        assert record.as_dict() == written
+
+
+def test_an_older_checkpoint_has_fewer_keys_and_gets_their_defaults(changed):
+    def older(content: dict) -> None:
+        config = content[RECORD]["config"]
+        for name in ("fine_k", "coarse_per_k", "fine_plasticity", "fine_residual", "compile"):
+            del config["hparams"][name]
+        del config["arm"], config["dataset"]["batch_size"], config["dataset"]["memory_gb"]
+        del content[RECORD]["coarse_of_fine"]
+        config["hparams"]["gone_since"] = 3
+
+    file = changed(older)
+    record, _ = read(file)
+    hparams = record.config["hparams"]
+    assert (hparams["fine_k"], hparams["fine_plasticity"], hparams["fine_residual"]) == (
+        None,
+        1.0,
+        True,
+    )
+    assert "gone_since" not in hparams
+    assert bilateral.load(file).levels == ("fine", "coarse")
+
+
+@pytest.mark.parametrize(("change", "named"), HOSTILE)
+def test_what_no_training_writes_is_refused_by_file_and_field(change, named, changed):
+    file = changed(change)
+    with pytest.raises(UserError) as caught:
+        bilateral.load(file)
+    sentence = str(caught.value)
+    assert len(sentence.splitlines()) == 1
+    assert len(sentence) < 600
+    assert str(file) in sentence
+    assert named in sentence
+
+
+def test_an_export_lands_beside_its_checkpoint_or_nowhere(changed, in_process, tmp_path):
+    file = changed(says(arm="../../w"))
+    status, _, err = in_process(export.main, f"checkpoint={file}", "format=torch")
+    assert status == 1
+    assert err.startswith(f"error: {file} is damaged")
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["best.ckpt"]
+
+
+def test_images_too_small_for_the_recorded_network_name_the_file(changed):
+    file = changed(says(image_size=[1, 1]))
+    with pytest.raises(UserError, match=r"best\.ckpt records a network that cannot be built: Ima"):
+        bilateral.load(file)
+
+
+# Names in a terminal
+
+
+HARM = "\x1b]0;harm\x07\x1b[2J\u202e\n"
+
+
+def test_names_give_no_commands_to_the_terminal(changed, in_process, navon, tmp_path):
+    def named(content: dict) -> None:
+        names = content[RECORD]["class_names"]
+        content[RECORD]["class_names"] = {
+            level: [f"{HARM}{name}" for name in found] for level, found in names.items()
+        }
+
+    picture = tmp_path / f"a{HARM}.png"
+    shutil.copyfile(next((navon / "test/fine/3").iterdir()), picture)
+    arguments = [f"checkpoint={changed(named)}", f"image={tmp_path}"]
+    status, out, err = in_process(predict.main, *arguments)
+    assert (status, err) == (0, "")
+    assert "a\\x1b]0;harm\\x07" in out
+    assert out.count("\\x1b]0;harm") == 31
+    assert "".join(out.splitlines()).isprintable()
+    # JSON has its own way to write them.
+    status, out, _ = in_process(predict.main, *arguments, "--json")
+    (one,) = json.loads(out)["images"]
+    assert one["image"] == str(picture)
+    assert one["fine"][0]["class"].startswith(HARM)
+    assert "".join(out.splitlines()).isprintable()
+
+
+# The files of a finished study
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    """What analyse.py reads of a study before it loads a network."""
+    stage = tmp_path / "study/fine/seed0"
+    result = {"arm": "fine", "seed": 0, "checkpoint": "best.ckpt", "best_epoch": 1, "epochs": 1}
+    result |= {"seconds": 1.5, "test": None, "validation": {}}
+    write_result(stage / "result.yaml", result)
+    write_text(stage / "config.yaml", "dataset: {name: X}\n")
+    write_text(stage / "environment.yaml", "packages: {torch: 2.0}\nseeds: [0]\n")
+    write_text(stage / "metrics.csv", "epoch,step,val_fine_accuracy\n0,4,0.5\n")
+    results = "arm,seed,level,accuracy,val_accuracy\nfine,0,fine,,0.5\n"
+    write_text(tmp_path / "study/results.csv", results)
+    return tmp_path / "study"
+
+
+def test_a_study_of_whole_files_is_shown(study, in_process):
+    status, _, err = in_process(analyse.main, f"run={study}")
+    assert (status, err) == (0, "")
+    assert (study / "report.html").is_file()
+
+
+DEEP = b"[" * 5000
+BROKEN_YAML = [b"a: [b", b"\xff", b"text", b"a: 2024-13-45", DEEP]
+BROKEN_CSV = [
+    b"\xff", b"epoch,step\n0,4,5\n", b"epoch,step\n0\n", b"step\n4\n", b"epoch\nx\n",
+    b"epoch,val_fine_accuracy\n0,much\n", b'epoch\n"0"0\n', b"epoch\n" + b"1" * 200_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(
+            ("config.yaml", content)
+            for content in (*BROKEN_YAML, b"dataset: text", b"dataset: [1]")
+        ),
+        *(("environment.yaml", content) for content in (*BROKEN_YAML, b"packages: 3")),
+        *(("metrics.csv", content) for content in BROKEN_CSV),
+        ("../../results.csv", b"\xff"),
+        ("../../results.csv", b"seed\n0\n"),
+        ("../../results.csv", b"arm,level,seed\nfine,fine,one\n"),
+        ("../../summary.csv", b"arm,level,mean\nfine,fine,much\n"),
+        ("../../differences.csv", b"arm\nfine\n"),
+    ],
+)
+def test_a_damaged_file_of_a_study_is_named(name, content, study, in_process):
+    file = (study / "fine/seed0" / name).resolve()
+    file.write_bytes(content)
+    status, _, err = in_process(analyse.main, f"run={study}")
+    assert status == 1
+    assert err.startswith(f"error: {file} is damaged")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"a: [b", b"\xff", b"- 1", DEEP])
+def test_a_damaged_file_in_the_place_of_a_stage_is_named(content, tmp_path):
+    place = tmp_path / "swapped/seed0"
+    write_text(place / "environment.yaml", "")
+    (place / "environment.yaml").write_bytes(content)
+    cfg = OmegaConf.create({"save_dir": str(tmp_path.parent), "exp_name": tmp_path.name})
+    stage = Stage(arm="swapped", seed=0, folder="arch_dual_head", config=cfg, seeds=(0, 1))
+    with pytest.raises(UserError, match=r"environment\.yaml is damaged"):
+        _set_other_pairing_aside(stage)

@@ -1,0 +1,197 @@
+"""The benchmarks on a small set: every phase has a row, a missing set or GPU is one sentence."""
+
+import io
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from rich.console import Console
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = "benchmarks/throughput.py"
+
+
+@pytest.mark.slow
+def test_a_row_for_each_phase(command, navon, tmp_path):
+    file = tmp_path / "rows.json"
+    done = command(
+        PROGRAM,
+        *("--data-dir", str(navon), "--backbones", "resnet9", "--width", "0.125"),
+        *("--batch-size", "32", "--rounds", "1", "--steps", "1"),
+        *("--accelerator", "cpu", "--json", str(file)),
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())
+    assert [(row["phase"], row["backbone"], row["device"]) for row in rows] == [
+        ("single", "resnet9", "cpu"),
+        ("dual", "resnet9", "cpu"),
+        ("eval", "resnet9", "cpu"),
+    ]
+    for row in rows:
+        assert row["ours"] > 0
+        assert row["ordinary"] > 0
+        assert row["ratio"] == pytest.approx(row["ours"] / row["ordinary"], rel=0.01)
+        for side in ("ours", "ordinary"):
+            low, high = row[f"{side}_range"]
+            assert low <= row[side] <= high
+            assert row[f"{side}_peak_mib"] > 0
+        # A bare loop runs beside single-head training; a matrix rate is a GPU's.
+        assert (row["loop_cost"] is None) == (row["phase"] != "single")
+        assert row["matrix_share"] is None
+    assert math.isfinite(rows[0]["loop_cost"])
+    for text in ("images/s", "one head", "two heads, frozen", "evaluation", "a bare loop's"):
+        assert text in done.stdout
+
+
+def test_a_missing_set_is_one_sentence(command, tmp_path):
+    done = command(PROGRAM, "--data-dir", str(tmp_path / "absent"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: There is no prepared data set at")
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
+
+
+@pytest.mark.slow
+def test_the_pipeline_counts_all_of_a_study(command, navon, tmp_path):
+    file = tmp_path / "seconds.json"
+    done = command(
+        "benchmarks/pipeline.py",
+        *("--dataset", "navon", "--data-dir", str(navon), "--seeds", "2", "--json", str(file)),
+        *("dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"),
+        OMP_NUM_THREADS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    seconds = {(row["phase"], row["part"]): row["seconds"] for row in result["rows"]}
+    assert len(seconds) == len(result["rows"])
+    assert {phase for phase, _ in seconds} == {
+        "start-up",
+        "fine",
+        "coarse",
+        "bilateral",
+        "the rest",
+    }
+    for arm in ("fine", "coarse", "bilateral"):
+        for part in ("images", "training", "evaluation"):
+            assert seconds[arm, part] > 0
+    assert seconds["start-up", "imports"] > 1
+    assert {phase for phase, part in seconds if part == "features"} == {"bilateral"}
+    # Nothing is counted twice, nothing is lost.
+    assert sum(seconds.values()) == pytest.approx(result["seconds"], abs=0.2)
+    assert (result["dataset"], result["seeds"]) == ("navon", 2)
+    assert "bilateral/seed1: started" in done.stdout
+    assert "start-up" in done.stdout
+
+
+@pytest.mark.slow
+def test_without_a_gpu_its_benchmark_says_so(command, navon):
+    done = command("benchmarks/gpu.py", "--data-dir", str(navon), CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: There is no GPU that torch can use: benchmarks/throughput.py measures on a CPU.\n"
+    )
+
+
+TRIAL = """
+import json, sys
+sys.path.insert(0, "benchmarks")
+import gpu
+from rich.console import Console
+
+if __name__ == "__main__":
+    args = gpu.arguments()
+    args.accelerator = "cpu"
+    args.width, args.batch_size, args.steps, args.images = 0.125, 32, 2, 500
+    args.epoch_batches, args.others = (32, 64), ["resnet18"]
+    args.variants = {"single": ("pinned", "on device"), "dual": ("pinned", "on device")}
+    args.study = ["--dataset", "navon", "--seeds", "1"]
+    args.study += ["dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"]
+    gpu.measure_all(args, Console(width=120))
+"""
+
+
+@pytest.mark.slow
+def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
+    file, trial = tmp_path / "found.json", tmp_path / "trial.py"
+    trial.write_text(TRIAL)
+    done = command(
+        str(trial),
+        *("--data-dir", str(navon), "--json", str(file)),
+        PYTHONPATH=".",
+        OMP_NUM_THREADS="1",
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert found["left_out"] == []
+    assert found["failed"] == {}
+    assert [row["phase"] for row in found["throughput"]] == ["single", "dual", "eval"]
+    assert [row["backbone"] for row in found["others resnet18"]] == ["resnet18"] * 3
+    assert [row["batch_size"] for row in found["epochs"]] == [32, 64]
+    assert [(row["phase"], row["variant"]) for row in found["variants"]] == [
+        ("single", "pinned"),
+        ("single", "on device"),
+        ("dual", "pinned"),
+        ("dual", "on device"),
+    ]
+    for row in found["variants"]:
+        assert row["rate"] > 0
+        assert row["first"] > 0
+    assert found["study"]["seeds"] == 1
+    assert "Left out" not in done.stdout
+
+
+def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu
+
+    ran = []
+    monkeypatch.setattr(gpu, "fresh", lambda *arguments: {})
+    for name in ("beside_the_ordinary_way", "epochs", "variants"):
+        monkeypatch.setattr(gpu, name, lambda *arguments, name=name: ran.append(name) or [])
+    monkeypatch.setattr(gpu, "study", lambda *arguments: None)
+    console = Console(file=io.StringIO(), width=200)
+    args = SimpleNamespace(minutes=1.5, accelerator="cpu", others=["vgg11", "resnet18"], json=None)
+    monkeypatch.setitem(gpu.NEEDS, "others", 100)
+    found = gpu.measure_all(args, console)
+    assert ran == ["beside_the_ordinary_way", "epochs", "variants"]
+    assert found["left_out"] == ["study", "others vgg11", "others resnet18"]
+    assert "others vgg11, others resnet18" in console.file.getvalue()
+
+
+def test_a_part_that_fails_costs_no_other(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu
+
+    def fail(*arguments):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(gpu, "fresh", lambda *arguments: {})
+    monkeypatch.setattr(gpu, "beside_the_ordinary_way", lambda *arguments: [{"ratio": 3}])
+    monkeypatch.setattr(gpu, "epochs", fail)
+    monkeypatch.setattr(gpu, "study", lambda *arguments: {"seconds": 1})
+    monkeypatch.setattr(gpu, "variants", fail)
+    file = tmp_path / "gpu.json"
+    args = SimpleNamespace(minutes=9, accelerator="cpu", others=[], json=file)
+    gpu.measure_all(args, Console(file=io.StringIO()))
+    found = json.loads(file.read_text())
+    assert (found["throughput"], found["study"]) == ([{"ratio": 3}], {"seconds": 1})
+    reason = "RuntimeError: no compiler"
+    assert found["failed"] == {"epochs": reason, "variants": reason}
+
+
+def test_operations_and_the_matrix_rate_are_those_of_known_products(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import measure
+
+    layer = torch.nn.Linear(10, 20, bias=False)
+    batch = {"images": torch.zeros(5, 10)}
+    assert (
+        measure.operations(lambda batch, number: layer(batch["images"]), batch) == 2 * 5 * 10 * 20
+    )
+    assert measure.matrix_rate("cpu", 64) > 1e6

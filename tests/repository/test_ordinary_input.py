@@ -1,0 +1,118 @@
+"""What a network is shown is what torchvision's ordinary input would show it: images, normalisation, augmentation."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from arch_single_head.datamodule import SingleHeadData
+from common.data.images import load_folder
+from common.data.transforms import Retina, random_crop, random_flip
+from common.settings.compose import ROOT, compose
+from common.settings.schema import SingleConfig
+
+DRAWS = 20_000
+SIZE = (5, 7)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Tensor:
+    """Uint8 (3, 5, 7) whose pixels all differ, so that a crop tells where it was cut."""
+    order = torch.randperm(3 * SIZE[0] * SIZE[1], generator=torch.Generator().manual_seed(0))
+    return order.view(3, *SIZE).to(torch.uint8)
+
+
+def counted(images: Tensor) -> Counter[bytes]:
+    """How often each image occurs."""
+    return Counter(image.contiguous().numpy().tobytes() for image in images)
+
+
+def distance(ours: Counter[bytes], theirs: Counter[bytes]) -> tuple[float, int]:
+    """Chi-square of two samples of equal size, and its degrees of freedom."""
+    kinds = ours.keys() | theirs.keys()
+    square = sum((ours[k] - theirs[k]) ** 2 / (ours[k] + theirs[k]) for k in kinds)
+    return square, len(kinds) - 1
+
+
+def limit(freedom: int) -> float:
+    """What chi-square exceeds about once in ten thousand, by Wilson and Hilferty's approximation."""
+    part = 2 / (9 * freedom)
+    return freedom * (1 - part + 3.72 * part**0.5) ** 3
+
+
+def ordinary(navon: Path, split: str) -> ImageFolder:
+    return ImageFolder(str(navon / split / "fine"), transforms.PILToTensor())
+
+
+def test_images_and_labels_are_those_of_torchvisions_image_folder(navon):
+    for split in ("train", "test"):
+        theirs = ordinary(navon, split)
+        ours = load_folder(navon / split / "fine")
+        row = {name: i for i, name in enumerate(ours.names)}
+        assert len(theirs) == len(ours.names)
+        for (path, _), (image, label) in zip(theirs.samples, theirs, strict=True):
+            i = row[Path(path).name]
+            assert torch.equal(ours.images[i], image)
+            assert ours.labels[i] == int(theirs.classes[label])
+
+
+@pytest.mark.parametrize("mode", ["fine", "coarse"])
+def test_what_evaluation_shows_is_what_to_tensor_and_normalize_show(navon, mode):
+    overrides = ["dataset=navon", f"dataset.root={navon}", f"hparams.mode={mode}"]
+    cfg = compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=overrides)
+    data = SingleHeadData(cfg, seed=0)
+    data.setup("fit")
+    data.setup("test")
+    eyes = Retina(mean=data.mean, std=data.std, crop_padding=4, flip=True).eval()
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
+    )
+    theirs = ImageFolder(str(navon / "test" / mode), transform)
+    by_name = {Path(path).name: i for i, (path, _) in enumerate(theirs.samples)}
+    names = sorted(by_name)
+    (batch,) = data.test_dataloader()
+    expected = torch.stack([theirs[by_name[name]][0] for name in names])
+    torch.testing.assert_close(eyes(batch["images"]).contiguous(), expected, atol=1e-5, rtol=1e-5)
+    ids = [int(theirs.classes[theirs[by_name[name]][1]]) for name in names]
+    assert [data.classes[mode].ids[i] for i in batch[mode].tolist()] == ids
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_crops_are_those_of_random_crop_and_as_frequent(picture, padding):
+    torch.manual_seed(0)
+    ours = counted(random_crop(picture.expand(DRAWS, -1, -1, -1), padding))
+    crop = transforms.RandomCrop(SIZE, padding)
+    theirs = counted(torch.stack([crop(picture) for _ in range(DRAWS)]))
+    assert ours.keys() == theirs.keys()
+    assert len(ours) == (2 * padding + 1) ** 2
+    square, freedom = distance(ours, theirs)
+    assert square < limit(freedom)
+
+
+def test_flips_are_those_of_random_horizontal_flip_and_as_frequent(picture):
+    torch.manual_seed(0)
+    ours = counted(random_flip(picture.expand(DRAWS, -1, -1, -1)))
+    flip = transforms.RandomHorizontalFlip()
+    theirs = counted(torch.stack([flip(picture) for _ in range(DRAWS)]))
+    assert ours.keys() == theirs.keys()
+    assert len(ours) == 2
+    square, freedom = distance(ours, theirs)
+    assert square < limit(freedom)
+
+
+def test_crop_and_flip_together_are_those_of_torchvision_and_as_frequent(picture):
+    torch.manual_seed(0)
+    mean, std = (0.5, 0.25, 0.75), (0.25, 0.5, 0.125)
+    eyes = Retina(mean=mean, std=std, crop_padding=1, flip=True).train()
+    plain = Retina(mean=mean, std=std, crop_padding=0, flip=False)
+    ours = counted(eyes(picture.expand(DRAWS, -1, -1, -1)))
+    both = transforms.Compose([transforms.RandomCrop(SIZE, 1), transforms.RandomHorizontalFlip()])
+    theirs = counted(plain(torch.stack([both(picture) for _ in range(DRAWS)])))
+    assert ours.keys() == theirs.keys()
+    assert len(ours) == 9 * 2
+    square, freedom = distance(ours, theirs)
+    assert square < limit(freedom)

@@ -1,0 +1,100 @@
+"""What results/ and the README publish hangs together: means, spreads and differences follow from the seeds."""
+
+import csv
+import math
+import typing
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from common.results.rows import Row
+from common.results.statistics import differences, summarise
+from common.results.tables import markdown, sections
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted(file.parent for file in (ROOT / "results").glob("*/results.csv"))
+KINDS = typing.get_type_hints(Row)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return [*csv.DictReader(text)]
+
+
+def read(cell: str, kind: type) -> object:
+    if cell == "":
+        return None
+    return next(k for k in (int, float, str) if k in (kind, *typing.get_args(kind)))(cell)
+
+
+def results(study: Path) -> list[Row]:
+    rows = rows_of(study / "results.csv")
+    return [Row(**{name: read(cell, KINDS[name]) for name, cell in row.items()}) for row in rows]
+
+
+def same(found: object, written: str) -> bool:
+    if found is None or isinstance(found, str):
+        return (found or "") == written
+    return math.isclose(float(found), float(written), rel_tol=1e-9, abs_tol=1e-12)
+
+
+def test_studies_are_recorded():
+    assert STUDIES
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_the_tables_follow_from_the_seeds(study):
+    rows = results(study)
+    for name, computed in (("summary", summarise(rows)), ("differences", differences(rows))):
+        written = rows_of(study / f"{name}.csv")
+        assert len(written) == len(computed)
+        for line, row in zip(written, computed, strict=True):
+            for column, value in asdict(row).items():
+                assert same(value, line[column]), (name, line, column, value)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_the_recorded_table_is_shown(study):
+    for_people = markdown(sections(results(study)))
+    assert (study / "summary.md").read_text() == for_people
+    documents = "".join((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
+    _, shown, _ = documents.split(f"<!-- results:{study.name} -->")
+    if study.name == "demo":  # the first thing that a reader sees is short
+        (_, _, *found) = shown.strip().splitlines()
+        assert found == [
+            f"| {row.arm} | {row.level} | {100 * row.mean:.2f} ± {100 * row.std:.2f} % | {row.seeds} |"
+            for row in summarise(results(study))
+        ]
+        return
+    (_, table, *_) = for_people.split("\n\n")
+    assert shown.strip() == table.strip()
+
+
+def cells(file: str, start: str) -> list[list[str]]:
+    """The cells of all lines of tables that begin with a name."""
+    lines = (ROOT / file).read_text().splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith(f"| {start} |")
+    ]
+
+
+@pytest.mark.parametrize("name", ["ResNet-9", "VGG-11"])
+def test_the_estimate_of_the_full_study_follows_from_the_benchmark(name):
+    measured = cells("benchmarks/README.md", name.lower().replace("-", ""))[:3]
+    assert [row[1] for row in measured] == ["one head", "two heads, frozen", "evaluation"]
+    single, dual, evaluation = (int(row[2].split()[0].replace(",", "")) for row in measured)
+    estimate, _, schedule = cells("docs/scaling.md", name)
+    small = 45_000 / single + 5_000 / evaluation  # seconds of an epoch of one hemisphere
+    frozen = 45_000 / dual + 5_000 / evaluation  # and of the heads on two frozen ones
+    hours = 5 * 180 * (9 * small + 3 * frozen) / 3600
+    assert estimate[1:] == [
+        *(f"{rate}/s" for rate in (single, dual, evaluation)),
+        f"{small:.0f} s",
+        f"{frozen:.0f} s",
+        f"{180 * small / 3600:.1f} h",
+        f"{hours:.0f} h",
+    ]
+    assert float(schedule[1].removesuffix(" h")) == pytest.approx(hours + 6 * 0.02, abs=1)

@@ -1,0 +1,364 @@
+"""Means, spreads and paired differences: known answers, values that are not independent, what a person sees."""
+
+import csv
+import math
+import re
+
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.supervised import SingleHead
+from common.results.rows import ORDER, Row, collect
+from common.results.statistics import differences, summarise
+from common.results.tables import print_summary, sections, write_tables
+from common.runs.experiment import run_experiment
+from common.runs.stage import Architecture, Stage
+from common.settings.compose import ROOT, compose
+from common.settings.schema import SingleConfig
+
+
+def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:
+    values = {
+        "loss": 1.0,
+        "top5": None,
+        "consistency": None,
+        "severity": None,
+        "val_accuracy": 0.25,
+        "val_loss": 2.0,
+        "best_epoch": 1,
+        "epochs": 2,
+        "parameters": 12_345_678,
+        "trained_parameters": 1_234_567,
+        "macs": 1_234_500_000,
+        "seeds": str(seed) if seeds is None else seeds,
+        "seconds": 1234.5,
+        "checkpoint": "best.ckpt",
+    }
+    return Row(arm=arm, seed=seed, level=level, accuracy=accuracy, **(values | other))
+
+
+def arm(name: str, *accuracies: float, seeds=None, **other) -> list[Row]:
+    """Rows of seeds 0, 1, ...; ``seeds`` names the networks that each is built from."""
+    return [
+        row(name, seed, accuracy, seeds=seeds and seeds[seed], **other)
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+# Paired differences
+
+
+def test_paired_difference_against_known_numbers():
+    """0.10, 0.05, 0.10: mean 1/12, sd 0.05 / sqrt 3; Student's t of 2 degrees of freedom is 4.302653."""
+    (found,) = differences([*arm("a", 0.5, 0.6, 0.7), *arm("b", 0.4, 0.55, 0.6)])
+    assert (found.arm, found.minus, found.level, found.seeds) == ("a", "b", "fine", 3)
+    assert found.mean == pytest.approx(0.25 / 3)
+    assert found.std == pytest.approx(0.05 / math.sqrt(3))
+    half = 4.302653 * 0.05 / math.sqrt(3) / math.sqrt(3)
+    assert found.ci95_low == pytest.approx(0.25 / 3 - half, abs=1e-7)
+    assert found.ci95_high == pytest.approx(0.25 / 3 + half, abs=1e-7)
+
+
+def test_pairs_are_of_the_same_seed_whatever_the_order():
+    ours = arm("a", 0.5, 0.6, 0.7)
+    theirs = arm("b", 0.4, 0.55, 0.6)
+    assert differences([*ours[::-1], *theirs])[0].mean == pytest.approx(0.25 / 3)
+    # Seed 0 of one side only: two pairs, 0.05 and 0.10.
+    (found,) = differences([*ours[1:], *theirs])
+    assert (found.seeds, found.mean) == (2, pytest.approx(0.075))
+
+
+def test_one_pair_is_a_difference_without_a_spread():
+    (found,) = differences([*arm("a", 0.5), *arm("b", 0.25)])
+    assert (found.seeds, found.mean) == (1, 0.25)
+    assert (found.std, found.ci95_low, found.ci95_high) == (None, None, None)
+
+
+def test_what_was_not_tested_or_has_no_partner_is_not_compared():
+    assert differences([row("a", 0), row("b", 1)]) == []
+    assert differences([row("a", 0), row("b", 0, accuracy=None)]) == []
+    assert differences([row("a", level="fine"), row("b", level="coarse")]) == []
+    assert differences(arm("a", 0.5, 0.6)) == differences([]) == []
+
+
+def test_a_single_network_of_all_seeds_is_compared_with_their_mean():
+    five = arm("ensemble_five", 0.7, seeds=["0+1+2"])
+    (found,) = differences([*arm("bilateral", 0.4, 0.5, 0.9), *five])
+    assert (found.seeds, found.std, found.ci95_low) == (1, None, None)
+    assert found.mean == pytest.approx(0.6 - 0.7)
+    (found,) = differences([*five, *arm("unilateral", 0.4, 0.5, 0.9, 0.1)])
+    assert found.mean == pytest.approx(0.7 - 0.6)
+
+
+def test_every_pair_of_arms_and_level_in_the_order_of_the_table():
+    rows = [row(name, level=level) for name in "cab" for level in ("coarse", "fine")]
+    rows.append(row("fine_only"))
+    found = [(d.arm, d.minus, d.level) for d in differences(rows)]
+    both = [(one, two, lv) for one, two in ("ca", "cb", "ab") for lv in ("fine", "coarse")]
+    alone = [(name, "fine_only", "fine") for name in "cab"]
+    assert sorted(found) == sorted(both + alone)
+    assert found[:4] == [*both[:4]]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8),
+)
+def test_the_interval_is_that_of_the_paired_t_test(values):
+    ours, theirs = zip(*values, strict=True)
+    spread = [one - two for one, two in values]
+    assume(max(spread) - min(spread) > 1e-3)
+    (found,) = differences([*arm("a", *ours), *arm("b", *theirs)])
+    low, high = ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert found.ci95_low == pytest.approx(low, abs=1e-9)
+    assert found.ci95_high == pytest.approx(high, abs=1e-9)
+    (reverse,) = differences([*arm("b", *theirs), *arm("a", *ours)])
+    assert reverse.mean == pytest.approx(-found.mean, abs=1e-12)
+    assert reverse.ci95_low == pytest.approx(-found.ci95_high, abs=1e-12)
+
+
+# Values that are not independent
+
+CYCLE = ["0+1", "1+2", "2+0"]
+
+
+def test_rows_that_share_seeds_have_a_spread_and_no_interval():
+    (found,) = summarise(arm("ensemble", 0.5, 0.6, 0.7, seeds=CYCLE))
+    assert (found.seeds, found.mean, found.std) == (3, pytest.approx(0.6), pytest.approx(0.1))
+    assert (found.ci95_low, found.ci95_high) == (None, None)
+
+
+def test_rows_of_several_seeds_that_share_none_have_an_interval():
+    (found,) = summarise(arm("ensemble", 0.5, 0.7, seeds=["0+1", "2+3"]))
+    assert found.ci95_low == pytest.approx(0.6 - 12.7062 * 0.1, abs=1e-5)
+
+
+def test_seeds_are_compared_as_numbers_not_as_text():
+    assert summarise(arm("ensemble", 0.5, 0.7, seeds=["1+2", "11+12"]))[0].ci95_low is not None
+    assert summarise(arm("ensemble", 0.5, 0.7, seeds=["1+2", "12+2"]))[0].ci95_low is None
+
+
+def test_a_single_row_carries_its_one_value():
+    (found,) = summarise(arm("ensemble_five", 0.5, seeds=["0+1+2+3+4"]))
+    assert (found.seeds, found.mean) == (1, 0.5)
+    assert (found.std, found.ci95_low, found.ci95_high) == (None, None, None)
+
+
+def test_rows_that_were_not_tested_do_not_count_as_sharing():
+    rows = arm("ensemble", 0.5, None, 0.7, seeds=["0+1", "1+2", "2+3"])
+    (found,) = summarise(rows)
+    assert found.seeds == 2
+    assert found.ci95_low is not None
+
+
+def test_differences_with_an_arm_whose_rows_share_seeds_have_no_interval():
+    single, mixed = arm("a", 0.5, 0.6, 0.7), arm("b", 0.4, 0.55, 0.6, seeds=CYCLE)
+    for rows in ([*single, *mixed], [*mixed, *single]):
+        (found,) = differences(rows)
+        assert found.std == pytest.approx(0.05 / math.sqrt(3))
+        assert (found.ci95_low, found.ci95_high) == (None, None)
+
+
+def test_a_network_that_shapes_two_differences_from_either_side_leaves_no_interval():
+    # Neither arm shares seeds within itself, but seed 1 is in both pairs.
+    one, other = arm("a", 0.5, 0.6, seeds=["0", "1"]), arm("b", 0.4, 0.5, seeds=["1", "2"])
+    assert differences([*one, *other])[0].ci95_low is None
+
+
+# The other columns
+
+
+def test_summary_of_the_further_metrics_and_costs():
+    rows = [
+        row(seed=0, top5=0.8, severity=0.2, seconds=10.0, macs=7),
+        row(seed=1, top5=0.9, severity=None, seconds=20.0, macs=7),
+    ]
+    (found,) = summarise(rows)
+    assert (found.top5_mean, found.top5_std) == (pytest.approx(0.85), pytest.approx(0.05 * 2**0.5))
+    # Undefined for one of the seeds.
+    assert (found.severity_mean, found.severity_std) == (0.2, None)
+    assert (found.consistency_mean, found.consistency_std) == (None, None)
+    assert (found.macs, found.seconds, found.parameters) == (7, 15, 12_345_678)
+
+
+# Files
+
+
+def finish(experiment, arm, seed, result, **levels):
+    place = experiment / arm / f"seed{seed}"
+    place.mkdir(parents=True)
+    common = {
+        "arm": arm,
+        "seed": seed,
+        "checkpoint": "checkpoints/best.ckpt",
+        "best_epoch": 1,
+        "epochs": 2,
+        "seconds": 3.5,
+        "validation": levels,
+        "test": levels,
+    }
+    (place / "result.yaml").write_text(yaml.safe_dump(common | result))
+
+
+METRICS = {"accuracy": 0.5, "loss": 1.0, "top5": 1.0, "consistency": None, "severity": None}
+NEW = {"parameters": 3, "trained_parameters": 2, "macs": 1}
+
+
+def cells(file) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_tables_have_empty_cells_and_no_nan(tmp_path):
+    for seed in (0, 1):
+        finish(tmp_path, "fine", seed, NEW | {"seeds": [seed]}, fine=METRICS)
+        mixed = NEW | {"seeds": [seed, 1 - seed]}
+        finish(tmp_path, "swapped", seed, mixed, fine=METRICS, coarse=METRICS)
+    write_tables(tmp_path)
+    assert [r["seeds"] for r in cells(tmp_path / "results.csv")] == ["0", "1"] + 2 * ["0+1"] + 2 * [
+        "1+0"
+    ]
+    (difference,) = cells(tmp_path / "differences.csv")
+    assert difference == {
+        "arm": "fine",
+        "minus": "swapped",
+        "level": "fine",
+        "seeds": "2",
+        "mean": "0.0",
+        "std": "0.0",
+        "ci95_low": "",
+        "ci95_high": "",
+    }
+    for name in ("results", "summary", "differences"):
+        text = (tmp_path / f"{name}.csv").read_text()
+        assert not re.search(r"\b(nan|none|inf)\b", text, re.IGNORECASE), text
+        lines = text.splitlines()
+        assert len({line.count(",") for line in lines}) == 1
+
+
+def test_results_of_an_earlier_version_are_shown_as_far_as_they_go(tmp_path):
+    old = {"accuracy": 0.5, "loss": 1.0}
+    for seed in (0, 1):
+        finish(tmp_path, "fine", seed, {}, fine=old)
+    first = collect(tmp_path)[0]
+    assert (first.seeds, first.top5, first.macs) == ("0", None, None)
+    write_tables(tmp_path)
+    (line,) = cells(tmp_path / "summary.csv")
+    assert (line["mean"], line["ci95_low"], line["top5_mean"], line["macs"]) == (
+        "0.5",
+        "0.5",
+        "",
+        "",
+    )
+    assert "nan" not in (tmp_path / "summary.md").read_text()
+
+
+def test_arms_are_listed_in_the_order_of_the_study(tmp_path):
+    names = [*ORDER, "aardvark", "zebra"]
+    for name in sorted(names):
+        finish(tmp_path, name, 0, NEW, fine=METRICS)
+    assert [r.arm for r in collect(tmp_path)] == names
+    assert names[:3] == ["fine", "coarse", "bilateral"]
+
+
+def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
+    options = [*tiny, f"save_dir={tmp_path}", "exp_name=seeds", "trainer_params.max_epochs=1"]
+    cfg = compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=options)
+    stages = [
+        Stage(arm="alone", seed=3, folder="arch_single_head", config=cfg),
+        Stage(arm="mixed", seed=3, folder="arch_single_head", config=cfg, seeds=(3, 0)),
+    ]
+    run_experiment(stages, {"arch_single_head": Architecture(SingleHeadData, SingleHead)})
+    for name, seeds in (("alone", [3]), ("mixed", [3, 0])):
+        result = yaml.safe_load((tmp_path / "seeds" / name / "seed3/result.yaml").read_text())
+        assert result["seeds"] == seeds
+    assert [r["seeds"] for r in cells(tmp_path / "seeds/results.csv")] == ["3", "3+0"]
+
+
+# For a person
+
+
+def everything() -> list[Row]:
+    """Every arm of the study with numbers as wide as they come."""
+    rows = []
+    for name in ORDER:
+        levels = [name] if name in ("fine", "coarse") else ["fine", "coarse"]
+        for place, level in enumerate(levels):
+            more = {"level": level, "top5": 1.0, "consistency": 0.9, "severity": 0.5}
+            if name == "ensemble_five":
+                rows.append(row(name, 0, 0.8, seeds="0+1+2+3+4", **more))
+            else:
+                mixed = CYCLE if "swapped" in name or name == "ensemble" else None
+                drop = 0.3 if name == "unilateral" else 0.01 * place
+                rows += arm(name, 0.8, 0.5 - drop, 0.9, seeds=mixed, **more)
+    return rows
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 120, 200])
+def test_no_number_is_cut_off_whatever_the_terminals_width(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = everything()
+    print_summary(rows, title="study-NAVON")
+    out = capsys.readouterr().out
+    assert "…" not in out
+    words = out.split()
+    for section in sections(rows):
+        for line in section.lines[1:]:
+            for word in " ".join(line).split():
+                assert word in words, word
+    assert max(map(len, out.splitlines())) <= max(width, 80)
+
+
+def test_a_wide_terminal_shows_intervals_beside_and_a_narrow_one_below(capsys, monkeypatch):
+    rows = [*arm("fine", 0.4, 0.6), *arm("bilateral", 0.5, 0.8)]
+    for width, pattern in (
+        ("120", r"50\.00 ± 14\.14 % +-77"),
+        ("60", r"50\.00 ± 14\.14 % +-15\.00\n +-77"),
+    ):
+        monkeypatch.setenv("COLUMNS", width)
+        print_summary(rows, title="a study")
+        assert re.search(pattern, capsys.readouterr().out)
+
+
+def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sign(tmp_path):
+    rows = [
+        *arm("fine", 0.50, 0.60),
+        *arm("bilateral", 0.60, 0.72),
+        *arm("unilateral", 0.55, 0.65),
+        *arm("ensemble_five", 0.9, seeds=["0+1"]),
+    ]
+    header, *lines = sections(rows)[0].lines
+    assert header[-1] == "minus bilateral\n95 % interval"
+    shown = {line[0]: line[-1] for line in lines}
+    # -10 and -12: mean -11, sd sqrt 2, half the interval 12.7062. -5 and -7 likewise.
+    assert shown == {
+        "fine": "-11.00\n-23.71 to +1.71",
+        "bilateral": "–\n–",
+        "unilateral": "-6.00\n-18.71 to +6.71",
+        "ensemble_five": "+24.00\n–",
+    }
+
+
+def test_without_a_bilateral_network_there_is_no_such_column():
+    for rows in (arm("fine", 0.5, 0.6), arm("bilateral", 0.5, 0.6)):
+        assert "minus" not in str(sections(rows))
+
+
+def test_costs_stand_once_for_each_arm():
+    rows = [row("bilateral", level=level) for level in ("fine", "coarse")]
+    title, labels, lines = sections(rows)[-1]
+    assert "costs" in title
+    assert labels == 1
+    assert lines[1:] == [["bilateral", "12.346 (1.235)", "1,234.5", "1,234.5"]]
+
+
+def test_the_page_is_markdown_with_all_three_tables(tmp_path):
+    finish(tmp_path, "fine", 0, NEW, fine=METRICS)
+    write_tables(tmp_path)
+    page = (tmp_path / "summary.md").read_text()
+    for table in page.strip().split("\n\n")[1::2]:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert page.count("| --- |") == 3

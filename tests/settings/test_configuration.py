@@ -1,0 +1,889 @@
+"""Composing a configuration: what is shipped, precedence, paths, and what is refused."""
+
+import ast
+import itertools
+import shutil
+import types
+from pathlib import Path
+from typing import Union, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+import train_system
+from common.settings.command import explain, sweep_name
+from common.settings.compose import GROUPS, ROOT, SHARED, compose, keys_of
+from common.settings.schema import (
+    ARCHS,
+    HEMISPHERE,
+    LEVELS,
+    MACRO_ARCHS,
+    PRECISIONS,
+    DualConfig,
+    ExportConfig,
+    PredictConfig,
+    SingleConfig,
+    StudyConfig,
+    TestConfig,
+)
+from common.system.errors import UserError
+
+TestConfig.__test__ = False  # a configuration, not a class of tests
+FOLDERS = {
+    "single": (ROOT / "arch_single_head", SingleConfig),
+    "dual": (ROOT / "arch_dual_head", DualConfig),
+}
+OPTIONS = {group: sorted(file.stem for file in (SHARED / group).glob("*.yaml")) for group in GROUPS}
+CHOICES = [f"{group}={option}" for group, options in OPTIONS.items() for option in options]
+
+
+def single(*overrides, folder=ROOT / "arch_single_head"):
+    return compose(folder, schema=SingleConfig, overrides=overrides)
+
+
+def dual(*overrides, folder=ROOT / "arch_dual_head"):
+    return compose(folder, schema=DualConfig, overrides=overrides)
+
+
+def study(*overrides):
+    return compose(
+        ROOT,
+        schema=StudyConfig,
+        overrides=overrides,
+        config_dir=SHARED,
+        config_name="train_system",
+    )
+
+
+def test(folder, *overrides):
+    return compose(ROOT / folder, schema=TestConfig, overrides=overrides, config_name="test")
+
+
+test.__test__ = False
+
+
+def refusal(compose, *overrides, schema=SingleConfig, **arguments):
+    """The sentence with which composing is refused; fails if it is not, or has no sentence."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - explain says whether it is one of the right kind
+        compose(*overrides, **arguments)
+    sentence = explain(caught.value, schema)
+    assert sentence, f"a traceback: {caught.value!r}"
+    assert "\n" not in sentence
+    return sentence
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """A copy of an experiment folder's configuration, with replacements in one of its files."""
+
+    def copy(*changes: tuple[str, str], folder="arch_single_head", file="config.yaml") -> Path:
+        target = tmp_path / "work" / folder
+        shutil.copytree(ROOT / folder / "config", target / "config", dirs_exist_ok=True)
+        path = target / "config" / file
+        text = path.read_text()
+        for before, after in changes:
+            assert text.count(before) == 1, f"{before!r} occurs {text.count(before)} times"
+            text = text.replace(before, after)
+        path.write_text(text)
+        return target
+
+    return copy
+
+
+# What is shipped
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_option_of_every_group_composes(name, choice):
+    folder, schema = FOLDERS[name]
+    cfg = compose(folder, schema=schema, overrides=[choice])
+    group, option = choice.split("=")
+    if group == "dataset":
+        assert (
+            cfg.dataset.name
+            == {
+                "cifar100": "CIFAR100",
+                "cifar100_tenth": "CIFAR100-tenth",
+                "navon": "NAVON",
+            }[option]
+        )
+        assert Path(cfg.dataset.train_dir).is_absolute()
+        assert Path(cfg.dataset.train_dir).name == "fine"
+    if group == "recipe":
+        assert cfg.hparams.optimizer == cfg.recipe[name].optimizer
+    if choice == "trainer=debug":
+        assert cfg.trainer_params.max_epochs == 1
+    if choice == "logger=csv":
+        assert (cfg.logger.csv, cfg.logger.tensorboard) == (True, False)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_study_composes_with_every_option(choice):
+    cfg = study(choice, "num_seeds=1")
+    stages = train_system.plan(cfg, [choice, "num_seeds=1"])
+    assert [stage.name for stage in stages] == ["fine/seed0", "coarse/seed0", "bilateral/seed0"]
+
+
+@pytest.mark.parametrize("folder", ["arch_single_head", "arch_dual_head"])
+@pytest.mark.parametrize("choice", [[], *([f"dataset={name}"] for name in OPTIONS["dataset"])])
+def test_the_configuration_of_test_composes(folder, choice):
+    cfg = test(folder, "checkpoint=a.ckpt", *choice)
+    assert cfg.checkpoint == str(Path.cwd() / "a.ckpt")
+    assert cfg.hparams.mode is None
+
+
+def test_the_published_recipe():
+    ours = {"optimizer": "adam", "lr": 1e-4, "dropout": 0.6, "batch_size": 256}
+    for name, weight_decay in (("single", 1e-3), ("dual", 1e-5)):
+        folder, schema = FOLDERS[name]
+        cfg = compose(folder, schema=schema, overrides=["recipe=paper"])
+        assert {key: cfg.hparams[key] for key in ours} == ours
+        assert cfg.hparams.weight_decay == weight_decay
+        assert cfg.hparams.schedule == "constant"
+        assert cfg.trainer_params.max_epochs == 180
+
+
+def test_fast_recipe_takes_epochs_and_batch_size_from_the_data_set():
+    cfg = single("dataset=navon")
+    assert cfg.trainer_params.max_epochs == cfg.dataset.epochs.single
+    assert cfg.hparams.batch_size == cfg.dataset.batch_size
+    assert dual("dataset=navon").trainer_params.max_epochs == cfg.dataset.epochs.dual
+
+
+def test_commented_out_values_are_those_that_the_groups_bring():
+    """The values shown for reading in config.yaml do not drift from the groups'."""
+    for name, (folder, schema) in FOLDERS.items():
+        cfg = compose(folder, schema=schema, overrides=[])
+        section = None
+        shown = {}
+        for line in (folder / "config" / "config.yaml").read_text().splitlines():
+            if line and not line.startswith((" ", "#")):
+                section = line.split(":")[0]
+            if line.startswith("  # ") and ":" in line and section in ("hparams", "trainer_params"):
+                key, _, value = line.removeprefix("  # ").partition(": ")
+                if key.isidentifier():
+                    shown[f"{section}.{key}"] = value.split("#")[0].strip()
+        assert len(shown) > 9, name
+        for key, text in shown.items():
+            value = OmegaConf.select(cfg, key)
+            assert str(value) == text or float(value) == float(text), (name, key)
+
+
+# The schema
+
+
+def test_schema_names_the_backbones_that_exist():
+    from common.networks.backbones import registered
+
+    assert sorted(ARCHS) == list(registered())
+
+
+def test_schema_names_the_macro_architectures_and_levels_that_exist():
+    import common.networks.macro as macro
+
+    networks = {name.removesuffix("Net").lower() for name in vars(macro) if name.endswith("Net")}
+    # unilateral_wide is a unilateral network of another width.
+    assert set(MACRO_ARCHS) - {"unilateral_wide"} == networks
+    assert list(macro.by_level({"coarse": 1, "fine": 1})) == list(LEVELS)
+
+
+def test_schema_names_hemisphere_parameters_of_both_folders():
+    for one, sides in HEMISPHERE.items():
+        assert f"hparams.{one}" in keys_of(SingleConfig)
+        assert all(f"hparams.{side}" in keys_of(DualConfig) for side in sides)
+
+
+def test_schema_names_precisions_that_lightning_knows():
+    from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT_STR
+
+    assert set(PRECISIONS) - {"auto"} <= set(get_args(_PRECISION_INPUT_STR))
+
+
+def test_trainer_keys_are_arguments_of_lightning():
+    import inspect
+
+    import pytorch_lightning as pl
+
+    known = inspect.signature(pl.Trainer).parameters
+    ours = [name for name in keys_of(SingleConfig) if name.startswith("trainer_params.")]
+    assert {name.partition(".")[2] for name in ours} <= set(known)
+
+
+# Free on purpose: any text, or checked elsewhere (seeds and exp_name in configuration.py, devices
+# and strategy by Lightning, ray_address by Ray).
+FREE = (
+    *("exp_name", "seeds", "dataset.name", "trainer_params.devices", "trainer_params.strategy"),
+    *("arm", "arms"),  # checked in code
+    "ray_address",
+)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [SingleConfig, DualConfig, StudyConfig, TestConfig, PredictConfig, ExportConfig],
+)
+def test_every_key_is_constrained_or_free_on_purpose(schema):
+    def types_of(kind):
+        for name, hint in get_type_hints(kind).items():
+            inner = [hint, *get_args(hint)] if get_origin(hint) in (Union, types.UnionType) else []
+            nested = next((t for t in inner or [hint] if hasattr(t, "__dataclass_fields__")), None)
+            if nested:
+                yield from ((f"{name}.{rest}", hint) for rest, hint in types_of(nested))
+            else:
+                yield name, hint
+
+    for name, hint in types_of(schema):
+        rule = keys_of(schema)[name].metadata
+        bounded = any(rule.get(bound) is not None for bound in ("above", "low", "high"))
+        free = name.removeprefix("single.").removeprefix("dual.") in FREE
+        assert bounded or rule.get("choices") or rule.get("path") or hint is bool or free, name
+
+
+def test_schema_reads_no_torch():
+    """Names and sentences answer at once only while nothing here imports torch."""
+    for file in ("settings/schema", "settings/compose", "settings/command", "system/errors"):
+        tree = ast.parse((ROOT / "common" / f"{file}.py").read_text())
+        names = {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not {name for name in names if name and name.startswith(("torch", "pytorch"))}, file
+
+
+# Precedence
+
+
+def test_uncommented_key_beats_the_group(edited):
+    folder = edited(("  # lr: 5e-3", "  lr: 0.25"))
+    cfg = single(folder=folder)
+    assert cfg.hparams.lr == 0.25
+    assert cfg.recipe.single.lr == 5e-3
+
+
+def test_command_line_beats_an_uncommented_key(edited):
+    folder = edited(("  # lr: 5e-3", "  lr: 0.25"))
+    assert single("hparams.lr=0.5", folder=folder).hparams.lr == 0.5
+    assert single("recipe=paper", "hparams.lr=0.5", folder=folder).hparams.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "choice", "key"),
+    [
+        ("  # lr: 5e-3", "  lr: 5e-3", "recipe=paper", "hparams.lr"),
+        ("  # width: 1.0", "  width: 1.0", "dataset=navon", "hparams.width"),
+        ("  # max_epochs: 30", "  max_epochs: 30", "recipe=paper", "trainer_params.max_epochs"),
+        ("  # max_epochs: 30", "  max_epochs: 30", "trainer=debug", "trainer_params.max_epochs"),
+        (
+            "# dataset:\n",
+            "dataset:\n  crop_padding: 4\n",
+            "dataset=navon",
+            "dataset.crop_padding",
+        ),
+    ],
+)
+def test_group_that_an_uncommented_key_contradicts_is_refused(edited, before, after, choice, key):
+    folder = edited((before, after))
+    sentence = refusal(single, choice, folder=folder)
+    assert choice in sentence
+    assert key in sentence
+    assert str(folder / "config" / "config.yaml") in sentence
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "key"),
+    [
+        ("  # batch_size: 256", "  batch_size: 256", "hparams.batch_size"),
+        ("  # max_epochs: 30", "  max_epochs: 30", "trainer_params.max_epochs"),
+    ],
+)
+def test_what_the_recipe_leaves_to_the_data_set_is_not_lost_silently(edited, before, after, key):
+    folder = edited((before, after))
+    sentence = refusal(single, "dataset=navon", folder=folder)
+    assert "dataset=navon" in sentence
+    assert key in sentence
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "choice"),
+    [
+        ("  # lr: 5e-3", "  lr: 5e-3", "recipe=fast"),
+        ("  # lr: 5e-3", "  lr: 0.005", "recipe=fast"),
+        ("  # lr: 5e-3", "  lr: '5e-3'", "recipe=fast"),
+        ("  # weight_decay: 5e-4", "  weight_decay: 0.0005", "recipe=fast"),
+        ("  # weight_decay: 5e-4", "  weight_decay: .5e-3", "recipe=fast"),
+        ("  # width: 1.0", "  width: 1", "dataset=cifar100"),
+        ("  # optimizer: adam", "  optimizer: adam", "recipe=paper"),
+        ("# dataset:\n#   root", "dataset:\n  root", "dataset=cifar100"),
+        ("# dataset:\n", "dataset:\n  val_dir: null\n", "dataset=navon"),
+    ],
+)
+def test_uncommented_key_that_agrees_with_the_group_is_no_contradiction(
+    edited, before, after, choice
+):
+    assert single(choice, folder=edited((before, after)))
+
+
+def test_uncommented_path_that_agrees_with_the_group_is_no_contradiction(edited):
+    folder = edited(
+        ("# dataset:\n", "dataset:\n"),
+        (
+            "#   train_dir: ../datasets/CIFAR100/train/${hparams.mode}",
+            "  train_dir: ../datasets/CIFAR100/train/${hparams.mode}",
+        ),
+    )
+    cfg = single("dataset=cifar100", folder=folder)
+    assert cfg.dataset.train_dir == str(folder.parent / "datasets/CIFAR100/train/fine")
+
+
+def test_group_written_in_the_file_is_no_contradiction(edited):
+    """Only a group chosen on the command line can lose unnoticed; in the file both stand side by side."""
+    folder = edited(("  - recipe: fast", "  - recipe: paper"), ("  # lr: 5e-3", "  lr: 5e-3"))
+    cfg = single(folder=folder)
+    assert (cfg.hparams.lr, cfg.hparams.dropout) == (5e-3, 0.6)
+
+
+# Paths
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_paths_of_yaml_files_are_relative_to_the_experiment_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, schema = FOLDERS[name]
+    cfg = compose(folder, schema=schema, overrides=["dataset=navon"])
+    assert cfg.save_dir == str(ROOT / "runs")
+    assert cfg.dataset.root == str(ROOT / "datasets/NAVON")
+    assert cfg.dataset.train_dir == str(ROOT / "datasets/NAVON/train/fine")
+    assert cfg.dataset.test_dir == str(ROOT / "datasets/NAVON/test/fine")
+    if name == "dual":
+        runs = ROOT / "runs/single-NAVON"
+        assert cfg.hparams.model_path_coarse == str(
+            runs / "coarse/seed{seed}/checkpoints/best.ckpt"
+        )
+
+
+def test_paths_of_the_command_line_are_relative_to_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = single("dataset.root=data", "save_dir=out/../here", "dataset.val_dir=v")
+    assert cfg.dataset.root == str(tmp_path / "data")
+    assert cfg.dataset.train_dir == str(tmp_path / "data/train/fine")
+    assert cfg.dataset.val_dir == str(tmp_path / "v")
+    assert cfg.save_dir == str(tmp_path / "here")
+    assert study("save_dir=out").save_dir == str(tmp_path / "out")
+    assert study().save_dir == str(ROOT / "runs")
+
+
+def test_path_within_a_mapping_of_the_command_line_is_relative_to_the_working_directory(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert single("dataset={root: data}").dataset.root == str(tmp_path / "data")
+
+
+def test_lists_of_paths_are_made_absolute_one_by_one(tmp_path, monkeypatch, edited):
+    monkeypatch.chdir(tmp_path)
+    cfg = dual("hparams.model_path_fine=[a.ckpt,/b.ckpt]")
+    assert list(cfg.hparams.model_path_fine) == [str(tmp_path / "a.ckpt"), "/b.ckpt"]
+    folder = edited(
+        (
+            "model_path_fine: ../runs/single-${dataset.name}/fine/seed{seed}/checkpoints/best.ckpt",
+            "model_path_fine: [../a.ckpt, /b.ckpt]",
+        ),
+        folder="arch_dual_head",
+    )
+    cfg = dual(folder=folder)
+    assert list(cfg.hparams.model_path_fine) == [str(folder.parent / "a.ckpt"), "/b.ckpt"]
+
+
+def test_home_is_understood_in_files_and_on_the_command_line(edited, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert single('dataset.root="~/data"').dataset.root == "/home/someone/data"
+    folder = edited(("save_dir: ../runs", "save_dir: ~/runs"))
+    assert single(folder=folder).save_dir == "/home/someone/runs"
+
+
+def test_mode_chooses_the_tree():
+    assert single("hparams.mode=coarse").dataset.train_dir.endswith("train/coarse")
+    assert single("hparams.mode=coarse").dataset.test_dir.endswith("test/coarse")
+    assert dual().dataset.train_dir.endswith("train/fine")
+
+
+# What is refused on the command line: key or value in the sentence, and for a mistyped key the right one
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("hparams.lrr=1", ["hparams.lrr", "hparams.lr"]),
+        ("+hparams.lrr=1", ["hparams.lrr", "hparams.lr"]),
+        ("++hparams.lrr=1", ["hparams.lrr", "hparams.lr"]),
+        ("+hparams.lr=1", ["hparams.lr"]),
+        ("seed=3", ["seed", "seeds"]),
+        ("+anything=3", ["anything", "exp_name"]),
+        ("hparams.farch=resnet9", ["hparams.farch", "hparams.arch"]),
+        ("~hparams.lr", ["hparams.lr"]),
+        ("~seeds", ["seeds"]),
+        ("~evaluate", ["evaluate"]),
+        ("~dataset", ["dataset"]),
+        ("dataset=cifar", ["dataset=cifar", "cifar100, cifar100_tenth, navon"]),
+        ("recipe=slow", ["recipe=slow", "fast, paper"]),
+        ("trainer=fast", ["trainer=fast", "debug, default"]),
+        ("logger=wandb", ["logger=wandb", "csv, default"]),
+        ("dataset=null", ["dataset"]),
+        ("recipe=null", ["recipe"]),
+        ("hparams.arch=resnet10", ["hparams.arch", "'resnet10'", "resnet18", "vgg11"]),
+        ("hparams.arch=null", ["hparams.arch"]),
+        ("hparams.arch=???", ["hparams.arch"]),
+        ("hparams.mode=both", ["hparams.mode", "fine, coarse, feature"]),
+        ("hparams.lr=fast", ["hparams.lr", "fast"]),
+        ("hparams.lr=", ["hparams.lr"]),
+        ("hparams.lr=null", ["hparams.lr"]),
+        ("hparams.lr=0", ["hparams.lr", "above 0"]),
+        ("hparams.lr=-1", ["hparams.lr", "above 0"]),
+        ("hparams.lr=nan", ["hparams.lr", "nan"]),
+        ("hparams.lr=inf", ["hparams.lr", "inf"]),
+        ("hparams.lr=[1]", ["hparams.lr"]),
+        ("hparams.lr={a:1}", ["hparams.lr"]),
+        ("hparams.lr=1,2", ["hparams.lr"]),
+        ("hparams.lr=${nothing}", ["hparams.lr", "nothing"]),
+        ("hparams.lr=${oc.env:BILATERAL_UNSET}", ["hparams.lr", "BILATERAL_UNSET"]),
+        ("hparams.dropout=1", ["hparams.dropout", "at most 0.99"]),
+        ("hparams.batch_size=0", ["hparams.batch_size", "at least 1"]),
+        ("hparams.batch_size=2.5", ["hparams.batch_size", "2.5"]),
+        ("evaluate=perhaps", ["evaluate", "perhaps"]),
+        ("hparams=3", ["hparams"]),
+        ("trainer_params.precision=8", ["trainer_params.precision", "bf16-mixed"]),
+        ("trainer_params.limit_val_batches=some", ["trainer_params.limit_val_batches", "some"]),
+        ("trainer_params.limit_val_batches=-1", ["trainer_params.limit_val_batches", "-1"]),
+        ("trainer_params.max_epochs=-1", ["trainer_params.max_epochs", "at least 1"]),
+        ("trainer_params.gradient_clip_val=0", ["trainer_params.gradient_clip_val", "above 0"]),
+        ("trainer_params.gradient_clip_val=inf", ["trainer_params.gradient_clip_val", "inf"]),
+        ("ckpt_callback.monitor=val_acc", ["ckpt_callback.monitor", "val_accuracy"]),
+        ("recipe.single.lr=-3", ["recipe.single.lr", "-3"]),
+        ("dataset.crop_padding=-1", ["dataset.crop_padding"]),
+        ("dataset.split_seed=-1", ["dataset.split_seed"]),
+        ("seeds=3", ["seeds"]),
+        ("seeds=[]", ["seeds", "[]"]),
+        ("seeds=[a]", ["seeds"]),
+        ("seeds=[-1]", ["seeds", "[-1]"]),
+        ("seeds=[1,1]", ["seeds", "[1, 1]"]),
+        ("seeds=[4294967296]", ["seeds", "4294967296"]),
+        ("seeds=[1.5]", ["seeds", "1.5"]),
+        ("seeds=[null]", ["seeds"]),
+        ("exp_name=a/b", ["exp_name", "'a/b'"]),
+        ("exp_name='a=b'", ["exp_name", "'a=b'"]),
+        ("exp_name=..", ["exp_name", "'..'"]),
+        ("exp_name=''", ["exp_name", "''"]),
+        (f"exp_name={'x' * 151}", ["exp_name", "150"]),
+        ("exp_name=a=b", ["exp_name"]),
+        ("hparams.lr", ["hparams.lr"]),
+        ("=3", ["=3"]),
+        ("dataset.root=~/data", ["dataset.root"]),
+    ],
+)
+def test_override_is_refused_in_one_sentence(override, named):
+    sentence = refusal(single, override)
+    assert [name for name in named if name not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("hparams.farch=resnet10", ["hparams.farch", "resnet18"]),
+        ("hparams.macro_arch=trilateral", ["hparams.macro_arch", "bilateral"]),
+        ("hparams.mode=fine", ["hparams.mode", "both"]),
+        ("hparams.arch=resnet9", ["hparams.arch", "hparams.farch"]),
+        ("hparams.model_path_fine={a:1}", ["hparams.model_path_fine"]),
+    ],
+)
+def test_override_of_the_dual_folder_is_refused_in_one_sentence(override, named):
+    sentence = refusal(dual, override, schema=DualConfig)
+    assert [name for name in named if name not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("num_seed=2", ["num_seed", "num_seeds"]),
+        ("num_seeds=0", ["num_seeds", "at least 1"]),
+        ("seeds=[]", ["seeds"]),
+        ("arch=resnet10", ["arch", "resnet18"]),
+        ("farch=vgg", ["farch", "vgg11"]),
+        ("epochs.left=3", ["epochs.left", "fine, coarse, bilateral"]),
+        ("epochs.fine=0", ["epochs.fine"]),
+        ("hparams.lrr=1", ["hparams.lrr", "hparams.lr"]),
+        ("single.hparams.farch=vgg11", ["single.hparams.farch"]),
+        ("hparams.lr=-1", ["hparams.lr"]),
+        ("single.hparams.lr=nan", ["single.hparams.lr"]),
+        ("+dual.hparams.lrr=1", ["dual.hparams.lrr"]),
+    ],
+)
+def test_override_of_the_study_is_refused_in_one_sentence(override, named):
+    sentence = refusal(study, override, schema=StudyConfig)
+    assert [name for name in named if name not in sentence] == [], sentence
+
+
+def test_key_that_test_does_not_read_is_refused():
+    assert "hparams.lr" in refusal(
+        test, "arch_single_head", "checkpoint=a", "hparams.lr=1", schema=TestConfig
+    )
+    assert "hparams.mode" in refusal(
+        test, "arch_single_head", "checkpoint=a", "hparams.mode=fine", schema=TestConfig
+    )
+    assert "checkpoint=PATH" in refusal(test, "arch_single_head", schema=TestConfig)
+
+
+# What is refused in a file
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("  # lr: 5e-3", "  lrr: 5e-3", ["lrr", "lr"]),
+        ("evaluate: true", "evalute: true", ["evalute", "evaluate"]),
+        ("  # lr: 5e-3", "  lr: quick", ["lr", "quick"]),
+        ("  # lr: 5e-3", "  lr: -1", ["hparams.lr", "-1"]),
+        ("  # lr: 5e-3", "  lr: .nan", ["hparams.lr", "nan"]),
+        ("  # lr: 5e-3", "  lr: [5e-3", ["config.yaml", "line"]),
+        ("  arch: resnet9", "  arch: resnet", ["hparams.arch", "'resnet'", "resnet18"]),
+        ("seeds: [0]", "seeds: 3", ["seeds"]),
+        ("evaluate: true", "evaluate: perhaps", ["evaluate", "perhaps"]),
+        ("save_dir: ../runs", "save_dir: null", ["save_dir"]),
+        ("  - recipe: fast", "  - recipe: slow", ["recipe=slow", "fast, paper"]),
+        ("  - recipe: fast", "  - recipes: fast", ["recipes"]),
+        ("  devices: 1", "  devices: 1\n  epochs: 3", ["epochs", "max_epochs"]),
+    ],
+)
+def test_config_file_is_refused_in_one_sentence(edited, before, after, named):
+    sentence = refusal(single, folder=edited((before, after)))
+    assert [name for name in named if name not in sentence] == [], sentence
+
+
+@pytest.mark.parametrize(
+    "content", [b"- a\n- b\n", b"a: b: c\n", b"\xff\xfe\x00", b"\ta: 1\n", b"3\n", None]
+)
+def test_broken_config_file_is_refused_in_one_sentence(edited, content):
+    folder = edited()
+    file = folder / "config" / "config.yaml"
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert "config" in refusal(single, folder=folder)
+
+
+def test_group_file_of_ones_own(edited):
+    folder = edited()
+    group = folder / "config" / "dataset"
+    group.mkdir()
+    body = "name: MINE\nroot: data\ncrop_padding: 0\nflip: false\nwidth: 0.5\nbatch_size: 8\n"
+    epochs = "epochs: {single: 1, dual: 1}\n"
+    (group / "mine.yaml").write_text(body + epochs)
+    cfg = single("dataset=mine", folder=folder)
+    assert cfg.dataset.root == str(folder / "data")
+    assert (cfg.hparams.width, cfg.hparams.batch_size) == (0.5, 8)
+
+    (group / "mine.yaml").write_text(body + epochs + "crop_pading: 3\n")
+    sentence = refusal(single, "dataset=mine", folder=folder)
+    assert "crop_pading" in sentence
+    assert "dataset/mine" in sentence or "dataset.crop_pading" in sentence
+    (group / "mine.yaml").write_text("name: MINE\nroot: [data\n")
+    assert "mine.yaml" in refusal(single, "dataset=mine", folder=folder)
+    (group / "mine.yaml").write_text("name: MINE\n")
+    assert "dataset." in refusal(single, "dataset=mine", folder=folder)
+    assert "cifar100, cifar100_tenth, mine, navon" in refusal(single, "dataset=min", folder=folder)
+
+
+# Any value of any numeric key
+
+
+def numeric(schema):
+    return sorted(
+        name
+        for name, item in keys_of(schema).items()
+        if any(item.metadata.get(bound) is not None for bound in ("above", "low", "high"))
+    )
+
+
+values = st.one_of(
+    st.floats(width=32).map(repr),
+    st.floats(allow_nan=True, allow_infinity=True).map(repr),
+    st.integers().map(str),
+    st.integers(-(2**70), 2**70).map(str),
+    st.sampled_from(["nan", "-inf", "1e999", "null", "true", "''", "[]", "{}", "???", "0x10"]),
+    st.text(max_size=8),
+)
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    pair=st.one_of(
+        *(st.tuples(st.just(name), st.sampled_from(numeric(FOLDERS[name][1]))) for name in FOLDERS)
+    ),
+    value=values,
+)
+def test_any_value_of_a_numeric_key_is_in_range_or_refused_in_one_sentence(pair, value):
+    name, key = pair
+    folder, schema = FOLDERS[name]
+    refused = None
+    try:
+        cfg = compose(folder, schema=schema, overrides=[f"{key}={value}"])
+    except Exception as error:
+        refused = error
+    if refused is not None:
+        sentence = explain(refused, schema)
+        assert sentence, (key, value, refused)
+        assert len(sentence.splitlines()) == 1
+        return
+    number = OmegaConf.select(cfg, key)
+    rule = keys_of(schema)[key].metadata
+    if number is None:
+        assert value.strip().lower() == "null"
+        return
+    assert isinstance(number, int | float)
+    assert rule["above"] is None or number > rule["above"]
+    assert rule["low"] is None or number >= rule["low"]
+    assert rule["high"] is None or number <= rule["high"]
+    assert number < float("inf")
+
+
+# What the study hands on
+
+
+def handed(folder, *overrides, side=None):
+    specialities = LEVELS if side is None else (LEVELS[side],)
+    return train_system.handed_on(folder, overrides, specialities)
+
+
+def test_bare_keys_reach_both_folders_and_prefixed_ones_their_own():
+    for folder, other in (("single", "dual"), ("dual", "single")):
+        side = 0 if folder == "single" else None
+        assert handed(folder, "hparams.lr=1", side=side) == ["hparams.lr=1"]
+        assert handed(folder, f"{folder}.hparams.lr=2", side=side) == ["hparams.lr=2"]
+        assert handed(folder, f"{other}.hparams.lr=3", side=side) == []
+        assert handed(folder, "dataset=navon", side=side) == ["dataset=navon"]
+        # Its own comes last, whatever the order, so that it wins.
+        both = [f"{folder}.hparams.lr=2", "hparams.lr=1"]
+        assert handed(folder, *both, side=side) == ["hparams.lr=1", "hparams.lr=2"]
+
+
+def test_keys_of_a_hemisphere_reach_that_hemisphere():
+    assert handed("single", "hparams.fine_width=2", side=0) == ["hparams.width=2"]
+    assert handed("single", "hparams.fine_width=2", side=1) == []
+    assert handed("single", "hparams.coarse_width=2", side=0) == []
+    assert handed("single", "hparams.coarse_width=2", side=1) == ["hparams.width=2"]
+    assert handed("dual", "hparams.fine_width=2") == ["hparams.fine_width=2"]
+    both = ["hparams.fine_width=2", "hparams.coarse_width=2"]
+    assert handed("dual", "hparams.width=2") == both
+    for side in (0, 1):
+        assert handed("single", "hparams.width=2", side=side) == ["hparams.width=2"]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("hparams.mode=fine", "hparams.mode"),
+        ("hparams.macro_arch=unilateral", "hparams.macro_arch"),
+        ("dual.hparams.ffreeze=false", "dual.hparams.ffreeze"),
+        ("hparams.cfreeze=false", "hparams.cfreeze"),
+        ("hparams.model_path_fine=a.ckpt", "hparams.model_path_fine"),
+        ("hparams.arch=vgg11", "arch=vgg11"),
+        ("hparams.farch=vgg11", "farch=vgg11"),
+        ("single.seeds=[1]", "seeds"),
+        ("dual.save_dir=x", "save_dir"),
+        ("single.exp_name=x", "exp_name"),
+    ],
+)
+def test_keys_that_stages_set_themselves_are_refused(override, named):
+    sentence = refusal(
+        lambda: train_system.plan(study(override, "num_seeds=1"), [override, "num_seeds=1"]),
+        schema=StudyConfig,
+    )
+    assert named in sentence
+
+
+def plan(*overrides):
+    overrides = ["dataset=navon", *overrides]
+    return {stage.name: stage.config for stage in train_system.plan(study(*overrides), overrides)}
+
+
+def test_each_stage_of_a_study_gets_its_own_configuration(tmp_path):
+    stages = plan(
+        "seeds=[3,0]",
+        "farch=vgg11",
+        "carch=resnet18",
+        "epochs.fine=2",
+        "epochs.coarse=3",
+        "epochs.bilateral=4",
+        "hparams.lr=0.5",
+        "dual.hparams.lr=0.25",
+        "single.hparams.dropout=0.125",
+        "hparams.fine_width=0.5",
+        "evaluate=false",
+        f"save_dir={tmp_path}",
+        "exp_name=x",
+    )
+    assert list(stages) == [
+        f"{arm}/seed{seed}" for seed in (3, 0) for arm in ("fine", "coarse", "bilateral")
+    ]
+    fine, coarse, both = (stages[f"{arm}/seed3"] for arm in ("fine", "coarse", "bilateral"))
+    assert (fine.hparams.mode, coarse.hparams.mode, both.hparams.mode) == ("fine", "coarse", "both")
+    assert (fine.hparams.arch, coarse.hparams.arch) == ("vgg11", "resnet18")
+    assert (both.hparams.farch, both.hparams.carch) == ("vgg11", "resnet18")
+    assert (fine.hparams.width, coarse.hparams.width) == (0.5, 0.25)
+    assert (both.hparams.fine_width, both.hparams.coarse_width) == (0.5, 0.25)
+    assert [c.trainer_params.max_epochs for c in (fine, coarse, both)] == [2, 3, 4]
+    assert [c.hparams.lr for c in (fine, coarse, both)] == [0.5, 0.5, 0.25]
+    assert (fine.hparams.dropout, coarse.hparams.dropout) == (0.125, 0.125)
+    assert both.hparams.dropout == 0.2
+    for cfg in stages.values():
+        assert (cfg.evaluate, cfg.exp_name, cfg.save_dir) == (False, "x", str(tmp_path))
+    assert both.hparams.macro_arch == "bilateral"
+    assert both.hparams.ffreeze
+    assert both.hparams.cfreeze
+    # Each seed's bilateral network uses that seed's two hemispheres.
+    for seed, level in itertools.product((3, 0), LEVELS):
+        path = stages[f"bilateral/seed{seed}"].hparams[f"model_path_{level}"]
+        assert path == str(tmp_path / f"x/{level}/seed{seed}/checkpoints/best.ckpt")
+
+
+def test_study_defaults():
+    stages = plan()
+    assert [name for name in stages if name.startswith("fine")] == [
+        f"fine/seed{seed}" for seed in range(5)
+    ]
+    assert {cfg.exp_name for cfg in stages.values()} == {"study-NAVON"}
+    assert list(plan("num_seeds=1", "no_bilateral=true")) == ["fine/seed0", "coarse/seed0"]
+    assert plan("seeds=[0]", "arch=vgg11")["fine/seed0"].hparams.arch == "vgg11"
+
+
+def test_seeds_twice_are_refused():
+    sentence = refusal(lambda: plan("num_seeds=1", "seeds=[0]"), schema=StudyConfig)
+    assert "num_seeds" in sentence
+    assert "seeds (a list)" in sentence
+
+
+def test_trained_hemispheres_take_the_place_of_stages(tmp_path):
+    file = tmp_path / "trained.yaml"
+    file.write_text("fine: [a0.ckpt, /a1.ckpt]\ncoarse: [b0.ckpt, b1.ckpt]\n")
+    stages = plan("num_seeds=2", f"trained_models={file}")
+    assert list(stages) == ["bilateral/seed0", "bilateral/seed1"]
+    hparams = [cfg.hparams for cfg in stages.values()]
+    assert [h.model_path_fine for h in hparams] == [str(tmp_path / "a0.ckpt"), "/a1.ckpt"]
+    assert [h.model_path_coarse for h in hparams] == [str(tmp_path / f"b{i}.ckpt") for i in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "3",
+        "[a, b]",
+        "fine: [a]",
+        "fine: [a]\ncoarse: [b]\nextra: [c]",
+        "fine: a\ncoarse: b",
+        "fine: [a, b]\ncoarse: [c]",
+        "fine: [a]\ncoarse: []",
+        "fine: [a]\ncoarse: {b: c}",
+        "fine: [a]\ncoarse: [null]",
+        "fine: [a]\ncoarse: [{b: c}]",
+        "fine: [a\ncoarse: [b]",
+        b"\xff\xfe\x00",
+        None,
+    ],
+)
+def test_malformed_list_of_trained_hemispheres_is_refused(tmp_path, content):
+    file = tmp_path / "trained.yaml"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    sentence = refusal(lambda: plan("num_seeds=1", f"trained_models={file}"), schema=StudyConfig)
+    assert "trained.yaml" in sentence
+
+
+def test_trained_hemispheres_without_a_bilateral_network_are_refused(tmp_path):
+    file = tmp_path / "trained.yaml"
+    file.write_text("fine: [a]\ncoarse: [b]\n")
+    arguments = ("num_seeds=1", "no_bilateral=true", f"trained_models={file}")
+    sentence = refusal(lambda: plan(*arguments), schema=StudyConfig)
+    assert "trained_models" in sentence
+    assert "no_bilateral" in sentence
+
+
+# Names of a sweep's experiments
+
+texts = st.text("ab01.,/-_ []=é", min_size=1, max_size=100)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(first=texts, second=texts)
+def test_sweep_names_differ_when_values_differ(first, second):
+    names = {sweep_name([f"dataset.root={value}", "exp_name=x"]) for value in (first, second)}
+    assert len(names) == len({first, second})
+    for name in names:
+        assert "/" not in name
+        assert "=" not in name
+        assert len(name) <= 100
+
+
+def test_sweep_name_of_paths_that_look_alike_differ():
+    assert sweep_name(["dataset.root=a/b"]) != sweep_name(["dataset.root=a-b"])
+
+
+def test_sweep_name_reads_well():
+    assert sweep_name(["hparams.lr=0.1", "seeds=[0,1]", "exp_name=x", "save_dir=y"]) == (
+        "hparams.lr-0.1_seeds-[0,1]"
+    )
+
+
+# What cannot be combined
+
+
+def test_dual_combinations_that_mean_nothing_are_refused():
+    from arch_dual_head.trainer import check
+
+    fine, coarse = "hparams.model_path_fine", "hparams.model_path_coarse"
+    for overrides, named in (
+        (["hparams.mode=feature"], ["hparams.mode", "test.py"]),
+        ([f"{fine}=null"], ["hparams.ffreeze", fine]),
+        ([f"{coarse}=null"], ["hparams.cfreeze", coarse]),
+        ([f"{fine}=null", "hparams.macro_arch=unilateral"], ["hparams.ffreeze", fine]),
+        ([f"{fine}=[a,b]"], [fine, "ensemble"]),
+        ([f"{fine}=3"], [fine]),
+        ([f"{coarse}=[a,b]"], [coarse]),
+        (["hparams.macro_arch=ensemble"], [fine, "list"]),
+        (["hparams.macro_arch=ensemble", f"{fine}=[]"], [fine, "list"]),
+        (["hparams.macro_arch=ensemble", f"{fine}=null"], [fine, "list"]),
+    ):
+        with pytest.raises(UserError) as caught:
+            check(dual(*overrides))
+        assert [name for name in named if name not in str(caught.value)] == [], overrides
+
+
+def test_dual_combinations_that_mean_something_pass():
+    from arch_dual_head.trainer import check
+
+    fine, coarse = "hparams.model_path_fine", "hparams.model_path_coarse"
+    for overrides in (
+        [],
+        [f"{fine}=null", "hparams.ffreeze=false"],
+        [f"{coarse}=null", "hparams.cfreeze=false"],
+        [f"{coarse}=null", "hparams.macro_arch=unilateral"],
+        ["hparams.macro_arch=ensemble", f"{fine}=[a,b]"],
+    ):
+        check(dual(*overrides))
+
+
+@pytest.mark.parametrize("rule", [("val_loss", "max"), ("val_accuracy", "min")])
+def test_choosing_the_worst_epoch_is_refused(rule):
+    monitor, mode = rule
+    overrides = [f"ckpt_callback.monitor={monitor}", f"ckpt_callback.mode={mode}"]
+    with pytest.raises(UserError, match="worst epoch"):
+        compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=overrides)

@@ -1,0 +1,132 @@
+"""Grad-CAM: known answers, frozen hemispheres, every backbone, and nothing left behind."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from common.networks.backbones import build_backbone, registered
+from common.networks.macro import BilateralNet, UnilateralNet
+from common.system.errors import UserError
+from common.trained.grad_cam import grad_cam, last_maps
+
+CLASSES = {"fine": 4, "coarse": 2}
+
+
+class Bright(nn.Module):
+    """Maps that are the image itself, averaged: channels are features."""
+
+    num_features = 3
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.AvgPool2d(2)
+
+    def forward(self, images):
+        return self.maps(images).mean(dim=(2, 3))
+
+
+def bilateral(backbone, *, freeze=True):
+    torch.manual_seed(0)
+    return BilateralNet(
+        fine_backbone=backbone(),
+        coarse_backbone=backbone(),
+        num_classes=CLASSES,
+        dropout=0.5,
+        freeze_fine=freeze,
+        freeze_coarse=freeze,
+    )
+
+
+def test_it_looks_where_the_evidence_is():
+    network = UnilateralNet(backbone=Bright(), num_classes={"fine": 2}, dropout=0.5)
+    network.heads["fine"].linear.weight.data = torch.tensor([[1.0, 0, 0], [-1.0, 0, 1.0]])
+    images = torch.zeros(3, 3, 8, 8)
+    images[0, 0, :4, :4] = 2  # red, top left
+    images[1, 2, 4:, 4:] = 3  # blue, bottom right
+    images[2, 0, :4] = 1  # red that speaks against class 1, and blue that speaks for it
+    images[2, 2, 6:] = 1
+
+    def maps(*classes):
+        return grad_cam(
+            network, images, level="fine", side="fine", classes=torch.tensor([*classes])
+        )
+
+    shown = maps(0, 1, 1)
+    assert shown.shape == (3, 8, 8)
+    assert shown.dtype == torch.float32
+    assert not shown.requires_grad
+    assert shown.amax(dim=(1, 2)).tolist() == [1, 1, 1]
+    assert shown.amin() == 0
+    assert shown[0, :3, :3].min() == 1
+    assert shown[0, 5:, 5:].max() == 0
+    assert shown[1, 5:, 5:].min() == 1
+    assert shown[1, :3, :3].max() == 0
+    assert shown[2, 7].min() == 1
+    assert shown[2, :5].max() == 0
+    # Without anything in favour there is no map, and no division by 0.
+    assert not maps(1, 0, 1)[:2].any()
+
+
+def test_a_hemisphere_that_a_head_ignores_shows_nothing():
+    network = bilateral(lambda: build_backbone("resnet9", width=0.125))
+    half = network.num_features // 2
+    for head in network.heads.values():
+        head.linear.weight.data.abs_()
+    network.heads["fine"].linear.weight.data[:, half:] = 0
+    images, classes = torch.randn(2, 3, 32, 32), torch.tensor([1, 3])
+    assert grad_cam(network, images, level="fine", side="fine", classes=classes).any()
+    assert not grad_cam(network, images, level="fine", side="coarse", classes=classes).any()
+    assert grad_cam(network, images, level="coarse", side="coarse", classes=classes % 2).any()
+
+
+@pytest.mark.parametrize("arch", registered())
+def test_every_backbone_frozen_or_not(arch):
+    images, classes = torch.randn(2, 3, 32, 32), torch.tensor([1, 0])
+    maps = {}
+    for freeze in (True, False):
+        network = bilateral(lambda: build_backbone(arch, width=0.125), freeze=freeze)
+        for head in network.heads.values():
+            head.linear.weight.data.abs_()
+        maps[freeze] = grad_cam(network, images, level="coarse", side="coarse", classes=classes)
+    assert maps[True].shape == (2, 32, 32)
+    assert torch.equal(maps[True], maps[False])
+    assert maps[True].amax() == 1
+
+
+def test_the_network_is_left_as_it_was():
+    network = bilateral(lambda: build_backbone("resnet9", width=0.125)).train()
+    images, classes = torch.randn(2, 3, 32, 32), torch.tensor([1, 0])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modes = {name: module.training for name, module in network.named_modules()}
+    with torch.no_grad():
+        grad_cam(network, images, level="fine", side="fine", classes=classes)
+        assert not torch.is_grad_enabled()
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert {name: module.training for name, module in network.named_modules()} == modes
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(hemisphere.frozen for hemisphere in network.hemispheres.values())
+    assert not any(p.requires_grad for p in network.hemispheres.parameters())
+    assert not network.features(images).requires_grad
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("densenet121", "features"), ("mobilenet_v3_small", "features")]
+)
+def test_the_layer_is_found_in_networks_from_elsewhere(name, place):
+    backbone = getattr(torchvision.models, name)(weights=None).eval()
+    assert last_maps(backbone, torch.zeros(1, 3, 64, 64)) is backbone.get_submodule(place)
+
+
+def test_the_layer_is_the_last_one_with_more_than_one_pixel():
+    backbone = build_backbone("vgg11", width=0.125)
+    # Five halvings of 32 pixels leave one, so it is the last but one stage that has maps.
+    assert last_maps(backbone, torch.zeros(1, 3, 32, 32)) is backbone.features[-2]
+    assert last_maps(backbone, torch.zeros(1, 3, 64, 64)) is backbone.features
+
+
+def test_without_maps_it_says_so():
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 5))
+    with pytest.raises(UserError, match=r"Sequential has no layer with maps.* 8 x 8 pixels"):
+        last_maps(backbone, torch.zeros(1, 3, 8, 8))

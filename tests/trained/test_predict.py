@@ -1,0 +1,235 @@
+"""predict.py: what it prints, its JSON, its spellings of several pictures, its figure, and its refusals."""
+
+import json
+import shutil
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import predict
+from bilateral import load
+from common.checkpoints.files import RECORD
+from common.trained.figure import MOST, draw_cams
+
+
+@pytest.fixture(scope="module")
+def folder(navon, tmp_path_factory):
+    """Three pictures in a folder: a test image, a large photograph's size, and grey with transparency."""
+    place = tmp_path_factory.mktemp("pictures")
+    source = Image.open(next((navon / "test" / "fine" / "3").iterdir()))
+    source.save(place / "a.png")
+    source.resize((90, 60)).save(place / "b, c (1)=2.JPG")
+    source.convert("LA").save(place / "d.webp")
+    (place / "notes.txt").write_text("not a picture")
+    return place
+
+
+@pytest.fixture
+def ask(in_process, checkpoints):
+    """Run predict.py on a kind of network; gives what it printed."""
+
+    def run(kind: str, *arguments: str) -> str:
+        status, out, err = in_process(predict.main, f"checkpoint={checkpoints[kind]}", *arguments)
+        assert (status, err) == (0, "")
+        return out
+
+    return run
+
+
+def images(out: str) -> list[str]:
+    return [one["image"].rsplit("/")[-1] for one in json.loads(out)["images"]]
+
+
+def best(values: torch.Tensor, trained, level: str) -> list[tuple]:
+    order = values.argsort(descending=True)[:5].tolist()
+    return [(trained.label_ids[level][i], trained.class_names[level][i]) for i in order]
+
+
+@pytest.mark.parametrize("kind", ["fine", "coarse", "bilateral", "unilateral", "ensemble"])
+def test_json_holds_what_the_network_says(kind, ask, checkpoints, folder):
+    said = json.loads(ask(kind, f"image={folder}", "--json"))
+    trained = load(checkpoints[kind])
+    paths = [folder / name for name in ("a.png", "b, c (1)=2.JPG", "d.webp")]
+    assert said["checkpoint"] == str(checkpoints[kind])
+    assert [one["image"] for one in said["images"]] == [str(path) for path in paths]
+    views = {None: trained.predict(paths)}
+    if kind == "bilateral":
+        views["left"] = trained.predict(paths, alone="fine")
+        views["right"] = trained.predict(paths, alone="coarse")
+    for i, one in enumerate(said["images"]):
+        assert set(one) == {"image", *trained.levels, *filter(None, views)}
+        for view, probabilities in views.items():
+            for level in trained.levels:
+                found = (one[view] if view else one)[level]
+                values = probabilities[level][i]
+                assert [(c["label"], c["class"]) for c in found] == best(values, trained, level)
+                expected = values.sort(descending=True).values[:5]
+                assert np.allclose([c["probability"] for c in found], expected, atol=1e-5)
+
+
+def test_the_table_shows_the_same(ask, folder):
+    (one,) = json.loads(ask("bilateral", f"image={folder / 'a.png'}", "json=true"))["images"]
+    out = ask("bilateral", f"image={folder / 'a.png'}")
+    assert str(folder / "a.png") in out
+    assert "other hemisphere are set to 0" in out
+    rows = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows if row[0].strip()] == ["fine", "coarse"]
+    assert len(rows) == 10
+    for row, place in zip(rows, [*range(5)] * 2, strict=True):
+        level = "fine" if rows.index(row) < 5 else "coarse"
+        for cell, view in zip(row[1:], (one, one["left"], one["right"]), strict=True):
+            known = view[level][place]
+            assert cell.split("%")[1].strip() == known["class"]
+            assert abs(float(cell.split("%")[0]) / 100 - known["probability"]) < 6e-4
+    alone = ask("fine", f"image={folder / 'a.png'}")
+    assert "coarse" not in alone
+    assert "hemisphere" not in alone
+
+
+def test_class_names_are_text_and_nothing_else(ask, checkpoints, folder, tmp_path, in_process):
+    content = torch.load(checkpoints["coarse"], weights_only=True)
+    names = content[RECORD]["class_names"]["coarse"]
+    content[RECORD]["class_names"]["coarse"] = [f"[red]$x_{name}$[/nonsense]" for name in names]
+    torch.save(content, tmp_path / "named.ckpt")
+    arguments = [f"checkpoint={tmp_path / 'named.ckpt'}", f"image={folder / 'a.png'}"]
+    status, out, err = in_process(predict.main, *arguments, f"cam={tmp_path / 'cam.png'}")
+    assert (status, err) == (0, "")
+    assert out.count("[red]$x_") == 5
+
+
+@pytest.mark.parametrize(
+    ("spelling", "found"),
+    [
+        ("image={0}/a.png,{0}/d.webp", ["a.png", "d.webp"]),
+        ("image=[{0}/d.webp,{0}/a.png]", ["d.webp", "a.png"]),
+        ("image={0}/b, c (1)=2.JPG", ["b, c (1)=2.JPG"]),
+        ("image={0}/d.webp,{0}", ["d.webp", "a.png", "b, c (1)=2.JPG", "d.webp"]),
+        ("image='{0}/a.png'", ["a.png"]),
+        ("+image={0}/a.png", ["a.png"]),
+    ],
+)
+def test_spellings_of_several_pictures(spelling, found, ask, folder):
+    assert images(ask("fine", spelling.format(folder), "--json")) == found
+
+
+def test_relative_paths_are_relative_to_the_working_directory(ask, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert images(ask("fine", "image=a.png,d.webp", "json=true")) == ["a.png", "d.webp"]
+    monkeypatch.chdir(tmp_path)
+    out = ask("fine", f"image={folder}", "json=o.json", "cam=cam.pdf")
+    assert f"JSON: {tmp_path / 'o.json'}" in out
+    assert f"Grad-CAM: {tmp_path / 'cam.pdf'}" in out
+    assert len(images((tmp_path / "o.json").read_text())) == 3
+    assert (tmp_path / "cam.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_figure_beside_json_on_standard_output(in_process, checkpoints, folder, tmp_path):
+    arguments = [f"checkpoint={checkpoints['bilateral']}", f"image={folder}", "--json"]
+    status, out, err = in_process(predict.main, *arguments, f"cam={tmp_path / 'cam.png'}")
+    assert status == 0
+    assert len(images(out)) == 3
+    assert err == f"Grad-CAM: {tmp_path / 'cam.png'}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        ("bilateral", 5),
+        *(pytest.param(*c, marks=pytest.mark.slow) for c in (("fine", 2), ("ensemble", 5))),
+    ],
+)
+def test_the_figure_has_a_panel_for_each_head_and_hemisphere(
+    kind, columns, checkpoints, folder, tmp_path
+):
+    file = tmp_path / "cam.png"
+    pictures = [folder / "a.png", folder / "d.webp"]
+    assert draw_cams(load(checkpoints[kind]), pictures, file) == 2
+    pixels = matplotlib.image.imread(file)
+    assert pixels.shape[1] / pixels.shape[0] == pytest.approx(2.2 * columns / 5, rel=0.02)
+    assert draw_cams(load(checkpoints["fine"]), pictures[:1] * (MOST + 3), file) == MOST
+
+
+def test_names_are_matplotlibs_text_and_not_its_mathematics(checkpoints, folder, tmp_path):
+    odd = tmp_path / "a$b$c_{^.png"
+    shutil.copy(folder / "a.png", odd)
+    assert draw_cams(load(checkpoints["fine"]), [odd], tmp_path / "cam.svg") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "image has no value"),
+        (["image="], "image has no value"),
+        (["image={0}/nothing.png"], "There is no picture at {0}/nothing.png"),
+        (["image={0}/notes.txt"], "{0}/notes.txt cannot be read as an image"),
+        (["image={0}/a.png,{0}/notes.txt"], "{0}/notes.txt cannot be read as an image"),
+        (["image={0}/empty"], "{0}/empty holds no pictures"),
+        (["image={0}", "json=3"], "json is 3; allowed: true, false or the path of a file"),
+        (["image={0}", "cam=cam.bmq"], "cam.bmq (cam) has no known format; allowed: "),
+        (["image={0}", "pictures=1"], "pictures"),
+    ],
+)
+def test_refusals_are_one_sentence(arguments, named, in_process, checkpoints, folder):
+    (folder / "empty").mkdir(exist_ok=True)
+    arguments = [argument.format(folder) for argument in arguments]
+    status, out, err = in_process(predict.main, f"checkpoint={checkpoints['fine']}", *arguments)
+    assert (status, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+    assert named.format(folder) in err
+
+
+def test_a_checkpoint_is_asked_for(in_process, folder):
+    status, _, err = in_process(predict.main, f"image={folder}")
+    assert status == 1
+    assert "checkpoint has no value" in err
+
+
+@pytest.mark.parametrize("script", ["predict.py", "export.py"])
+def test_help_answers_without_torch(command, script):
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = [{script!r}, '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({script!r}, run_name='__main__')\n"
+        "finally:\n"
+        "    heavy = {'torch', 'torchvision', 'captum', 'matplotlib', 'onnx'}\n"
+        "    print(sorted(heavy & sys.modules.keys()))\n"
+    )
+    done = command("-c", program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python {script} checkpoint=PATH" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_folder_is_asked_about_its_pictures_alone(ask, folder, tmp_path):
+    place = tmp_path / "mixed"
+    (place / "folder.png").mkdir(parents=True)
+    (place / "._a.png").write_bytes(b"notes of a file system")
+    shutil.copyfile(folder / "a.png", place / "a.png")
+    Image.open(folder / "a.png").save(place / "b.ppm")
+    assert images(ask("fine", f"image={place}", "--json")) == ["a.png", "b.ppm"]
+    # Nothing between two commas, or after the last, is no picture.
+    assert images(ask("fine", f"image={place}/a.png,", "--json")) == ["a.png"]
+
+
+def test_an_answer_may_be_written_to_a_file_of_any_name(ask, folder, tmp_path):
+    file = tmp_path / "a,b=1.json"
+    ask("fine", f"image={folder}/a.png", f"json={file}")
+    assert images(file.read_text()) == ["a.png"]
+
+
+def test_names_that_no_font_has_are_drawn(checkpoints, folder, tmp_path):
+    name = "a\udcff\n.png"
+    shutil.copyfile(folder / "a.png", tmp_path / name)
+    assert draw_cams(load(checkpoints["fine"]), [tmp_path / name], tmp_path / "cam.png") == 1
+
+
+def test_an_unreadable_file_is_named_without_its_place_in_memory(folder, in_process, checkpoints):
+    arguments = (f"checkpoint={checkpoints['fine']}", f"image={folder}/notes.txt")
+    status, _, err = in_process(predict.main, *arguments)
+    assert status == 1
+    assert err == f"error: {folder}/notes.txt cannot be read as an image (of an unknown kind).\n"

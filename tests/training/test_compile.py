@@ -1,0 +1,145 @@
+"""hparams.compile: the network is compiled while it trains, and nothing else about a run changes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import arch_single_head.trainer
+import common.training.callbacks as callbacks
+from common.training.supervised import Supervised
+
+SINGLE = arch_single_head.trainer.main
+
+
+def weights(place: Path, file: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    content = torch.load(place / "fine/seed0/checkpoints" / file, weights_only=True)
+    return content["state_dict"]
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+@pytest.fixture
+def uses(monkeypatch) -> list[tuple]:
+    """Stands in for torch.compile, which takes minutes: notes its arguments and what is run through it."""
+    noted: list[tuple] = []
+
+    def compiling(function, **options):
+        noted.append(("compile", options))
+
+        def run(images):
+            noted.append(("run", function.__self__.training))
+            return function(images)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    return noted
+
+
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead", "max-autotune"])
+def test_training_and_validation_are_compiled_and_the_test_is_not(
+    mode, uses, tiny, in_process, tmp_path
+):
+    status, _, err = in_process(
+        SINGLE, *tiny, f"save_dir={tmp_path}", "exp_name=run", f"hparams.compile={mode}"
+    )
+    assert status == 0, err
+    assert uses[0] == ("compile", {"mode": mode, "dynamic": False})
+    # Of each of two epochs, four batches of training and one of validation.
+    assert uses[1:] == 2 * [*[("run", True)] * 4, ("run", False)]
+
+
+def test_weights_have_the_same_names_and_the_default_compiles_nothing(
+    uses, tiny, in_process, tmp_path
+):
+    for name, mode in (("plain", "null"), ("compiled", "default")):
+        status, _, err = in_process(
+            SINGLE, *tiny, f"save_dir={tmp_path}", f"exp_name={name}", f"hparams.compile={mode}"
+        )
+        assert status == 0, err
+        assert bool(uses) == (name == "compiled")
+    assert equal(weights(tmp_path / "plain"), weights(tmp_path / "compiled"))
+
+
+@pytest.mark.slow
+def test_later_stages_are_compiled_as_the_first_one_is(tiny, in_process, monkeypatch, tmp_path):
+    compiled = torch.compile
+
+    def quickly(function, *, mode, dynamic):
+        return compiled(function, backend="eager", dynamic=dynamic)
+
+    monkeypatch.setattr(torch, "compile", quickly)
+    run = [*tiny, f"save_dir={tmp_path}", "trainer_params.limit_train_batches=1", "seeds=[0,1,2]"]
+    # Otherwise torch goes on without compiling, and says so in its log.
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True, recompile_limit=3):
+        status, _, err = in_process(SINGLE, *run, "exp_name=run", "hparams.compile=default")
+    assert status == 0, err
+
+
+def test_a_compiled_run_is_another_configuration(uses, tiny, in_process, tmp_path):
+    run = [*tiny, f"save_dir={tmp_path}", "exp_name=run", "trainer_params.limit_train_batches=1"]
+    assert in_process(SINGLE, *run)[0] == 0
+    status, _, err = in_process(SINGLE, *run, "hparams.compile=default")
+    assert status == 1
+    assert "hparams.compile is None there and default here" in err
+
+
+@pytest.mark.slow
+def test_a_missing_compiler_is_one_sentence(command, tiny, tmp_path):
+    done = command(
+        "arch_single_head/trainer.py",
+        *tiny,
+        f"save_dir={tmp_path}",
+        "hparams.compile=default",
+        CXX="no-such-compiler",
+        TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"),
+        TORCHINDUCTOR_FORCE_DISABLE_CACHES="1",
+    )
+    assert done.returncode == 1
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "no-such-compiler" in sentence
+    assert "give hparams.compile=null" in sentence
+    assert "Traceback" not in done.stderr
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_reproducible_and_continues_bit_for_bit(
+    tiny, in_process, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+    more = ["hparams.dropout=0.3", "dataset.crop_padding=2", "hparams.compile=default"]
+    # Two batches of different size in validation.
+    monkeypatch.setattr("common.data.datamodule.EVAL_BATCH", 64)
+    run = [*tiny, *more, "trainer_params.limit_val_batches=2", f"save_dir={tmp_path}"]
+    for name in ("one", "other"):
+        torch._dynamo.reset()
+        status, _, err = in_process(SINGLE, *run, f"exp_name={name}")
+        assert status == 0, err
+    assert equal(weights(tmp_path / "one"), weights(tmp_path / "other"))
+
+    taken = []
+    training_step = Supervised.training_step
+
+    def counting(self, batch, batch_idx):
+        taken.append(batch_idx)
+        if len(taken) == 7:
+            raise Killed
+        return training_step(self, batch, batch_idx)
+
+    torch._dynamo.reset()
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervised, "training_step", counting)
+        with pytest.raises(Killed):
+            in_process(SINGLE, *run, "exp_name=killed")
+    torch._dynamo.reset()
+    status, _, err = in_process(SINGLE, *run, "exp_name=killed")
+    assert status == 0, err
+    assert equal(weights(tmp_path / "killed"), weights(tmp_path / "one"))
+    assert equal(weights(tmp_path / "killed", "best.ckpt"), weights(tmp_path / "one", "best.ckpt"))
