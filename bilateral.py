@@ -53,4 +53,6 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
         place = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"{device!r} is no device that torch knows; try cpu or cuda.") from error
-    return Trained(network=module.network, retina=module.retina, record=record, device=place)
+    return Trained(
+        network=module.network, transforms=module.transforms, record=record, device=place
+    )

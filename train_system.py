@@ -109,7 +109,7 @@ DUAL_ARMS = {
 # Trained like hemispheres, by the recipe's values for them, though with two heads.
 FROM_SCRATCH = ("bilateral_nonspecialised", "unilateral", "unilateral_wide")
 # What a name in `arms` stands for, where that is not the arm of this name alone.
-STANDS_FOR = {
+ALIASES = {
     "bilateral_swapped": ("bilateral_swapped_fine", "bilateral_swapped_coarse"),
     "ensemble": ("ensemble", "ensemble_five"),
 }
@@ -239,7 +239,7 @@ def _arms(cfg: DictConfig, seeds: list[int]) -> list[str]:
             raise UserError("no_bilateral=true trains the hemispheres only: drop it, or arms.")
         asked = [arm for arm in asked if arm in LEVELS]
     chosen: set[str] = set()
-    for arm in (arm for name in asked for arm in STANDS_FOR.get(name, (name,))):
+    for arm in (arm for name in asked for arm in ALIASES.get(name, (name,))):
         mixes = DUAL_ARMS[arm].mixes if arm in DUAL_ARMS else 1
         if mixes > len(seeds):
             print(f"{arm} is left out: it takes {mixes} seeds, and there are {len(seeds)}.")
@@ -248,7 +248,7 @@ def _arms(cfg: DictConfig, seeds: list[int]) -> list[str]:
     if not chosen:
         raise UserError("arms leaves nothing to run with so few seeds: give more, as num_seeds=5.")
     for name, epochs in cfg.epochs.items():
-        if epochs and not chosen & set(STANDS_FOR.get(name, (name,))):
+        if epochs and not chosen & set(ALIASES.get(name, (name,))):
             raise UserError(
                 f"epochs.{name} has no meaning without the arm {name}: drop it, or add that."
             )
@@ -286,7 +286,7 @@ def _configuration(
         arch = cfg[f"{level[0]}arch"] or cfg.arch
         given += [f"hparams.{key}={arch}"] if arch else []
     # The two swapped arms share one key.
-    epochs = cfg.epochs.get(next((n for n, arms in STANDS_FOR.items() if arm in arms), arm))
+    epochs = cfg.epochs.get(next((n for n, arms in ALIASES.items() if arm in arms), arm))
     given += [f"trainer_params.max_epochs={epochs}"] if epochs else []
     directory, schema = FOLDERS[folder]
     name = "config" if arm in LEVELS else arm

@@ -70,7 +70,7 @@ def look(
     if not len(rows):
         return []
     pictures = images[rows]
-    inputs = module.retina(pictures.to(module.device))
+    inputs = module.transforms(pictures.to(module.device))
     maps: dict[tuple[str, str], Tensor] = {}
     for level in module.network.heads:  # type: ignore[union-attr]
         for side, name in (("left", "fine"), ("right", "coarse")):

@@ -13,14 +13,14 @@ from analysis.calibration import calibration_error, reliability
 from analysis.contributions import class_means, contribution, evidence, share
 from analysis.lesions import accuracy, most_used, silence, use
 from analysis.navon import small_letters
-from analysis.networks import Eyes, as_tested, head_logits, load, weights_of
+from analysis.networks import FeatureCache, as_tested, head_logits, load, weights_of
 from analysis.probe import probe
 from analysis.similarity import cka, cosine_within_and_between, layer_grams
 from analysis.study import FinishedStudy
 from analysis.values import Values
 from common.data.datamodule import HierarchicalData, ImageSet
 from common.networks.macro import HemispheresAndHeads
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 from common.system.randomness import derive
 from common.training.supervised import Supervised
 
@@ -132,17 +132,17 @@ class Hemispheres:
         """The numbers so far."""
         return self.findings.values
 
-    def examine(self, seed: int, module: Supervised, eyes: Eyes) -> None:
-        """Add what one seed's bilateral network shows; ``eyes`` are on the test images."""
+    def examine(self, seed: int, module: Supervised, caches: FeatureCache) -> None:
+        """Add what one seed's bilateral network shows; ``caches`` are on the test images."""
         labels = {level: self.test.labels[level] for level in LEVELS}
         seen = Seen(
             seed=seed,
             module=module,
             labels=labels,
-            features=_by_side(eyes.features(module, module.network)),  # type: ignore[arg-type]
-            logits=eyes.logits(module),
+            features=_by_side(caches.features(module, module.network)),  # type: ignore[arg-type]
+            logits=caches.logits(module),
             alone={
-                level: eyes.logits(load(path))[level] for level, path in self._alone(seed, module)
+                level: caches.logits(load(path))[level] for level, path in self._alone(seed, module)
             },
         )
         reference = self._reference(module)
@@ -176,9 +176,9 @@ class Hemispheres:
         val_rows = val.subset[drawn(len(val), VALIDATION_IMAGES, "validation")]
         network: HemispheresAndHeads = module.network  # type: ignore[assignment]
         return Reference(
-            train=_by_side(Eyes(train.images, rows).features(module, network)),
+            train=_by_side(FeatureCache(train.images, rows).features(module, network)),
             train_labels={level: y[rows] for level, y in train.labels.items()},
-            val=_by_side(Eyes(val.images, val_rows).features(module, network)),
+            val=_by_side(FeatureCache(val.images, val_rows).features(module, network)),
             val_labels={level: y[val_rows] for level, y in val.labels.items()},
         )
 
@@ -424,5 +424,5 @@ def _grams(module: Supervised, hemisphere: str, images: Tensor) -> list[Tensor]:
         return layer_grams(
             seeing.get_submodule("backbone"),
             images.to(module.device),
-            forward=lambda raw: seeing(module.retina(raw)),
+            forward=lambda raw: seeing(module.transforms(raw)),
         )

@@ -40,7 +40,7 @@ def weights_of(hemisphere: nn.Module) -> str:
     return digest({name: value.cpu() for name, value in hemisphere.state_dict().items()})
 
 
-class Eyes:
+class FeatureCache:
     """Fixed images, seen by one hemisphere after the other; equal hemispheres of several networks see them once.
 
     Args:
@@ -70,7 +70,7 @@ class Eyes:
 
     def _look(self, module: Supervised, hemisphere: nn.Module, rows: Tensor) -> Tensor:
         with as_tested(module):
-            seen = module.retina(self.images[rows].to(module.device))
+            seen = module.transforms(self.images[rows].to(module.device))
             return hemisphere(seen).float().cpu()
 
     def logits(self, module: Supervised) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from analysis.hemispheres import CKA_IMAGES, SHARES, Findings
 from analysis.pictures import labels, picture, short
 from analysis.tables import Cell, Sheet, decimal, interval_words, summary_cells, word_columns
 from analysis.values import Summary
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 
 SIDES = ("left", "right")
 HALVES = ("left", "right", "both")

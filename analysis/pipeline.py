@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from analysis.hemispheres import Findings, Hemispheres
-from analysis.networks import Eyes, load
+from analysis.networks import FeatureCache, load
 from analysis.report import render
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import write_events
@@ -14,7 +14,7 @@ from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
 from common.data.datamodule import HierarchicalData, ImageSet
 from common.runs.stage import quieten
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 from common.system.signals import Interrupted
@@ -77,7 +77,7 @@ def examine(study: FinishedStudy) -> Findings:
     hemispheres: Hemispheres | None = None
     sets: dict[str, tuple[HierarchicalData, ImageSet]] = {}
     for seed in sorted({stage.seed for stage in study.stages}):
-        eyes: dict[str, Eyes] = {}
+        caches: dict[str, FeatureCache] = {}
         for stage in (stage for stage in study.stages if stage.seed == seed):
             module = load(stage.checkpoint)
             source = with_both or stage
@@ -88,11 +88,11 @@ def examine(study: FinishedStudy) -> Findings:
                 raise UserError(
                     f"{stage.checkpoint} was trained on other images than lie in {data.cfg.dataset.train_dir} now."
                 )
-            sight = eyes.setdefault(source.arm, Eyes(test.images))
+            cache = caches.setdefault(source.arm, FeatureCache(test.images))
             if stage.arm == "bilateral":
                 hemispheres = hemispheres or Hemispheres(study, data, test)
-                hemispheres.examine(seed, module, sight)
-            write_events(stage, module, sight, test)
+                hemispheres.examine(seed, module, cache)
+            write_events(stage, module, cache, test)
     if hemispheres is None:
         having = "no longer has a" if finished.of("bilateral") else "has no"
         sentence = f"all about two hemispheres together; the study {having} bilateral network."

@@ -17,7 +17,7 @@ from analysis.parts import parts
 from analysis.pictures import picture
 from analysis.study import FinishedStage, FinishedStudy
 from analysis.tables import Sheet, decimal, sheet
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 
 PAGE = Path(__file__).resolve().parent / "page"
 

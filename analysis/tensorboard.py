@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from analysis.agreement import confusion
-from analysis.networks import Eyes
+from analysis.networks import FeatureCache
 from analysis.study import FinishedStage
 from common.data.datamodule import ImageSet
 from common.data.images import Undecoded
@@ -28,7 +28,9 @@ MAX_CLASSES = 256  # of a confusion matrix: at least one pixel each
 MAX_NAMES = 30  # beside its rows and columns
 
 
-def write_events(stage: FinishedStage, module: Supervised, eyes: Eyes, test: ImageSet) -> None:
+def write_events(
+    stage: FinishedStage, module: Supervised, caches: FeatureCache, test: ImageSet
+) -> None:
     """Write one stage's events into its folder, in place of those of an earlier analysis."""
     if not module.cfg.logger.tensorboard:
         return
@@ -40,7 +42,7 @@ def write_events(stage: FinishedStage, module: Supervised, eyes: Eyes, test: Ima
             writer.file_writer.add_summary(summary)
         for tag, value in metrics.items():
             writer.add_scalar(tag, value)
-        for level, logits in eyes.logits(module).items():
+        for level, logits in caches.logits(module).items():
             labels, predictions = test.labels[level], logits.argmax(1)
             names = module.record.class_names[level]
             if len(names) <= MAX_CLASSES:

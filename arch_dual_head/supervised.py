@@ -12,13 +12,13 @@ from common.checkpoints.files import (
     hemisphere_weights,
     load_network,
     read,
-    refuse_other_substrate,
+    refuse_other_hemisphere,
 )
 from common.data.datamodule import HierarchicalData
-from common.networks.hemisphere import Substrate
+from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.networks.size import width_for
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 from common.system.errors import UserError
 from common.training.supervised import Supervised
 
@@ -27,16 +27,16 @@ class DualHead(Supervised):
     """Trains two heads, and those hemispheres that are not frozen."""
 
     @staticmethod
-    def substrates(cfg: DictConfig) -> dict[str, Substrate]:
+    def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
         """The parameters of each hemisphere, or of the one that unilateral networks have."""
         sides = LEVELS if cfg.hparams.macro_arch == "bilateral" else ("fine",)
-        return {side: Substrate.of(cfg.hparams, side) for side in sides}
+        return {side: HemisphereConfig.of(cfg.hparams, side) for side in sides}
 
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:
         """Images float (B, 3, H, W) to fine and coarse logits (B, C)."""
         hparams = cfg.hparams
-        fine, coarse = (Substrate.of(hparams, side) for side in LEVELS)
+        fine, coarse = (HemisphereConfig.of(hparams, side) for side in LEVELS)
         if hparams.macro_arch == "ensemble":
             members = [_unilateral(cfg, record, fine) for _ in hparams.model_path_fine]
             return EnsembleNet(networks=members)
@@ -76,18 +76,18 @@ class DualHead(Supervised):
         """
         hparams = self.cfg.hparams
         paths = self.hemisphere_paths(self.cfg, self.record.seed)
-        substrates = self.substrates(self.cfg)
+        hemisphere_configs = self.hemisphere_configs(self.cfg)
         if hparams.macro_arch == "ensemble":
             for member, path in zip(self.network.networks, paths.values(), strict=True):  # type: ignore[arg-type]
                 weights = _network_weights(
-                    path, "hparams.model_path_fine", "unilateral", substrates, data
+                    path, "hparams.model_path_fine", "unilateral", hemisphere_configs, data
                 )
                 load_network(member, weights, path=path)
             return
         if "network" in paths:
             path = paths["network"]
             weights = _network_weights(
-                path, "hparams.model_path", hparams.macro_arch, substrates, data
+                path, "hparams.model_path", hparams.macro_arch, hemisphere_configs, data
             )
             load_network(self.network, weights, path=path)
             return
@@ -96,14 +96,16 @@ class DualHead(Supervised):
                 path,
                 key=f"hparams.model_path_{level}",
                 level=hparams[f"{level}_speciality"],
-                substrate=substrates[level],
+                hemisphere_config=hemisphere_configs[level],
                 data=data,
             )
             hemisphere = self.network.get_submodule(f"hemispheres.{level}.backbone")
             load_network(hemisphere, weights, path=path)
 
 
-def _bilateral(cfg: DictConfig, record: Record, fine: Substrate, coarse: Substrate) -> BilateralNet:
+def _bilateral(
+    cfg: DictConfig, record: Record, fine: HemisphereConfig, coarse: HemisphereConfig
+) -> BilateralNet:
     return BilateralNet(
         fine_backbone=fine.backbone(),
         coarse_backbone=coarse.backbone(),
@@ -116,10 +118,12 @@ def _bilateral(cfg: DictConfig, record: Record, fine: Substrate, coarse: Substra
     )
 
 
-def _unilateral(cfg: DictConfig, record: Record, substrate: Substrate) -> UnilateralNet:
+def _unilateral(
+    cfg: DictConfig, record: Record, hemisphere_config: HemisphereConfig
+) -> UnilateralNet:
     return UnilateralNet(
-        backbone=substrate.backbone(),
-        spatial_filter=substrate.spatial_filter(),
+        backbone=hemisphere_config.backbone(),
+        spatial_filter=hemisphere_config.spatial_filter(),
         num_classes=record.num_classes,
         dropout=cfg.hparams.dropout,
         freeze=cfg.hparams.ffreeze and cfg.hparams.macro_arch == "unilateral",
@@ -130,7 +134,7 @@ def _network_weights(
     path: Path,
     key: str,
     macro_arch: str,
-    substrates: dict[str, Substrate],
+    hemisphere_configs: dict[str, HemisphereConfig],
     data: HierarchicalData,
 ) -> dict:
     """The weights of a whole two-head network of the same hemispheres that was trained on the same images."""
@@ -140,8 +144,8 @@ def _network_weights(
         raise UserError(
             f"{key}: {path} is a {record.arm} network; a {macro_arch} one is asked for."
         )
-    for side, ours in substrates.items():
-        refuse_other_substrate(path, key=key, theirs=Substrate.of(theirs, side), ours=ours)
+    for side, ours in hemisphere_configs.items():
+        refuse_other_hemisphere(path, key=key, theirs=HemisphereConfig.of(theirs, side), ours=ours)
     if record.train_images != data.train_images:
         raise UserError(
             f"{key}: {path} was trained on other images than this run's training images."

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from common.data.datamodule import HierarchicalData
 from common.data.images import ImageFolder
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 from common.system.errors import UserError
 
 

@@ -4,7 +4,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from common.checkpoints.files import Record
-from common.networks.hemisphere import Substrate
+from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import UnilateralNet
 from common.training.supervised import Supervised
 
@@ -13,17 +13,17 @@ class SingleHead(Supervised):
     """Trains one hemisphere and its head."""
 
     @staticmethod
-    def substrates(cfg: DictConfig) -> dict[str, Substrate]:
+    def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
         """The parameters of the one hemisphere, by its level."""
-        return {cfg.hparams.mode: Substrate.of(cfg.hparams)}
+        return {cfg.hparams.mode: HemisphereConfig.of(cfg.hparams)}
 
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:
         """Images float (B, 3, H, W) to logits (B, C) of the one level."""
-        (substrate,) = cls.substrates(cfg).values()
+        (hemisphere_config,) = cls.hemisphere_configs(cfg).values()
         return UnilateralNet(
-            backbone=substrate.backbone(),
-            spatial_filter=substrate.spatial_filter(),
+            backbone=hemisphere_config.backbone(),
+            spatial_filter=hemisphere_config.spatial_filter(),
             num_classes=record.num_classes,
             dropout=cfg.hparams.dropout,
         )

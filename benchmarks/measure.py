@@ -25,7 +25,14 @@ from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from common.data.datamodule import EVAL_BATCH, HierarchicalData
-from common.runs.stage import Stage, checkpoints, journal, make_trainer, quieten, record_of
+from common.runs.stage import (
+    Stage,
+    checkpoints,
+    make_trainer,
+    progress_callbacks,
+    quieten,
+    record_of,
+)
 from common.settings.compose import ROOT, compose
 from common.settings.schema import DualConfig, SingleConfig
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
@@ -147,7 +154,12 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     clock = Clock(warmup=case.warmup, steps=case.steps)
     # All that a stage has but BestCheckpoint, for nothing is validated; the last save comes after the clock's end.
     finite, _, last = checkpoints(stage)
-    callbacks = [finite, *journal(stage), clock, *([] if case.phase == "eval" else [last])]
+    callbacks = [
+        finite,
+        *progress_callbacks(stage),
+        clock,
+        *([] if case.phase == "eval" else [last]),
+    ]
     trainer = make_trainer(stage, precision, callbacks, logger=False)
     if case.phase == "eval":
         _enough(len(data.val_dataloader()), batches)

@@ -14,7 +14,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from common.checkpoints.record import Record, checked
-from common.networks.hemisphere import Substrate
+from common.networks.hemisphere import HemisphereConfig
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
 
@@ -170,7 +170,7 @@ def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) 
 
 
 def hemisphere_weights(
-    path: Path, *, key: str, level: str, substrate: Substrate, data: Any
+    path: Path, *, key: str, level: str, hemisphere_config: HemisphereConfig, data: Any
 ) -> dict[str, Tensor]:
     """The weights of a checkpoint's one hemisphere, as a backbone names them.
 
@@ -178,7 +178,7 @@ def hemisphere_weights(
         path: a checkpoint of `arch_single_head`.
         key: the config key that names it, for errors.
         level: the level that the hemisphere must have been trained on.
-        substrate: what it must be made of, its plasticity apart.
+        hemisphere_config: what it must be made of, its plasticity apart.
         data: whose ``mean``, ``std`` and ``train_images`` it must have been trained with.
 
     Raises:
@@ -189,8 +189,8 @@ def hemisphere_weights(
         raise UserError(
             f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
         )
-    theirs = Substrate.of(record.config["hparams"])
-    refuse_other_substrate(path, key=key, theirs=theirs, ours=substrate)
+    theirs = HemisphereConfig.of(record.config["hparams"])
+    refuse_other_hemisphere(path, key=key, theirs=theirs, ours=hemisphere_config)
     if record.train_images != data.train_images:
         raise UserError(
             f"{key}: {path} was trained on other images than this run's training images "
@@ -206,7 +206,9 @@ def hemisphere_weights(
     return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
 
 
-def refuse_other_substrate(path: Path, *, key: str, theirs: Substrate, ours: Substrate) -> None:
+def refuse_other_hemisphere(
+    path: Path, *, key: str, theirs: HemisphereConfig, ours: HemisphereConfig
+) -> None:
     """Refuse a hemisphere that computes another function than the configuration says.
 
     Raises:

@@ -18,7 +18,9 @@ PARTS = (
 )
 
 
-def point(name: str, checkpoints: Path, fingerprint: str) -> tuple[Path, int] | None:
+def find_resume_checkpoint(
+    name: str, checkpoints: Path, fingerprint: str
+) -> tuple[Path, int] | None:
     """The checkpoint to continue from and its step, or None: nothing is there, or nothing that is whole.
 
     A damaged file is set aside as ``<file>.damaged``, which is said in a line. Nothing can be continued without the

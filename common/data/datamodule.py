@@ -26,7 +26,7 @@ from common.data.index import (
     read_index,
 )
 from common.data.workers import loader_options, loading_processes
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 from common.system.distributed import rank, world_size
 from common.system.environment import uses_gpu
 from common.system.errors import UserError

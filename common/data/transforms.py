@@ -32,7 +32,7 @@ def random_flip(images: Tensor) -> Tensor:
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
-class Retina(nn.Module):
+class Transforms(nn.Module):
     """What a network sees of an image: uint8 (B, 3, H, W) to normalised float (B, 3, H, W), channels-last.
 
     In training mode images are first cropped and flipped, each by chance of its own. ``mean`` and ``std``

@@ -1,10 +1,11 @@
-"""What one hemisphere is made of, and so the ways in which two can differ by nature."""
+"""One hemisphere: the parameters that describe it, and the module that can be frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from common.networks.backbones import Backbone, build_backbone, own_sparsity
 from common.networks.spatial_frequency import SpatialFilter
@@ -13,7 +14,7 @@ from common.system.errors import UserError
 
 
 @dataclass(frozen=True)
-class Substrate:
+class HemisphereConfig:
     """The parameters of a hemisphere, each named as its key in `hparams`.
 
     Args:
@@ -37,7 +38,7 @@ class Substrate:
     residual: bool = True
 
     @classmethod
-    def of(cls, hparams: Mapping[str, Any], side: str | None = None) -> "Substrate":
+    def of(cls, hparams: Mapping[str, Any], side: str | None = None) -> "HemisphereConfig":
         """Read a hemisphere's parameters.
 
         Args:
@@ -54,17 +55,17 @@ class Substrate:
         for name, own in own_sparsity(values["arch"]).items():
             if values.get(name) is None:
                 values[name] = own
-        substrate = cls(**values)
+        config = cls(**values)
         if (
-            substrate.low_pass is not None
-            and substrate.high_pass is not None
-            and substrate.low_pass < substrate.high_pass
+            config.low_pass is not None
+            and config.high_pass is not None
+            and config.low_pass < config.high_pass
         ):
             raise UserError(
-                f"hparams.{keys['low_pass']}={substrate.low_pass:g} and hparams.{keys['high_pass']}="
-                f"{substrate.high_pass:g} let no frequency pass: allowed is a low_pass of at least the high_pass."
+                f"hparams.{keys['low_pass']}={config.low_pass:g} and hparams.{keys['high_pass']}="
+                f"{config.high_pass:g} let no frequency pass: allowed is a low_pass of at least the high_pass."
             )
-        return substrate
+        return config
 
     def backbone(self) -> Backbone:
         """The hemisphere's backbone, with initial weights.
@@ -82,7 +83,42 @@ class Substrate:
             return None
         return SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
 
-    def difference(self, other: "Substrate") -> str | None:
+    def difference(self, other: "HemisphereConfig") -> str | None:
         """The first parameter by which the two compute different functions of an image and of their weights."""
         names = (field.name for field in fields(self) if field.name != "plasticity")
         return next((name for name in names if getattr(self, name) != getattr(other, name)), None)
+
+
+class Hemisphere(nn.Module):
+    """A backbone that can be frozen, and what it sees: images (B, 3, H, W) → features (B, num_features).
+
+    `spatial_filter`, where there is one, comes between images and backbone (`common.networks.spatial_frequency`).
+
+    Frozen means that nothing in it changes, bit for bit: no gradients, and evaluation mode for
+    ever, because in training mode BatchNorm moves its statistics even without gradients.
+    """
+
+    def __init__(
+        self, *, backbone: Backbone, freeze: bool, spatial_filter: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.spatial_filter = spatial_filter
+        self.num_features = backbone.num_features
+        self.frozen = freeze
+        if freeze:
+            self.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> "Hemisphere":
+        """Go into training mode, unless frozen; parents call this too when they change mode."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) → features (B, num_features)."""
+        if self.spatial_filter is not None:
+            images = self.spatial_filter(images)
+        if self.frozen:
+            with torch.no_grad():
+                return self.backbone(images)
+        return self.backbone(images)

@@ -15,43 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone
-from common.settings.schema import LEVELS
+from common.networks.hemisphere import Hemisphere
+from common.settings.levels import LEVELS
 from common.system.errors import UserError
-
-
-class Hemisphere(nn.Module):
-    """A backbone that can be frozen, and what it sees: images (B, 3, H, W) → features (B, num_features).
-
-    `spatial_filter`, where there is one, comes between images and backbone (`common.networks.spatial_frequency`).
-
-    Frozen means that nothing in it changes, bit for bit: no gradients, and evaluation mode for
-    ever, because in training mode BatchNorm moves its statistics even without gradients.
-    """
-
-    def __init__(
-        self, *, backbone: Backbone, freeze: bool, spatial_filter: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.spatial_filter = spatial_filter
-        self.num_features = backbone.num_features
-        self.frozen = freeze
-        if freeze:
-            self.requires_grad_(False)
-        self.train()
-
-    def train(self, mode: bool = True) -> "Hemisphere":
-        """Go into training mode, unless frozen; parents call this too when they change mode."""
-        return super().train(mode and not self.frozen)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features (B, num_features)."""
-        if self.spatial_filter is not None:
-            images = self.spatial_filter(images)
-        if self.frozen:
-            with torch.no_grad():
-                return self.backbone(images)
-        return self.backbone(images)
 
 
 class Head(nn.Module):

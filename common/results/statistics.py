@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from common.results.rows import Row
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def run_experiment(
         machines.join()
         return []
     with _only_one(experiment), machines.lead():
-        sweep(experiment)
+        remove_temporary_files(experiment)
         refuse_unbuildable(stages, architectures)
         with engine or Serial(architectures, machines) as running:
             failed = run_ready(stages, running)
@@ -113,14 +113,16 @@ def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Arch
         UserError: one cannot be built as its hemisphere's parameters say.
     """
     asked = {
-        substrate
+        hemisphere_config
         for stage in stages
-        for substrate in architectures[stage.folder].module.substrates(stage.config).values()
+        for hemisphere_config in architectures[stage.folder]
+        .module.hemisphere_configs(stage.config)
+        .values()
     }
-    for substrate in asked:
+    for hemisphere_config in asked:
         # On the meta device, without memory. RegNet computes with values while it is built, after its checks.
         with torch.device("meta"), suppress(NotImplementedError):
-            substrate.backbone()
+            hemisphere_config.backbone()
 
 
 def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
@@ -162,7 +164,7 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
     return failed
 
 
-def sweep(place: Path) -> None:
+def remove_temporary_files(place: Path) -> None:
     """Delete what a process that was killed left half-written."""
     for leftover in place.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from common.data.datamodule import HierarchicalData
-from common.networks.hemisphere import Substrate
+from common.networks.hemisphere import HemisphereConfig
 from common.settings.compose import leaves
 from common.settings.schema import HEMISPHERE
 from common.system.atomic_files import read_mapping
@@ -21,7 +21,7 @@ UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse", "model_path"
 # there was such a parameter is still known.
 NEUTRAL = {
     name: item.default
-    for item in fields(Substrate)
+    for item in fields(HemisphereConfig)
     if item.default is not MISSING
     for name in (item.name, *HEMISPHERE[item.name])
 }
@@ -74,7 +74,9 @@ def fingerprint(identity: dict[str, Any]) -> str:
     return f"{derive(0, repr(identity)):016x}"
 
 
-def refuse_other(place: Path, identity: dict[str, Any], sources: dict[str, str]) -> None:
+def refuse_other_configuration(
+    place: Path, identity: dict[str, Any], sources: dict[str, str]
+) -> None:
     """All seeds of an arm must be of one configuration, or their mean means nothing.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from common.runs.experiment import sweep
+from common.runs.experiment import remove_temporary_files
 from common.runs.progress import Progress
 from common.runs.stage import Architecture, Stage, quieten, run_stage
 from common.settings.command import explain
@@ -223,7 +223,7 @@ def run_remotely(
     sys.argv = command
     torch.set_num_threads(threads)
     quieten()
-    sweep(stage.place)
+    remove_temporary_files(stage.place)
     gpus = ", ".join(f"GPU {number}" for number in ray.get_gpu_ids())
     said = _Lines(stage.name, lines)
     said.send(BEGINS + ", ".join(filter(None, (platform.node(), gpus))))

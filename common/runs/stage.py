@@ -21,13 +21,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from common.checkpoints.files import DurableCheckpoints, Record, digest, load, read
-from common.checkpoints.resume import point
+from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
 from common.networks.costs import costs
 from common.results.rows import HOLE, read_result, write_result
-from common.runs.fingerprint import fingerprint, identify, refuse_other
+from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
 from common.settings.compose import ROOT
-from common.settings.schema import LEVELS
+from common.settings.levels import LEVELS
 from common.system.atomic_files import read_mapping, replacing, write_yaml
 from common.system.distributed import Machines, together
 from common.system.environment import choose_precision, describe, use_fast_kernels
@@ -108,7 +108,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     identity = identify(cfg, data, precision, parents, processes)
     _set_other_pairing_aside(stage)
     stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
-    refuse_other(stage.place, identity, sources)
+    refuse_other_configuration(stage.place, identity, sources)
     (stage.place / HOLE).unlink(missing_ok=True)
     result = _finished(stage, fingerprint(identity))
     if result is not None and (result["test"] is not None or not cfg.evaluate):
@@ -233,14 +233,14 @@ def _train(
     ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
     """
     finite, best, last = checkpoints(stage)
-    found = point(stage.name, stage.best.parent, module.record.fingerprint)
+    found = find_resume_checkpoint(stage.name, stage.best.parent, module.record.fingerprint)
     path, step = found or (None, None)
     print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
         if module.features_are_fixed:
             keep_features(stage, module, data, precision)
         with signals.put_off(), others(path):
-            callbacks = [finite, best, *journal(stage), last]
+            callbacks = [finite, best, *progress_callbacks(stage), last]
             trainer = make_trainer(stage, precision, callbacks, logger=events(stage, step))
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         if Path(best.best_model_path) != stage.best:
@@ -373,7 +373,7 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
     return None
 
 
-def journal(stage: Stage) -> list[Callback]:
+def progress_callbacks(stage: Stage) -> list[Callback]:
     """The callbacks that keep metrics.csv and show progress."""
     table = stage.place / "metrics.csv" if stage.config.logger.csv else None
     callbacks: list[Callback] = [MetricsTable(table)]

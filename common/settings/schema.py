@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-LEVELS = ("fine", "coarse")
+from common.settings.levels import LEVELS
+
 ARCHS = (
     "resnet9",
     "resnet18",

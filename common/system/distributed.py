@@ -42,7 +42,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def agree(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest number that one of the processes gives."""
     if world_size() == 1:
         return number
@@ -52,7 +52,7 @@ def agree(number: int) -> int:
     return int(value)
 
 
-def as_in_first(tensors: Iterator[Tensor]) -> None:
+def broadcast_from_first(tensors: Iterator[Tensor]) -> None:
     """Give all processes the first one's values."""
     if world_size() > 1:
         for tensor in tensors:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.networks.macro import Hemisphere
+from common.networks.hemisphere import Hemisphere
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
 from common.trained.inference import Trained
@@ -32,8 +32,8 @@ class Deployed(nn.Module):
         self.levels = trained.levels
         self.scale: Tensor
         self.shift: Tensor
-        self.register_buffer("scale", trained.retina.scale.clone())
-        self.register_buffer("shift", trained.retina.shift.clone())
+        self.register_buffer("scale", trained.transforms.scale.clone())
+        self.register_buffer("shift", trained.transforms.shift.clone())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Uint8 (B, 3, H, W) to logits (B, C) of each level, fine first."""

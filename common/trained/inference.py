@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.checkpoints.files import Record
 from common.data.pictures import as_rgb, find_pictures, fit, read_picture
-from common.data.transforms import Retina
+from common.data.transforms import Transforms
 from common.networks.macro import EnsembleNet, HemispheresAndHeads
 from common.system.errors import UserError
 
@@ -30,16 +30,16 @@ class Trained:
 
     Args:
         network: in evaluation mode; its weights are kept from asking for gradients.
-        retina: normalises pixels as in its training.
+        transforms: normalises pixels as in its training.
         record: what its checkpoint says of it.
         device: where to compute.
     """
 
     def __init__(
-        self, *, network: nn.Module, retina: Retina, record: Record, device: torch.device
+        self, *, network: nn.Module, transforms: Transforms, record: Record, device: torch.device
     ) -> None:
         self.network = network.to(device).requires_grad_(False)
-        self.retina = retina.to(device)
+        self.transforms = transforms.to(device)
         self.record = record
         self.device = device
 
@@ -191,7 +191,7 @@ class Trained:
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
         """Normalised images float (B, 3, H, W) on the device."""
         for images in self.pixels(pictures).split(BATCH):
-            yield self.retina(images.to(self.device))
+            yield self.transforms(images.to(self.device))
 
     @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from common.system.atomic_files import second_name, write_text
-from common.system.distributed import agree
+from common.system.distributed import all_reduce_max
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
 
@@ -59,7 +59,7 @@ class LastCheckpoint(Checkpoint):
         if batch_idx + 1 >= trainer.num_training_batches:
             return
         due = time.monotonic() - self.saved >= CONTINUE_EVERY_S or signals.pending
-        if agree(bool(due)):
+        if all_reduce_max(bool(due)):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -72,7 +72,7 @@ class LastCheckpoint(Checkpoint):
             second_name(self.path, self.path.with_name("previous.ckpt"))
         trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
-        signals.pending = agree(signals.pending or 0) or None
+        signals.pending = all_reduce_max(signals.pending or 0) or None
         signals.check()
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
-from common.system.distributed import agree
+from common.system.distributed import all_reduce_max
 from common.system.errors import StageFailed
 
 
@@ -71,7 +71,7 @@ class FiniteLoss(Callback):
             return
         finite = torch.stack(self.losses).isfinite().tolist()
         # Losses from the first bad one on, in the process that met one first.
-        bad = agree(len(finite) - finite.index(False) if False in finite else 0)
+        bad = all_reduce_max(len(finite) - finite.index(False) if False in finite else 0)
         if bad:
             step, rate = self.steps[-bad]
             loss = float(self.losses[-bad])
@@ -79,7 +79,7 @@ class FiniteLoss(Callback):
             raise self._failed(f"the loss is {what} at step {step} (learning rate {rate:g})")
         weights = [w for w in pl_module.state_dict().values() if w.is_floating_point()]
         # Those of BatchNorm differ between processes. The largest of all is finite if each one is, and one look.
-        if agree(not nn.utils.get_total_norm(weights, norm_type=torch.inf).isfinite()):
+        if all_reduce_max(not nn.utils.get_total_norm(weights, norm_type=torch.inf).isfinite()):
             step, rate = self.steps[-1]
             raise self._failed(
                 f"weights are NaN or infinite by step {step} (learning rate {rate:g})"

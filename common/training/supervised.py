@@ -15,9 +15,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.checkpoints.files import RECORD, Record
 from common.data.datamodule import HierarchicalData
-from common.data.transforms import Retina
-from common.networks.hemisphere import Substrate
-from common.system.distributed import as_in_first, rank
+from common.data.transforms import Transforms
+from common.networks.hemisphere import HemisphereConfig
+from common.system.distributed import broadcast_from_first, rank
 from common.system.errors import UserError
 from common.system.randomness import derive
 from common.training.metrics import FURTHER, Batch, EvaluationMetrics, LevelMetrics
@@ -41,7 +41,7 @@ class Supervised(pl.LightningModule):
         # Read once: a look into the configuration takes as long as a small kernel.
         self.label_smoothing: float = cfg.hparams.label_smoothing
         self.log_every_n_steps: int = cfg.trainer_params.log_every_n_steps
-        self.retina = Retina(
+        self.transforms = Transforms(
             mean=record.mean,
             std=record.std,
             crop_padding=cfg.dataset.crop_padding,
@@ -56,7 +56,7 @@ class Supervised(pl.LightningModule):
         self.train_metrics.persistent()
 
     @staticmethod
-    def substrates(cfg: DictConfig) -> dict[str, Substrate]:
+    def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
         """The parameters of each hemisphere, by the name that it has in the network."""
         return {}
 
@@ -76,13 +76,13 @@ class Supervised(pl.LightningModule):
     @property
     def features_are_fixed(self) -> bool:
         """Whether an image has the same features at every step: only heads learn, and augmentation is off."""
-        return self.network.features_are_fixed and not self.retina.augments  # type: ignore[return-value]
+        return self.network.features_are_fixed and not self.transforms.augments  # type: ignore[return-value]
 
     def forward(self, batch: Batch) -> Batch:
         """Logits (B, C) per level, of a batch's images, or of its features where it holds those."""
         if "features" in batch:
             return self.network.classify(batch["features"])  # type: ignore[operator]
-        return self.look(self.retina(batch["images"]))
+        return self.look(self.transforms(batch["images"]))
 
     def on_fit_start(self) -> None:
         """Have the forward pass compiled when it is first used."""
@@ -131,7 +131,7 @@ class Supervised(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Evaluate what is saved: each process has BatchNorm statistics of its own since the last step."""
-        as_in_first(self.network.buffers())
+        broadcast_from_first(self.network.buffers())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count right answers and mistakes, and sum up losses."""
@@ -152,7 +152,7 @@ class Supervised(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Features (B, F) and the labels of each level (B,)."""
-        features = self.network.features(self.retina(batch["images"]))  # type: ignore[operator]
+        features = self.network.features(self.transforms(batch["images"]))  # type: ignore[operator]
         return {"features": features} | {level: batch[level] for level in self.record.levels}
 
     def _log_and_reset(self, split: str, metrics: "LevelMetrics") -> Batch:
@@ -164,7 +164,9 @@ class Supervised(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The recipe's optimiser over all that is not frozen, and its schedule by steps."""
         hparams = self.cfg.hparams
-        plasticity = {side: one.plasticity for side, one in self.substrates(self.cfg).items()}
+        plasticity = {
+            side: one.plasticity for side, one in self.hemisphere_configs(self.cfg).items()
+        }
         groups = parameter_groups(self.network, lr=hparams.lr, plasticity=plasticity)
         # Lightning refuses to clip the gradients of a fused optimiser under autocast.
         fused = self.cfg.trainer_params.gradient_clip_val is None

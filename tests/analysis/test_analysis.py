@@ -25,7 +25,7 @@ from analysis.contributions import class_means, contribution, evidence, share
 from analysis.hemispheres import Hemispheres, Seen
 from analysis.lesions import accuracy, most_used, silence, use
 from analysis.navon import small_letters
-from analysis.networks import Eyes
+from analysis.networks import FeatureCache
 from analysis.probe import probe
 from analysis.similarity import cka, cosine_within_and_between, gram, layer_grams
 from analysis.study import FinishedStage, FinishedStudy
@@ -329,7 +329,7 @@ def test_probes_are_chosen_on_validation_images_of_every_class(examiner, monkeyp
         def features(self, module, network):
             return {name: torch.zeros(len(self.rows), 1) for name in ("fine", "coarse")}
 
-    monkeypatch.setattr(hemispheres, "Eyes", Blind)
+    monkeypatch.setattr(hemispheres, "FeatureCache", Blind)
     reference = examiner._reference(SimpleNamespace(network=None))
     counts = torch.bincount(reference.val_labels["fine"], minlength=10)
     assert counts.sum() == hemispheres.VALIDATION_IMAGES
@@ -535,7 +535,7 @@ def test_equal_hemispheres_see_images_once():
         )
         looks = 0
 
-        def retina(self, images):
+        def transforms(self, images):
             Module.looks += len(images)
             return images.float()
 
@@ -552,12 +552,12 @@ def test_equal_hemispheres_see_images_once():
             return self.by * self.backbone(images).flatten(1)
 
     backbone = nn.Conv2d(3, 2, 4)
-    eyes = Eyes(torch.randint(0, 255, (100, 3, 4, 4), dtype=torch.uint8))
-    one = eyes.features(Module(), Net(Scaled(backbone, 1)))["fine"]
+    caches = FeatureCache(torch.randint(0, 255, (100, 3, 4, 4), dtype=torch.uint8))
+    one = caches.features(Module(), Net(Scaled(backbone, 1)))["fine"]
     assert Module.looks == 108
-    assert eyes.features(Module(), Net(Scaled(backbone, 1)))["fine"] is one
+    assert caches.features(Module(), Net(Scaled(backbone, 1)))["fine"] is one
     assert Module.looks == 116
-    assert torch.allclose(eyes.features(Module(), Net(Scaled(backbone, 2)))["fine"], 2 * one)
+    assert torch.allclose(caches.features(Module(), Net(Scaled(backbone, 2)))["fine"], 2 * one)
 
 
 def shown_examples(labels: torch.Tensor, predictions: torch.Tensor) -> list[int]:

@@ -17,7 +17,7 @@ import bilateral
 import export
 import predict
 from common.checkpoints.files import RECORD, load, read
-from common.checkpoints.resume import point
+from common.checkpoints.resume import find_resume_checkpoint
 from common.results.rows import write_result
 from common.runs.stage import Stage, _set_other_pairing_aside
 from common.system.atomic_files import write_text
@@ -74,7 +74,7 @@ def test_a_fault_that_passes_is_no_damage(error, number, after, tmp_path, monkey
         load(file)
     assert caught.value.errno == number
     with pytest.raises(OSError, match=r"last\.ckpt"):
-        point("fine/seed0", file.parent, "")
+        find_resume_checkpoint("fine/seed0", file.parent, "")
     assert [path.name for path in file.parent.iterdir()] == ["last.ckpt"]
 
 

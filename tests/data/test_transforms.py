@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 from torchvision.transforms import v2
 
-from common.data.transforms import Retina, random_crop, random_flip
+from common.data.transforms import Transforms, random_crop, random_flip
 
 MEAN, STD = (0.5, 0.25, 0.75), (0.25, 0.5, 0.125)
 
@@ -15,8 +15,8 @@ def pictures(batch: int, height: int = 5, width: int = 7) -> torch.Tensor:
     return torch.randint(0, 256, (batch, 3, height, width), generator=generator, dtype=torch.uint8)
 
 
-def retina(*, crop_padding=2, flip=True) -> Retina:
-    return Retina(mean=MEAN, std=STD, crop_padding=crop_padding, flip=flip)
+def transforms(*, crop_padding=2, flip=True) -> Transforms:
+    return Transforms(mean=MEAN, std=STD, crop_padding=crop_padding, flip=flip)
 
 
 def offsets(crops: torch.Tensor, image: torch.Tensor, padding: int) -> list[tuple[int, int]]:
@@ -35,22 +35,22 @@ def offsets(crops: torch.Tensor, image: torch.Tensor, padding: int) -> list[tupl
 def test_evaluation_normalises_as_torchvision_does():
     images = pictures(8)
     expected = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])(images)
-    seen = retina().eval()(images)
+    seen = transforms().eval()(images)
     assert seen.dtype == torch.float32
     torch.testing.assert_close(seen, expected)
 
 
 def test_evaluation_draws_no_random_numbers():
     images = pictures(8)
-    eyes = retina().eval()
+    caches = transforms().eval()
     before = torch.get_rng_state()
-    assert torch.equal(eyes(images), eyes(images))
+    assert torch.equal(caches(images), caches(images))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_training_without_augmentation_is_evaluation():
     images = pictures(8)
-    plain = retina(crop_padding=0, flip=False)
+    plain = transforms(crop_padding=0, flip=False)
     assert torch.equal(plain.train()(images), plain.eval()(images))
 
 
@@ -58,35 +58,35 @@ def test_training_crops_and_flips_what_evaluation_sees():
     """Padding is black before normalisation, as torchvision's crop of an image is."""
     images = pictures(64)
     torch.manual_seed(0)
-    expected = retina().eval()(random_flip(random_crop(images, 2)))
+    expected = transforms().eval()(random_flip(random_crop(images, 2)))
     torch.manual_seed(0)
-    assert torch.equal(retina().train()(images), expected)
-    assert not torch.equal(expected, retina().eval()(images))
+    assert torch.equal(transforms().train()(images), expected)
+    assert not torch.equal(expected, transforms().eval()(images))
 
 
 def test_only_what_is_asked_for_happens():
     images = pictures(64)
     torch.manual_seed(0)
-    flipped = retina(crop_padding=0).train()(images)
+    flipped = transforms(crop_padding=0).train()(images)
     torch.manual_seed(0)
-    assert torch.equal(flipped, retina().eval()(random_flip(images)))
+    assert torch.equal(flipped, transforms().eval()(random_flip(images)))
     torch.manual_seed(0)
-    cropped = retina(flip=False).train()(images)
+    cropped = transforms(flip=False).train()(images)
     torch.manual_seed(0)
-    assert torch.equal(cropped, retina().eval()(random_crop(images, 2)))
+    assert torch.equal(cropped, transforms().eval()(random_crop(images, 2)))
 
 
 def test_output_is_channels_last_and_the_input_is_left_alone():
     images = pictures(8)
     before = images.clone()
-    seen = retina().train()(images)
+    seen = transforms().train()(images)
     assert seen.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(images, before)
 
 
 def test_statistics_are_no_weights():
-    assert list(retina().state_dict()) == []
-    assert list(retina().parameters()) == []
+    assert list(transforms().state_dict()) == []
+    assert list(transforms().parameters()) == []
 
 
 def test_every_crop_is_a_window_and_every_window_is_as_likely():
@@ -145,10 +145,10 @@ def test_flip_mirrors_half_of_the_images_and_leaves_the_others():
 @pytest.mark.parametrize("seed", [0, 1])
 def test_same_seed_gives_the_same_images_and_another_seed_others(seed):
     images = pictures(32)
-    eyes = retina().train()
+    caches = transforms().train()
     torch.manual_seed(seed)
-    first = eyes(images)
+    first = caches(images)
     torch.manual_seed(seed)
-    assert torch.equal(eyes(images), first)
+    assert torch.equal(caches(images), first)
     torch.manual_seed(seed + 1)
-    assert not torch.equal(eyes(images), first)
+    assert not torch.equal(caches(images), first)

@@ -23,7 +23,7 @@ from common.data.images import decode, load_folder
 from common.data.index import read_hierarchy, read_index
 from common.data.tree import write_tree
 from common.results.rows import read_result, write_result
-from common.runs.fingerprint import refuse_other
+from common.runs.fingerprint import refuse_other_configuration
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 from data_scripts.index_folders import index_folders
@@ -128,10 +128,10 @@ def test_a_damaged_fingerprint_is_refused_by_its_name_or_folder(tmp_path, data):
     identity = {"data": {"train": "00ff", "test": None}, "hparams": {"lr": 0.1, "arch": "vgg11"}}
     place = tmp_path / "fine/seed0"
     write_text(place / "fingerprint.yaml", yaml.safe_dump(identity | {"sources": {}}))
-    refuse_other(place, identity, {})
+    refuse_other_configuration(place, identity, {})
     flip(data, place / "fingerprint.yaml", (place / "fingerprint.yaml").read_bytes())
     try:
-        refuse_other(place, identity, {})
+        refuse_other_configuration(place, identity, {})
     except UserError as error:
         one_line(error, place)
 

@@ -15,7 +15,7 @@ from torch import nn
 from arch_dual_head import trainer
 from arch_dual_head.supervised import DualHead
 from common.networks.backbones import build_backbone, registered
-from common.networks.hemisphere import Substrate
+from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import BilateralNet, Hemisphere
 from common.networks.spatial_frequency import SpatialFilter
 from common.runs.fingerprint import identify
@@ -144,9 +144,11 @@ def test_a_high_pass_above_every_frequency_of_the_images_is_refused():
 
 def hemisphere(**options) -> Hemisphere:
     torch.manual_seed(0)
-    substrate = Substrate(arch="resnet9", width=NARROW, k=1.0, per_k=1.0, **options)
+    hemisphere_config = HemisphereConfig(arch="resnet9", width=NARROW, k=1.0, per_k=1.0, **options)
     return Hemisphere(
-        backbone=substrate.backbone(), spatial_filter=substrate.spatial_filter(), freeze=False
+        backbone=hemisphere_config.backbone(),
+        spatial_filter=hemisphere_config.spatial_filter(),
+        freeze=False,
     )
 
 
@@ -236,30 +238,35 @@ def test_each_side_reads_its_own_keys(name):
     for side, key in zip((None, *LEVELS), (name, *HEMISPHERE[name]), strict=True):
         changed = hparams | {key: CHANGES[name]}
         for other in (None, *LEVELS):
-            substrate = Substrate.of(changed, other)
-            expected = CHANGES[name] if other == side else Substrate.of(values()).__dict__[name]
-            assert getattr(substrate, name) == expected
+            hemisphere_config = HemisphereConfig.of(changed, other)
+            expected = (
+                CHANGES[name] if other == side else HemisphereConfig.of(values()).__dict__[name]
+            )
+            assert getattr(hemisphere_config, name) == expected
 
 
 @pytest.mark.parametrize("name", HEMISPHERE)
 def test_all_that_changes_a_hemispheres_function_is_a_difference(name):
-    ours, theirs = Substrate.of(values()), Substrate.of(values(**{name: CHANGES[name]}))
+    ours, theirs = (
+        HemisphereConfig.of(values()),
+        HemisphereConfig.of(values(**{name: CHANGES[name]})),
+    )
     assert ours.difference(theirs) == (None if name == "plasticity" else name)
-    assert ours.difference(Substrate.of(values(plasticity=5))) is None
+    assert ours.difference(HemisphereConfig.of(values(plasticity=5))) is None
 
 
 def test_an_open_sparsity_is_the_backbones_own():
-    dense = Substrate.of(values())
+    dense = HemisphereConfig.of(values())
     assert (dense.k, dense.per_k) == (1, 1)
-    assert dense.difference(Substrate.of(values(k=1.0, per_k=1))) is None
-    own = Substrate.of(values(arch="sparse_resnet9"))
+    assert dense.difference(HemisphereConfig.of(values(k=1.0, per_k=1))) is None
+    own = HemisphereConfig.of(values(arch="sparse_resnet9"))
     assert (own.k, own.per_k) == (0.25, 0.8)
-    assert Substrate.of(values(arch="sparse_resnet9", k=1.0)).k == 1
+    assert HemisphereConfig.of(values(arch="sparse_resnet9", k=1.0)).k == 1
 
 
 def test_records_from_before_these_parameters_are_of_dense_plain_hemispheres():
     older = OmegaConf.create({"arch": "resnet9", "width": 0.5})
-    assert Substrate.of(older) == Substrate.of(values())
+    assert HemisphereConfig.of(older) == HemisphereConfig.of(values())
 
 
 @pytest.mark.parametrize("side", [None, *LEVELS])
@@ -269,8 +276,8 @@ def test_a_band_that_nothing_passes_is_refused_by_the_names_of_its_keys(side):
     hparams = {f"{prefix}{name}": value for name, value in values().items() if name != "arch"}
     hparams |= {arch: "resnet9", f"{prefix}low_pass": 3.0, f"{prefix}high_pass": 4.0}
     with pytest.raises(UserError, match=rf"hparams.{prefix}low_pass=3 .*{prefix}high_pass=4"):
-        Substrate.of(hparams, side)
-    assert Substrate.of(hparams | {f"{prefix}low_pass": 4.0}, side).low_pass == 4
+        HemisphereConfig.of(hparams, side)
+    assert HemisphereConfig.of(hparams | {f"{prefix}low_pass": 4.0}, side).low_pass == 4
 
 
 # The shipped examples
@@ -295,7 +302,7 @@ def test_each_example_makes_the_hemispheres_differ_in_its_parameter_alone(file, 
     )
     assert done.returncode == 0, done.stderr
     cfg = OmegaConf.create(yaml.safe_load(done.stdout))
-    fine, coarse = DualHead.substrates(cfg).values()
+    fine, coarse = DualHead.hemisphere_configs(cfg).values()
     theirs = {
         "width": {"width"},
         "profile": {"arch"},

@@ -396,7 +396,7 @@ def test_a_loaded_bilateral_network_stays_frozen_in_training_mode(study):
     before = {k: v.clone() for k, v in module.network.state_dict().items()}
     images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
     module.train()
-    module.network(module.retina(images))["fine"].sum().backward()
+    module.network(module.transforms(images))["fine"].sum().backward()
     assert equal(module.network.state_dict(), before)
     hemispheres = module.network.hemispheres
     assert all(parameter.grad is None for parameter in hemispheres.parameters())
@@ -827,7 +827,7 @@ def test_steps_leave_everything_on_the_device(study):
     batch = {"images": torch.zeros(8, 3, 32, 32, dtype=torch.uint8, device="meta")}
     batch |= {level: torch.zeros(8, dtype=torch.long, device="meta") for level in CLASSES}
     # Whatever augmentation does belongs to the step.
-    module.retina.crop_padding, module.retina.flip = 4, True
+    module.transforms.crop_padding, module.transforms.flip = 4, True
     with pytest.raises((RuntimeError, NotImplementedError)):
         batch["fine"].cpu()
     loss = module.training_step(batch, batch_idx=1)
@@ -868,7 +868,7 @@ def facts(built) -> dict[str, object]:
         "batch": len(next(iter(built.batch.values()))),
         "batches": trainer.num_training_batches,
         "workers": loader.num_workers,
-        "augmentation": (module.retina.crop_padding, module.retina.flip),
+        "augmentation": (module.transforms.crop_padding, module.transforms.flip),
         "training images": module.record.train_images,
         "validation images": built.data.val_set.images[built.data.val_set.subset].sum().item(),
         "test images": built.data.test_digest(),

@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 
 from arch_single_head.datamodule import SingleHeadData
 from common.data.images import load_folder
-from common.data.transforms import Retina, random_crop, random_flip
+from common.data.transforms import Transforms, random_crop, random_flip
 from common.settings.compose import ROOT, compose
 from common.settings.schema import SingleConfig
 
@@ -67,7 +67,7 @@ def test_what_evaluation_shows_is_what_to_tensor_and_normalize_show(navon, mode)
     data = SingleHeadData(cfg, seed=0)
     data.setup("fit")
     data.setup("test")
-    eyes = Retina(mean=data.mean, std=data.std, crop_padding=4, flip=True).eval()
+    caches = Transforms(mean=data.mean, std=data.std, crop_padding=4, flip=True).eval()
     transform = transforms.Compose(
         [transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
     )
@@ -76,7 +76,7 @@ def test_what_evaluation_shows_is_what_to_tensor_and_normalize_show(navon, mode)
     names = sorted(by_name)
     (batch,) = data.test_dataloader()
     expected = torch.stack([theirs[by_name[name]][0] for name in names])
-    torch.testing.assert_close(eyes(batch["images"]).contiguous(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(caches(batch["images"]).contiguous(), expected, atol=1e-5, rtol=1e-5)
     ids = [int(theirs.classes[theirs[by_name[name]][1]]) for name in names]
     assert [data.classes[mode].ids[i] for i in batch[mode].tolist()] == ids
 
@@ -107,9 +107,9 @@ def test_flips_are_those_of_random_horizontal_flip_and_as_frequent(picture):
 def test_crop_and_flip_together_are_those_of_torchvision_and_as_frequent(picture):
     torch.manual_seed(0)
     mean, std = (0.5, 0.25, 0.75), (0.25, 0.5, 0.125)
-    eyes = Retina(mean=mean, std=std, crop_padding=1, flip=True).train()
-    plain = Retina(mean=mean, std=std, crop_padding=0, flip=False)
-    ours = counted(eyes(picture.expand(DRAWS, -1, -1, -1)))
+    caches = Transforms(mean=mean, std=std, crop_padding=1, flip=True).train()
+    plain = Transforms(mean=mean, std=std, crop_padding=0, flip=False)
+    ours = counted(caches(picture.expand(DRAWS, -1, -1, -1)))
     both = transforms.Compose([transforms.RandomCrop(SIZE, 1), transforms.RandomHorizontalFlip()])
     theirs = counted(plain(torch.stack([both(picture) for _ in range(DRAWS)])))
     assert ours.keys() == theirs.keys()

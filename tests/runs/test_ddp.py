@@ -219,11 +219,11 @@ def test_a_loss_that_is_no_number_elsewhere_stops_here_too(monkeypatch, tmp_path
     module = torch.nn.BatchNorm1d(2)
     asked = []
 
-    def agree(number: int) -> int:
+    def all_reduce_max(number: int) -> int:
         asked.append(number)
         return 2 if len(asked) == 1 else number
 
-    monkeypatch.setattr("common.training.finite.agree", agree)
+    monkeypatch.setattr("common.training.finite.all_reduce_max", all_reduce_max)
     with pytest.raises(StageFailed, match=r"in another process at step 8 \(learning rate 0.2\)"):
         finite.check(module)
     assert asked == [0]

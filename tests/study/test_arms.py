@@ -154,7 +154,7 @@ def test_no_arms_are_refused_as_such():
 
 
 def test_every_name_that_arms_allows_is_an_arm():
-    named = [arm for name in ARMS for arm in train_system.STANDS_FOR.get(name, (name,))]
+    named = [arm for name in ARMS for arm in train_system.ALIASES.get(name, (name,))]
     assert sorted(named) == sorted(STAGE_ARMS)
 
 

@@ -12,7 +12,7 @@ import common.trained.export
 import export
 from bilateral import load
 from common.checkpoints.files import Record
-from common.data.transforms import Retina
+from common.data.transforms import Transforms
 from common.networks.backbones import build_backbone, registered
 from common.networks.macro import UnilateralNet
 from common.system.errors import UserError
@@ -131,8 +131,10 @@ def untrained(network, size: int) -> Trained:
         train_images="",
         fingerprint="",
     )
-    retina = Retina(mean=record.mean, std=record.std, crop_padding=0, flip=False).eval()
-    return Trained(network=network.eval(), retina=retina, record=record, device=torch.device("cpu"))
+    transforms = Transforms(mean=record.mean, std=record.std, crop_padding=0, flip=False).eval()
+    return Trained(
+        network=network.eval(), transforms=transforms, record=record, device=torch.device("cpu")
+    )
 
 
 def net(arch: str) -> UnilateralNet:

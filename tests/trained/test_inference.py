@@ -176,7 +176,7 @@ def test_features_of_every_hemisphere_have_its_name(kind, names, checkpoints, fi
     trained = load(checkpoints[kind])
     features = trained.features(files)
     assert list(features) == names
-    whole = trained.network.features(trained.retina(trained.pixels(files)))
+    whole = trained.network.features(trained.transforms(trained.pixels(files)))
     assert torch.allclose(torch.cat([*features.values()], dim=1), whole, atol=1e-5)
 
 

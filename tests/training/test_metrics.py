@@ -236,7 +236,7 @@ def predictions(study, arm: str) -> tuple[Record, dict[str, np.ndarray], dict[st
     data.setup("test")
     batch = data.test_set.__getitems__(range(len(data.test_set)))
     with torch.no_grad():
-        logits = module.network(module.retina(batch["images"]))
+        logits = module.network(module.transforms(batch["images"]))
     return (
         module.record,
         {level: values.numpy() for level, values in logits.items()},

@@ -1,0 +1,7 @@
+"""The words that every room shares: levels of labels, and hemispheres. Imports nothing."""
+
+LEVELS = ("fine", "coarse")
+SIDES = ("left", "right")
+# Config keys, names of tensors and csv files call the left hemisphere fine and the right one coarse, after what
+# they learn in the study. This is the one map from a hemisphere to that spelling.
+SPELLING = {"left": "fine", "right": "coarse"}
