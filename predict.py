@@ -14,9 +14,9 @@ from rich.text import Text
 
 from common.settings.command import command, printable
 from common.settings.compose import ROOT, quoted, spelled
-from common.settings.schema import PredictConfig
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
+from common.trained.schema import PredictConfig
 
 if TYPE_CHECKING:
     from common.trained.inference import Trained

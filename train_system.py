@@ -15,22 +15,18 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from arch_dual_head.schema import DualConfig
+from arch_single_head.schema import SingleConfig
+from common.networks.parameters import PARAMETERS
 from common.results.rows import finished
 from common.settings.command import command, explain, typed_overrides
-from common.settings.compose import GROUPS, ROOT, SHARED, compose, keys_of, override_keys, spelled
-from common.settings.schema import (
-    ARMS,
-    DEFAULT_ARMS,
-    HEMISPHERE,
-    LEVELS,
-    DualConfig,
-    SingleConfig,
-    StudyConfig,
-    StudyKeys,
-)
+from common.settings.compose import GROUPS, ROOT, SHARED, compose, override_keys, spelled
+from common.settings.levels import LEVELS
+from common.settings.schema import keys_of
 from common.system.atomic_files import read_yaml
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
+from study.schema import ARMS, DEFAULT_ARMS, StudyConfig, StudyKeys
 
 if TYPE_CHECKING:
     from common.results.statistics import SummaryRow
@@ -146,11 +142,11 @@ def handed_on(folder: str, overrides: Sequence[str], specialities: Sequence[str]
                 f"{key} is set by each stage of a study; run trainer.py in the folder to choose it yourself."
             )
         of_hemisphere = parameter in {
-            p for names in HEMISPHERE.items() for p in (names[0], *names[1])
+            p for name, row in PARAMETERS.items() for p in (name, *row.keys)
         }
         if name in GROUPS or (name in known and not of_hemisphere):
             target.append(f"{name}={value}")
-        for single, sides in HEMISPHERE.items():
+        for single, sides in ((name, row.keys) for name, row in PARAMETERS.items()):
             for place, level in enumerate(specialities):
                 if parameter in (single, sides[LEVELS.index(level)]):
                     here = single if folder == "single" else sides[place]
@@ -290,14 +286,7 @@ def _configuration(
     given += [f"trainer_params.max_epochs={epochs}"] if epochs else []
     directory, schema = FOLDERS[folder]
     name = "config" if arm in LEVELS else arm
-    config = compose(directory, schema=schema, overrides=given, config_name=name)
-    if name == arm:
-        # An arm whose hemispheres learn slower than others keeps that when their plasticity is chosen.
-        variant: Any = OmegaConf.load(directory / "config" / f"{name}.yaml")
-        for key in HEMISPHERE["plasticity"]:
-            if f"hparams.{key}" in override_keys(given):
-                config.hparams[key] *= OmegaConf.select(variant, f"hparams.{key}", default=1.0)
-    return config
+    return compose(directory, schema=schema, overrides=given, config_name=name)
 
 
 def _seeds(cfg: DictConfig) -> list[int]:

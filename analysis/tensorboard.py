@@ -18,7 +18,7 @@ from analysis.networks import FeatureCache
 from analysis.study import FinishedStage
 from common.data.datamodule import ImageSet
 from common.data.images import Undecoded
-from common.settings.compose import leaves
+from common.settings.checks import leaves
 from common.system.randomness import derive
 from common.training.supervised import Supervised
 

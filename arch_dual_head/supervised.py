@@ -1,5 +1,6 @@
 """One or two hemispheres with two heads, fine and coarse."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from common.data.datamodule import HierarchicalData
 from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.networks.size import width_for
-from common.settings.levels import LEVELS
+from common.settings.levels import SIDES, SPELLING
 from common.system.errors import UserError
 from common.training.supervised import Supervised
 
@@ -27,16 +28,22 @@ class DualHead(Supervised):
     """Trains two heads, and those hemispheres that are not frozen."""
 
     @staticmethod
+    def sides(cfg: DictConfig) -> Sequence[str]:
+        """The hemispheres that the network has."""
+        return SIDES if cfg.hparams.macro_arch == "bilateral" else SIDES[:1]
+
+    @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
         """The parameters of each hemisphere, or of the one that unilateral networks have."""
-        sides = LEVELS if cfg.hparams.macro_arch == "bilateral" else ("fine",)
-        return {side: HemisphereConfig.of(cfg.hparams, side) for side in sides}
+        return {
+            SPELLING[side]: HemisphereConfig.read(cfg.hparams, side) for side in DualHead.sides(cfg)
+        }
 
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:
         """Images float (B, 3, H, W) to fine and coarse logits (B, C)."""
         hparams = cfg.hparams
-        fine, coarse = (HemisphereConfig.of(hparams, side) for side in LEVELS)
+        fine, coarse = (HemisphereConfig.read(hparams, side) for side in SIDES)
         if hparams.macro_arch == "ensemble":
             members = [_unilateral(cfg, record, fine) for _ in hparams.model_path_fine]
             return EnsembleNet(networks=members)
@@ -144,8 +151,10 @@ def _network_weights(
         raise UserError(
             f"{key}: {path} is a {record.arm} network; a {macro_arch} one is asked for."
         )
-    for side, ours in hemisphere_configs.items():
-        refuse_other_hemisphere(path, key=key, theirs=HemisphereConfig.of(theirs, side), ours=ours)
+    for side, ours in zip(SIDES, hemisphere_configs.values(), strict=False):
+        refuse_other_hemisphere(
+            path, key=key, theirs=HemisphereConfig.read(theirs, side), ours=ours
+        )
     if record.train_images != data.train_images:
         raise UserError(
             f"{key}: {path} was trained on other images than this run's training images."

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, templates
 from common.settings.command import command
-from common.settings.schema import DualConfig
 from common.system.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
@@ -75,7 +75,7 @@ def train(cfg: DictConfig) -> None:
         Stage(arm=cfg.arm, seed=seed, folder=FOLDER.name, config=cfg, seeds=mixed_seeds(cfg, seed))
         for seed in cfg.seeds
     ]
-    run_experiment(stages, {FOLDER.name: Architecture(DualHeadData, DualHead)})
+    run_experiment(stages, {FOLDER.name: Architecture(DualHeadData, DualHead, DualConfig)})
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ class SingleHead(Supervised):
     @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
         """The parameters of the one hemisphere, by its level."""
-        return {cfg.hparams.mode: HemisphereConfig.of(cfg.hparams)}
+        return {cfg.hparams.mode: HemisphereConfig.read(cfg.hparams)}
 
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> nn.Module:

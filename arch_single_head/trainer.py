@@ -4,8 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from arch_single_head.schema import SingleConfig
 from common.settings.command import command
-from common.settings.schema import SingleConfig
 from common.system.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
@@ -28,7 +28,7 @@ def train(cfg: DictConfig) -> None:
     stages = [
         Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
     ]
-    run_experiment(stages, {FOLDER.name: Architecture(SingleHeadData, SingleHead)})
+    run_experiment(stages, {FOLDER.name: Architecture(SingleHeadData, SingleHead, SingleConfig)})
 
 
 def main() -> None:

@@ -21,8 +21,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.schema import DualConfig
 from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.schema import SingleConfig
 from arch_single_head.supervised import SingleHead
 from common.data.datamodule import EVAL_BATCH, HierarchicalData
 from common.runs.stage import (
@@ -34,7 +36,6 @@ from common.runs.stage import (
     record_of,
 )
 from common.settings.compose import ROOT, compose
-from common.settings.schema import DualConfig, SingleConfig
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
 from common.training.supervised import Supervised

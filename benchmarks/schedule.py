@@ -17,8 +17,8 @@ from typing import Any
 from common.runs.experiment import run_ready
 from common.runs.stage import Stage
 from common.settings.compose import ROOT, SHARED, compose
-from common.settings.schema import StudyConfig
 from common.system.errors import StageFailed, UserError
+from study.schema import StudyConfig
 from train_system import plan
 
 

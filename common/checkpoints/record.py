@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from common.settings.compose import NAME_RULE, check_values, is_folder_name, keys_of
-from common.settings.schema import LEVELS, DualConfig, SingleConfig
+from arch_dual_head.schema import DualConfig
+from arch_single_head.schema import SingleConfig
+from common.settings.checks import NAME_RULE, check_values, is_folder_name
+from common.settings.levels import LEVELS
+from common.settings.schema import keys_of
 from common.system.errors import UserError
 
 SCHEMAS = {"arch_single_head": SingleConfig, "arch_dual_head": DualConfig}

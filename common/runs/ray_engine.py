@@ -17,10 +17,10 @@ from common.runs.experiment import remove_temporary_files
 from common.runs.progress import Progress
 from common.runs.stage import Architecture, Stage, quieten, run_stage
 from common.settings.command import explain
-from common.settings.schema import StudyConfig
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, UserError
 from common.system.signals import Interrupted, signals
+from study.schema import StudyConfig
 
 # How often a stage may lose its worker or node; each time it goes on from its checkpoint.
 MAX_RETRIES = 10

@@ -83,6 +83,7 @@ class Architecture(NamedTuple):
 
     data: type[HierarchicalData]
     module: type[Supervised]
+    schema: type
 
 
 def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> None:
@@ -105,7 +106,15 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     processes = make_trainer(stage, precision, [], logger=False).world_size
     if processes > 1:
         _check_processes(stage, data, processes)
-    identity = identify(cfg, data, precision, parents, processes)
+    identity = identify(
+        cfg,
+        data,
+        precision,
+        parents,
+        schema=architecture.schema,
+        sides=architecture.module.sides(cfg),
+        processes=processes,
+    )
     _set_other_pairing_aside(stage)
     stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
     refuse_other_configuration(stage.place, identity, sources)

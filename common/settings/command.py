@@ -23,17 +23,9 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
-from common.settings.compose import (
-    GROUPS,
-    allowed,
-    finish,
-    keys_of,
-    override_keys,
-    refuse_malformed,
-    register,
-    show,
-    unknown_key,
-)
+from common.settings.checks import allowed, show, unknown_key
+from common.settings.compose import GROUPS, finish, override_keys, refuse_malformed, register
+from common.settings.schema import keys_of
 from common.system.errors import UserError
 from common.system.signals import Interrupted, signals
 

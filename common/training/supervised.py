@@ -56,6 +56,11 @@ class Supervised(pl.LightningModule):
         self.train_metrics.persistent()
 
     @staticmethod
+    def sides(cfg: DictConfig) -> Sequence[str | None]:
+        """The hemispheres that the network has; None stands for the only one."""
+        return (None,)
+
+    @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
         """The parameters of each hemisphere, by the name that it has in the network."""
         return {}

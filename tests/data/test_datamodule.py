@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.schema import SingleConfig
 from common.data.datamodule import EpochSampler, ImageSet, load_folder_once, pixel_statistics
 from common.data.images import _counts, load_folder
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
 from common.settings.compose import ROOT, compose
-from common.settings.schema import DualConfig, SingleConfig
 from common.system.errors import UserError
 
 # Fine classes 0 to 5 in coarse classes 0 to 2; the first two names occur in two fine classes of one coarse class, as

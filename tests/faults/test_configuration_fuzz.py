@@ -23,7 +23,8 @@ import export
 import predict
 import train_system
 from common.settings.command import explain
-from common.settings.compose import GROUPS, ROOT, SHARED, compose, keys_of
+from common.settings.compose import GROUPS, ROOT, SHARED, compose
+from common.settings.schema import keys_of
 
 
 class Command(NamedTuple):

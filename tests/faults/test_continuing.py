@@ -19,10 +19,10 @@ import arch_dual_head.trainer
 import arch_single_head.trainer
 import common.checkpoints.files
 import train_system
-from common.settings.schema import StudyKeys
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
 from common.training.supervised import Supervised
+from study.schema import StudyKeys
 from train_system import plan
 
 SINGLE, STUDY = arch_single_head.trainer.main, train_system.main

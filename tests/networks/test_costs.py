@@ -7,11 +7,11 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights
 
 import arch_single_head.trainer
+from arch_single_head.schema import SingleConfig
 from common.networks.backbones import build_backbone
 from common.networks.costs import costs
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.settings.compose import ROOT, compose
-from common.settings.schema import SingleConfig
 
 CLASSES = {"fine": 10, "coarse": 4}
 

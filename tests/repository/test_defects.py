@@ -37,17 +37,20 @@ import common.training.callbacks as callbacks
 import common.training.supervised as supervised
 import train_system
 from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.schema import DualConfig
 from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.schema import SingleConfig
 from arch_single_head.supervised import SingleHead
 from common.checkpoints.files import read
 from common.data.index import read_index
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
 from common.networks.backbones import build_backbone
+from common.runs.schema import RecipeValues
 from common.runs.stage import Architecture
-from common.settings.compose import compose, keys_of
-from common.settings.schema import DualConfig, RecipeValues, SingleConfig
+from common.settings.compose import compose
+from common.settings.schema import keys_of
 from common.trained.evaluate import load_module
 from common.training.callbacks import EpochLines, MetricsTable
 from common.training.metrics import FURTHER, LevelMetrics

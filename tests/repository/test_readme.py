@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 
 import common.settings.schema as schema
-from common.settings.compose import GROUPS, SHARED, keys_of, register
+from common.settings.compose import GROUPS, SHARED, register
+from common.settings.schema import keys_of
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.schema import SingleConfig
 from arch_single_head.supervised import SingleHead
 from common.results.rows import ORDER, Row, collect
 from common.results.statistics import differences, summarise
@@ -18,7 +19,6 @@ from common.results.tables import print_summary, sections, write_tables
 from common.runs.experiment import run_experiment
 from common.runs.stage import Architecture, Stage
 from common.settings.compose import ROOT, compose
-from common.settings.schema import SingleConfig
 
 
 def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:

@@ -12,15 +12,18 @@ from omegaconf import OmegaConf
 
 import arch_dual_head.trainer
 import train_system
+from arch_dual_head.schema import DualConfig
 from arch_dual_head.supervised import DualHead
 from common.checkpoints.files import load_network, read
 from common.networks.backbones import build_backbone
 from common.networks.macro import BilateralNet, UnilateralNet
+from common.networks.parameters import PARAMETERS
 from common.networks.size import parameters, width_for
 from common.settings.command import explain
 from common.settings.compose import ROOT, compose
-from common.settings.schema import ARMS, HEMISPHERE, LEVELS, DualConfig, StudyConfig
+from common.settings.levels import LEVELS
 from common.system.errors import UserError
+from study.schema import ARMS, StudyConfig
 
 DUAL = ROOT / "arch_dual_head"
 STAGE_ARMS = (*LEVELS, *train_system.DUAL_ARMS)
@@ -122,12 +125,18 @@ def test_an_arm_brings_what_it_builds_on_and_nothing_else():
     assert arms_of(study("num_seeds=1")) == ["fine", "coarse", "bilateral"]
 
 
-def test_a_chosen_plasticity_multiplies_that_of_an_arm():
-    stages = study("arms=[bilateral_finetuned]", "num_seeds=1", "hparams.fine_plasticity=0.5")
-    finetuned = stages["bilateral_finetuned/seed0"].config.hparams
-    assert finetuned.fine_plasticity == pytest.approx(0.05)
-    assert finetuned.coarse_plasticity == pytest.approx(0.1)
-    assert stages["fine/seed0"].config.hparams.plasticity == 0.5
+def test_a_study_and_the_arms_own_command_train_with_the_same_plasticity():
+    stages = study("arms=[bilateral_finetuned]", "num_seeds=1", "dual.hparams.fine_plasticity=0.05")
+    alone = compose(
+        DUAL,
+        schema=DualConfig,
+        overrides=["dataset=navon", "hparams.fine_plasticity=0.05"],
+        config_name="bilateral_finetuned",
+    )
+    for cfg in (stages["bilateral_finetuned/seed0"].config, alone):
+        left, right = DualHead.hemisphere_configs(cfg).values()
+        assert left.plasticity == pytest.approx(0.005)  # the arm's own factor is 0.1
+        assert right.plasticity == pytest.approx(0.1)
 
 
 def test_what_is_said_of_one_hemisphere_is_stronger_than_what_is_said_of_both():
@@ -311,7 +320,7 @@ def test_swapped_hemispheres_are_alike_in_every_parameter(own):
     (other,) = set(LEVELS) - {own}
     file = ROOT / f"arch_dual_head/config/bilateral_swapped_{own}.yaml"
     keys = yaml.safe_load(file.read_text())["hparams"]
-    for sides in HEMISPHERE.values():
+    for sides in (row.keys for row in PARAMETERS.values()):
         here, there = (sides[LEVELS.index(level)] for level in (own, other))
         assert keys[there] == f"${{hparams.{here}}}"
 

@@ -4,10 +4,11 @@ import inspect
 import math
 from typing import Any, NamedTuple, TypeVar
 
+from common.networks.backbone_names import TORCHVISION
 from common.networks.backbones.backbone import Backbone, Builder
 from common.networks.backbones.sparsity import make_sparse
 from common.networks.backbones.torchvision_models import builder as torchvision_builder
-from common.settings.schema import TORCHVISION, setting
+from common.networks.parameters import setting
 from common.system.errors import UserError
 
 B = TypeVar("B", bound=Builder)

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from common.settings.schema import setting
+from common.networks.parameters import setting
 from common.system.errors import UserError
 
 # Activation functions of torchvision's models for which zero, the value of a loser, does not mean off.

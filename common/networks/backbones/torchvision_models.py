@@ -15,8 +15,9 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 
+from common.networks.backbone_names import TORCHVISION
 from common.networks.backbones.backbone import Backbone, Builder
-from common.settings.schema import TORCHVISION, setting
+from common.networks.parameters import setting
 from common.system.errors import UserError
 
 ONE_SIZE = ("vit_", "maxvit_")

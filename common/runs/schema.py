@@ -1,0 +1,309 @@
+"""The config keys that both experiment folders share. Imports no torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from common.settings.levels import LEVELS
+from common.settings.schema import ALWAYS, key
+from common.system.errors import UserError
+
+C = TypeVar("C", bound=type)
+
+COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("one_cycle", "constant")
+# What chooses the best epoch, and in which direction it is better.
+MONITORS = {"val_accuracy": "max", "val_loss": "min"}
+
+
+@dataclass
+class Epochs:
+    """Epochs that suit a data set, for recipes that leave them to it."""
+
+    single: int = key(MISSING, "epochs of networks with one head, for recipe=fast", low=1)
+    dual: int = key(MISSING, "epochs of networks with two heads, for recipe=fast", low=1)
+
+
+@dataclass
+class Dataset:
+    """Where the labelled images lie and how they are shown to a network.
+
+    A digest of the images themselves shapes a result, not where they lie.
+    """
+
+    name: str = key(MISSING, "used in names of experiments", shapes_result=False)
+    root: str = key(MISSING, "holds index.csv and hierarchy.yaml", path=True, shapes_result=False)
+    train_dir: str = key(
+        "${dataset.root}/train/${tree:${hparams.mode}}",
+        "labelled folders to train on; by default train/fine or train/coarse of the root, as the mode says",
+        path=True,
+        shapes_result=False,
+    )
+    val_dir: str | None = key(
+        None,
+        "labelled folders for validation; null: the held-out tenth",
+        path=True,
+        shapes_result=False,
+    )
+    test_dir: str = key(
+        "${dataset.root}/test/${tree:${hparams.mode}}",
+        "labelled folders to test on; by default test/fine or test/coarse of the root, as the mode says",
+        path=True,
+        shapes_result=False,
+    )
+    raw_data_dir: str | None = key(
+        None,
+        "raw files to take coarse labels from, with two heads; null: index.csv",
+        path=True,
+        shapes_result=False,
+    )
+    split_seed: int | None = key(
+        None,
+        "draws another held-out tenth; null: the one in index.csv",
+        low=0,
+        shapes_result=False,
+    )
+    crop_padding: int = key(
+        MISSING,
+        "pixels around an image before a random crop of its own size; 0: no crop",
+        low=0,
+        high=1024,
+    )
+    flip: bool = key(MISSING, "mirror half of the training images")
+    memory_gb: float = key(
+        8.0,
+        "GiB; images that take more when decoded stay on disk, and loading processes decode what each step needs",
+        above=0,
+        shapes_result=False,
+    )
+    width: float = key(
+        MISSING, "value of the width keys by default", above=0, high=16, shapes_result=False
+    )
+    batch_size: int = key(
+        MISSING, "batch size that suits the data set, for recipe=fast", low=1, shapes_result=False
+    )
+    epochs: Epochs = field(default_factory=Epochs)
+
+
+@dataclass
+class RecipeValues:
+    """How one folder's network is trained."""
+
+    optimizer: str = key(MISSING, "default of hparams.optimizer", choices=OPTIMIZERS)
+    lr: float = key(MISSING, "default of hparams.lr", above=0, high=1e3)
+    momentum: float = key(MISSING, "default of hparams.momentum", low=0, high=0.9999)
+    weight_decay: float = key(MISSING, "default of hparams.weight_decay", low=0, high=1e3)
+    schedule: str = key(MISSING, "default of hparams.schedule", choices=SCHEDULES)
+    warmup: float = key(MISSING, "default of hparams.warmup", above=0, high=0.99)
+    label_smoothing: float = key(MISSING, "default of hparams.label_smoothing", low=0, high=0.99)
+    dropout: float = key(MISSING, "default of hparams.dropout", low=0, high=0.99)
+    batch_size: int = key(MISSING, "default of hparams.batch_size", low=1)
+    max_epochs: int = key(MISSING, "default of trainer_params.max_epochs", low=1)
+
+
+@dataclass
+class Recipe:
+    """Optimiser, schedule, epochs and regularisation, for both folders."""
+
+    single: RecipeValues = field(default_factory=RecipeValues)
+    dual: RecipeValues = field(default_factory=RecipeValues)
+
+
+def training_keys(part: str) -> Callable[[C], C]:
+    """Add the keys of training to the schema of a folder's hparams, before it becomes a dataclass.
+
+    Args:
+        part: the part of the recipe that their defaults come from, single or dual.
+    """
+    keys: dict[str, tuple[Any, Any]] = {
+        "optimizer": (str, ("optimiser", {"choices": OPTIMIZERS})),
+        "lr": (
+            float,
+            ("learning rate; with one_cycle its highest value", {"above": 0, "high": 1e3}),
+        ),
+        "momentum": (float, ("momentum of sgd (Nesterov)", {"low": 0, "high": 0.9999})),
+        "weight_decay": (float, ("weight decay", {"low": 0, "high": 1e3})),
+        "schedule": (str, ("schedule of the learning rate", {"choices": SCHEDULES})),
+        "warmup": (
+            float,
+            ("share of the steps in which a one_cycle rate rises", {"above": 0, "high": 0.99}),
+        ),
+        "label_smoothing": (float, ("label smoothing of the loss", {"low": 0, "high": 0.99})),
+        "dropout": (float, ("dropout of the features, before each head", {"low": 0, "high": 0.99})),
+        "batch_size": (int, ("images in a training step, over all processes", {"low": 1})),
+    }
+
+    def add(schema: C) -> C:
+        for name, (kind, (help, rule)) in keys.items():
+            schema.__annotations__[name] = kind
+            setattr(schema, name, key(f"${{recipe.{part}.{name}}}", help, **rule))
+        schema.__annotations__["num_workers"] = int | None
+        schema.num_workers = key(  # type: ignore[attr-defined]
+            None,
+            "processes that load images; null: none while the set fits in memory (dataset.memory_gb), else one per "
+            "thread of PyTorch; 0: none",
+            low=0,
+            high=256,
+            shapes_result=False,
+        )
+        schema.__annotations__["compile"] = str | None
+        schema.compile = key(  # type: ignore[attr-defined]
+            None, "mode of torch.compile while training; null: not compiled", choices=COMPILE_MODES
+        )
+        return schema
+
+    return add
+
+
+@dataclass
+class TrainerParams:
+    """The arguments of Lightning's Trainer that a person may set."""
+
+    max_epochs: int = key(MISSING, "epochs", low=1)
+    accelerator: str = key(
+        "auto",
+        "where to train",
+        choices=("auto", "cpu", "gpu", "cuda", "mps"),
+        shapes_result=False,
+    )
+    devices: Any = key(
+        1, "processes on each machine that train one network together", shapes_result=False
+    )
+    num_nodes: int = key(1, "machines that train one network together", low=1, shapes_result=False)
+    strategy: str = key(
+        "auto", "how they do; with several devices auto or ddp", shapes_result=False
+    )
+    precision: str = key(
+        "auto",
+        "auto: bf16-mixed where the hardware has it, else 32-true",
+        choices=PRECISIONS,
+        neutral=ALWAYS,
+    )
+    deterministic: bool = key(False, "equal results on a GPU too, slower", neutral=ALWAYS)
+    gradient_clip_val: float | None = key(
+        None, "largest norm of the gradient; null: no limit", above=0, neutral=ALWAYS
+    )
+    # An int counts batches, a float is a share of them.
+    limit_train_batches: Any = key(
+        1.0, "training batches of an epoch: a number (10) or a share (0.1)", above=0, neutral=ALWAYS
+    )
+    limit_val_batches: Any = key(
+        1.0, "validation batches: a number (10) or a share (0.1)", above=0, neutral=ALWAYS
+    )
+    limit_test_batches: Any = key(
+        1.0, "test batches: a number (10) or a share (0.1)", above=0, neutral=ALWAYS
+    )
+    log_every_n_steps: int = key(
+        50, "steps between logged training losses", low=1, shapes_result=False
+    )
+    enable_progress_bar: bool = key(
+        True, "a bar on a terminal, a line per epoch elsewhere", shapes_result=False
+    )
+
+
+@dataclass
+class SingleTrainerParams(TrainerParams):
+    """TrainerParams whose epochs come from the recipe's ``single`` part."""
+
+    max_epochs: int = key("${recipe.single.max_epochs}", "epochs", low=1)
+
+
+@dataclass
+class DualTrainerParams(TrainerParams):
+    """TrainerParams whose epochs come from the recipe's ``dual`` part."""
+
+    max_epochs: int = key("${recipe.dual.max_epochs}", "epochs", low=1)
+
+
+@dataclass
+class CkptCallback:
+    """Which epoch's weights are the best ones."""
+
+    monitor: str = key(
+        "val_accuracy",
+        "what chooses the best epoch: val_accuracy, the mean of the levels' accuracies, or val_loss",
+        choices=tuple(MONITORS),
+        neutral=ALWAYS,
+    )
+    mode: str = key(
+        "max",
+        "max for val_accuracy, min for val_loss",
+        choices=("max", "min"),
+        neutral=ALWAYS,
+    )
+    save_top_k: int = key(
+        1,
+        "how many of the best epochs are kept; above 1 as top*.ckpt, beside best.ckpt",
+        low=1,
+        high=1000,
+    )
+
+
+@dataclass
+class Loggers:
+    """Where metrics are written."""
+
+    tensorboard: bool = key(True, "write TensorBoard events", shapes_result=False)
+    csv: bool = key(True, "write metrics.csv", shapes_result=False)
+
+
+@dataclass
+class RunKeys:
+    """What every trainer.py reads, beside hparams and trainer_params."""
+
+    exp_name: str = key(MISSING, "name of the experiment and of its folder", shapes_result=False)
+    save_dir: str = key("../runs", "folder for experiments", path=True, shapes_result=False)
+    seeds: list[int] = key([0], "list of seeds, one run for each", shapes_result=False)
+    evaluate: bool = key(True, "test the best checkpoint after training", shapes_result=False)
+    fresh: bool = key(
+        False,
+        "leave an experiment of this name alone and write to <exp_name>-2, -3, ...",
+        shapes_result=False,
+    )
+    dataset: Dataset = field(default_factory=Dataset)
+    recipe: Recipe = field(default_factory=Recipe)
+    ckpt_callback: CkptCallback = field(default_factory=CkptCallback)
+    logger: Loggers = field(default_factory=Loggers)
+
+    @staticmethod
+    def check(cfg: DictConfig) -> None:
+        """Refuse values that contradict each other.
+
+        Raises:
+            UserError: names the keys and what is allowed.
+        """
+        monitor, mode = cfg.ckpt_callback.monitor, cfg.ckpt_callback.mode
+        if mode != MONITORS[monitor]:
+            raise UserError(
+                f"ckpt_callback.mode={mode} with ckpt_callback.monitor={monitor} would choose the worst "
+                f"epoch; use {MONITORS[monitor]}."
+            )
+        for name in ("train_dir", "val_dir", "test_dir"):
+            _check_level(name, cfg.dataset[name], cfg.hparams.mode)
+
+
+def _check_level(name: str, folder: str | None, mode: str) -> None:
+    """Refuse a folder whose name says that its labels are of another level than the network's."""
+    level = Path(folder).name if folder else None
+    if mode == "both" and level == "coarse":
+        raise UserError(
+            f"dataset.{name}: {folder} holds coarse labels; two heads take the fine folder and find coarse ones."
+        )
+    if folder and mode in LEVELS and level in LEVELS and level != mode:
+        raise UserError(
+            f"dataset.{name}: {folder} holds {level} labels, but hparams.mode is {mode}; "
+            f"'dataset.{name}=\"{Path(folder).parent}/${{tree:${{hparams.mode}}}}\"' follows the mode."
+        )
+
+
+def _tree(mode: str) -> str:
+    """The folder of labelled images that a mode reads: coarse for coarse, else fine."""
+    return "coarse" if mode == "coarse" else "fine"
+
+
+OmegaConf.register_new_resolver("tree", _tree, replace=True)

@@ -1,0 +1,63 @@
+"""The config keys of test.py, predict.py and export.py. Imports no torch."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from omegaconf import MISSING
+
+from common.runs.schema import Dataset
+from common.settings.schema import key
+
+
+@dataclass
+class TestHparams:
+    """The one hyper-parameter that a trained network's test may override."""
+
+    mode: str | None = key(
+        None,
+        "feature: write features and labels to features.npz; null: print accuracy",
+        choices=(None, "feature"),
+    )
+
+
+@dataclass
+class TestConfig:
+    """test.py: everything about the network comes out of the checkpoint."""
+
+    # The checkpoint fills in what is missing here.
+    partial: ClassVar[bool] = True
+
+    checkpoint: str = key(MISSING, "the checkpoint to test", path=True)
+    dataset: Dataset = field(default_factory=Dataset)
+    hparams: TestHparams = field(default_factory=TestHparams)
+
+
+@dataclass
+class PredictConfig:
+    """predict.py: what a trained network makes of pictures."""
+
+    checkpoint: str = key(MISSING, "the checkpoint to ask", path=True)
+    # A path or a list of paths, each of a picture or of a folder of them.
+    image: Any = key(
+        MISSING, "a picture, a folder of them, or several with commas between", path=True
+    )
+    # false, true, or a file.
+    json: Any = key(
+        False, "true (or --json): print JSON and nothing else; a path: write it there", path=True
+    )
+    cam: str | None = key(
+        None, "file for a figure of where each hemisphere looks: png, pdf or svg", path=True
+    )
+
+
+@dataclass
+class ExportConfig:
+    """export.py: a trained network for programs that know nothing of this project."""
+
+    checkpoint: str = key(MISSING, "the checkpoint to export", path=True)
+    format: str = key(
+        "onnx", "onnx, or torch for a torch.export program", choices=("onnx", "torch")
+    )
+    output: str | None = key(
+        None, "file to write; null: the arm's name in the run's folder", path=True
+    )

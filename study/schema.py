@@ -1,0 +1,122 @@
+"""The config keys of train_system.py. Imports no torch."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from arch_dual_head.schema import DualConfig, DualHparams
+from arch_single_head.schema import SingleConfig, SingleHparams
+from common.networks.backbone_names import TORCHVISION, backbone_names
+from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
+from common.settings.schema import key, keys_of
+
+ARMS = (
+    "fine",
+    "coarse",
+    "bilateral",
+    "bilateral_finetuned",
+    "bilateral_nonspecialised",
+    "bilateral_swapped",
+    "unilateral",
+    "unilateral_wide",
+    "ensemble",
+)
+DEFAULT_ARMS = ("fine", "coarse", "bilateral")
+
+
+@dataclass
+class StudyEpochs:
+    """Epochs of each arm that is trained; null leaves them to the recipe."""
+
+    fine: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
+    coarse: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
+    bilateral: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
+    bilateral_finetuned: int | None = key(
+        None, "epochs of this arm; null: as the recipe says", low=1
+    )
+    bilateral_nonspecialised: int | None = key(
+        None, "epochs of this arm; null: as the recipe says", low=1
+    )
+    bilateral_swapped: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
+    unilateral: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
+    unilateral_wide: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
+
+
+@dataclass
+class StudyKeys:
+    """What train_system.py itself reads."""
+
+    study: str = key(
+        "sound",
+        "paper: recipe=paper, and the best epoch chosen on the test images, as published",
+        choices=("sound", "paper"),
+    )
+    # A list of arms, or all.
+    arms: Any = key(list(DEFAULT_ARMS), "a list of arms, or all")
+    exp_name: str | None = key(None, "name of the study; null: study-<name of the data set>")
+    save_dir: str = key("runs", "folder for experiments", path=True)
+    num_seeds: int | None = key(
+        None, "seeds 0 to n-1, instead of seeds; with neither, 5 seeds", low=1, high=10_000
+    )
+    seeds: list[int] | None = key(None, "list of seeds, instead of num_seeds")
+    arch: str | None = key(
+        None,
+        "backbone of both hemispheres; null: as in the two folders",
+        choices=(None, *backbone_names()),
+        prefix=TORCHVISION,
+    )
+    farch: str | None = key(
+        None,
+        "backbone of the left hemisphere; null: arch",
+        choices=(None, *backbone_names()),
+        prefix=TORCHVISION,
+    )
+    carch: str | None = key(
+        None,
+        "backbone of the right hemisphere; null: arch",
+        choices=(None, *backbone_names()),
+        prefix=TORCHVISION,
+    )
+    epochs: StudyEpochs = field(default_factory=StudyEpochs)
+    no_bilateral: bool = key(False, "train the hemispheres only")
+    trained_models: str | None = key(
+        None, "YAML file of hemispheres to use instead of training them", path=True
+    )
+    engine: str = key(
+        "serial",
+        "serial: one stage after another; ray: as many at once as there is room for",
+        choices=("serial", "ray"),
+    )
+    stages_per_gpu: int = key(1, "stages that share a GPU, with engine=ray", low=1, high=100)
+    ray_address: str | None = key(
+        None, "a running Ray cluster, auto or HOST:PORT; null: this machine"
+    )
+    evaluate: bool = key(True, "test the best checkpoints after training")
+    analyse: bool = key(True, "then analyse the study, as analyse.py does")
+    fresh: bool = key(False, "leave a study of this name alone and write to <exp_name>-2, -3, ...")
+
+
+@dataclass
+class StudyHparams(DualHparams, SingleHparams):
+    """Hyper-parameters of either folder."""
+
+
+@dataclass
+class StudyConfig(StudyKeys):
+    """common/config/train_system.yaml: the study's own keys, and those it hands on to the two folders."""
+
+    # The two folders' configurations fill in what is missing here.
+    partial: ClassVar[bool] = True
+
+    dataset: Dataset = field(default_factory=Dataset)
+    recipe: Recipe = field(default_factory=Recipe)
+    logger: Loggers = field(default_factory=Loggers)
+    hparams: StudyHparams = field(default_factory=StudyHparams)
+    trainer_params: TrainerParams = field(default_factory=TrainerParams)
+    ckpt_callback: CkptCallback = field(default_factory=CkptCallback)
+    single: SingleConfig = field(default_factory=SingleConfig)
+    dual: DualConfig = field(default_factory=DualConfig)
+
+    @staticmethod
+    def open_keys() -> list[str]:
+        """What the study hands on: it has no value of its own here, but in the two folders' configurations."""
+        return [name for name in keys_of(StudyConfig) if name not in keys_of(StudyKeys)]
