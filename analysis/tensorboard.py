@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from analysis.agreement import confusion
 from analysis.networks import FeatureCache
+from analysis.sections.agreement import confusion
 from analysis.study import FinishedStage
 from common.data.datamodule import ImageSet
 from common.data.images import Undecoded

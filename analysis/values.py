@@ -41,7 +41,7 @@ class Summary:
 
 
 class Values:
-    """What `analysis.hemispheres` found, in the order in which it was found.
+    """The numbers of all analyses, in the order in which they were added.
 
     ``independent``: whether the networks of several seeds share nothing; else no quantity has an interval.
     """
