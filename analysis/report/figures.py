@@ -20,12 +20,12 @@ def percent(share: float, _: object = None) -> str:
 
 
 def percent_beside_zero(share: float, _: object = None) -> str:
-    """The same, but nothing at 0, where the other axis says it already."""
+    """The same, but empty at 0, where the other axis has that tick."""
     return percent(share) if share else ""
 
 
 def legend_above(axes: Axes, title: str, columns: int) -> None:
-    """Title and legend over the axes, where they hide nothing."""
+    """Put title and legend above the axes, where they hide nothing."""
     axes.set_title(title, pad=24)
     axes.legend(
         ncols=columns,
@@ -45,7 +45,7 @@ def intervals(
     *,
     upright: bool = True,
 ) -> None:
-    """A thin line for the 95 % interval of each point that has one."""
+    """Draw a thin line for the 95 % interval of each point that has one."""
     for place, point in zip(places, points, strict=True):
         if point.ci95_low is not None and point.ci95_high is not None:
             line = ([place, place], [point.ci95_low, point.ci95_high])
@@ -64,7 +64,7 @@ def heat(
     power: float = 1.0,
     shares: bool = False,
 ) -> None:
-    """A matrix as colours: dark is little, bright is much."""
+    """Draw a matrix as colours: dark is little, bright is much."""
     axes = figure.subplots()
     image = axes.imshow(
         table, cmap="cividis", norm=PowerNorm(power, 0, 1), interpolation="nearest", aspect="equal"
@@ -93,7 +93,7 @@ def grouped_bars(
     limits: tuple[float, float] = (0, 1),
     shares: bool = True,
 ) -> None:
-    """Bars from zero with intervals: groups along the axis, one bar for each hemisphere and for both.
+    """Draw bars from zero with intervals: groups along the axis, one bar for each hemisphere and for both.
 
     Args:
         figure: to draw into.

@@ -46,7 +46,8 @@ class Part:
         if len(table.rows) > MOST_ROWS:
             caption = f"{table.caption[:1].lower()}{table.caption[1:]}"
             self.notes.append(
-                f"Left out is the table of {caption}: {len(table.rows):,} rows. They are in analysis/summary.csv."
+                f"The table of {caption} is left out: it has {len(table.rows):,} rows, which are in "
+                "analysis/summary.csv."
             )
         elif len(table.rows) > MAX_ROWS:
             self.folded.append(table)

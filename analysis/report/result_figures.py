@@ -39,8 +39,8 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                 height=0.95 + 0.62 * len(arms),
             )
             caption = (
-                "A dot is a seed. Close up, the line is the mean with its 95 % interval, cut at the edge; "
-                "an arrow with a number stands for an arm that lies outside."
+                "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
+                "edge; an arrow with a number stands for an arm beyond it."
             )
             found.append((svg, caption))
     return found
@@ -66,7 +66,7 @@ def curves(study: FinishedStudy) -> list[Markup]:
 
 
 def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
-    """Bars from zero with every seed as a dot; beside them the same on a scale that shows the differences.
+    """Draw bars from zero with every seed as a dot; beside them the same on a scale that shows the differences.
 
     Args:
         figure: to draw into.
@@ -113,7 +113,7 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
 
 
 def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any]) -> None:
-    """The mean in figures: within the bar where they fit, else behind it."""
+    """Write the mean inside the bar where it fits, else behind it."""
     ends = [arm["mean"], *arm["seeds"]]
     inside = min(ends) > 0.34
     axes.text(
@@ -128,7 +128,7 @@ def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any]) -> None:
 
 
 def _close_up(values: Sequence[float]) -> tuple[float, float]:
-    """Limits that hold what lies near the median: one arm far away would make all others look alike."""
+    """Limits around the values near the median: one arm far away would make all others look alike."""
     centre = np.median(values)
     reach = max(6 * np.median(np.abs(np.asarray(values) - centre)), 0.03)
     near = [value for value in values if abs(value - centre) <= reach]
@@ -137,7 +137,7 @@ def _close_up(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _point_outside(axes: Axes, place: float, values: Sequence[float]) -> None:
-    """An arrow at the edge with the first of the values (a mean, then seeds) that lies beyond it."""
+    """Draw an arrow at the edge with the first of the values (a mean, then seeds) that lies beyond it."""
     low, high = axes.get_xlim()
     for edge, ha, arrow, beyond in (
         (low, "left", "← {}", [value for value in values if value < low]),
@@ -151,7 +151,7 @@ def _point_outside(axes: Axes, place: float, values: Sequence[float]) -> None:
 def learning_curves(
     figure: Figure, arm: str, seeds: Sequence[Sequence[Mapping[str, float]]]
 ) -> None:
-    """Accuracy by epoch: validation as lines, training as dots, one line for each level and seed."""
+    """Draw accuracy by epoch: validation as lines, training as dots, one line for each level and seed."""
     axes = figure.subplots()
     epochs = 1
     for level in ("fine", "coarse"):

@@ -12,12 +12,12 @@ from common.settings.levels import SPELLING
 
 # The arm that each other one is compared with.
 REFERENCE = "bilateral"
-# Columns of summary.csv that answer first; a phone shows the first three without scrolling.
+# The most important columns of summary.csv; a phone shows the first three without scrolling.
 RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds")
 
 
 def tiles(study: FinishedStudy) -> list[Tile]:
-    """What one wants to know first: two hemispheres against one."""
+    """The first numbers of the page: accuracy of two hemispheres against one."""
     found = []
     for side, level in SPELLING.items():
         both, alone = study.accuracies("bilateral", level), study.accuracies(level, level)

@@ -1,4 +1,4 @@
-"""Which hemisphere was right when, and what two of them make of it."""
+"""Which hemisphere was right when, and what the bilateral network predicts then."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -133,11 +133,11 @@ def show_cases(part: Part, found: Findings) -> None:
         return
     part.text = [
         "About the coarse class. The left hemisphere alone is the network of the fine arm: it is right "
-        "if the fine class that it says belongs to the right coarse class. The right hemisphere alone is "
+        "if the fine class that it predicts belongs to the right coarse class. The right hemisphere alone is "
         "the network of the coarse arm.",
         "How to read it: each bar is a coarse class, and its parts are the images that only one "
-        "hemisphere, or neither, got right. Where the coloured parts are long, the hemispheres know "
-        "different things and two can be better than one.",
+        "hemisphere, or neither, classified right. Where the coloured parts are long, the hemispheres "
+        "know different things, and two can be better than one.",
     ]
     ordered = sorted(
         per_class, key=lambda n: per_class[n]["both"].mean if "both" in per_class[n] else 0
@@ -145,7 +145,7 @@ def show_cases(part: Part, found: Findings) -> None:
     shown = {name: per_class[name] for name in ordered[:MAX_ROWS]}
     svg = picture(
         "disagreement",
-        "Images on which not both hemispheres were right",
+        "Images on which one hemisphere or neither was right",
         disagreement,
         shown,
         height=0.8 + 0.19 * len(shown),
@@ -153,7 +153,7 @@ def show_cases(part: Part, found: Findings) -> None:
     caption = (
         f"The {len(shown)} coarse classes in which the hemispheres fail most often."
         if len(shown) < len(per_class)
-        else "On the rest of each class both were right."
+        else "On the other images of each class both were right."
     )
     part.figures.append((svg, caption))
     part.tables.append(case_table(found))
@@ -164,7 +164,7 @@ def show_cases(part: Part, found: Findings) -> None:
     part.add_table_of_classes(
         Sheet(
             "cases-by-class",
-            "Test images of each coarse class by who was right alone, %",
+            "Test images of each coarse class by which hemisphere alone was right, %",
             word_columns(("coarse class",), CASES),
             rows,
         )
@@ -176,7 +176,7 @@ def case_table(found: Findings) -> Sheet:
     titles = ("images", "95 % interval", "bilateral right", "95 % interval")
     return Sheet(
         "cases",
-        "Test images by who was right alone, and what the bilateral network made of them, %",
+        "Test images by which hemisphere alone was right, and accuracy of the bilateral network, %",
         word_columns(("right alone",), titles),
         [
             [
@@ -190,7 +190,7 @@ def case_table(found: Findings) -> Sheet:
 
 
 def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -> None:
-    """For each class, the share of images on which not both hemispheres were right, by case."""
+    """Draw for each class the share of images on which one hemisphere or neither was right, by case."""
     axes = figure.subplots()
     styles = {"left only": (LEFT, 0.9), "right only": (RIGHT, 0.9), "neither": (OTHER, 0.55)}
     places = np.arange(len(classes))[::-1]
@@ -226,7 +226,8 @@ def confusion_figure(counts: Tensor, names: list[str]) -> tuple[Markup, str]:
         shares=True,
         height=4.1,
     )
-    return (
-        svg,
-        "Share of each row's images, all seeds. Colours grow with the root, so that rare confusions show.",
+    caption = (
+        "Share of each row's images, all seeds. Brightness grows with the square root, so that rare "
+        "confusions are visible."
     )
+    return svg, caption

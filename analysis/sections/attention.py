@@ -85,14 +85,14 @@ class Attention(Section):
             title="Where they look",
             nav="Attention",
             text=[
-                "How to read it: bright is where a hemisphere finds what speaks for the right class. Left and "
+                "How to read it: bright is where a hemisphere finds evidence for the right class. Left and "
                 "right are the two hemispheres of the bilateral network, fine and coarse its heads; a map "
-                "without light found nothing in favour.",
+                "without light shows no evidence for it.",
             ],
             looks=panels(self.looks, found.class_names["fine"]),
             notes=[
                 "Grad-CAM (Selvaraju et al. 2017) on the last layer of each hemisphere that has maps, for the "
-                "first seed with such test images, which were drawn by chance. Each map is scaled to its "
+                "first seed with such test images, drawn by chance. Each map is scaled to its "
                 "own maximum. Right and wrong are about the coarse class, as below."
             ],
         )
@@ -165,7 +165,7 @@ def panels(
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     """For each case, its images: a name and the cells of a row (label, alternative text, PNG in base64).
 
-    A case without images is there too: that there are none says something as well.
+    A case without images is listed too: that there are none is a result.
     """
     grouped: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
     for one in looks:

@@ -1,4 +1,4 @@
-"""Is a head right as often as it is sure? Expected calibration error and the reliability curve."""
+"""Is a head right as often as it is sure? Expected calibration error and reliability curve."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -93,13 +93,13 @@ class Calibration(Section):
             nav="Calibration",
             text=[
                 "How to read it: on the dashed line a network that is 80 % sure is right 80 % of the time. Below "
-                "the line it is too sure of itself, above it not sure enough.",
+                "the line it is too sure, above it not sure enough.",
             ],
             figures=figures,
             tables=[table],
             notes=[
-                "15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the images have no "
-                "dot. Label smoothing in training makes a network less sure."
+                "15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the images are not "
+                "drawn. Label smoothing in training makes a network less sure."
             ],
         )
 
@@ -151,7 +151,7 @@ def reliability_curve(
     title: str,
     curves: Mapping[str, tuple[Mapping[str, Summary], Mapping[str, Summary]]],
 ) -> None:
-    """Accuracy against confidence; on the diagonal a head is right as often as it is sure.
+    """Draw accuracy against confidence; on the diagonal a head is right as often as it is sure.
 
     Args:
         figure: to draw into.

@@ -1,6 +1,6 @@
-"""Whose features does a head use? The share of each half of the features in its logits.
+"""Whose features does each head use? The part of each half of the features in its logits.
 
-A logit is a sum over features, so it splits without rest: for class c of a head with weights w and bias b,
+A logit is a sum over features, so it splits exactly: for class c of a head with weights w and bias b,
 
     logit_c = b_c + w_c . mean  +  w_c,left . (f_left - mean_left)  +  w_c,right . (f_right - mean_right)
 
@@ -65,8 +65,8 @@ class Contributions(Section):
             nav="Contributions",
             text=[
                 f"{sentence[:1].upper()}{sentence[1:]}.",
-                "How to read it: one dot for each class. To the right of the dashed line the left hemisphere "
-                "says more for the right answer, above it the right hemisphere does.",
+                "How to read it: one dot for each class. Below the dashed line the left hemisphere gives more "
+                "evidence for the right answer, above it the right hemisphere does.",
             ],
             notes=[
                 "A logit is a sum over features, so it splits into the left half's part, the right half's part "
@@ -93,7 +93,7 @@ class Contributions(Section):
 
 
 def contribution(features: Tensor, weight: Tensor, mean: Tensor) -> Tensor:
-    """What one half of the features adds to each logit.
+    """Compute what one half of the features adds to each logit.
 
     Args:
         features: of one hemisphere (N, F).
@@ -109,7 +109,7 @@ def contribution(features: Tensor, weight: Tensor, mean: Tensor) -> Tensor:
 def evidence(contributions: Tensor, labels: Tensor) -> Tensor:
     """A half's contribution to the right class, against its mean over all classes: (N, C), (N,) → (N,).
 
-    What is added to all logits alike changes no prediction and so is no evidence.
+    A term that all logits share changes no prediction, so it is not evidence.
     """
     right = contributions.gather(1, labels[:, None])[:, 0]
     return right - contributions.mean(1)
@@ -122,7 +122,7 @@ def class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def share(left: Tensor, right: Tensor) -> float:
-    """The left half's part in the summed evidence, 0 to 1; outside of that when one half speaks against the rest.
+    """The left half's part of the summed evidence: 0 to 1, or outside if one half is evidence against the true class.
 
     Where every class has as many images as every other, the mean of the features plays no part: each image's
     evidence is (w_c - mean of all w) . (f - mean), and over all classes the terms of ``mean`` sum to zero. With
@@ -134,7 +134,7 @@ def share(left: Tensor, right: Tensor) -> float:
 def evidence_dots(
     figure: Figure, title: str, left: Mapping[str, Summary], right: Mapping[str, Summary]
 ) -> None:
-    """One dot for each class: evidence from the left half against evidence from the right half."""
+    """Draw one dot for each class: evidence from the left half against evidence from the right half."""
     axes = figure.subplots()
     names = [name for name in left if name in right]
     x = np.array([left[name].mean for name in names])

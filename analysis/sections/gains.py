@@ -62,14 +62,14 @@ def show_gains(part: Part, found: Findings) -> None:
         )
         caption = (
             f"Classes that gain and lose most: bilateral network against the {level} arm, with 95 % "
-            f"intervals over seeds. The extremes of many classes exaggerate: among "
-            f"{count_classes(len(classes), level)} some differ most by chance."
+            f"intervals over seeds. Extremes exaggerate: of "
+            f"{count_classes(len(classes), level)}, some differ this much by chance."
         )
         part.figures.append((svg, caption))
 
 
 def gains(figure: Figure, title: str, classes: Mapping[str, Summary]) -> None:
-    """Bars to the right: the bilateral network is better on the class; to the left: worse."""
+    """Draw a bar for each class: to the right, the bilateral network is better on it; to the left, worse."""
     axes = figure.subplots()
     places = np.arange(len(classes))[::-1]
     for place, point in zip(places, classes.values(), strict=True):

@@ -1,4 +1,4 @@
-"""What a head can do without: features silenced, that is held at their mean over training images."""
+"""How accurate heads are without some features: these are silenced, that is set to their mean over training images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -59,13 +59,13 @@ class Lesions(Section):
             nav="Lesions",
             text=[
                 "How to read it: from left to right more and more features of one hemisphere are silenced, those "
-                "that the heads use most first. At 100 % that hemisphere says nothing any more. A curve that "
-                "stays up was not needed, or is stood in for. Thin lines are seeds.",
+                "that the heads use most first. At 100 % that whole hemisphere is silent. Where a curve stays "
+                "up, its features were not needed, or others replace them. Thin lines are seeds.",
             ],
             tables=[lesion_table(curves)],
             notes=[
-                "Silenced means held at the mean over training images; nothing is trained again. A feature's use "
-                "is its absolute weight times its standard deviation, both heads counting alike."
+                "A silenced feature has its mean over training images for every image; nothing is trained again. "
+                "Its use is its absolute weight times its standard deviation; both heads count equally."
             ],
         )
         for level in LEVELS:
@@ -82,15 +82,15 @@ class Lesions(Section):
 
 
 def silence(features: Tensor, mean: Tensor, which: Tensor) -> Tensor:
-    """Features (N, F) with those in ``which`` (bool (F,)) at their ``mean`` (F,) in every image."""
+    """Set the features in ``which`` (bool (F,)) of features (N, F) to their ``mean`` (F,) in every image."""
     return torch.where(which, mean, features)
 
 
 def use(weights: Sequence[Tensor], spread: Tensor) -> Tensor:
-    """How much the heads make of each feature, (F,).
+    """Compute how much the heads use each feature, (F,).
 
-    Of each head: its mean absolute weight, apart from what is the same for all classes, times the feature's
-    standard deviation, as a share of the head's sum; then added up over heads, so that each counts alike.
+    For each head: the mean absolute weight, minus what is the same for all classes, times the feature's standard
+    deviation, as a share of the head's sum; then the sum over heads, so that all heads count equally.
 
     Args:
         weights: of each head (C, F).
@@ -124,7 +124,7 @@ def lesion_curves(
     curves: Mapping[str, Mapping[str, Summary]],
     seeds: Mapping[str, Mapping[int, Mapping[str, float]]],
 ) -> None:
-    """Accuracy as features of either hemisphere are silenced, the most used first."""
+    """Draw accuracy while features of either hemisphere are silenced, the most used first."""
     axes = figure.subplots()
     for side, points in curves.items():
         shares = [float(share) for share in points]

@@ -1,7 +1,7 @@
-"""What can be read off frozen features: a linear probe, the same for every hemisphere and every kind of label.
+"""Which labels can be read off frozen features: the same linear probe for every hemisphere and every kind of label.
 
-Heads cannot be compared across hemispheres, for each hemisphere was trained with one of its own level alone. A probe
-asks the same question of all: ridge regression on one-hot labels, in closed form.
+Heads cannot be compared across hemispheres, because each hemisphere was trained with a head of its own level only.
+A probe is the same for all: ridge regression on one-hot labels, in closed form.
 """
 
 from collections.abc import Sequence
@@ -83,9 +83,9 @@ class Probes(Section):
             ],
         )
         note = (
-            "Measured with a linear probe, the same for all: ridge regression on the frozen features of "
-            f"{found.reference_images:,} training images, its strength chosen on validation images. Heads could "
-            f"not be compared, as each hemisphere was trained with that of its own level alone. {chance}"
+            "Measured with the same linear probe for all: ridge regression on the frozen features of "
+            f"{found.reference_images:,} training images, its strength chosen on validation images. Heads "
+            f"cannot be compared: each hemisphere was trained with the head of its own level only. {chance}"
         )
         return Part(
             id="known",
@@ -102,22 +102,22 @@ class Probes(Section):
         classes = {level: len(names) for level, names in found.class_names.items()}
         if self.letters:
             text = [
-                "The classic question to Navon figures: who sees the forest, and who the trees? The right "
-                "hemisphere learned the large letter alone; the left one learned both together.",
+                "The classic question about Navon figures: who sees the forest, and who the trees? The right "
+                "hemisphere learned only the large letter; the left one learned both together.",
                 "How to read it: each bar is the share of test images whose letter can be read off the features "
                 "of the left hemisphere, the right one, or both. A specialised hemisphere is high for one letter "
                 "and low for the other.",
             ]
             chance = (
                 f"Chance is {100 / classes['coarse']:.0f} % for the large letter and "
-                f"{100 / len(self.letters):.0f} % for the small one ({len(self.letters)} letters; whoever knows "
-                "the large one has fewer to choose from)."
+                f"{100 / len(self.letters):.0f} % for the small one ({len(self.letters)} letters; fewer "
+                "are possible once the large one is known)."
             )
             return "The large and the small letter", text, chance
         text = [
             "How to read it: each bar is the share of test images whose fine or coarse label can be read off "
-            "the features of the left hemisphere, the right one, or both. What a hemisphere was not trained "
-            "on, it may know all the same."
+            "the features of the left hemisphere, the right one, or both. A hemisphere may know labels on "
+            "which it was not trained."
         ]
         fine, coarse = (100 / classes[level] for level in LEVELS)
         chance = f"Chance is {fine:.3g} % for fine and {coarse:.3g} % for coarse labels."

@@ -118,8 +118,8 @@ class Similarity(Section):
             return None
         text = [
             "How to read it: the line shows how alike the two hemispheres see the same images, layer by layer. "
-            "Where it falls, they went separate ways. The dashed lines, the same hemisphere of two seeds, say "
-            "how alike two networks are that learned the same thing.",
+            "Where it falls, they differ. The dashed lines compare the same hemisphere of two seeds: they "
+            "show how alike two networks are that learned the same thing.",
         ]
         if self.baseline:
             text.append(
@@ -247,7 +247,7 @@ def grams_of(module: Supervised, hemisphere: nn.Module, images: Tensor) -> list[
 
 
 def cka_lines(figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers: int) -> None:
-    """Similarity layer by layer, from the image to the features."""
+    """Draw similarity layer by layer, from the image to the features."""
     axes = figure.subplots()
     for number, (pair, points) in enumerate(pairs.items()):
         label, colour, marker, style = PAIRS[pair]

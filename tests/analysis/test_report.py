@@ -222,13 +222,12 @@ PLACES = {
     ],
     "calibration": lambda level, arm: [("calibration error", level, arm, "")],
 }
-STUDY = {"results", "further", "differences", "further-differences", "seeds", "files"}
 
 
 def test_tables_of_the_analyses_are_those_of_their_csv_file(finished, page):
     summary = {tuple(r.values())[:4]: r for r in rows_of(finished.place / "analysis/summary.csv")}
     names = {name.removeprefix("table-") for name in page.tables}
-    assert names - STUDY == set(PLACES)
+    assert set(PLACES) <= names
     for name, place in PLACES.items():
         words = place.__code__.co_argcount - len(place.__defaults__ or ())
         means_alone = name.startswith("evidence") or name == "cases-by-class"
@@ -254,23 +253,6 @@ def test_the_analyses_hang_together(finished):
     values = {
         (r["of"], r["level"], r["side"], r["item"], r["seed"]): float(r["value"])
         for r in rows_of(finished.place / "analysis" / "values.csv")
-    }
-    found = {key[0] for key in values}
-    assert found == {
-        "evidence",
-        "share of evidence",
-        "accuracy with a share silenced",
-        "cka",
-        "cosine",
-        "images in a case",
-        "images of a class in a case",
-        "bilateral accuracy in a case",
-        "gain",
-        "calibration error",
-        "confidence",
-        "reliability",
-        "images of a confidence",
-        "probe accuracy",
     }
     for seed in "01":
         cases = [v for k, v in values.items() if k[0] == "images in a case" and k[4] == seed]
