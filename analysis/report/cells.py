@@ -2,11 +2,16 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import NamedTuple
 
-from analysis.study import Table
 from analysis.values import Summary
+from common.results.rows import Row
+from common.results.statistics import DifferenceRow, SummaryRow
+
+# What a column of a study's tables holds: a word, a number, or nothing.
+Value = str | float | None
 
 WORDS = ("arm", "minus", "level", "checkpoint")
 # Columns that hold fractions, shown in per cent; a difference of two is in percentage points.
@@ -50,71 +55,74 @@ class Sheet(NamedTuple):
 def sheet(
     name: str,
     caption: str,
-    table: Table,
+    table: Sequence[Row] | Sequence[SummaryRow] | Sequence[DifferenceRow],
     *,
     only: Sequence[str] = (),
     leave_out: Sequence[str] = (),
     titles: Mapping[str, str] = MappingProxyType({}),
     plus: Sequence[str] = (),
 ) -> Sheet:
-    """A csv table with the columns that it has; those that are empty throughout are left out.
+    """Rows of one of the study's tables as a table of the page, without the columns that are empty in every row.
 
     Args:
         name: unique in the page.
         caption: above the table.
-        table: rows by column.
+        table: its rows.
         only: columns to show, in this order; all if empty.
         leave_out: columns not to show.
         titles: heads of columns, if not the usual ones.
         plus: columns whose positive numbers get a sign.
     """
-    held = table[0] if table else {}
+    held: list[dict[str, Value]] = [asdict(row) for row in table]
+
+    def filled(column: str) -> bool:
+        """Whether any row has something to show there."""
+        keys = ("ci95_low", UPPER) if column == "ci95_low" else (column,)
+        return any(row.get(key) not in (None, "") for row in held for key in keys)
+
     names = [
         column
-        for column in only or held
-        if column in held
-        and column not in (UPPER, *leave_out)
-        and any(row.get(column) or (column == "ci95_low" and row.get(UPPER)) for row in table)
+        for column in only or (held[0] if held else ())
+        if column not in (UPPER, *leave_out) and filled(column)
     ]
     columns = [Column(titles.get(column) or title(column), column in WORDS) for column in names]
     rows = [
         [
             _interval_cell(row, plus="mean" in plus)
             if column == "ci95_low"
-            else cell(column, row.get(column) or "", plus=column in plus)
+            else cell(column, row[column], plus=column in plus)
             for column in names
         ]
-        for row in table
+        for row in held
     ]
     return Sheet(name, caption, columns, rows)
 
 
 def title(column: str) -> str:
-    """The head of a csv column."""
+    """The head of a column."""
     words = column.replace("_", " ")
     return TITLES.get(column, f"{words}, %" if column in FRACTIONS else words)
 
 
-def cell(column: str, text: str, *, plus: bool = False) -> Cell:
-    """A csv value as people write it: fractions in per cent, thousands with commas."""
+def cell(column: str, value: Value, *, plus: bool = False) -> Cell:
+    """A value as people write it: fractions in per cent, thousands with commas."""
+    text = "" if value is None else str(value)
     if column in WORDS:
         return Cell(text, text, word=True)
-    try:
-        number = float(text)
-    except ValueError:
+    if isinstance(value, str) or value is None:
         return Cell(text or "–", text)
-    if not math.isfinite(number):
+    if not math.isfinite(value):
         return Cell("–", "")
     if column in FRACTIONS:
-        return Cell(decimal(100 * number, 2, plus=plus), text)
-    if number == int(number):
-        return Cell(signed(f"{int(number):,}"), text)
-    return Cell(decimal(number, 1) if abs(number) >= 10 else signed(f"{number:.4g}"), text)
+        return Cell(decimal(100 * value, 2, plus=plus), text)
+    if value == int(value):
+        return Cell(signed(f"{int(value):,}"), text)
+    return Cell(decimal(value, 1) if abs(value) >= 10 else signed(f"{value:.4g}"), text)
 
 
-def _interval_cell(row: Mapping[str, str], *, plus: bool) -> Cell:
+def _interval_cell(row: Mapping[str, Value], *, plus: bool) -> Cell:
     """Both bounds; sorted by the lower one."""
-    low, high = (cell(name, row.get(name) or "", plus=plus) for name in ("ci95_low", UPPER))
+    low, high = (cell(name, row[name], plus=plus) for name in ("ci95_low", UPPER))
     if low.value or high.value:
         return Cell(f"{low.text} to {high.text}", low.value)
     return Cell("–", "")

@@ -1,42 +1,29 @@
-"""The pure parts of the analysis, on numbers whose answers are known."""
+"""The analyses, on numbers whose answers are known."""
 
 import math
-import warnings
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from analysis import hemispheres
-from analysis.agreement import (
-    CASES,
-    accuracy_per_class,
-    case_of,
-    cases_per_class,
-    confusion,
-)
-from analysis.attention import CASES as LOOKS
-from analysis.attention import PER_CASE, choose
-from analysis.calibration import BINS, calibration_error, reliability
-from analysis.contributions import class_means, contribution, evidence, share
-from analysis.hemispheres import Hemispheres, Seen
-from analysis.lesions import accuracy, most_used, silence, use
-from analysis.navon import small_letters
-from analysis.networks import FeatureCache
-from analysis.probe import probe
-from analysis.similarity import cka, cosine_within_and_between, gram, layer_grams
+from analysis import sections
+from analysis.section import Findings
+from analysis.sections import agreement, attention, similarity
+from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
+from analysis.sections.attention import CASES as LOOKS
+from analysis.sections.attention import PER_CASE, Attention, choose
+from analysis.sections.calibration import BINS, calibration_error, reliability
+from analysis.sections.contributions import class_means, contribution, evidence, share
+from analysis.sections.cosine import cosine_within_and_between
+from analysis.sections.gains import accuracy_per_class
+from analysis.sections.lesions import accuracy, most_used, silence, use
+from analysis.sections.probe import probe, small_letters
+from analysis.sections.similarity import Similarity, cka, gram, layer_grams
+from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, checkpoint_alone
 from analysis.study import FinishedStage, FinishedStudy
-from analysis.tables import cell, sheet
-from analysis.tensorboard import (
-    EXAMPLES,
-    MAX_NAMES,
-    confusion_figure,
-    confusion_picture,
-    example_picture,
-)
 from analysis.values import Values
 from common.data.datamodule import ImageSet
 from common.results.statistics import confidence_interval
@@ -275,64 +262,53 @@ def sorted_set(classes: int, each: int) -> ImageSet:
 
 
 @pytest.fixture
-def examiner() -> Hemispheres:
+def images() -> StudyImages:
     """Of 10 fine classes, 300 images each for training, validation and test."""
-    images = sorted_set(10, 300)
+    these = sorted_set(10, 300)
     classes = {
         level: SimpleNamespace(names=[f"{level} {i}" for i in range(count)], ids=[*range(count)])
         for level, count in (("fine", 10), ("coarse", 5))
     }
-    data = SimpleNamespace(classes=classes, train_set=images, val_set=images)
-    return Hemispheres(FinishedStudy(Path(), []), data, images)
+    return StudyImages(SimpleNamespace(classes=classes, train_set=these, val_set=these), test=these)
 
 
-def seen(
-    examiner: Hemispheres,
-    seed: int,
+def seed(
+    number: int,
+    images: StudyImages,
     left: nn.Module | None = None,
     said: dict[str, torch.Tensor] | None = None,
-) -> Seen:
+) -> Seed:
     """One seed; ``said`` are logits: of the left alone fine ones, of the right alone and of both coarse ones."""
-    network = SimpleNamespace(
-        hemispheres={"fine": left or nn.Linear(2, 2), "coarse": nn.Linear(2, 2)}
-    )
-    return Seen(
-        seed=seed,
-        module=SimpleNamespace(network=network),
-        labels=examiner.test.labels,
-        features={},
+    hemispheres = {"fine": left or nn.Linear(2, 2), "coarse": nn.Linear(2, 2)}
+    nothing = FeatureSet({}, {})
+    return Seed(
+        number=number,
+        study=FinishedStudy(Path(), []),
+        images=images,
+        module=SimpleNamespace(network=SimpleNamespace(hemispheres=hemispheres)),
+        train=nothing,
+        validation=nothing,
+        test=FeatureSet({}, images.test.labels),
         logits={"fine": said["left"], "coarse": said["together"]} if said else {},
         alone={"fine": said["left"], "coarse": said["right"]} if said else {},
     )
 
 
-def test_cka_sees_images_of_every_class(examiner, monkeypatch):
+def test_cka_sees_images_of_every_class(images, monkeypatch):
     looked: list[torch.Tensor] = []
-
-    def grams(module, name, images):
-        looked.append(images)
-        return []
-
-    monkeypatch.setattr(hemispheres, "_grams", grams)
-    examiner._similarity(seen(examiner, 0))
+    monkeypatch.setattr(similarity, "grams_of", lambda _, __, these: looked.append(these) or [])
+    monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
+    Similarity().compute(seed(0, images), Findings())
     counts = torch.bincount(looked[0][:, 0, 0, 0].long(), minlength=10)
-    assert counts.sum() == hemispheres.CKA_IMAGES
+    assert counts.sum() == similarity.CKA_IMAGES
     assert counts.min() > 30
     assert looked[1].equal(looked[0])
 
 
-def test_probes_are_chosen_on_validation_images_of_every_class(examiner, monkeypatch):
-    class Blind:
-        def __init__(self, images, rows):
-            self.rows = rows
-
-        def features(self, module, network):
-            return {name: torch.zeros(len(self.rows), 1) for name in ("fine", "coarse")}
-
-    monkeypatch.setattr(hemispheres, "FeatureCache", Blind)
-    reference = examiner._reference(SimpleNamespace(network=None))
-    counts = torch.bincount(reference.val_labels["fine"], minlength=10)
-    assert counts.sum() == hemispheres.VALIDATION_IMAGES
+def test_probes_are_chosen_on_validation_images_of_every_class(images):
+    rows = images.validation_rows
+    counts = torch.bincount(images.data.val_set.labels["fine"][rows], minlength=10)
+    assert counts.sum() == VALIDATION_IMAGES
     assert counts.min() > 60
 
 
@@ -340,82 +316,126 @@ def test_probes_are_chosen_on_validation_images_of_every_class(examiner, monkeyp
 def one_gram(monkeypatch, some):
     """Each look at a hemisphere gives one layer, another one each time."""
     monkeypatch.setattr(
-        hemispheres, "_grams", lambda *_: [gram(torch.randn(20, 5, generator=some))]
+        similarity, "grams_of", lambda *_: [gram(torch.randn(20, 5, generator=some))]
     )
+    monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
 
 
-def test_pairs_of_seeds_that_overlap_have_no_interval(examiner, one_gram):
-    for seed in range(3):
-        examiner._similarity(seen(examiner, seed))
-    assert examiner.values.get("cka", "", "left-right", "0,0").ci95_low is not None
-    other = examiner.values.get("cka", "", "left-other seed", "0")
+def test_pairs_of_seeds_that_overlap_have_no_interval(images, one_gram):
+    section, found = Similarity(), Findings()
+    for number in range(3):
+        section.compute(seed(number, images), found)
+    assert found.values.get("cka", "", "left-right", "0,0").ci95_low is not None
+    other = found.values.get("cka", "", "left-other seed", "0")
     assert (other.seeds, other.ci95_low, other.ci95_high) == (2, None, None)
-    assert examiner.findings.left_out[1:] == []
+    assert found.left_out[1:] == []
 
 
-def test_a_hemisphere_that_seeds_share_is_no_other_one(examiner, one_gram):
-    left = nn.Linear(2, 2)
-    for seed in range(2):
-        examiner._similarity(seen(examiner, seed, left))
-    assert examiner.values.get("cka", "", "left-other seed", "0") is None
-    assert examiner.values.get("cka", "", "right-other seed", "0").seeds == 1
+def test_a_hemisphere_that_seeds_share_is_no_other_one(images, one_gram):
+    section, found, left = Similarity(), Findings(), nn.Linear(2, 2)
+    for number in range(2):
+        section.compute(seed(number, images, left), found)
+    assert found.values.get("cka", "", "left-other seed", "0") is None
+    assert found.values.get("cka", "", "right-other seed", "0").seeds == 1
     # Of two seeds that share it there are no two independent numbers.
-    assert examiner.values.get("cka", "", "left-right", "0,0").ci95_low is None
-    assert any("left hemisphere of another seed" in s for s in examiner.findings.left_out)
+    assert found.values.get("cka", "", "left-right", "0,0").ci95_low is None
+    assert any("left hemisphere of another seed" in s for s in found.left_out)
 
 
 def test_seeds_that_built_on_a_common_one_are_not_independent():
     def study(*made_of: list[int]) -> FinishedStudy:
         stages = [
-            FinishedStage("bilateral", seed, Path(), {"seeds": seeds})
-            for seed, seeds in enumerate(made_of)
+            FinishedStage("bilateral", number, Path(), {"seeds": seeds})
+            for number, seeds in enumerate(made_of)
         ]
         return FinishedStudy(Path(), stages)
 
     assert study([0], [1]).independent("bilateral")
     assert study([0, 5], [1, 6]).independent("bilateral")
     assert not study([0], [1, 0]).independent("bilateral")
-    earlier = [FinishedStage("bilateral", seed, Path(), {}) for seed in range(2)]
+    earlier = [FinishedStage("bilateral", number, Path(), {}) for number in range(2)]
     assert FinishedStudy(Path(), earlier).independent("bilateral")
 
 
-def test_a_case_that_only_a_later_seed_has_is_looked_at(examiner, monkeypatch):
+def test_a_case_that_only_a_later_seed_has_is_looked_at(images, monkeypatch):
     monkeypatch.setattr(
-        hemispheres,
+        attention,
         "look",
-        lambda module, seed, images, labels, chosen, said: [
-            SimpleNamespace(case=case, seed=seed) for case, _ in chosen
+        lambda module, number, images, labels, chosen, said: [
+            SimpleNamespace(case=case, seed=number) for case, _ in chosen
         ],
     )
-    fine, coarse = (nn.functional.one_hot(y).float() for y in examiner.test.labels.values())
+    fine, coarse = (nn.functional.one_hot(y).float() for y in images.test.labels.values())
     wrong = coarse.roll(1, 1)
     rights = [
         {"left": fine, "right": wrong, "together": coarse},
         {"left": fine, "right": coarse, "together": coarse},
         {"left": fine, "right": wrong, "together": coarse},
     ]
-    for seed, said in enumerate(rights):
-        examiner._agreement(seen(examiner, seed, said=said))
-    looks = [(one.case, one.seed) for one in examiner.findings.looks]
+    section, found = Attention(), Findings()
+    for number, said in enumerate(rights):
+        section.compute(seed(number, images, said=said), found)
+    looks = [(one.case, one.seed) for one in section.looks]
     assert looks == [(LOOKS[0], 0)] * PER_CASE + [(LOOKS[3], 1)] * PER_CASE
 
 
-def test_a_network_alone_is_one_whose_file_is_there(examiner, tmp_path):
+def test_the_left_hemisphere_answers_with_the_coarse_class_of_its_fine_one(images):
+    fine, coarse = (nn.functional.one_hot(y).float() for y in images.test.labels.values())
+    mistaken = fine.view(-1, 5, 2).flip(2).flatten(1)  # the other fine class of the same coarse one
+    said = {"left": mistaken, "right": coarse.roll(1, 1), "together": coarse}
+    section, found = agreement.Agreement(), Findings()
+    section.compute(seed(0, images, said=said), found)
+    shares = {case: one.mean for case, one in found.values.items("images in a case").items()}
+    assert shares == {"both": 0, "left only": 1, "right only": 0, "neither": 0}
+    assert section.confusion.equal(torch.eye(5, dtype=torch.long) * 600)
+
+
+def test_a_network_alone_is_one_whose_file_is_there(tmp_path):
     given = tmp_path / "given-seed7.ckpt"
-    hparams = {"model_path_fine": f"{tmp_path}/given-seed{{seed}}.ckpt", "model_path_coarse": None}
-    module = SimpleNamespace(cfg=SimpleNamespace(hparams=hparams))
-    stages = [
-        FinishedStage(level, 7, tmp_path, {"checkpoint": f"{level}.ckpt"})
-        for level in ("fine", "coarse")
-    ]
-    examiner.study = FinishedStudy(tmp_path, stages)
-    assert [*examiner._alone(7, module)] == []
+    path = f"{tmp_path}/given-seed{{seed}}.ckpt"
+    stage = FinishedStage("fine", 7, tmp_path, {"checkpoint": "fine.ckpt"})
+    study = FinishedStudy(tmp_path, [stage])
+    assert checkpoint_alone(study, "fine", 7, path) is None
     given.touch()
-    assert [*examiner._alone(7, module)] == [("fine", given)]
+    assert checkpoint_alone(study, "fine", 7, path) == given
+    assert checkpoint_alone(study, "coarse", 7, None) is None
     (tmp_path / "fine.ckpt").touch()
-    (tmp_path / "coarse.ckpt").touch()
-    own = [(level, tmp_path / f"{level}.ckpt") for level in ("fine", "coarse")]
-    assert [*examiner._alone(7, module)] == own
+    assert checkpoint_alone(study, "fine", 7, path) == tmp_path / "fine.ckpt"
+
+
+SPARSITY = """
+from analysis.report.part import Part
+from analysis.section import Section
+
+
+class Sparsity(Section):
+    order = 25
+
+    def compute(self, seed, found):
+        for side, features in seed.test.features.items():
+            share = (features == 0).double().mean().item()
+            found.values.add("sparsity", share, side=side, seed=seed.number)
+
+    def render(self, found):
+        left = found.values.get("sparsity", side="left")
+        return left and Part("sparsity", "How sparse?", text=[f"Left: {100 * left.mean:.0f} %."])
+"""
+
+
+def test_a_new_file_in_the_folder_is_a_new_analysis(images, tmp_path, monkeypatch):
+    (tmp_path / "sparsity.py").write_text(SPARSITY)
+    monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
+    try:
+        every = sections.all_sections()
+    finally:
+        sys.modules.pop("analysis.sections.sparsity", None)
+    assert len(every) == len({type(one) for one in every})
+    (new,) = (one for one in every if type(one).__name__ == "Sparsity")
+    one = seed(0, images)
+    one.test.features["left"] = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+    found = Findings([new])
+    found.add(one)
+    assert [part.text for part in found.parts()] == [["Left: 75 %."]]
 
 
 # ---------------------------------------------------------------- calibration
@@ -494,115 +514,3 @@ def test_numbers_that_are_not_independent_have_no_interval():
     assert values.get("cka", "", "own").ci95_low is not None
     values.independent = False
     assert values.get("cka", "", "own").ci95_low is None
-
-
-def test_only_summaries_that_are_asked_for_are_computed(monkeypatch):
-    from analysis import values as module
-
-    values, computed = Values(), []
-    for of in ("a", "b"):
-        for item in "xyz":
-            for seed in range(2):
-                values.add(of, seed, item=item, seed=seed)
-    spread = module.spread
-    monkeypatch.setattr(
-        module, "spread", lambda *args, **more: computed.append(1) or spread(*args, **more)
-    )
-    assert [*values.items("b")] == ["x", "y", "z"]
-    assert len(computed) == 3
-
-
-def test_tables_show_what_is_there():
-    rows = [{"arm": "a", "mean": "0.12345", "macs": "1234567", "std": "", "odd": "x"}]
-    shown = sheet("results", "", rows)
-    assert [column.title for column in shown.columns] == ["arm", "mean, %", "macs", "odd"]
-    assert [one.text for one in shown.rows[0]] == ["a", "12.35", "1,234,567", "x"]
-    assert [one.value for one in shown.rows[0]] == ["a", "0.12345", "1234567", "x"]
-    assert sheet("none", "", []).rows == []
-    assert cell("mean", "-0.01").text == "−1.00"
-    assert cell("loss", "nan").text == "–"
-
-
-def test_equal_hemispheres_see_images_once():
-    """And others that have the same weights, but another filter before them, are not taken for them."""
-
-    class Module(nn.Module):
-        device = torch.device("cpu")
-        cfg = type(
-            "Cfg",
-            (),
-            {"trainer_params": type("P", (), {"precision": "32-true", "accelerator": "cpu"})},
-        )
-        looks = 0
-
-        def transforms(self, images):
-            Module.looks += len(images)
-            return images.float()
-
-    class Net:
-        def __init__(self, hemisphere):
-            self.hemispheres = {"fine": hemisphere}
-
-    class Scaled(nn.Module):
-        def __init__(self, backbone, by):
-            super().__init__()
-            self.backbone, self.by = backbone, by
-
-        def forward(self, images):
-            return self.by * self.backbone(images).flatten(1)
-
-    backbone = nn.Conv2d(3, 2, 4)
-    caches = FeatureCache(torch.randint(0, 255, (100, 3, 4, 4), dtype=torch.uint8))
-    one = caches.features(Module(), Net(Scaled(backbone, 1)))["fine"]
-    assert Module.looks == 108
-    assert caches.features(Module(), Net(Scaled(backbone, 1)))["fine"] is one
-    assert Module.looks == 116
-    assert torch.allclose(caches.features(Module(), Net(Scaled(backbone, 2)))["fine"], 2 * one)
-
-
-def shown_examples(labels: torch.Tensor, predictions: torch.Tensor) -> list[int]:
-    """The rows of the images that the picture of examples shows, found by their colours."""
-    count = len(labels)
-    colours = torch.arange(3 * count, dtype=torch.uint8).reshape(count, 3) + 30
-    images = colours[:, :, None, None].expand(count, 3, 8, 8).contiguous()
-    drawn = example_picture(images, labels, predictions, ["a $b", "c"])
-    shown = {tuple(pixel) for pixel in np.unique(drawn.reshape(-1, 3), axis=0).tolist()}
-    return [row for row, colour in enumerate(colours.tolist()) if tuple(colour) in shown]
-
-
-def test_the_examples_are_wrong_and_right_images_from_the_whole_set():
-    labels = torch.arange(60) // 30  # class after class, as sets on disk are
-    wrong = torch.arange(60) % 2 == 0
-    found = shown_examples(labels, torch.where(wrong, 1 - labels, labels))
-    assert len(found) == EXAMPLES
-    assert int(wrong[found].sum()) == EXAMPLES // 2
-    for mistaken in (True, False):
-        of_half = [row for row in found if bool(wrong[row]) == mistaken]
-        assert {int(labels[row]) for row in of_half} == {0, 1}
-
-
-def test_networks_that_err_alike_are_shown_the_same_images():
-    labels = torch.arange(60) // 30
-    one = torch.where(torch.arange(60) % 2 == 0, 1 - labels, labels)
-    found = shown_examples(labels, one)
-    # Another network that also errs elsewhere: in the order of all, what both got wrong comes no earlier or later.
-    spare = next(row for row in reversed(range(60)) if row not in found and row % 2)
-    other = one.clone()
-    other[spare] = 1 - labels[spare]
-    assert len(set(found) & set(shown_examples(labels, other))) >= EXAMPLES - 1
-
-
-def test_the_confusion_matrix_names_its_axes_and_few_classes():
-    # Among them signs that mean a formula, and one that the font lacks.
-    counts, names = torch.eye(3, dtype=torch.long), ["a $b", "c$ \u5927", "x" * 30]
-    (axes,) = confusion_figure(counts, names).axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    shown = [text.get_text() for text in axes.get_yticklabels()]
-    assert shown == [text.get_text() for text in axes.get_xticklabels()] == [*names[:2], "x" * 20]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert confusion_picture(counts, names).dtype == np.uint8
-    many = MAX_NAMES + 1
-    (axes,) = confusion_figure(torch.eye(many), ["a"] * many).axes
-    assert "a" not in [text.get_text() for text in axes.get_yticklabels()]
-    assert axes.get_ylabel() == "true class"

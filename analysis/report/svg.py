@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Stand-in → CSS variable of analysis/page/report.css.
+# Stand-in → CSS variable of report.css.
 INK, FAINT, GRID = "#010203", "#010204", "#010205"
 LEFT, RIGHT, BOTH, OTHER = "#010206", "#010207", "#010208", "#010209"
 PAPER = "#01020a"
