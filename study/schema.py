@@ -1,44 +1,30 @@
 """The config keys of train_system.py. Imports no torch."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from arch_dual_head.schema import DualConfig, DualHparams
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.backbone_names import TORCHVISION, backbone_names
 from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
 from common.settings.schema import key, keys_of
+from study.arms import DEFAULT_ARMS, trained_names
 
-ARMS = (
-    "fine",
-    "coarse",
-    "bilateral",
-    "bilateral_finetuned",
-    "bilateral_nonspecialised",
-    "bilateral_swapped",
-    "unilateral",
-    "unilateral_wide",
-    "ensemble",
-)
-DEFAULT_ARMS = ("fine", "coarse", "bilateral")
+C = TypeVar("C", bound=type)
+
+
+def epochs_of_arms(schema: C) -> C:
+    """Add a key for each name of a trained arm, before the schema becomes a dataclass."""
+    for name in trained_names():
+        schema.__annotations__[name] = int | None
+        setattr(schema, name, key(None, f"epochs of {name}; null: as the recipe says", low=1))
+    return schema
 
 
 @dataclass
+@epochs_of_arms
 class StudyEpochs:
     """Epochs of each arm that is trained; null leaves them to the recipe."""
-
-    fine: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    coarse: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    bilateral: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    bilateral_finetuned: int | None = key(
-        None, "epochs of this arm; null: as the recipe says", low=1
-    )
-    bilateral_nonspecialised: int | None = key(
-        None, "epochs of this arm; null: as the recipe says", low=1
-    )
-    bilateral_swapped: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    unilateral: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    unilateral_wide: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
 
 
 @dataclass
