@@ -1,10 +1,10 @@
 """Which arms and seeds a study has, and in which order its stages come."""
 
-import difflib
 from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
+from common.settings.suggestions import closest
 from common.system.errors import UserError
 from study.arms import ARMS, DEFAULT_ARMS, names, standing_for
 
@@ -50,7 +50,7 @@ def _asked(cfg: DictConfig) -> list[str]:
         raise UserError(f"arms is empty; allowed: {allowed}.")
     for name in asked:
         if name not in names():
-            close = difflib.get_close_matches(str(name), names(), 1)
+            close = closest(str(name), names())
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"arms names {name!r}; allowed: {allowed}{hint}.")
     if cfg.no_bilateral:

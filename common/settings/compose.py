@@ -18,14 +18,14 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from common.settings.checks import check_values, leaves, plain_value, show, unknown_key
-from common.settings.schema import keys_of, schema_name
+from common.settings.arguments import check_keys
+from common.settings.checks import check_values, leaves, plain_value, show
+from common.settings.schema import GROUPS, keys_of, schema_name
+from common.settings.suggestions import unknown_key
 from common.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "common" / "config"
-# The groups, and where in the configuration each one writes.
-GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
 
 
 class SharedGroups(SearchPathPlugin):
@@ -86,6 +86,7 @@ def compose_unchecked(
 ) -> DictConfig:
     """The configuration as Hydra composes it: what `finish` takes. Arguments are those of `compose`."""
     refuse_malformed(overrides)
+    check_keys(overrides, schema)
     register(schema)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
@@ -269,7 +270,7 @@ def _refuse_unknown_keys(cfg: DictConfig, schema: type) -> None:
     for name, _ in leaves(OmegaConf.to_container(cfg, resolve=False)):
         # A key such as model_path_fine may itself hold a mapping-free list: only its own name counts.
         if name not in known:
-            raise unknown_key(name, list(known))
+            raise unknown_key(name, schema)
 
 
 def _refuse_contradictions(

@@ -11,6 +11,9 @@ from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
+# The groups of YAML files, and the section of a configuration that each one writes to.
+GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
+
 # As `neutral` of a key that every fingerprint holds, whatever its value.
 ALWAYS = object()
 
@@ -24,6 +27,7 @@ def key(
     low: float | None = None,
     high: float | None = None,
     path: bool = False,
+    exists: str | None = None,
     prefix: str | None = None,
     shapes_result: bool = True,
     neutral: Any = None,
@@ -38,6 +42,7 @@ def key(
         low: lowest value.
         high: highest value.
         path: whether it names a file or folder; see `common.settings.compose` for what it is relative to.
+        exists: what a path must name when a command starts: "file", "folder" or "any"; None: nothing yet.
         prefix: see ``choices``.
         shapes_result: whether another value gives another result, so that it is part of a stage's fingerprint.
         neutral: value at which it changes nothing and is left out of the fingerprint, so that runs from before there
@@ -49,6 +54,7 @@ def key(
         "choices": choices,
         "prefix": prefix,
         "path": path,
+        "exists": exists,
         "above": above,
         "low": low,
         "high": high,

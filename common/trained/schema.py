@@ -27,7 +27,7 @@ class TestConfig:
     # The checkpoint fills in what is missing here.
     partial: ClassVar[bool] = True
 
-    checkpoint: str = key(MISSING, "the checkpoint to test", path=True)
+    checkpoint: str = key(MISSING, "the checkpoint to test", path=True, exists="file")
     dataset: Dataset = field(default_factory=Dataset)
     hparams: TestHparams = field(default_factory=TestHparams)
 
@@ -36,7 +36,7 @@ class TestConfig:
 class PredictConfig:
     """predict.py: what a trained network makes of pictures."""
 
-    checkpoint: str = key(MISSING, "the checkpoint to ask", path=True)
+    checkpoint: str = key(MISSING, "the checkpoint to ask", path=True, exists="file")
     # A path or a list of paths, each of a picture or of a folder of them.
     image: Any = key(
         MISSING, "a picture, a folder of them, or several with commas between", path=True
@@ -54,7 +54,7 @@ class PredictConfig:
 class ExportConfig:
     """export.py: a trained network for programs that know nothing of this project."""
 
-    checkpoint: str = key(MISSING, "the checkpoint to export", path=True)
+    checkpoint: str = key(MISSING, "the checkpoint to export", path=True, exists="file")
     format: str = key(
         "onnx", "onnx, or torch for a torch.export program", choices=("onnx", "torch")
     )

@@ -291,8 +291,12 @@ def test_what_is_valid_runs_or_ends_in_one_sentence(tiny, in_process, tmp_path):
     ("script", "argument", "said"),
     [
         ("arch_single_head/trainer.py", "exp_name=null", "exp_name is null; allowed: text."),
-        ("arch_single_head/trainer.py", "seeds=0", "allowed: a list of integers, such as [0,1]."),
-        ("train_system.py", "seeds=0", "allowed: a list of integers, such as [0,1], or null."),
+        (
+            "arch_single_head/trainer.py",
+            "seeds=0",
+            "allowed: a list of integers, such as [0,1] (one",
+        ),
+        ("train_system.py", "seeds=0", "allowed: a list of integers, such as [0,1], or null (one"),
         ("train_system.py", "seeds=[[0]]", "allowed: a list of different integers"),
         ("train_system.py", "num_seeds=many", "allowed: an integer at least 1 and at most 10000"),
         ("train_system.py", "hparams.lr=1,2", "--multirun"),
