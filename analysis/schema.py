@@ -13,7 +13,7 @@ class AnalyseConfig:
 
     run: str = key(
         MISSING,
-        "folder of a finished study; gets report.html and analysis/",
+        "folder of a finished study, where report.html and analysis/ are written",
         path=True,
         exists="folder",
     )

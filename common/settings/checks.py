@@ -18,6 +18,8 @@ NAME_RULE = "a folder name of at most 150 characters without / and ="
 def allowed(item: Field) -> str:
     """What a key may be, in words."""
     rule = item.metadata
+    if rule.get("words"):
+        return str(rule["words"])
     if rule.get("choices"):
         names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
         prefix = rule.get("prefix")
@@ -27,8 +29,10 @@ def allowed(item: Field) -> str:
         words = "a list of integers, such as [0,1]"
     elif bool in kinds:
         words = "true or false"
+    elif rule.get("path"):
+        words = "a path" if str in kinds else "a path, a list of paths, or null"
     elif str in kinds:
-        words = "a path" if rule.get("path") else "text"
+        words = "text"
     else:
         words = "an integer" if int in kinds else "a number"
         bounds = (("above", "above"), ("low", "at least"), ("high", "at most"))

@@ -29,6 +29,7 @@ def key(
     path: bool = False,
     exists: str | None = None,
     prefix: str | None = None,
+    words: str = "",
     shapes_result: bool = True,
     neutral: Any = None,
 ) -> Any:
@@ -44,6 +45,7 @@ def key(
         path: whether it names a file or folder; see `common.settings.compose` for what it is relative to.
         exists: what a path must name when a command starts: "file", "folder" or "any"; None: nothing yet.
         prefix: see ``choices``.
+        words: what is allowed, in words, where the type does not say it.
         shapes_result: whether another value gives another result, so that it is part of a stage's fingerprint.
         neutral: value at which it changes nothing and is left out of the fingerprint, so that runs from before there
             was such a key are still recognised. None: the default, if that is a plain value. `ALWAYS`: there is none.
@@ -53,6 +55,7 @@ def key(
         "help": help,
         "choices": choices,
         "prefix": prefix,
+        "words": words,
         "path": path,
         "exists": exists,
         "above": above,
