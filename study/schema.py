@@ -33,7 +33,7 @@ class StudyKeys:
 
     study: str = key(
         "sound",
-        "sound: held-out validation images; paper: recipe=paper, the best epoch chosen on the test images, as published",
+        "sound: held-out validation images; paper: recipe=paper, best epoch chosen on the test images, as published",
         choices=("sound", "paper"),
     )
     arms: Any = key(
