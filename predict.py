@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.data.pictures import find_pictures
 from common.settings.command import command, printable
 from common.settings.compose import ROOT, quoted, spelled
 from common.system.atomic_files import write_text
@@ -100,18 +101,17 @@ def predict(cfg: DictConfig) -> None:
         raise UserError(f"json is {cfg.json!r}; allowed: true, false or the path of a file.")
     if not cfg.image:
         raise UserError("image has no value: give image=PATH, of a picture or of a folder of them.")
+    names = [cfg.image] if isinstance(cfg.image, str) else cfg.image
+    paths = [path for name in names for path in find_pictures(Path(name))]
     # Imported late: torch takes seconds, and --help needs none of it.
     import torch
 
     from bilateral import load
-    from common.data.pictures import find_pictures
 
     if cfg.cam:
         from common.trained.figure import draw_cams, kind_of
 
         kind_of(Path(cfg.cam))
-    names = [cfg.image] if isinstance(cfg.image, str) else cfg.image
-    paths = [path for name in names for path in find_pictures(Path(name))]
     trained = load(cfg.checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
     rows = answers(trained, paths)
     content = json.dumps({"checkpoint": cfg.checkpoint, "images": rows}, indent=2) + "\n"

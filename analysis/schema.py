@@ -11,4 +11,9 @@ from common.settings.schema import key
 class AnalyseConfig:
     """analyse.py: everything about the study comes out of its folder."""
 
-    run: str = key(MISSING, "folder of a finished study; gets report.html and analysis/", path=True)
+    run: str = key(
+        MISSING,
+        "folder of a finished study, where report.html and analysis/ are written",
+        path=True,
+        exists="folder",
+    )

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from common.runs.needed import refuse_missing
+
 NEXT = "{next_seed}"
 
 
@@ -29,3 +31,20 @@ def mixed_seeds(cfg: DictConfig, seed: int) -> tuple[int, ...]:
 def _next(cfg: DictConfig, seed: int) -> int:
     seeds = list(cfg.seeds)
     return seeds[(seeds.index(seed) + 1) % len(seeds)]  # after the last the first
+
+
+def refuse_missing_sources(cfg: DictConfig) -> None:
+    """Refuse a checkpoint that is not there, for any seed, before anything large is imported.
+
+    Raises:
+        UserError: names it.
+    """
+    hparams = cfg.hparams
+    for seed in cfg.seeds:
+        fine, coarse, whole = hparams.model_path_fine, hparams.model_path_coarse, hparams.model_path
+        named = {"fine": fine, "coarse": coarse if hparams.macro_arch == "bilateral" else None}
+        if hparams.macro_arch == "ensemble":
+            named = {f"member{i}": path for i, path in enumerate(fine)}
+        elif whole is not None:
+            named = {"network": whole}
+        refuse_missing({part: at_seed(path, cfg, seed) for part, path in named.items() if path})

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from arch_dual_head.schema import DualConfig
-from arch_dual_head.sources import mixed_seeds, templates
+from arch_dual_head.sources import mixed_seeds, refuse_missing_sources, templates
 from common.settings.command import command
 from common.system.errors import UserError
 
@@ -64,6 +64,7 @@ def check(cfg: DictConfig) -> None:
 def train(cfg: DictConfig) -> None:
     """Train, test and record each seed."""
     check(cfg)
+    refuse_missing_sources(cfg)
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead

@@ -18,8 +18,8 @@ from common.runs.experiment import run_ready
 from common.runs.stage import Stage
 from common.settings.compose import ROOT, SHARED, compose
 from common.system.errors import StageFailed, UserError
+from study.plan import plan
 from study.schema import StudyConfig
-from train_system import plan
 
 
 class CountedTime(AbstractContextManager):

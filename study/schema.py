@@ -1,44 +1,30 @@
 """The config keys of train_system.py. Imports no torch."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from arch_dual_head.schema import DualConfig, DualHparams
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.backbone_names import TORCHVISION, backbone_names
 from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
 from common.settings.schema import key, keys_of
+from study.arms import DEFAULT_ARMS, names, trained_names
 
-ARMS = (
-    "fine",
-    "coarse",
-    "bilateral",
-    "bilateral_finetuned",
-    "bilateral_nonspecialised",
-    "bilateral_swapped",
-    "unilateral",
-    "unilateral_wide",
-    "ensemble",
-)
-DEFAULT_ARMS = ("fine", "coarse", "bilateral")
+C = TypeVar("C", bound=type)
+
+
+def epochs_of_arms(schema: C) -> C:
+    """Add a key for each name of a trained arm, before the schema becomes a dataclass."""
+    for name in trained_names():
+        schema.__annotations__[name] = int | None
+        setattr(schema, name, key(None, "epochs of this arm; null: as the recipe says", low=1))
+    return schema
 
 
 @dataclass
+@epochs_of_arms
 class StudyEpochs:
     """Epochs of each arm that is trained; null leaves them to the recipe."""
-
-    fine: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    coarse: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    bilateral: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    bilateral_finetuned: int | None = key(
-        None, "epochs of this arm; null: as the recipe says", low=1
-    )
-    bilateral_nonspecialised: int | None = key(
-        None, "epochs of this arm; null: as the recipe says", low=1
-    )
-    bilateral_swapped: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    unilateral: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
-    unilateral_wide: int | None = key(None, "epochs of this arm; null: as the recipe says", low=1)
 
 
 @dataclass
@@ -47,15 +33,23 @@ class StudyKeys:
 
     study: str = key(
         "sound",
-        "paper: recipe=paper, and the best epoch chosen on the test images, as published",
+        "sound: held-out validation images; paper: recipe=paper, best epoch chosen on the test images, as published",
         choices=("sound", "paper"),
     )
-    # A list of arms, or all.
-    arms: Any = key(list(DEFAULT_ARMS), "a list of arms, or all")
-    exp_name: str | None = key(None, "name of the study; null: study-<name of the data set>")
+    arms: Any = key(
+        list(DEFAULT_ARMS),
+        "arms to run, as docs/tables.md lists them; what an arm builds on is run with it",
+        words=f"all, or a list of {', '.join(names())}",
+    )
+    exp_name: str | None = key(
+        None, "name of the study and of its folder in save_dir; null: study-<name of the data set>"
+    )
     save_dir: str = key("runs", "folder for experiments", path=True)
     num_seeds: int | None = key(
-        None, "seeds 0 to n-1, instead of seeds; with neither, 5 seeds", low=1, high=10_000
+        None,
+        "number n of seeds, which are 0 to n-1; instead of seeds; null with seeds=null: 5",
+        low=1,
+        high=10_000,
     )
     seeds: list[int] | None = key(None, "list of seeds, instead of num_seeds")
     arch: str | None = key(
@@ -79,20 +73,24 @@ class StudyKeys:
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     no_bilateral: bool = key(False, "train the hemispheres only")
     trained_models: str | None = key(
-        None, "YAML file of hemispheres to use instead of training them", path=True
+        None,
+        "YAML file of trained hemispheres to use, fine: [CHECKPOINT, ...] and coarse: [...], one for each seed",
+        path=True,
     )
     engine: str = key(
         "serial",
-        "serial: one stage after another; ray: as many at once as there is room for",
+        "serial: one stage after another; ray: as many at once as fit (docs/scaling.md)",
         choices=("serial", "ray"),
     )
     stages_per_gpu: int = key(1, "stages that share a GPU, with engine=ray", low=1, high=100)
     ray_address: str | None = key(
-        None, "a running Ray cluster, auto or HOST:PORT; null: this machine"
+        None, "running Ray cluster, auto or HOST:PORT, with engine=ray; null: this machine"
     )
     evaluate: bool = key(True, "test the best checkpoints after training")
-    analyse: bool = key(True, "then analyse the study, as analyse.py does")
-    fresh: bool = key(False, "leave a study of this name alone and write to <exp_name>-2, -3, ...")
+    analyse: bool = key(True, "write analysis/ and report.html afterwards, as analyse.py does")
+    fresh: bool = key(
+        False, "leave an earlier study of this name alone and write to <exp_name>-2, -3, ..."
+    )
 
 
 @dataclass

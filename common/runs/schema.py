@@ -25,8 +25,8 @@ MONITORS = {"val_accuracy": "max", "val_loss": "min"}
 class Epochs:
     """Epochs that suit a data set, for recipes that leave them to it."""
 
-    single: int = key(MISSING, "epochs of networks with one head, for recipe=fast", low=1)
-    dual: int = key(MISSING, "epochs of networks with two heads, for recipe=fast", low=1)
+    single: int = key(MISSING, "epochs of networks with one head; recipe=fast takes them", low=1)
+    dual: int = key(MISSING, "epochs of networks with two heads; recipe=fast takes them", low=1)
 
 
 @dataclass
@@ -36,35 +36,42 @@ class Dataset:
     A digest of the images themselves shapes a result, not where they lie.
     """
 
-    name: str = key(MISSING, "used in names of experiments", shapes_result=False)
-    root: str = key(MISSING, "holds index.csv and hierarchy.yaml", path=True, shapes_result=False)
+    name: str = key(
+        MISSING, "name of the data set, part of the names of experiments", shapes_result=False
+    )
+    root: str = key(
+        MISSING,
+        "folder of the data set, which holds index.csv and hierarchy.yaml",
+        path=True,
+        shapes_result=False,
+    )
     train_dir: str = key(
         "${dataset.root}/train/${tree:${hparams.mode}}",
-        "labelled folders to train on; by default train/fine or train/coarse of the root, as the mode says",
+        "folder of labelled training images; by default train/fine or train/coarse of the root, as hparams.mode says",
         path=True,
         shapes_result=False,
     )
     val_dir: str | None = key(
         None,
-        "labelled folders for validation; null: the held-out tenth",
+        "folder of labelled validation images; null: the held-out tenth of the training images",
         path=True,
         shapes_result=False,
     )
     test_dir: str = key(
         "${dataset.root}/test/${tree:${hparams.mode}}",
-        "labelled folders to test on; by default test/fine or test/coarse of the root, as the mode says",
+        "folder of labelled test images; by default test/fine or test/coarse of the root, as hparams.mode says",
         path=True,
         shapes_result=False,
     )
     raw_data_dir: str | None = key(
         None,
-        "raw files to take coarse labels from, with two heads; null: index.csv",
+        "folder of raw files, from which networks with two heads take coarse labels; null: index.csv",
         path=True,
         shapes_result=False,
     )
     split_seed: int | None = key(
         None,
-        "draws another held-out tenth; null: the one in index.csv",
+        "seed that draws another held-out tenth; null: the tenth in index.csv",
         low=0,
         shapes_result=False,
     )
@@ -74,18 +81,21 @@ class Dataset:
         low=0,
         high=1024,
     )
-    flip: bool = key(MISSING, "mirror half of the training images")
+    flip: bool = key(MISSING, "mirror each training image with probability one half")
     memory_gb: float = key(
         8.0,
-        "GiB; images that take more when decoded stay on disk, and loading processes decode what each step needs",
+        "limit in GiB for decoded images in memory; larger sets stay on disk and are decoded at each step",
         above=0,
         shapes_result=False,
     )
     width: float = key(
-        MISSING, "value of the width keys by default", above=0, high=16, shapes_result=False
+        MISSING, "default of the width keys of hparams", above=0, high=16, shapes_result=False
     )
     batch_size: int = key(
-        MISSING, "batch size that suits the data set, for recipe=fast", low=1, shapes_result=False
+        MISSING,
+        "batch size that suits the data set; recipe=fast takes it",
+        low=1,
+        shapes_result=False,
     )
     epochs: Epochs = field(default_factory=Epochs)
 
@@ -121,21 +131,33 @@ def training_keys(part: str) -> Callable[[C], C]:
         part: the part of the recipe that their defaults come from, single or dual.
     """
     keys: dict[str, tuple[Any, Any]] = {
-        "optimizer": (str, ("optimiser", {"choices": OPTIMIZERS})),
+        "optimizer": (str, ("optimiser of training", {"choices": OPTIMIZERS})),
         "lr": (
             float,
-            ("learning rate; with one_cycle its highest value", {"above": 0, "high": 1e3}),
+            ("learning rate; with schedule=one_cycle its highest value", {"above": 0, "high": 1e3}),
         ),
-        "momentum": (float, ("momentum of sgd (Nesterov)", {"low": 0, "high": 0.9999})),
-        "weight_decay": (float, ("weight decay", {"low": 0, "high": 1e3})),
+        "momentum": (
+            float,
+            ("Nesterov momentum of sgd; other optimisers ignore it", {"low": 0, "high": 0.9999}),
+        ),
+        "weight_decay": (float, ("weight decay of the optimiser", {"low": 0, "high": 1e3})),
         "schedule": (str, ("schedule of the learning rate", {"choices": SCHEDULES})),
         "warmup": (
             float,
-            ("share of the steps in which a one_cycle rate rises", {"above": 0, "high": 0.99}),
+            (
+                "share of all steps during which the rate of one_cycle rises",
+                {"above": 0, "high": 0.99},
+            ),
         ),
-        "label_smoothing": (float, ("label smoothing of the loss", {"low": 0, "high": 0.99})),
-        "dropout": (float, ("dropout of the features, before each head", {"low": 0, "high": 0.99})),
-        "batch_size": (int, ("images in a training step, over all processes", {"low": 1})),
+        "label_smoothing": (
+            float,
+            ("label smoothing of the training loss; 0: none", {"low": 0, "high": 0.99}),
+        ),
+        "dropout": (
+            float,
+            ("probability of dropping a feature before each head", {"low": 0, "high": 0.99}),
+        ),
+        "batch_size": (int, ("images in a training step, in all processes together", {"low": 1})),
     }
 
     def add(schema: C) -> C:
@@ -145,15 +167,17 @@ def training_keys(part: str) -> Callable[[C], C]:
         schema.__annotations__["num_workers"] = int | None
         schema.num_workers = key(  # type: ignore[attr-defined]
             None,
-            "processes that load images; null: none while the set fits in memory (dataset.memory_gb), else one per "
-            "thread of PyTorch; 0: none",
+            "processes that decode images; null: none if the set fits in memory (dataset.memory_gb), else one per "
+            "thread of PyTorch; 0: none, threads decode",
             low=0,
             high=256,
             shapes_result=False,
         )
         schema.__annotations__["compile"] = str | None
         schema.compile = key(  # type: ignore[attr-defined]
-            None, "mode of torch.compile while training; null: not compiled", choices=COMPILE_MODES
+            None,
+            "mode of torch.compile during training; null: do not compile",
+            choices=COMPILE_MODES,
         )
         return schema
 
@@ -164,45 +188,53 @@ def training_keys(part: str) -> Callable[[C], C]:
 class TrainerParams:
     """The arguments of Lightning's Trainer that a person may set."""
 
-    max_epochs: int = key(MISSING, "epochs", low=1)
+    max_epochs: int = key(MISSING, "epochs of training", low=1)
     accelerator: str = key(
         "auto",
-        "where to train",
+        "device to train on, as in Lightning's Trainer",
         choices=("auto", "cpu", "gpu", "cuda", "mps"),
         shapes_result=False,
     )
     devices: Any = key(
-        1, "processes on each machine that train one network together", shapes_result=False
+        1,
+        "processes on each machine that train one network together",
+        words="an integer at least 1, or what else Lightning's Trainer takes",
+        shapes_result=False,
     )
     num_nodes: int = key(1, "machines that train one network together", low=1, shapes_result=False)
     strategy: str = key(
-        "auto", "how they do; with several devices auto or ddp", shapes_result=False
+        "auto", "how several processes train one network: auto or ddp", shapes_result=False
     )
     precision: str = key(
         "auto",
-        "auto: bf16-mixed where the hardware has it, else 32-true",
+        "number format of training; auto: bf16-mixed where the hardware has it, else 32-true",
         choices=PRECISIONS,
         neutral=ALWAYS,
     )
-    deterministic: bool = key(False, "equal results on a GPU too, slower", neutral=ALWAYS)
+    deterministic: bool = key(
+        False, "bit-identical results on a GPU too, at a lower speed", neutral=ALWAYS
+    )
     gradient_clip_val: float | None = key(
-        None, "largest norm of the gradient; null: no limit", above=0, neutral=ALWAYS
+        None, "limit of the gradient's norm; null: no limit", above=0, neutral=ALWAYS
     )
     # An int counts batches, a float is a share of them.
     limit_train_batches: Any = key(
-        1.0, "training batches of an epoch: a number (10) or a share (0.1)", above=0, neutral=ALWAYS
+        1.0,
+        "training batches of an epoch: their number (10) or their share (0.1)",
+        above=0,
+        neutral=ALWAYS,
     )
     limit_val_batches: Any = key(
-        1.0, "validation batches: a number (10) or a share (0.1)", above=0, neutral=ALWAYS
+        1.0, "validation batches: their number (10) or their share (0.1)", above=0, neutral=ALWAYS
     )
     limit_test_batches: Any = key(
-        1.0, "test batches: a number (10) or a share (0.1)", above=0, neutral=ALWAYS
+        1.0, "test batches: their number (10) or their share (0.1)", above=0, neutral=ALWAYS
     )
     log_every_n_steps: int = key(
-        50, "steps between logged training losses", low=1, shapes_result=False
+        50, "steps from one logged training loss to the next", low=1, shapes_result=False
     )
     enable_progress_bar: bool = key(
-        True, "a bar on a terminal, a line per epoch elsewhere", shapes_result=False
+        True, "show a progress bar on a terminal, a line per epoch elsewhere", shapes_result=False
     )
 
 
@@ -210,14 +242,14 @@ class TrainerParams:
 class SingleTrainerParams(TrainerParams):
     """TrainerParams whose epochs come from the recipe's ``single`` part."""
 
-    max_epochs: int = key("${recipe.single.max_epochs}", "epochs", low=1)
+    max_epochs: int = key("${recipe.single.max_epochs}", "epochs of training", low=1)
 
 
 @dataclass
 class DualTrainerParams(TrainerParams):
     """TrainerParams whose epochs come from the recipe's ``dual`` part."""
 
-    max_epochs: int = key("${recipe.dual.max_epochs}", "epochs", low=1)
+    max_epochs: int = key("${recipe.dual.max_epochs}", "epochs of training", low=1)
 
 
 @dataclass
@@ -226,19 +258,19 @@ class CkptCallback:
 
     monitor: str = key(
         "val_accuracy",
-        "what chooses the best epoch: val_accuracy, the mean of the levels' accuracies, or val_loss",
+        "what chooses the best epoch: val_accuracy (mean over levels) or val_loss",
         choices=tuple(MONITORS),
         neutral=ALWAYS,
     )
     mode: str = key(
         "max",
-        "max for val_accuracy, min for val_loss",
+        "direction of the best epoch: max for val_accuracy, min for val_loss",
         choices=("max", "min"),
         neutral=ALWAYS,
     )
     save_top_k: int = key(
         1,
-        "how many of the best epochs are kept; above 1 as top*.ckpt, beside best.ckpt",
+        "number of best epochs whose checkpoints are kept; if above 1, as top*.ckpt beside best.ckpt",
         low=1,
         high=1000,
     )
@@ -256,13 +288,15 @@ class Loggers:
 class RunKeys:
     """What every trainer.py reads, beside hparams and trainer_params."""
 
-    exp_name: str = key(MISSING, "name of the experiment and of its folder", shapes_result=False)
+    exp_name: str = key(
+        MISSING, "name of the experiment and of its folder in save_dir", shapes_result=False
+    )
     save_dir: str = key("../runs", "folder for experiments", path=True, shapes_result=False)
-    seeds: list[int] = key([0], "list of seeds, one run for each", shapes_result=False)
+    seeds: list[int] = key([0], "list of seeds; each gives one run", shapes_result=False)
     evaluate: bool = key(True, "test the best checkpoint after training", shapes_result=False)
     fresh: bool = key(
         False,
-        "leave an experiment of this name alone and write to <exp_name>-2, -3, ...",
+        "leave an earlier experiment of this name alone and write to <exp_name>-2, -3, ...",
         shapes_result=False,
     )
     dataset: Dataset = field(default_factory=Dataset)

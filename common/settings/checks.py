@@ -1,13 +1,14 @@
 """What a configuration may hold: every key known, every value of its kind and range; the sentence where one is not."""
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import Field
-from typing import Any, get_args, get_origin
+from pathlib import Path
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 
 from common.settings.schema import keys_of
+from common.settings.suggestions import closest, takes_list
 from common.system.errors import UserError
 
 # What `is_folder_name` allows, in words.
@@ -17,17 +18,21 @@ NAME_RULE = "a folder name of at most 150 characters without / and ="
 def allowed(item: Field) -> str:
     """What a key may be, in words."""
     rule = item.metadata
+    if rule.get("words"):
+        return str(rule["words"])
     if rule.get("choices"):
         names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
         prefix = rule.get("prefix")
         return ", ".join([*names, *([f"{prefix}NAME"] if prefix else [])])
     kinds = get_args(item.type) or (item.type,)
-    if get_origin(item.type) is list or any(get_origin(kind) is list for kind in kinds):
+    if takes_list(item):
         words = "a list of integers, such as [0,1]"
     elif bool in kinds:
         words = "true or false"
+    elif rule.get("path"):
+        words = "a path" if str in kinds else "a path, a list of paths, or null"
     elif str in kinds:
-        words = "a path" if rule.get("path") else "text"
+        words = "text"
     else:
         words = "an integer" if int in kinds else "a number"
         bounds = (("above", "above"), ("low", "at least"), ("high", "at most"))
@@ -52,7 +57,7 @@ def check_values(cfg: DictConfig, schema: type) -> None:
         if prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix:
             continue
         if rule.get("choices") and value not in rule["choices"]:
-            close = difflib.get_close_matches(str(value), [str(c) for c in rule["choices"]], 1)
+            close = closest(str(value), map(str, rule["choices"]))
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}{hint}.")
         bounds = {bound: rule.get(bound) for bound in ("above", "low", "high")}
@@ -72,6 +77,32 @@ def check_values(cfg: DictConfig, schema: type) -> None:
     if hasattr(schema, "check"):
         schema.check(cfg)
     _check_names(cfg)
+
+
+def refuse_missing_paths(cfg: DictConfig, schema: type) -> None:
+    """Refuse a path that must be there when a command starts and is not, before anything large is imported.
+
+    Raises:
+        UserError: names the key and the path.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    for name, item in keys_of(schema).items():
+        kind, value = item.metadata.get("exists"), plain_value(plain, name)
+        for path in value if isinstance(value, list) else [value]:
+            if kind and isinstance(path, str) and path != "???":
+                _refuse_missing(name, Path(path), kind)
+
+
+def _refuse_missing(name: str, path: Path, kind: str) -> None:
+    """Refuse a path that is not there, or a folder in place of a file, or a file in place of a folder."""
+    inside = path / "checkpoints" / "best.ckpt"
+    if kind == "file" and path.is_dir():
+        hint = f": give {name}={inside}" if inside.is_file() else "; allowed: a file"
+        raise UserError(f"{name}={path} is a folder{hint}.")
+    if kind == "folder" and path.is_file():
+        raise UserError(f"{name}={path} is a file; allowed: a folder.")
+    if not path.exists():
+        raise UserError(f"{name}={path} is not there: correct the path (here is {Path.cwd()}).")
 
 
 def _check_names(cfg: DictConfig) -> None:
@@ -109,19 +140,6 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def unknown_key(name: str, known: Sequence[str]) -> UserError:
-    """The sentence for a key that nobody reads."""
-    close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-    section = name.rpartition(".")[0]
-    siblings = [k.removeprefix(f"{section}.") for k in known if k.rpartition(".")[0] == section]
-    allowed = f"keys of {section}: {', '.join(siblings)}" if section and siblings else ""
-    allowed = (
-        allowed or f"top-level keys: {', '.join(dict.fromkeys(k.split('.')[0] for k in known))}"
-    )
-    hint = f"did you mean {close[0]}? " if close else ""
-    return UserError(f"Unknown key {name}; {hint}({allowed})")
 
 
 def plain_value(node: Any, name: str) -> Any:

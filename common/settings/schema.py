@@ -11,6 +11,9 @@ from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
+# The groups of YAML files, and the section of a configuration that each one writes to.
+GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
+
 # As `neutral` of a key that every fingerprint holds, whatever its value.
 ALWAYS = object()
 
@@ -24,7 +27,9 @@ def key(
     low: float | None = None,
     high: float | None = None,
     path: bool = False,
+    exists: str | None = None,
     prefix: str | None = None,
+    words: str = "",
     shapes_result: bool = True,
     neutral: Any = None,
 ) -> Any:
@@ -38,7 +43,9 @@ def key(
         low: lowest value.
         high: highest value.
         path: whether it names a file or folder; see `common.settings.compose` for what it is relative to.
+        exists: what a path must name when a command starts: "file", "folder" or "any"; None: nothing yet.
         prefix: see ``choices``.
+        words: what is allowed, in words, where the type does not say it.
         shapes_result: whether another value gives another result, so that it is part of a stage's fingerprint.
         neutral: value at which it changes nothing and is left out of the fingerprint, so that runs from before there
             was such a key are still recognised. None: the default, if that is a plain value. `ALWAYS`: there is none.
@@ -48,7 +55,9 @@ def key(
         "help": help,
         "choices": choices,
         "prefix": prefix,
+        "words": words,
         "path": path,
+        "exists": exists,
         "above": above,
         "low": low,
         "high": high,

@@ -27,7 +27,7 @@ class TestConfig:
     # The checkpoint fills in what is missing here.
     partial: ClassVar[bool] = True
 
-    checkpoint: str = key(MISSING, "the checkpoint to test", path=True)
+    checkpoint: str = key(MISSING, "checkpoint to test", path=True, exists="file")
     dataset: Dataset = field(default_factory=Dataset)
     hparams: TestHparams = field(default_factory=TestHparams)
 
@@ -36,17 +36,23 @@ class TestConfig:
 class PredictConfig:
     """predict.py: what a trained network makes of pictures."""
 
-    checkpoint: str = key(MISSING, "the checkpoint to ask", path=True)
-    # A path or a list of paths, each of a picture or of a folder of them.
+    checkpoint: str = key(MISSING, "checkpoint to ask", path=True, exists="file")
     image: Any = key(
-        MISSING, "a picture, a folder of them, or several with commas between", path=True
+        MISSING,
+        "picture, folder of pictures, or several of these separated by commas",
+        path=True,
+        words="a path, or paths with commas between",
     )
-    # false, true, or a file.
     json: Any = key(
-        False, "true (or --json): print JSON and nothing else; a path: write it there", path=True
+        False,
+        "true (or --json): print JSON and nothing else; a path: write JSON to it",
+        path=True,
+        words="true, false or a path",
     )
     cam: str | None = key(
-        None, "file for a figure of where each hemisphere looks: png, pdf or svg", path=True
+        None,
+        "file (png, pdf or svg) for a figure of where each hemisphere looks; null: none",
+        path=True,
     )
 
 
@@ -54,10 +60,10 @@ class PredictConfig:
 class ExportConfig:
     """export.py: a trained network for programs that know nothing of this project."""
 
-    checkpoint: str = key(MISSING, "the checkpoint to export", path=True)
+    checkpoint: str = key(MISSING, "checkpoint to export", path=True, exists="file")
     format: str = key(
-        "onnx", "onnx, or torch for a torch.export program", choices=("onnx", "torch")
+        "onnx", "onnx, or torch: a program of torch.export", choices=("onnx", "torch")
     )
     output: str | None = key(
-        None, "file to write; null: the arm's name in the run's folder", path=True
+        None, "file to write; null: a file with the arm's name in the run's folder", path=True
     )

@@ -22,8 +22,8 @@ import train_system
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
 from common.training.supervised import Supervised
+from study.plan import plan
 from study.schema import StudyKeys
-from train_system import plan
 
 SINGLE, STUDY = arch_single_head.trainer.main, train_system.main
 EPOCHS, STEPS = 4, 4

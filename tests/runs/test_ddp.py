@@ -18,7 +18,6 @@ import yaml
 
 import arch_single_head.trainer
 import common.system.distributed as distributed
-import train_system
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from common.data.datamodule import EVAL_BATCH, EpochSampler, ShareSampler
@@ -31,6 +30,7 @@ from common.training.finite import FiniteLoss
 from common.training.metrics import EvaluationMetrics
 from common.training.supervised import by_level
 from data_scripts.make_navon import make_navon
+from study.arms import ARMS
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = Architecture(SingleHeadData, SingleHead)
@@ -249,7 +249,7 @@ def test_every_arm_is_trained_by_two_processes(tiny, tmp_path, command):
     done = command("train_system.py", *tiny, *CPU, *study, "trainer_params.devices=2", timeout=900)
     assert done.returncode == 0, done.stderr
     trained = {row["arm"] for row in rows(tmp_path / "study/results.csv")}
-    assert trained == set(train_system.LEVELS) | set(train_system.DUAL_ARMS) - {"ensemble_five"}
+    assert trained == set(ARMS) - {"ensemble_five"}
 
 
 def stopped_and_continued(save_dir: Path, arguments: list[str], stop, **environment: str):
