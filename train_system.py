@@ -170,7 +170,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     arms = _arms(cfg, seeds)
     configs = {arm: _configuration(arm, cfg, overrides, seeds) for arm in arms}
     # Imported late: an error in the configuration needs none of it, and torch takes seconds.
-    from arch_dual_head.trainer import check
+    from arch_dual_head.checks import check
     from common.runs.experiment import free_name
     from common.runs.stage import Stage
 

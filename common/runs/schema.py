@@ -10,6 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
 from common.system.errors import UserError
+from common.training.loss_table import LOSSES
 
 C = TypeVar("C", bound=type)
 
@@ -154,6 +155,12 @@ def training_keys(part: str) -> Callable[[C], C]:
         schema.__annotations__["compile"] = str | None
         schema.compile = key(  # type: ignore[attr-defined]
             None, "mode of torch.compile while training; null: not compiled", choices=COMPILE_MODES
+        )
+        schema.__annotations__["loss"] = str
+        schema.loss = key(  # type: ignore[attr-defined]
+            "cross_entropy",
+            "what is minimised, of features, logits and labels",
+            choices=tuple(LOSSES),
         )
         return schema
 
