@@ -160,7 +160,7 @@ def training_keys(part: str) -> Callable[[C], C]:
         schema.loss = key(  # type: ignore[attr-defined]
             "cross_entropy",
             "what is minimised, of features, logits and labels",
-            choices=tuple(LOSSES),
+            choices=LOSSES,
         )
         return schema
 
