@@ -49,12 +49,10 @@ def translated(arguments: list[str]) -> list[str]:
 
 def answers(trained: Trained, paths: list[Path]) -> list[dict[str, Any]]:
     """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone."""
-    from common.trained.inference import SIDES
-
     images = trained.pixels(paths)
     views = {"both": trained.predict(images)}
     if trained.has_halves:
-        views |= {SIDES[side]: trained.predict(images, alone=side) for side in trained.sides}
+        views |= {side: trained.predict(images, alone=side) for side in trained.sides}
     rows = []
     for i, path in enumerate(paths):
         said = {

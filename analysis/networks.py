@@ -15,10 +15,10 @@ from common.networks.macro import EnsembleNet, HemispheresAndHeads, log_mean_sof
 from common.settings.levels import SPELLING
 from common.system.environment import choose_precision, uses_gpu
 from common.trained.evaluate import rebuild
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 
-def load(checkpoint: Path) -> Supervised:
+def load(checkpoint: Path) -> TrainingModule:
     """The network of a checkpoint in its LightningModule, in evaluation mode, on the device it was tested on."""
     record, weights = read(checkpoint)
     module = rebuild(record, weights, path=checkpoint, architecture=ARCHITECTURES[record.folder])
@@ -26,7 +26,7 @@ def load(checkpoint: Path) -> Supervised:
 
 
 @contextmanager
-def as_tested(module: Supervised) -> Iterator[None]:
+def as_tested(module: TrainingModule) -> Iterator[None]:
     """The arithmetic in which the network was tested: no gradients, and the precision of its configuration."""
     params = module.cfg.trainer_params
     precision = choose_precision(params.precision, params.accelerator)
@@ -80,7 +80,7 @@ class FeatureCache:
         self.rows = torch.arange(images.shape[0]) if rows is None else rows
         self._seen: dict[tuple[str, str], Tensor] = {}
 
-    def features(self, module: Supervised, hemisphere: nn.Module) -> Tensor:
+    def features(self, module: TrainingModule, hemisphere: nn.Module) -> Tensor:
         """Features (M, F) of a hemisphere, float32 on the CPU.
 
         Args:
@@ -97,26 +97,26 @@ class FeatureCache:
             )
         return self._seen[key]
 
-    def _compute(self, module: Supervised, hemisphere: nn.Module, rows: Tensor) -> Tensor:
+    def _compute(self, module: TrainingModule, hemisphere: nn.Module, rows: Tensor) -> Tensor:
         with as_tested(module):
             inputs = module.transforms(self.images[rows].to(module.device))
             return hemisphere(inputs).float().cpu()
 
-    def logits(self, module: Supervised) -> dict[str, Tensor]:
+    def logits(self, module: TrainingModule) -> dict[str, Tensor]:
         """Logits (M, C) by level; of an ensemble, the logarithm of its members' mean probability."""
         network = module.network
         if not isinstance(network, EnsembleNet):
-            return self._logits(module, network)  # type: ignore[arg-type]
+            return self._logits(module, network)
         outputs = [self._logits(module, one) for one in network.networks]  # type: ignore[arg-type]
         return {level: log_mean_softmax([out[level] for out in outputs]) for level in outputs[0]}
 
-    def _logits(self, module: Supervised, network: HemispheresAndHeads) -> dict[str, Tensor]:
+    def _logits(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
         features = [self.features(module, one) for one in network.hemispheres.values()]
         return classify(module, network, side_by_side(features))
 
 
 def classify(
-    module: Supervised, network: HemispheresAndHeads, features: Tensor
+    module: TrainingModule, network: HemispheresAndHeads, features: Tensor
 ) -> dict[str, Tensor]:
     """Logits (N, C) by level, float32 on the CPU, of features (N, F_left + F_right) as `side_by_side` joins them."""
     found: dict[str, list[Tensor]] = {}

@@ -19,7 +19,7 @@ from common.settings.levels import LEVELS
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 from common.system.signals import Interrupted
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 
 def analyse(place: Path) -> Path:
@@ -104,7 +104,7 @@ class ImageSources:
         self.with_both = next((stage for stage in study.stages if stage.arm not in LEVELS), None)
         self._loaded: dict[str, StudyImages] = {}
 
-    def of(self, stage: FinishedStage, module: Supervised) -> tuple[str, StudyImages]:
+    def of(self, stage: FinishedStage, module: TrainingModule) -> tuple[str, StudyImages]:
         """The arm whose images a stage's network is tested on, and these.
 
         Raises:

@@ -14,7 +14,7 @@ from common.data.datamodule import HierarchicalData, ImageSet
 from common.networks.macro import HemispheresAndHeads
 from common.settings.levels import LEVELS, SIDES
 from common.system.randomness import derive
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 # Whose features: of one hemisphere, or of both side by side.
 HALVES = (*SIDES, "both")
@@ -91,7 +91,7 @@ class Seed:
     number: int
     study: FinishedStudy
     images: StudyImages
-    module: Supervised
+    module: TrainingModule
     train: FeatureSet
     validation: FeatureSet
     test: FeatureSet
@@ -109,7 +109,11 @@ class Seed:
 
 
 def see(
-    number: int, study: FinishedStudy, images: StudyImages, module: Supervised, cache: FeatureCache
+    number: int,
+    study: FinishedStudy,
+    images: StudyImages,
+    module: TrainingModule,
+    cache: FeatureCache,
 ) -> Seed:
     """Compute the features and logits of one seed.
 

@@ -20,7 +20,7 @@ from common.data.datamodule import ImageSet
 from common.data.images import Undecoded
 from common.settings.checks import leaves
 from common.system.randomness import derive
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 SUFFIX = ".analysis"
 EXAMPLES = 16
@@ -29,7 +29,7 @@ MAX_NAMES = 30  # beside its rows and columns
 
 
 def write_events(
-    stage: FinishedStage, module: Supervised, caches: FeatureCache, test: ImageSet
+    stage: FinishedStage, module: TrainingModule, caches: FeatureCache, test: ImageSet
 ) -> None:
     """Write one stage's events into its folder, in place of those of an earlier analysis."""
     if not module.cfg.logger.tensorboard:
@@ -52,7 +52,7 @@ def write_events(
             writer.add_image(f"examples/{level}", picture, dataformats="HWC")
 
 
-def hyper_parameters(stage: FinishedStage, module: Supervised) -> dict[str, str | float | bool]:
+def hyper_parameters(stage: FinishedStage, module: TrainingModule) -> dict[str, str | float | bool]:
     """Arm, seed and every hyper-parameter that is a number or a word; paths and nulls are left out."""
     plain = module.record.config["hparams"]
     named: dict[str, str | float | bool] = {"arm": stage.arm, "seed": stage.seed}

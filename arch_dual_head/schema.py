@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from omegaconf import DictConfig
+
+from arch_dual_head.checks import check_paths
+from arch_dual_head.macro_architectures import MACRO_ARCHITECTURES
+from common.networks.joins import JOINS
 from common.networks.parameters import hemisphere_keys
 from common.runs.schema import DualTrainerParams, RunKeys, training_keys
 from common.settings.levels import LEVELS, SIDES
 from common.settings.schema import ALWAYS, key
-
-MACRO_ARCHS = ("bilateral", "unilateral", "unilateral_wide", "ensemble")
 
 
 @dataclass
@@ -22,7 +25,14 @@ class DualNetwork:
         choices=("both", "feature"),
         neutral=ALWAYS,
     )
-    macro_arch: str = key("bilateral", "macro-architecture", choices=MACRO_ARCHS, neutral=ALWAYS)
+    macro_arch: str = key(
+        "bilateral", "macro-architecture", choices=MACRO_ARCHITECTURES, neutral=ALWAYS
+    )
+    join: str = key(
+        "concatenate",
+        "how the features of the hemispheres become those that every head sees",
+        choices=JOINS,
+    )
 
 
 @dataclass
@@ -79,3 +89,13 @@ class DualConfig(RunKeys):
     )
     hparams: DualHparams = field(default_factory=DualHparams)
     trainer_params: DualTrainerParams = field(default_factory=DualTrainerParams)
+
+    @staticmethod
+    def check(cfg: DictConfig) -> None:
+        """Refuse values that contradict each other.
+
+        Raises:
+            UserError: names the keys and what is allowed.
+        """
+        RunKeys.check(cfg)
+        check_paths(cfg.hparams)

@@ -2,19 +2,34 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from arch_dual_head.macro_architectures import HEMISPHERES, MEMBERS, macro_architecture
 from common.runs.needed import refuse_missing
+from common.settings.levels import SPELLING
 
 NEXT = "{next_seed}"
 
 
-def templates(cfg: DictConfig) -> list[str]:
-    """The paths as configured, with {seed} and {next_seed} in them."""
-    hparams = cfg.hparams
-    fine = hparams.model_path_fine
-    paths = [*(fine if OmegaConf.is_list(fine) else [fine]), hparams.model_path_coarse]
-    return [path for path in (*paths, hparams.model_path) if path is not None]
+def path_key(side: str) -> str:
+    """The key of a hemisphere's checkpoint: hparams.model_path_fine is the left one's."""
+    return f"model_path_{SPELLING[side]}"
+
+
+def templates(cfg: DictConfig) -> dict[str, str]:
+    """The paths of what is loaded as configured, with {seed} and {next_seed} in them, by what they serve as.
+
+    That is ``fine`` and ``coarse`` for the left and the right hemisphere, ``network`` for all of a network,
+    ``member0`` and so on for those of an ensemble: fingerprints of runs hold these names.
+    """
+    hparams, row = cfg.hparams, macro_architecture(cfg.hparams)
+    if row.loads == MEMBERS:
+        return {f"member{i}": path for i, path in enumerate(hparams[path_key("left")])}
+    if hparams.model_path is not None:
+        return {"network": hparams.model_path}
+    sides = row.sides if row.loads == HEMISPHERES else ()
+    found = {SPELLING[side]: hparams[path_key(side)] for side in sides}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def at_seed(path: str, cfg: DictConfig, seed: int) -> Path:
@@ -24,7 +39,7 @@ def at_seed(path: str, cfg: DictConfig, seed: int) -> Path:
 
 def mixed_seeds(cfg: DictConfig, seed: int) -> tuple[int, ...]:
     """The seeds whose networks the run of ``seed`` is made of."""
-    pairs = any(NEXT in path for path in templates(cfg))
+    pairs = any(NEXT in path for path in templates(cfg).values())
     return (seed, _next(cfg, seed)) if pairs else (seed,)
 
 
@@ -39,12 +54,5 @@ def refuse_missing_sources(cfg: DictConfig) -> None:
     Raises:
         UserError: names it.
     """
-    hparams = cfg.hparams
     for seed in cfg.seeds:
-        fine, coarse, whole = hparams.model_path_fine, hparams.model_path_coarse, hparams.model_path
-        named = {"fine": fine, "coarse": coarse if hparams.macro_arch == "bilateral" else None}
-        if hparams.macro_arch == "ensemble":
-            named = {f"member{i}": path for i, path in enumerate(fine)}
-        elif whole is not None:
-            named = {"network": whole}
-        refuse_missing({part: at_seed(path, cfg, seed) for part, path in named.items() if path})
+        refuse_missing({part: at_seed(path, cfg, seed) for part, path in templates(cfg).items()})

@@ -14,8 +14,8 @@ def test(cfg: DictConfig) -> None:
     """Print the checkpoint's accuracy on the test images, or write its features."""
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_dual_head.datamodule import DualHeadData
+    from arch_dual_head.module import DualHead
     from arch_dual_head.schema import DualConfig
-    from arch_dual_head.supervised import DualHead
     from common.runs.stage import Architecture
     from common.trained.evaluate import run_test
 

@@ -6,6 +6,7 @@ from common.networks.parameters import hemisphere_keys
 from common.runs.schema import RunKeys, SingleTrainerParams, training_keys
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
+from common.training.paradigms import PARADIGMS
 
 
 @dataclass
@@ -20,6 +21,7 @@ class SingleHparams:
         choices=(*LEVELS, "feature"),
         neutral=ALWAYS,
     )
+    paradigm: str = key("supervised", "what the hemisphere learns from", choices=PARADIGMS)
 
 
 @dataclass

@@ -14,8 +14,8 @@ def test(cfg: DictConfig) -> None:
     """Print the checkpoint's accuracy on the test images, or write its features."""
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
+    from arch_single_head.module import SingleHead
     from arch_single_head.schema import SingleConfig
-    from arch_single_head.supervised import SingleHead
     from common.runs.stage import Architecture
     from common.trained.evaluate import run_test
 

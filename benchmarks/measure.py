@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
-from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
-from arch_single_head.supervised import SingleHead
 from common.data.datamodule import EVAL_BATCH, HierarchicalData
 from common.runs.stage import (
     Stage,
@@ -38,7 +38,7 @@ from common.runs.stage import (
 from common.settings.compose import ROOT, compose
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 MATRIX = 8192
 
@@ -224,7 +224,7 @@ def _on_device(
                 yield {name: column[chosen] for name, column in columns.items()}
 
 
-def _detach(module: Supervised, case: Case) -> torch.device:
+def _detach(module: TrainingModule, case: Case) -> torch.device:
     """Put a module that no trainer holds on the device where it was or would be trained."""
     module.trainer = None
     device = torch.device("cuda" if uses_gpu(case.accelerator) else "cpu")
@@ -249,7 +249,7 @@ def operations(run: Callable[[dict[str, Tensor], int], None], batch: dict[str, T
     return counter.get_total_flops()
 
 
-def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Supervised]:
+def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, TrainingModule]:
     """What `common.runs.stage.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
     root = str(case.data_dir.resolve()).replace("'", "\\'")
     overrides = [
@@ -266,7 +266,7 @@ def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Super
     if case.phase == "single":
         arm, place, schema = "fine", "arch_single_head", cast(type, SingleConfig)
         data_type: type[HierarchicalData] = SingleHeadData
-        module_type: type[Supervised] = SingleHead
+        module_type: type[TrainingModule] = SingleHead
         overrides.append(f"hparams.arch={case.backbone}")
     else:
         arm, place, schema = "bilateral", "arch_dual_head", DualConfig
@@ -286,7 +286,7 @@ def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Super
 
 
 def _training_step(
-    module: Supervised, device: torch.device, precision: str
+    module: TrainingModule, device: torch.device, precision: str
 ) -> Callable[[dict[str, Tensor], int], None]:
     """A training step of the module as a bare loop makes it; without a schedule of the learning rate."""
     module.train()
@@ -306,7 +306,7 @@ def _training_step(
 
 
 def _evaluation_step(
-    module: Supervised, device: torch.device, precision: str
+    module: TrainingModule, device: torch.device, precision: str
 ) -> Callable[[dict[str, Tensor], int], None]:
     module.eval()
 

@@ -77,7 +77,7 @@ def _stage(
         stages: those before it, by arm and number.
         trained: checkpoints, one per seed, of arms that are not trained.
     """
-    from arch_dual_head.trainer import check
+    from arch_dual_head.checks import check
     from common.runs.stage import Stage
 
     row = ARMS[arm]

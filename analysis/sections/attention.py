@@ -22,7 +22,7 @@ from common.settings.levels import SPELLING
 from common.system.errors import UserError
 from common.system.randomness import derive
 from common.trained.grad_cam import grad_cam
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 LARGEST = 96  # pixels of a side, so that the page stays small
 PER_CASE = 3  # images
@@ -116,7 +116,7 @@ def choose(left: Tensor, right: Tensor, together: Tensor) -> list[tuple[str, int
 
 
 def look(
-    module: Supervised,
+    module: TrainingModule,
     seed: int,
     images: Tensor | Undecoded,
     labels: dict[str, Tensor],

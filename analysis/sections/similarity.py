@@ -15,7 +15,7 @@ from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
 from analysis.seed import Seed, drawn
 from analysis.values import Summary
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 CKA_IMAGES = 512  # test images
 # Deeper networks are thinned out to this many layers, first and last kept.
@@ -236,7 +236,7 @@ def layer_grams(
     return [*(one.cpu() for one in grams), gram(features).cpu()]
 
 
-def grams_of(module: Supervised, hemisphere: nn.Module, images: Tensor) -> list[Tensor]:
+def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> list[Tensor]:
     """`layer_grams` of a hemisphere of a network for images uint8 (N, 3, H, W)."""
     with as_tested(module):
         return layer_grams(

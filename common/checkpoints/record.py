@@ -202,9 +202,6 @@ def _configuration(record: Record, path: Path) -> dict[str, Any]:
         check_values(cfg, schema)
     except UserError as error:
         raise _damaged(path, f"config.{str(error).removesuffix('.')}") from error
-    hparams = cfg.hparams
-    if hparams.get("macro_arch") == "ensemble" and not OmegaConf.is_list(hparams.model_path_fine):
-        raise _damaged(path, "config.hparams.model_path_fine lists no members of the ensemble")
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     return plain
 

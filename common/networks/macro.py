@@ -1,22 +1,24 @@
-"""Macro-architectures: hemispheres and the heads on top of them.
+"""Networks: hemispheres, the join of their features, and the heads on top of it.
 
 Names of weights, the same for every network and whether or not a hemisphere is frozen:
 
-    hemispheres.<fine|coarse>.backbone.*     heads.<fine|coarse>.linear.*
+    hemispheres.<fine|coarse>.backbone.*     join.*     heads.<fine|coarse>.linear.*
 
-so that one hemisphere is found in a checkpoint by the prefix `hemispheres.<level>.`.
+so that the left hemisphere is found in a checkpoint by the prefix `hemispheres.fine.`, the right one by
+`hemispheres.coarse.`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone
 from common.networks.hemisphere import Hemisphere
-from common.settings.levels import LEVELS
+from common.networks.join import Concatenate, Join
+from common.settings.levels import LEVELS, SPELLING, side_of
 from common.system.errors import UserError
 
 
@@ -40,8 +42,22 @@ def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
     return {level: num_classes[level] for level in LEVELS if level in num_classes}
 
 
+class Outputs(NamedTuple):
+    """What a network makes of images: features by side, each (B, F), and logits by level, each (B, C)."""
+
+    features: dict[str, Tensor]
+    logits: dict[str, Tensor]
+
+
 class HemispheresAndHeads(nn.Module):
-    """What unilateral and bilateral networks share: every head sees every hemisphere."""
+    """Hemispheres, a join, and heads: every head sees what the join makes of the features of all hemispheres.
+
+    Args:
+        hemispheres: by side, left first.
+        num_classes: of each level.
+        dropout: of the joined features, before each head.
+        join: built from the hemispheres' numbers of features by side (see `common.networks.join`).
+    """
 
     def __init__(
         self,
@@ -49,41 +65,69 @@ class HemispheresAndHeads(nn.Module):
         hemispheres: Mapping[str, Hemisphere],
         num_classes: Mapping[str, int],
         dropout: float,
+        join: Callable[[Mapping[str, int]], Join] = Concatenate,
     ) -> None:
         super().__init__()
         self.num_classes = by_level(num_classes)
-        self.num_features = sum(hemisphere.num_features for hemisphere in hemispheres.values())
-        self.hemispheres = nn.ModuleDict(hemispheres)
+        self.widths = {side: one.num_features for side, one in hemispheres.items()}
+        self.num_features = sum(self.widths.values())
+        self.hemispheres = nn.ModuleDict({SPELLING[side]: one for side, one in hemispheres.items()})
+        self.join = join(self.widths)
         self.heads = nn.ModuleDict(
             {
-                level: Head(num_features=self.num_features, num_classes=classes, dropout=dropout)
+                level: Head(
+                    num_features=self.join.num_features, num_classes=classes, dropout=dropout
+                )
                 for level, classes in self.num_classes.items()
             }
         )
 
+    @property
+    def sides(self) -> dict[str, Hemisphere]:
+        """The hemispheres by side, left first."""
+        return {side: cast(Hemisphere, self.hemispheres[SPELLING[side]]) for side in self.widths}
+
+    def part(self, side: str) -> tuple["HemispheresAndHeads", str]:
+        """The network in which a hemisphere of `sides` has heads, and its side in there: this one."""
+        return self, side
+
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features (B, F), those of the left (fine) hemisphere first."""
-        return torch.cat([hemisphere(images) for hemisphere in self.hemispheres.values()], dim=1)
+        """Images (B, 3, H, W) → features of all hemispheres side by side (B, num_features), not joined, left first."""
+        return torch.cat([hemisphere(images) for hemisphere in self.sides.values()], dim=1)
+
+    def split(self, features: Tensor) -> dict[str, Tensor]:
+        """Features side by side (B, num_features) → features by side, each (B, F_side)."""
+        parts = features.split([*self.widths.values()], dim=1)
+        return dict(zip(self.widths, parts, strict=True))
 
     @property
     def features_are_fixed(self) -> bool:
-        """Whether nothing but heads learns, so that the features of an image never change."""
+        """Whether nothing but join and heads learns, so that the features of an image never change."""
         learning = [name for name, p in self.named_parameters() if p.requires_grad]
-        return all(name.startswith("heads.") for name in learning)
+        return all(name.startswith(("join.", "heads.")) for name in learning)
 
     def classify(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, F) → for each level, logits (B, C)."""
-        return {level: head(features) for level, head in self.heads.items()}
+        """Features side by side (B, num_features) → for each level, logits (B, C)."""
+        return self._logits(self.split(features))
+
+    def outputs(self, images: Tensor) -> Outputs:
+        """Images (B, 3, H, W) → features by side and logits by level."""
+        features = {side: hemisphere(images) for side, hemisphere in self.sides.items()}
+        return Outputs(features, self._logits(features))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) → for each level, logits (B, C)."""
-        return self.classify(self.features(images))
+        return self.outputs(images).logits
+
+    def _logits(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        joined = self.join(features)
+        return {level: head(joined) for level, head in self.heads.items()}
 
 
 class UnilateralNet(HemispheresAndHeads):
     """One hemisphere with one or two heads.
 
-    The hemisphere goes by the level of its only head; with two heads it is called fine.
+    A hemisphere whose only head is coarse is the right one, any other is the left one.
     """
 
     def __init__(
@@ -94,53 +138,57 @@ class UnilateralNet(HemispheresAndHeads):
         dropout: float,
         freeze: bool = False,
         spatial_filter: nn.Module | None = None,
+        join: Callable[[Mapping[str, int]], Join] = Concatenate,
     ) -> None:
-        side = next(iter(by_level(num_classes)))
+        side = side_of(next(iter(by_level(num_classes))))
         super().__init__(
             hemispheres={
                 side: Hemisphere(backbone=backbone, freeze=freeze, spatial_filter=spatial_filter)
             },
             num_classes=num_classes,
             dropout=dropout,
+            join=join,
         )
 
 
 class BilateralNet(HemispheresAndHeads):
-    """Left (fine) and right (coarse) hemisphere; both heads see the features of both."""
+    """Left and right hemisphere; both heads see the features of both."""
 
     def __init__(
         self,
         *,
-        fine_backbone: Backbone,
-        coarse_backbone: Backbone,
+        left_backbone: Backbone,
+        right_backbone: Backbone,
         num_classes: Mapping[str, int],
         dropout: float,
-        freeze_fine: bool,
-        freeze_coarse: bool,
-        fine_filter: nn.Module | None = None,
-        coarse_filter: nn.Module | None = None,
+        freeze_left: bool,
+        freeze_right: bool,
+        left_filter: nn.Module | None = None,
+        right_filter: nn.Module | None = None,
+        join: Callable[[Mapping[str, int]], Join] = Concatenate,
     ) -> None:
         super().__init__(
             hemispheres={
-                "fine": Hemisphere(
-                    backbone=fine_backbone, freeze=freeze_fine, spatial_filter=fine_filter
+                "left": Hemisphere(
+                    backbone=left_backbone, freeze=freeze_left, spatial_filter=left_filter
                 ),
-                "coarse": Hemisphere(
-                    backbone=coarse_backbone, freeze=freeze_coarse, spatial_filter=coarse_filter
+                "right": Hemisphere(
+                    backbone=right_backbone, freeze=freeze_right, spatial_filter=right_filter
                 ),
             },
             num_classes=num_classes,
             dropout=dropout,
+            join=join,
         )
 
 
 class EnsembleNet(nn.Module):
     """Averages the predictions of trained networks; for evaluation only, nothing in it learns.
 
-    Weights are named `networks.<i>.` and then as in the member.
+    Weights are named `networks.<i>.` and then as in the member; sides are named `member<i>.<side>`.
     """
 
-    def __init__(self, *, networks: Sequence[UnilateralNet]) -> None:
+    def __init__(self, *, networks: Sequence[HemispheresAndHeads]) -> None:
         super().__init__()
         if not networks:
             raise UserError("an ensemble needs at least one network")
@@ -156,6 +204,30 @@ class EnsembleNet(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
+    @property
+    def members(self) -> dict[str, HemispheresAndHeads]:
+        """The networks by name: member0, member1, ..."""
+        return {f"member{i}": cast(HemispheresAndHeads, one) for i, one in enumerate(self.networks)}
+
+    @property
+    def sides(self) -> dict[str, Hemisphere]:
+        """The hemispheres of all members, named as `member0.left`."""
+        return {
+            f"{name}.{side}": hemisphere
+            for name, member in self.members.items()
+            for side, hemisphere in member.sides.items()
+        }
+
+    def part(self, side: str) -> tuple[HemispheresAndHeads, str]:
+        """The member in which a hemisphere of `sides` has heads, and its side in there."""
+        name, _, own = side.partition(".")
+        return self.members[name], own
+
+    @property
+    def features_are_fixed(self) -> bool:
+        """Yes: nothing in it learns."""
+        return True
+
     def train(self, mode: bool = True) -> "EnsembleNet":
         """Stay in evaluation mode, whatever `mode` is asked for."""
         return super().train(False)
@@ -163,17 +235,44 @@ class EnsembleNet(nn.Module):
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) → features of all members side by side (B, F_1 + F_2 + ...)."""
-        members = [cast(UnilateralNet, network) for network in self.networks]
-        return torch.cat([member.features(images) for member in members], dim=1)
+        return torch.cat([member.features(images) for member in self.members.values()], dim=1)
+
+    def split(self, features: Tensor) -> dict[str, Tensor]:
+        """Features side by side (B, F_1 + F_2 + ...) → features by the names in `sides`."""
+        widths = [hemisphere.num_features for hemisphere in self.sides.values()]
+        return dict(zip(self.sides, features.split(widths, dim=1), strict=True))
 
     @torch.no_grad()
+    def classify(self, features: Tensor) -> dict[str, Tensor]:
+        """Features side by side (B, F_1 + F_2 + ...) → as `forward`."""
+        members = [*self.members.values()]
+        parts = features.split([member.num_features for member in members], dim=1)
+        return _mean([one.classify(part) for one, part in zip(members, parts, strict=True)])
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor) -> Outputs:
+        """Images (B, 3, H, W) → features by the names in `sides`, and logits as `forward` gives them."""
+        found = {name: member.outputs(images) for name, member in self.members.items()}
+        features = {
+            f"{name}.{side}": values
+            for name, one in found.items()
+            for side, values in one.features.items()
+        }
+        return Outputs(features, _mean([one.logits for one in found.values()]))
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) → for each level, the log of the mean probability (B, C).
 
         Cross-entropy and argmax take it like logits. Computed in float32 under autocast too.
         """
-        outputs = [network(images) for network in self.networks]
-        return {level: log_mean_softmax([out[level] for out in outputs]) for level in outputs[0]}
+        return self.outputs(images).logits
+
+
+Network = HemispheresAndHeads | EnsembleNet
+
+
+def _mean(logits: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {level: log_mean_softmax([one[level] for one in logits]) for level in logits[0]}
 
 
 def log_mean_softmax(logits: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 from yaml import YAMLError
 
+from common.results.metrics import FURTHER, further_columns
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
@@ -29,8 +30,9 @@ ORDER = (
 
 
 @dataclass(frozen=True)
+@further_columns(after="loss")
 class Row:
-    """One arm, seed and level.
+    """One arm, seed and level, with a field for each further metric (`common.results.metrics`) after ``loss``.
 
     Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
@@ -42,9 +44,6 @@ class Row:
     level: str
     accuracy: float | None
     loss: float | None
-    top5: float | None
-    consistency: float | None
-    severity: float | None
     val_accuracy: float
     val_loss: float
     best_epoch: int
@@ -110,9 +109,7 @@ def collect(experiment: Path) -> list[Row]:
                     level=level,
                     accuracy=test.get("accuracy"),
                     loss=test.get("loss"),
-                    top5=test.get("top5"),
-                    consistency=test.get("consistency"),
-                    severity=test.get("severity"),
+                    **{name: test.get(name) for name in FURTHER},
                     val_accuracy=validation["accuracy"],
                     val_loss=validation["loss"],
                     best_epoch=result["best_epoch"],

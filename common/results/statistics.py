@@ -7,16 +7,19 @@ from itertools import combinations
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from common.results.metrics import FURTHER, further_columns
 from common.results.rows import Row
 from common.settings.levels import LEVELS
 
 
 @dataclass(frozen=True)
+@further_columns(after="ci95_high", ends=("_mean", "_std"))
 class SummaryRow:
     """One arm and level over its rows, of which there are ``seeds``; shares are fractions, 0 to 1.
 
     Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval of test
-    accuracy, mean and standard deviation of the further metrics, and what the arm costs on average.
+    accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after ``ci95_high``; and
+    what the arm costs on average.
     """
 
     arm: str
@@ -26,12 +29,6 @@ class SummaryRow:
     std: float | None
     ci95_low: float | None
     ci95_high: float | None
-    top5_mean: float | None
-    top5_std: float | None
-    consistency_mean: float | None
-    consistency_std: float | None
-    severity_mean: float | None
-    severity_std: float | None
     parameters: float | None
     trained_parameters: float | None
     macs: float | None
@@ -68,7 +65,7 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
         independent = _independent([(row,) for row in group])
         accuracy = spread([_accuracy(row) for row in group], independent=independent)
         columns: dict[str, Any] = accuracy._asdict()
-        for name in ("top5", "consistency", "severity"):
+        for name in FURTHER:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
         for name in ("parameters", "trained_parameters", "macs", "seconds"):
             columns[name], _ = _mean_and_std(group, name)

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
 from common.results.rows import Row, collect, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import write_text
 
 REFERENCE = "bilateral"  # the arm that each other one is compared with
-NONE = "–"
 
 
 class Section(NamedTuple):
@@ -77,13 +77,6 @@ def sections(rows: Sequence[Row]) -> list[Section]:
     return [_accuracies(summary, differences(rows)), _further(summary), _costs(summary)]
 
 
-def percent(share: float | None, std: float | None = None) -> str:
-    """A fraction as a percentage, with its standard deviation where there is one."""
-    if share is None:
-        return NONE
-    return f"{100 * share:.2f} %" if std is None else f"{100 * share:.2f} ± {100 * std:.2f} %"
-
-
 def _accuracies(summary: Sequence[SummaryRow], found: Sequence[DifferenceRow]) -> Section:
     lines = [["arm", "level", "seeds", "accuracy\n95 % interval"]]
     lines += [
@@ -113,10 +106,10 @@ def _accuracies(summary: Sequence[SummaryRow], found: Sequence[DifferenceRow]) -
 
 
 def _further(summary: Sequence[SummaryRow]) -> Section:
-    lines = [["arm", "level", "top-5", "consistency", "severity"]]
+    lines = [["arm", "level", *(METRICS[name].title for name in FURTHER)]]
     for r in summary:
-        means = (r.top5_mean, r.consistency_mean, r.severity_mean)
-        lines.append([r.arm, r.level, *map(percent, means)])
+        means = {name: getattr(r, f"{name}_mean") for name in FURTHER}
+        lines.append([r.arm, r.level, *texts(means, FURTHER)])
     return Section("beyond accuracy", 2, lines)
 
 

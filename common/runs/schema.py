@@ -10,6 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
 from common.system.errors import UserError
+from common.training.loss_table import LOSSES
 
 C = TypeVar("C", bound=type)
 
@@ -178,6 +179,12 @@ def training_keys(part: str) -> Callable[[C], C]:
             None,
             "mode of torch.compile during training; null: do not compile",
             choices=COMPILE_MODES,
+        )
+        schema.__annotations__["loss"] = str
+        schema.loss = key(  # type: ignore[attr-defined]
+            "cross_entropy",
+            "what is minimised, of features, logits and labels",
+            choices=LOSSES,
         )
         return schema
 

@@ -36,7 +36,8 @@ from common.system.randomness import derive
 from common.system.signals import Interrupted, signals
 from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
 from common.training.finite import FiniteLoss
-from common.training.supervised import Supervised, by_level
+from common.training.metrics import by_level
+from common.training.module import TrainingModule
 
 # More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
 FEATURE_BYTES = 8 * 2**30
@@ -82,7 +83,7 @@ class Architecture(NamedTuple):
     """What an experiment folder brings."""
 
     data: type[HierarchicalData]
-    module: type[Supervised]
+    module: type[TrainingModule]
     schema: type
 
 
@@ -232,7 +233,7 @@ def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> No
 
 def _train(
     stage: Stage,
-    module: Supervised,
+    module: TrainingModule,
     data: HierarchicalData,
     precision: str,
     others: Callable[[Path | None], AbstractContextManager[None]],
@@ -276,7 +277,9 @@ def _train(
     }
 
 
-def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, precision: str) -> None:
+def keep_features(
+    stage: Stage, module: TrainingModule, data: HierarchicalData, precision: str
+) -> None:
     """Compute once what never changes: the features of all training and validation images.
 
     In a fixed order and fixed batches, so that continuing finds the same ones bit for bit. Where they would take
@@ -286,7 +289,7 @@ def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, prec
     if trainer.world_size > 1:  # each process would need its own: they see the images
         return
     for images in (data.train_set, data.val_set):
-        if len(images) * module.network.num_features * 4 > FEATURE_BYTES:  # type: ignore[operator]
+        if len(images) * module.network.num_features * 4 > FEATURE_BYTES:
             continue
         batches: Any = trainer.predict(module, data.in_order(images))
         images.features = torch.cat([batch["features"] for batch in batches])

@@ -6,7 +6,7 @@ folders share), `arch_single_head.schema`, `arch_dual_head.schema`, `study.schem
 a config.yaml or on the command line takes its place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -22,7 +22,7 @@ def key(
     default: Any,
     help: str = "",
     *,
-    choices: tuple[Any, ...] | None = None,
+    choices: Collection[Any] | None = None,
     above: float | None = None,
     low: float | None = None,
     high: float | None = None,
@@ -38,7 +38,8 @@ def key(
     Args:
         default: its value where nobody gives one.
         help: one sentence for a person, printed in docs/keys.md.
-        choices: allowed values; with ``prefix``, any name after that prefix is allowed too.
+        choices: allowed values, or a table whose names they are; with ``prefix``, any name after that prefix is
+            allowed too.
         above: lowest value, itself excluded.
         low: lowest value.
         high: highest value.

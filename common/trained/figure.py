@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
-from common.trained.inference import SIDES, Picture, Trained
+from common.trained.inference import Picture, Trained
 
 # More rows than this make a figure that nobody scrolls through.
 MOST = 24
@@ -69,7 +69,7 @@ def kind_of(file: Path) -> str:
 
 def _place(trained: Trained, side: str) -> str:
     """What a hemisphere is called: left or right where there are two."""
-    return SIDES[side] if trained.has_halves else side if "." in side else "hemisphere"
+    return side if trained.has_halves or "." in side else "hemisphere"
 
 
 def _name(picture: Picture) -> str:

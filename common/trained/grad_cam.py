@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
-from common.networks.macro import Hemisphere, HemispheresAndHeads
+from common.networks.hemisphere import Hemisphere
+from common.networks.macro import HemispheresAndHeads
+from common.settings.levels import side_of
 from common.system.errors import UserError
 
 
@@ -24,7 +25,7 @@ def grad_cam(
         network: unilateral or bilateral; of an ensemble, one of its ``networks``.
         images: normalised float (B, 3, H, W), as the network takes them.
         level: the head, "fine" or "coarse".
-        side: the hemisphere, by its name in ``network.hemispheres``: "fine" (left) or "coarse" (right).
+        side: the hemisphere, "left" or "right" ("fine" or "coarse", as in checkpoints).
         classes: position among the head's outputs of the class to explain in each image, int64 (B,).
 
     Returns:
@@ -34,9 +35,8 @@ def grad_cam(
     Raises:
         UserError: the backbone has no maps of more than one pixel at this image size.
     """
-    hemisphere = cast(Hemisphere, network.hemispheres[side])
     with _watched(network):
-        layer = last_maps(hemisphere.backbone, images[:1])
+        layer = last_maps(network.sides[side_of(side)].backbone, images[:1])
 
         def logits(images: Tensor) -> Tensor:
             return network(images)[level]

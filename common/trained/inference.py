@@ -6,19 +6,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.checkpoints.files import Record
 from common.data.pictures import as_rgb, find_pictures, fit, read_picture
 from common.data.transforms import Transforms
-from common.networks.macro import EnsembleNet, HemispheresAndHeads
+from common.networks.macro import Network
+from common.settings.levels import SIDES, side_of
 from common.system.errors import UserError
 
 Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]
-SIDES = {"fine": "left", "coarse": "right"}
 # Pictures that are in the network at a time; the number changes memory and nothing else.
 BATCH = 256
+
+
+class BySide(dict[str, Tensor]):
+    """Values by the names of hemispheres; those of earlier versions, fine and coarse, find left and right."""
+
+    def __missing__(self, name: str) -> Tensor:
+        """The value of a hemisphere whose name is spelled as in earlier versions."""
+        if _side(name) == name:
+            raise KeyError(name)
+        return self[_side(name)]
 
 
 class Trained:
@@ -36,9 +46,15 @@ class Trained:
     """
 
     def __init__(
-        self, *, network: nn.Module, transforms: Transforms, record: Record, device: torch.device
+        self,
+        *,
+        network: Network,
+        transforms: Transforms,
+        record: Record,
+        device: torch.device,
     ) -> None:
-        self.network = network.to(device).requires_grad_(False)
+        self.network = network.to(device)
+        self.network.requires_grad_(False)
         self.transforms = transforms.to(device)
         self.record = record
         self.device = device
@@ -65,26 +81,17 @@ class Trained:
         return height, width
 
     @property
-    def sides(self) -> dict[str, tuple[HemispheresAndHeads, str]]:
-        """Each hemisphere: a name for it, the network it belongs to, and what it is called in there.
+    def sides(self) -> tuple[str, ...]:
+        """The names of its hemispheres: left and right, in an ensemble member0.left, member1.left, ...
 
-        Named fine (left) and coarse (right), in an ensemble member0.fine, member1.fine, ...
+        A network of one hemisphere calls it right if its only head is coarse, and left if not.
         """
-        if isinstance(self.network, EnsembleNet):
-            members = {f"member{i}.": net for i, net in enumerate(self.network.networks)}
-        else:
-            members = {"": self.network}
-        return {
-            f"{prefix}{side}": (net, side)
-            for prefix, net in members.items()
-            if isinstance(net, HemispheresAndHeads)
-            for side in net.hemispheres
-        }
+        return tuple(self.network.sides)
 
     @property
     def has_halves(self) -> bool:
         """Whether it has a left and a right hemisphere, each of which can be asked alone."""
-        return isinstance(self.network, HemispheresAndHeads) and len(self.sides) == 2
+        return self.sides == SIDES
 
     def pixels(self, pictures: Pictures) -> Tensor:
         """Pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
@@ -106,18 +113,19 @@ class Trained:
             raise UserError("There are no pictures to show to the network.")
         return torch.stack([self._one(picture) for picture in found])
 
-    def features(self, pictures: Pictures) -> dict[str, Tensor]:
+    def features(self, pictures: Pictures) -> BySide:
         """Per hemisphere, by its name in `sides`, its features float (B, F)."""
         both = torch.cat([self._features(images) for images in self._batches(pictures)])
-        return dict(zip(self.sides, both.split(self._widths, dim=1), strict=True))
+        return BySide(self.network.split(both))
 
     def logits(self, pictures: Pictures, *, alone: str | None = None) -> dict[str, Tensor]:
         """Per level, what its head says of each class: float (B, C), any real number.
 
         Args:
             pictures: see `Trained`.
-            alone: of two hemispheres, the one whose features count; those of the other are set to 0, so that what
-                remains is this one's contribution and the head's bias.
+            alone: of two hemispheres, the one whose features count, "left" or "right" (or "fine" or "coarse", as in
+                checkpoints); those of the other are set to 0, so that what remains, if the join concatenates, is this
+                one's contribution and the head's bias.
         """
         parts = [self._logits(images, alone) for images in self._batches(pictures)]
         return {level: torch.cat([part[level] for part in parts]) for level in self.levels}
@@ -135,7 +143,7 @@ class Trained:
         Args:
             pictures: see `Trained`.
             level: the head.
-            side: the hemisphere, by its name in `sides`.
+            side: the hemisphere, by its name in `sides`, or as in checkpoints.
             classes: the class to explain in each picture, as its place in ``class_names``, int64 (B,); by default
                 the one that is predicted.
         """
@@ -145,7 +153,7 @@ class Trained:
         images = self.pixels(pictures)
         if classes is None:
             classes = self.logits(images)[level].argmax(dim=1)
-        network, name = self._choose(side)
+        network, name = self.network.part(self._choose(side))
         batches = zip(self._batches(images), classes.to(self.device).split(BATCH), strict=True)
         return torch.cat(
             [
@@ -154,18 +162,11 @@ class Trained:
             ]
         )
 
-    def _choose(self, side: str) -> tuple[HemispheresAndHeads, str]:
-        if side not in self.sides:
+    def _choose(self, side: str) -> str:
+        """The name in `sides` of a hemisphere that is named in either spelling."""
+        if _side(side) not in self.sides:
             raise UserError(f"There is no hemisphere {side!r}; there are {', '.join(self.sides)}.")
-        return self.sides[side]
-
-    @property
-    def _widths(self) -> list[int]:
-        """Number of features of each hemisphere, in the order of `sides`."""
-        return [
-            network.get_submodule(f"hemispheres.{name}").num_features  # type: ignore[misc]
-            for network, name in self.sides.values()
-        ]
+        return _side(side)
 
     def _one(self, picture: Picture) -> Tensor:
         """One picture as uint8 (3, H, W)."""
@@ -195,20 +196,27 @@ class Trained:
 
     @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:
-        return self.network.features(images).cpu()  # type: ignore[operator]
+        return self.network.features(images).cpu()
 
     @torch.no_grad()
     def _logits(self, images: Tensor, alone: str | None) -> dict[str, Tensor]:
         if alone is None:
-            return {level: values.cpu() for level, values in self.network(images).items()}
-        self._choose(alone)
-        if not isinstance(self.network, HemispheresAndHeads) or not self.has_halves:
-            raise UserError(
-                f"This network has no two hemispheres, of which {alone!r} could be asked alone."
-            )
-        heads = self.network.heads
-        features = self.network.features(images)
-        for side, part in zip(self.sides, features.split(self._widths, dim=1), strict=True):
-            if side != alone:
-                part.zero_()
-        return {level: heads[level](features).cpu() for level in self.levels}
+            found = self.network(images)
+        else:
+            kept = self._choose(alone)
+            if not self.has_halves:
+                raise UserError(
+                    f"This network has no two hemispheres of which {alone!r} could be asked alone."
+                )
+            features = self.network.features(images)
+            for side, part in self.network.split(features).items():
+                if side != kept:
+                    part.zero_()
+            found = self.network.classify(features)
+        return {level: found[level].cpu() for level in self.levels}
+
+
+def _side(name: str) -> str:
+    """A hemisphere's name, left or member0.left, from either spelling."""
+    member, dot, side = name.rpartition(".")
+    return f"{member}{dot}{side_of(side)}"

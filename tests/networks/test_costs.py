@@ -51,12 +51,12 @@ def test_what_is_done_once_for_a_batch_is_not_counted():
 
 def bilateral(freeze: bool) -> BilateralNet:
     return BilateralNet(
-        fine_backbone=build_backbone("resnet9", width=0.125),
-        coarse_backbone=build_backbone("resnet9", width=0.125),
+        left_backbone=build_backbone("resnet9", width=0.125),
+        right_backbone=build_backbone("resnet9", width=0.125),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_fine=freeze,
-        freeze_coarse=freeze,
+        freeze_left=freeze,
+        freeze_right=freeze,
     )
 
 

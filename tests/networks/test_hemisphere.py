@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from arch_dual_head import trainer
+from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
-from arch_dual_head.supervised import DualHead
 from arch_single_head.schema import SingleConfig
 from common.networks.backbones import build_backbone, registered
 from common.networks.hemisphere import HemisphereConfig
@@ -25,7 +25,7 @@ from common.runs.fingerprint import identify
 from common.settings.compose import ROOT, compose
 from common.settings.levels import SIDES, SPELLING
 from common.system.errors import UserError
-from common.training.supervised import parameter_groups
+from common.training.optimisers import parameter_groups
 
 NARROW = 0.125
 RESIDUAL = ["resnet9", "inverted_resnet9", "sparse_resnet9", "resnet18", "resnet34", "resnet50"]
@@ -174,11 +174,11 @@ def test_a_hemisphere_sees_filtered_images_on_the_same_weights():
 def network(**freeze) -> BilateralNet:
     torch.manual_seed(0)
     return BilateralNet(
-        fine_backbone=build_backbone("resnet9", width=NARROW),
-        coarse_backbone=build_backbone("resnet9", width=NARROW),
+        left_backbone=build_backbone("resnet9", width=NARROW),
+        right_backbone=build_backbone("resnet9", width=NARROW),
         num_classes={"fine": 6, "coarse": 3},
         dropout=0.0,
-        **{"freeze_fine": False, "freeze_coarse": False, **freeze},
+        **{"freeze_left": False, "freeze_right": False, **freeze},
     )
 
 
@@ -192,7 +192,7 @@ def test_plasticity_multiplies_the_step_of_its_hemisphere_and_of_nothing_else():
         optimizer.step()
         return {name: p.detach() - before[name] for name, p in net.named_parameters()}
 
-    base, changed = steps(), steps(fine=0.25, coarse=3.0)
+    base, changed = steps(), steps(left=0.25, right=3.0)
     for name, step in base.items():
         factor = {"fine": 0.25, "coarse": 3.0}[name.split(".")[1]]
         factor = factor if name.startswith("hemispheres.") else 1.0
@@ -201,8 +201,8 @@ def test_plasticity_multiplies_the_step_of_its_hemisphere_and_of_nothing_else():
 
 
 def test_the_base_rate_comes_first_and_frozen_hemispheres_have_none():
-    net = network(freeze_fine=True)
-    groups = parameter_groups(net, lr=0.5, plasticity={"fine": 7.0, "coarse": 0.1})
+    net = network(freeze_left=True)
+    groups = parameter_groups(net, lr=0.5, plasticity={"left": 7.0, "right": 0.1})
     assert [group["lr"] for group in groups] == [0.5, 0.05]
     assert {id(p) for p in groups[0]["params"]} == {id(p) for p in net.heads.parameters()}
     coarse = net.hemispheres["coarse"].parameters()
@@ -211,7 +211,7 @@ def test_the_base_rate_comes_first_and_frozen_hemispheres_have_none():
 
 def test_without_plasticity_there_is_one_group_in_the_order_of_the_network():
     net = network()
-    (group,) = parameter_groups(net, lr=0.5, plasticity={"fine": 1.0, "coarse": 1.0})
+    (group,) = parameter_groups(net, lr=0.5, plasticity={"left": 1.0, "right": 1.0})
     assert [id(p) for p in group["params"]] == [id(p) for p in net.parameters()]
 
 

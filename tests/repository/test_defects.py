@@ -37,11 +37,11 @@ import common.training.callbacks as callbacks
 import common.training.supervised as supervised
 import train_system
 from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
-from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
-from arch_single_head.supervised import SingleHead
 from common.checkpoints.files import read
 from common.data.index import read_index
 from common.data.raw import Raw, RawSplit, write_raw

@@ -10,14 +10,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
-from arch_single_head.supervised import SingleHead
+from architectures import ARCHITECTURES
 from common.results.rows import ORDER, Row, collect
 from common.results.statistics import differences, summarise
 from common.results.tables import print_summary, sections, write_tables
 from common.runs.experiment import run_experiment
-from common.runs.stage import Architecture, Stage
+from common.runs.stage import Stage
 from common.settings.compose import ROOT, compose
 
 
@@ -271,7 +270,7 @@ def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
         Stage(arm="alone", seed=3, folder="arch_single_head", config=cfg),
         Stage(arm="mixed", seed=3, folder="arch_single_head", config=cfg, seeds=(3, 0)),
     ]
-    run_experiment(stages, {"arch_single_head": Architecture(SingleHeadData, SingleHead)})
+    run_experiment(stages, ARCHITECTURES)
     for name, seeds in (("alone", [3]), ("mixed", [3, 0])):
         result = yaml.safe_load((tmp_path / "seeds" / name / "seed3/result.yaml").read_text())
         assert result["seeds"] == seeds

@@ -19,7 +19,7 @@ import yaml
 import arch_single_head.trainer
 import common.system.distributed as distributed
 from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
+from arch_single_head.module import SingleHead
 from common.data.datamodule import EVAL_BATCH, EpochSampler, ShareSampler
 from common.data.tree import write_tree
 from common.results.rows import HOLE
@@ -27,8 +27,7 @@ from common.runs.stage import Architecture
 from common.system.errors import StageFailed
 from common.trained.evaluate import load_module
 from common.training.finite import FiniteLoss
-from common.training.metrics import EvaluationMetrics
-from common.training.supervised import by_level
+from common.training.metrics import EvaluationMetrics, by_level
 from data_scripts.make_navon import make_navon
 from study.arms import ARMS
 
@@ -192,7 +191,7 @@ def count_share(rank: int, place: str) -> None:
     parts = ({name: v[rank::2] for name, v in part.items()} for part in predictions(51))
     metrics.update(*parts)
     with metrics.of_all_processes():
-        wrong = metrics.severity.count.item()
+        wrong = metrics.severity["fine"].count.item()
     torch.save((metrics.compute(), wrong), f"{place}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -206,7 +205,7 @@ def test_all_that_evaluation_measures_is_of_all_processes(tmp_path):
     assert {"fine_top5", "coarse_consistency", "fine_severity"} <= expected.keys()
     for rank in range(2):
         values, wrong = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert wrong == alone.severity.count.item()
+        assert wrong == alone.severity["fine"].count.item()
         assert values.keys() == expected.keys()
         for name, value in values.items():
             assert value.item() == pytest.approx(expected[name].item(), rel=1e-6), name

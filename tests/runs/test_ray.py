@@ -13,9 +13,9 @@ import pytest
 
 import train_system
 from arch_dual_head.datamodule import DualHeadData
-from arch_dual_head.supervised import DualHead
+from arch_dual_head.module import DualHead
 from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
+from arch_single_head.module import SingleHead
 from benchmarks import schedule
 from common.results.rows import HOLE
 from common.runs.experiment import run_experiment

@@ -9,13 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from arch_dual_head.schema import MACRO_ARCHS, DualConfig
+from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
 from common.networks.backbone_names import backbone_names
 from common.runs.schema import PRECISIONS
 from common.settings.command import explain, sweep_name
 from common.settings.compose import GROUPS, ROOT, SHARED, compose
-from common.settings.levels import LEVELS
 from common.settings.schema import keys_of
 from common.system.errors import UserError
 from common.trained.schema import TestConfig
@@ -163,15 +162,6 @@ def test_schema_names_the_backbones_that_exist():
     from common.networks.backbones import registered
 
     assert sorted(backbone_names()) == list(registered())
-
-
-def test_schema_names_the_macro_architectures_and_levels_that_exist():
-    import common.networks.macro as macro
-
-    networks = {name.removesuffix("Net").lower() for name in vars(macro) if name.endswith("Net")}
-    # unilateral_wide is a unilateral network of another width.
-    assert set(MACRO_ARCHS) - {"unilateral_wide"} == networks
-    assert list(macro.by_level({"coarse": 1, "fine": 1})) == list(LEVELS)
 
 
 def test_schema_names_precisions_that_lightning_knows():
@@ -620,7 +610,7 @@ def test_sweep_name_reads_well():
 
 
 def test_dual_combinations_that_mean_nothing_are_refused():
-    from arch_dual_head.trainer import check
+    from arch_dual_head.checks import check
 
     fine, coarse = "hparams.model_path_fine", "hparams.model_path_coarse"
     for overrides, named in (
@@ -641,7 +631,7 @@ def test_dual_combinations_that_mean_nothing_are_refused():
 
 
 def test_dual_combinations_that_mean_something_pass():
-    from arch_dual_head.trainer import check
+    from arch_dual_head.checks import check
 
     fine, coarse = "hparams.model_path_fine", "hparams.model_path_coarse"
     for overrides in (

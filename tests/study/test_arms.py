@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import arch_dual_head.trainer
 import train_system
+from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
-from arch_dual_head.supervised import DualHead
 from common.checkpoints.files import load_network, read
 from common.networks.backbones import build_backbone
 from common.networks.macro import BilateralNet, UnilateralNet
@@ -199,12 +199,12 @@ def test_swapped_hemispheres_are_alike_in_every_parameter(own):
 def test_a_wide_network_has_the_parameters_of_a_bilateral_one(arch, width):
     def bilateral() -> BilateralNet:
         return BilateralNet(
-            fine_backbone=build_backbone(arch, width=width),
-            coarse_backbone=build_backbone(arch, width=width),
+            left_backbone=build_backbone(arch, width=width),
+            right_backbone=build_backbone(arch, width=width),
             num_classes={"fine": 100, "coarse": 20},
             dropout=0,
-            freeze_fine=False,
-            freeze_coarse=False,
+            freeze_left=False,
+            freeze_right=False,
         )
 
     wanted = parameters(bilateral)
