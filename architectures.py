@@ -6,7 +6,7 @@ from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
-from common.runs.stage import Architecture
+from common.runs.description import Architecture
 
 ARCHITECTURES = {
     "arch_single_head": Architecture(SingleHeadData, SingleHead, SingleConfig),

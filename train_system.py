@@ -23,8 +23,8 @@ from study.schema import StudyConfig
 
 if TYPE_CHECKING:
     from common.results.statistics import SummaryRow
+    from common.runs.description import Stage
     from common.runs.experiment import Engine
-    from common.runs.stage import Stage
 
 
 def _engine(cfg: DictConfig, stages: list[Stage]) -> Engine | None:

@@ -14,7 +14,7 @@ from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import write_events
 from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
-from common.runs.stage import quieten
+from common.runs.lightning import quieten
 from common.settings.levels import LEVELS
 from common.system.atomic_files import write_text
 from common.system.errors import UserError

@@ -16,7 +16,7 @@ def test(cfg: DictConfig) -> None:
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.module import DualHead
     from arch_dual_head.schema import DualConfig
-    from common.runs.stage import Architecture
+    from common.runs.description import Architecture
     from common.trained.evaluate import run_test
 
     run_test(cfg, folder=FOLDER.name, architecture=Architecture(DualHeadData, DualHead, DualConfig))

@@ -16,7 +16,7 @@ def test(cfg: DictConfig) -> None:
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.module import SingleHead
     from arch_single_head.schema import SingleConfig
-    from common.runs.stage import Architecture
+    from common.runs.description import Architecture
     from common.trained.evaluate import run_test
 
     run_test(

@@ -27,14 +27,9 @@ from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
 from common.data.datamodule import EVAL_BATCH, HierarchicalData
-from common.runs.stage import (
-    Stage,
-    checkpoints,
-    make_trainer,
-    progress_callbacks,
-    quieten,
-    record_of,
-)
+from common.runs.description import Stage
+from common.runs.lightning import checkpoints, make_trainer, progress_callbacks, quieten
+from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError

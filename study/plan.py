@@ -15,7 +15,7 @@ from study.overrides import FOLDERS
 from study.trained_models import trained_models
 
 if TYPE_CHECKING:
-    from common.runs.stage import Stage
+    from common.runs.description import Stage
 
 
 def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
@@ -78,7 +78,7 @@ def _stage(
         trained: checkpoints, one per seed, of arms that are not trained.
     """
     from arch_dual_head.checks import check
-    from common.runs.stage import Stage
+    from common.runs.description import Stage
 
     row = ARMS[arm]
     needs: list[str] = []

@@ -1,41 +1,41 @@
 """Run one stage: fit, pick the best checkpoint, test, write results; skip it if done, continue it if interrupted."""
 
 import hashlib
-import logging
 import math
 import shutil
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from common.checkpoints.files import DurableCheckpoints, Record, digest, load, read
+from common.checkpoints.files import Record, digest, load, read
 from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
 from common.networks.costs import costs
 from common.results.rows import HOLE, read_result, write_result
+from common.runs.description import Architecture, Stage
 from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
+from common.runs.lightning import (
+    checkpoints,
+    events,
+    make_trainer,
+    progress_callbacks,
+    quieten,
+)
+from common.runs.needed import refuse_missing
 from common.settings.compose import ROOT
-from common.settings.levels import LEVELS
 from common.system.atomic_files import read_mapping, replacing, write_yaml
 from common.system.distributed import Machines, together
-from common.system.environment import choose_precision, describe, use_fast_kernels
+from common.system.environment import choose_precision, describe
 from common.system.errors import StageFailed, UserError
 from common.system.randomness import derive
 from common.system.signals import Interrupted, signals
-from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
-from common.training.finite import FiniteLoss
 from common.training.metrics import by_level
 from common.training.module import TrainingModule
 
@@ -44,47 +44,24 @@ FEATURE_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One arm with one seed: a plain description of work, apart from how it is executed.
+class Prepared:
+    """A stage before anything is trained.
 
-    ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
-    checkpoints it builds on; ``seeds`` are those of all networks it is made of, its own if empty.
+    ``identity`` is everything that shapes its result, ``sources`` are digests of the weights that it builds on, and
+    ``processes`` train it together.
     """
 
-    arm: str
-    seed: int
-    folder: str
-    config: DictConfig
-    needs: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
+    stage: Stage
+    data: HierarchicalData
+    precision: str
+    processes: int
+    identity: dict[str, Any]
+    sources: dict[str, str]
 
     @property
     def name(self) -> str:
-        """Arm and seed, unique within an experiment."""
-        return f"{self.arm}/seed{self.seed}"
-
-    @property
-    def experiment(self) -> Path:
-        """The experiment's folder."""
-        return Path(self.config.save_dir) / self.config.exp_name
-
-    @property
-    def place(self) -> Path:
-        """Where the stage's files lie."""
-        return self.experiment / self.arm / f"seed{self.seed}"
-
-    @property
-    def best(self) -> Path:
-        """Its best checkpoint, once it is done."""
-        return self.place / "checkpoints" / "best.ckpt"
-
-
-class Architecture(NamedTuple):
-    """What an experiment folder brings."""
-
-    data: type[HierarchicalData]
-    module: type[TrainingModule]
-    schema: type
+        """The stage's fingerprint."""
+        return fingerprint(self.identity)
 
 
 def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> None:
@@ -93,17 +70,42 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     Several processes train together; the first of them, which is this one, then tests alone.
 
     Raises:
-        UserError: its place holds a result of another configuration.
+        UserError: its folder holds a result of another configuration.
         StageFailed: its loss is no longer finite.
+    """
+    prepared = prepare(stage, architecture)
+    stage, data = prepared.stage, prepared.data
+    evaluate = stage.config.evaluate
+    result = _finished(stage, prepared.name)
+    if result is not None and (result["test"] is not None or not evaluate):
+        print(f"{stage.name}: done before")
+        return
+    if result is not None:
+        print(f"{stage.name}: trained before, tested now")
+    if evaluate:
+        _refuse_untestable(data.load_test(), stage.config)
+    module = _build(prepared, architecture)
+    if result is None:
+        _describe(prepared)
+        result = _fit(prepared, module, architecture, machines)
+    if evaluate:
+        result["test"] = _test(prepared, module)
+    write_result(stage.place / "result.yaml", result)
+    stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
+
+
+def prepare(stage: Stage, architecture: Architecture) -> Prepared:
+    """Load the data, and find out what shapes the stage's result.
+
+    Raises:
+        UserError: a checkpoint that it builds on is missing, or its folder holds a run of another configuration.
     """
     cfg = stage.config
     data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
     data.load()
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
-    paths = _existing(architecture.module.hemisphere_paths(cfg, stage.seed))
-    found = {level: read(path) for level, path in paths.items()}
-    parents = {level: record.fingerprint for level, (record, _) in found.items()}
-    sources = {f"model_path_{level}": digest(weights) for level, (_, weights) in found.items()}
+    paths = refuse_missing(architecture.module.hemisphere_paths(cfg, stage.seed))
+    found = {part: read(path) for part, path in paths.items()}
     processes = make_trainer(stage, precision, [], logger=False).world_size
     if processes > 1:
         _check_processes(stage, data, processes)
@@ -111,49 +113,62 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
         cfg,
         data,
         precision,
-        parents,
+        {part: record.fingerprint for part, (record, _) in found.items()},
         schema=architecture.schema,
         sides=architecture.module.sides(cfg),
         processes=processes,
     )
+    sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
     _set_other_pairing_aside(stage)
     stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
     refuse_other_configuration(stage.place, identity, sources)
     (stage.place / HOLE).unlink(missing_ok=True)
-    result = _finished(stage, fingerprint(identity))
-    if result is not None and (result["test"] is not None or not cfg.evaluate):
-        print(f"{stage.name}: done before")
-        return
-    if result is not None:
-        print(f"{stage.name}: trained before, tested now")
+    return Prepared(stage, data, precision, processes, identity, sources)
 
-    if cfg.evaluate:
-        _refuse_untestable(data.load_test(), cfg)
+
+def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
+    """Build the network, with its initial weights and what it loads."""
+    stage, data = prepared.stage, prepared.data
     pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
-    module = architecture.module(cfg=cfg, record=record_of(stage, data, fingerprint(identity)))
+    module = architecture.module(cfg=stage.config, record=record_of(stage, data, prepared.name))
     module.load_hemispheres(data)
-    if result is None:
-        write_yaml(stage.place / "config.yaml", _plain(cfg))
-        seeds = {"seeds": list(stage.seeds)}
-        environment = describe(cfg.trainer_params.accelerator, ROOT)
-        write_yaml(stage.place / "environment.yaml", environment | seeds)
-        write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
+    return module
 
-        def others(path: Path | None) -> AbstractContextManager[None]:
-            if processes == 1:
-                return nullcontext()
-            work = partial(_train_along, stage, architecture, precision, path)
-            return together(work, devices=processes // machines.nodes, machines=machines)
 
-        result = _train(stage, module, data, precision, others)
-    if cfg.evaluate:
-        trainer = make_trainer(stage, precision, [], logger=False, alone=processes > 1)
-        (metrics,) = trainer.test(
-            module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
-        )
-        result["test"] = by_level(metrics, "test", data.levels)
-    write_result(stage.place / "result.yaml", result)
-    stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
+def _describe(prepared: Prepared) -> None:
+    """Write config.yaml, environment.yaml and fingerprint.yaml."""
+    stage = prepared.stage
+    write_yaml(stage.place / "config.yaml", _plain(stage.config))
+    environment = describe(stage.config.trainer_params.accelerator, ROOT)
+    write_yaml(stage.place / "environment.yaml", environment | {"seeds": list(stage.seeds)})
+    identity = prepared.identity | {"sources": prepared.sources}
+    write_yaml(stage.place / "fingerprint.yaml", identity)
+
+
+def _fit(
+    prepared: Prepared, module: TrainingModule, architecture: Architecture, machines: Machines
+) -> dict[str, Any]:
+    """Train, together with other processes if there are several."""
+
+    def others(path: Path | None) -> AbstractContextManager[None]:
+        if prepared.processes == 1:
+            return nullcontext()
+        work = partial(_train_along, prepared.stage, architecture, prepared.precision, path)
+        return together(work, devices=prepared.processes // machines.nodes, machines=machines)
+
+    return _train(prepared.stage, module, prepared.data, prepared.precision, others)
+
+
+def _test(prepared: Prepared, module: TrainingModule) -> dict[str, dict[str, float | None]]:
+    """Test the best checkpoint on one device: for each level, each metric."""
+    stage = prepared.stage
+    trainer = make_trainer(
+        stage, prepared.precision, [], logger=False, alone=prepared.processes > 1
+    )
+    (metrics,) = trainer.test(
+        module, datamodule=prepared.data, ckpt_path=stage.best, weights_only=True, verbose=False
+    )
+    return by_level(metrics, "test", prepared.data.levels)
 
 
 def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
@@ -179,24 +194,6 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         coarse_of_fine=data.coarse_of_fine,
         seeds=list(stage.seeds or (stage.seed,)),
     )
-
-
-def checkpoints(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
-    """The callbacks that save, after the one that keeps them from saving what is no number."""
-    rule = stage.config.ckpt_callback
-    file = stage.best.with_name("last.ckpt")
-    finite = FiniteLoss(stage.name, file, stride=stage.config.trainer_params.log_every_n_steps)
-    best = BestCheckpoint(
-        dirpath=stage.best.parent,
-        # Lightning numbers several files as they come; the best of them is then copied.
-        filename=stage.best.stem if rule.save_top_k == 1 else "top",
-        monitor=rule.monitor,
-        mode=rule.mode,
-        save_top_k=rule.save_top_k,
-        save_weights_only=True,
-        enable_version_counter=rule.save_top_k > 1,
-    )
-    return finite, best, LastCheckpoint(file, finite)
 
 
 def _train_along(
@@ -306,27 +303,6 @@ def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
         )
 
 
-def _existing(paths: dict[str, Path]) -> dict[str, Path]:
-    """The checkpoints that a stage builds on, all of them there."""
-    for part, path in paths.items():
-        if path.is_file():
-            training = path.with_name("last.ckpt").is_file() and path.parent.name == "checkpoints"
-            if training and not (path.parent.parent / "result.yaml").is_file():
-                raise UserError(
-                    f"{path} is of a training that was not finished: run its command again first."
-                )
-            continue
-        what, remedy = f"the {part}", "train it first, or correct the key that names it"
-        if part in LEVELS:
-            what = f"the {part} hemisphere"
-            remedy = (
-                f"train it first (in arch_single_head: python trainer.py hparams.mode={part}), "
-                f"or correct hparams.model_path_{part}"
-            )
-        raise UserError(f"There is no checkpoint at {path} to load {what} from: {remedy}.")
-    return paths
-
-
 def _set_other_pairing_aside(stage: Stage) -> None:
     """In a longer list of seeds the last one of the shorter list has another next one: keep and rename what it was.
 
@@ -385,65 +361,6 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
     return None
 
 
-def progress_callbacks(stage: Stage) -> list[Callback]:
-    """The callbacks that keep metrics.csv and show progress."""
-    table = stage.place / "metrics.csv" if stage.config.logger.csv else None
-    callbacks: list[Callback] = [MetricsTable(table)]
-    if stage.config.logger.tensorboard:
-        callbacks.append(LearningRateMonitor("step"))
-    if stage.config.trainer_params.enable_progress_bar:
-        callbacks.append(EpochLines(stage.name))
-        if sys.stdout.isatty():
-            # Of the epoch that runs; its line then stays. A hundred redraws a second would keep steps waiting.
-            callbacks.append(RichProgressBar(refresh_rate=5))
-    return callbacks
-
-
-class Events(TensorBoardLogger):
-    """Lightning's own without its hparams.yaml, which would be empty: config.yaml says it all."""
-
-    def save(self) -> None:
-        """Flush."""
-        self.experiment.flush()
-
-
-def events(stage: Stage, step: int | None) -> Any:
-    """The logger of TensorBoard events, or False; continuing hides what was written from ``step`` on."""
-    return stage.config.logger.tensorboard and Events(
-        stage.place, name="", version="", purge_step=step
-    )
-
-
-def make_trainer(
-    stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any, alone: bool = False
-) -> pl.Trainer:
-    """Lightning's Trainer with the stage's trainer_params; ``alone``: on one device."""
-    options = _plain(stage.config.trainer_params) | {"precision": precision}
-    options["benchmark"] = use_fast_kernels(
-        options["accelerator"], deterministic=options["deterministic"]
-    )
-    options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
-    if alone:
-        options |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    try:
-        return pl.Trainer(
-            **options,
-            default_root_dir=stage.place,
-            logger=logger,
-            callbacks=callbacks,
-            # Whoever started this command, such as SLURM, has no part in how a stage's processes are started.
-            plugins=[DurableCheckpoints(), LightningEnvironment()],
-            num_sanity_val_steps=0,
-            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"Lightning refuses trainer_params: {' '.join(str(error).split())}"
-        ) from error
-
-
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -451,21 +368,3 @@ def _sha256(file: Path) -> str:
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     container: Any = OmegaConf.to_container(cfg, resolve=True)
     return container
-
-
-def quieten() -> None:
-    """Leave Lightning's hints about what is on purpose here out of the log."""
-    for package in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(package).setLevel(logging.WARNING)
-    for hint in (
-        "num_workers",
-        "DataLoader will create",
-        "in eval mode at the start",
-        "log_every_n_steps",
-        "LeafSpec",
-        "is not empty",
-        "is not resumable",
-        "callbacks used to create",
-        "sync_dist=True",  # metrics are of all processes before they are logged
-    ):
-        warnings.filterwarnings("ignore", f".*{hint}.*")

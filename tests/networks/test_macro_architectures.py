@@ -23,7 +23,8 @@ from common.checkpoints.files import read
 from common.networks.hemisphere import Hemisphere
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet, HemispheresAndHeads
-from common.runs.stage import Stage, record_of
+from common.runs.description import Stage
+from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.settings.levels import SIDES, SPELLING
 from common.system.errors import UserError

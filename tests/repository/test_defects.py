@@ -47,8 +47,8 @@ from common.data.index import read_index
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
 from common.networks.backbones import build_backbone
+from common.runs.description import Architecture
 from common.runs.schema import RecipeValues
-from common.runs.stage import Architecture
 from common.settings.compose import compose
 from common.settings.schema import keys_of
 from common.trained.evaluate import load_module

@@ -15,8 +15,8 @@ from architectures import ARCHITECTURES
 from common.results.rows import ORDER, Row, collect
 from common.results.statistics import differences, summarise
 from common.results.tables import print_summary, sections, write_tables
+from common.runs.description import Stage
 from common.runs.experiment import run_experiment
-from common.runs.stage import Stage
 from common.settings.compose import ROOT, compose
 
 

@@ -1,0 +1,57 @@
+"""What is to be run, described apart from how: stages, and what an experiment folder brings. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from common.data.datamodule import HierarchicalData
+    from common.training.module import TrainingModule
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arm with one seed: a plain description of work, apart from how it is executed.
+
+    ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
+    checkpoints it builds on; ``seeds`` are those of all networks it is made of, its own if empty.
+    """
+
+    arm: str
+    seed: int
+    folder: str
+    config: DictConfig
+    needs: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Arm and seed, unique within an experiment."""
+        return f"{self.arm}/seed{self.seed}"
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment's folder."""
+        return Path(self.config.save_dir) / self.config.exp_name
+
+    @property
+    def place(self) -> Path:
+        """Where the stage's files lie."""
+        return self.experiment / self.arm / f"seed{self.seed}"
+
+    @property
+    def best(self) -> Path:
+        """Its best checkpoint, once it is done."""
+        return self.place / "checkpoints" / "best.ckpt"
+
+
+class Architecture(NamedTuple):
+    """What an experiment folder brings."""
+
+    data: type[HierarchicalData]
+    module: type[TrainingModule]
+    schema: type
