@@ -9,6 +9,7 @@ from torch import nn
 
 from arch_dual_head.macro_architectures import (
     MEMBERS,
+    described_sides,
     frozen_sides,
     macro_architecture,
 )
@@ -34,12 +35,12 @@ class DualHead(Supervised):
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str]:
-        """The hemispheres that the configuration describes, left or left and right."""
-        return macro_architecture(cfg.hparams).sides
+        """The hemispheres whose keys shape the network: left, or left and right."""
+        return described_sides(cfg.hparams)
 
     @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
-        """The parameters of each hemisphere, by side."""
+        """The parameters of each hemisphere whose keys shape the network, by side."""
         return {side: HemisphereConfig.read(cfg.hparams, side) for side in DualHead.sides(cfg)}
 
     @classmethod
