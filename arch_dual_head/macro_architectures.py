@@ -24,9 +24,10 @@ class MacroArchitecture:
     Args:
         help: one sentence for a person.
         build: 'module:function', imported when a network is built: `arch_dual_head.networks.Parts` → network.
-        sides: its hemispheres, which the keys of these sides describe.
+        sides: its hemispheres.
         loads: what the checkpoints of its sides are: HEMISPHERES, MEMBERS or NOTHING.
         members: the macro-architecture of its members, if it loads those.
+        sized_like: the macro-architecture whose number of parameters it takes, if it does.
     """
 
     help: str
@@ -34,6 +35,7 @@ class MacroArchitecture:
     sides: tuple[str, ...]
     loads: str = HEMISPHERES
     members: str = ""
+    sized_like: str = ""
 
     def builder(self) -> Any:
         """Import the function that builds it."""
@@ -56,6 +58,7 @@ MACRO_ARCHITECTURES = {
         "arch_dual_head.networks:unilateral_wide",
         sides=("left",),
         loads=NOTHING,
+        sized_like="bilateral",
     ),
     "ensemble": MacroArchitecture(
         "averaged predictions of unilateral networks",
@@ -70,6 +73,12 @@ MACRO_ARCHITECTURES = {
 def macro_architecture(hparams: Mapping[str, Any]) -> MacroArchitecture:
     """The row that hparams.macro_arch names."""
     return MACRO_ARCHITECTURES[hparams["macro_arch"]]
+
+
+def described_sides(hparams: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hemispheres whose keys shape the network: its own, and those of the one whose size it takes."""
+    row = macro_architecture(hparams)
+    return MACRO_ARCHITECTURES[row.sized_like].sides if row.sized_like else row.sides
 
 
 def frozen_sides(hparams: Mapping[str, Any]) -> tuple[str, ...]:

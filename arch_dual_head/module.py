@@ -9,11 +9,12 @@ from torch import nn
 
 from arch_dual_head.macro_architectures import (
     MEMBERS,
+    described_sides,
     frozen_sides,
     macro_architecture,
 )
 from arch_dual_head.networks import Parts
-from arch_dual_head.sources import at_seed, path_key, templates
+from arch_dual_head.sources import path_key, paths
 from common.checkpoints.files import (
     Record,
     hemisphere_weights,
@@ -34,12 +35,12 @@ class DualHead(Supervised):
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str]:
-        """The hemispheres that the configuration describes, left or left and right."""
-        return macro_architecture(cfg.hparams).sides
+        """The hemispheres whose keys shape the network: left, or left and right."""
+        return described_sides(cfg.hparams)
 
     @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
-        """The parameters of each hemisphere, by side."""
+        """The parameters of each hemisphere whose keys shape the network, by side."""
         return {side: HemisphereConfig.read(cfg.hparams, side) for side in DualHead.sides(cfg)}
 
     @classmethod
@@ -64,8 +65,8 @@ class DualHead(Supervised):
 
     @staticmethod
     def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
-        """The checkpoints that the network builds on, named as `arch_dual_head.sources.templates` says."""
-        return {name: at_seed(path, cfg, seed) for name, path in templates(cfg).items()}
+        """The checkpoints that the network builds on, by what they serve as (`arch_dual_head.sources.templates`)."""
+        return paths(cfg, seed)
 
     def load_hemispheres(self, data: HierarchicalData) -> None:
         """Load each hemisphere, each member of an ensemble, or the whole network, from its checkpoint.
@@ -74,20 +75,20 @@ class DualHead(Supervised):
             UserError: a checkpoint that is missing, damaged, or of another architecture, level or data set; or a
                 hemisphere that is frozen and was not loaded.
         """
-        paths = self.hemisphere_paths(self.cfg, self.record.seed)
+        sources = self.hemisphere_paths(self.cfg, self.record.seed)
         row = macro_architecture(self.cfg.hparams)
         loaded: list[nn.Module] = []
         if row.loads == MEMBERS:
             members = cast(EnsembleNet, self.network).members.values()
-            for member, path in zip(members, paths.values(), strict=True):
+            for member, path in zip(members, sources.values(), strict=True):
                 self._load_whole(member, path, path_key("left"), row.members, data)
                 loaded.append(member)
-        elif "network" in paths:
+        elif "network" in sources:
             macro_arch = self.cfg.hparams.macro_arch
-            self._load_whole(self.network, paths["network"], "model_path", macro_arch, data)
+            self._load_whole(self.network, sources["network"], "model_path", macro_arch, data)
             loaded.append(self.network)
         else:
-            loaded += [self._load_one(side_of(name), path, data) for name, path in paths.items()]
+            loaded += [self._load_one(side_of(name), path, data) for name, path in sources.items()]
         refuse_unloaded(self.network, loaded)
 
     def _load_one(self, side: str, path: Path, data: HierarchicalData) -> nn.Module:

@@ -9,6 +9,7 @@ from common.networks.hemisphere import HemisphereConfig
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.networks.size import width_for
+from common.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ def unilateral_wide(parts: Parts) -> UnilateralNet:
     Raises:
         UserError: at no width has it so many.
     """
-    width = width_for(lambda width: unilateral(parts, width), like=lambda: bilateral(parts))
+    try:
+        width = width_for(lambda width: unilateral(parts, width), like=lambda: bilateral(parts))
+    except UserError as error:
+        arch = parts.hparams["farch"]
+        raise UserError(
+            f"hparams.farch={arch} with hparams.macro_arch=unilateral_wide: {error}"
+        ) from error
     return unilateral(parts, width)
 
 

@@ -32,6 +32,11 @@ def templates(cfg: DictConfig) -> dict[str, str]:
     return {name: path for name, path in found.items() if path is not None}
 
 
+def paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
+    """The checkpoints that the run of ``seed`` builds on, by what they serve as (see `templates`)."""
+    return {name: at_seed(path, cfg, seed) for name, path in templates(cfg).items()}
+
+
 def at_seed(path: str, cfg: DictConfig, seed: int) -> Path:
     """A path in which {seed} is the run's seed, and {next_seed} the one after it in the list of seeds."""
     return Path(path.replace("{seed}", str(seed)).replace(NEXT, str(_next(cfg, seed))))

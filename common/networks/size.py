@@ -34,8 +34,8 @@ def width_for(build: Callable[[float], nn.Module], *, like: Callable[[], nn.Modu
     low, high = 1 / 64, WIDEST
     if not size(low) <= wanted <= size(high):
         raise UserError(
-            f"hparams.macro_arch=unilateral_wide: at no width has hparams.farch the {wanted:,} parameters of the "
-            "bilateral network; choose a backbone whose width can be multiplied."
+            f"at no width has it the {wanted:,} parameters that are wanted; choose a backbone whose width can be "
+            "multiplied."
         )
     # Channels are whole multiples of 8, so size is a staircase: find the step at which it passes the other one.
     while high - low > 1e-4:

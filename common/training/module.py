@@ -62,7 +62,7 @@ class TrainingModule(pl.LightningModule):
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str | None]:
-        """The hemispheres that the configuration describes; None stands for the only one."""
+        """The hemispheres whose keys shape the network; None stands for the only one."""
         return (None,)
 
     @staticmethod

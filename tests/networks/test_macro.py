@@ -143,15 +143,6 @@ def test_unknown_levels_are_refused(num_classes):
         UnilateralNet(backbone=backbone(), num_classes=num_classes, dropout=0.5)
 
 
-def test_arguments_are_keyword_only():
-    with pytest.raises(TypeError):
-        UnilateralNet(backbone(), CLASSES, 0.5)
-    with pytest.raises(TypeError):
-        BilateralNet(backbone(), backbone(), CLASSES, 0.5, True, True)
-    with pytest.raises(TypeError):
-        EnsembleNet([unilateral()])
-
-
 # Frozen hemispheres
 
 

@@ -24,6 +24,7 @@ from common.networks.hemisphere import Hemisphere
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet, HemispheresAndHeads
 from common.runs.description import Stage
+from common.runs.fingerprint import identify
 from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.settings.levels import SIDES, SPELLING
@@ -110,7 +111,7 @@ def built(tiny, checkpoints):
         stage = Stage(arm="any", seed=0, folder="arch_dual_head", config=cfg)
         module = DualHead(cfg=cfg, record=record_of(stage, data, ""))
         module.load_hemispheres(data)
-        return SimpleNamespace(cfg=cfg, module=module, network=module.network)
+        return SimpleNamespace(cfg=cfg, data=data, module=module, network=module.network)
 
     return build
 
@@ -160,6 +161,20 @@ def test_every_side_of_a_row_has_its_checkpoint(name, extra, built, checkpoints)
 def test_a_frozen_hemisphere_without_a_checkpoint_is_refused(name, side, extra, built):
     with pytest.raises(UserError, match=f"freeze a {side} hemisphere that was never trained"):
         built(name, **{f"model_path_{SPELLING[side]}": None})
+
+
+@pytest.mark.parametrize("name", MACRO_ARCHITECTURES)
+def test_keys_of_the_right_hemisphere_count_where_they_shape_the_network(name, built):
+    def identity(**changed) -> dict:
+        made = built(name, ffreeze=False, cfreeze=False, **nothing, **changed)
+        sides = DualHead.sides(made.cfg)
+        return identify(made.cfg, made.data, "32-true", {}, schema=DualConfig, sides=sides)
+
+    row = MACRO_ARCHITECTURES[name]
+    nothing = {} if row.loads == MEMBERS else {"model_path_fine": None, "model_path_coarse": None}
+    counts = identity() != identity(coarse_width=0.25)
+    # A wide network is as large as a left and a right hemisphere are together.
+    assert counts == (name in ("bilateral", "unilateral_wide"))
 
 
 def test_a_network_that_is_not_what_its_row_says_is_refused(extra, built):

@@ -311,7 +311,7 @@ def test_path_within_a_mapping_of_the_command_line_is_relative_to_the_working_di
 
 def test_lists_of_paths_are_made_absolute_one_by_one(tmp_path, monkeypatch, edited):
     monkeypatch.chdir(tmp_path)
-    cfg = dual("hparams.model_path_fine=[a.ckpt,/b.ckpt]")
+    cfg = dual("hparams.model_path_fine=[a.ckpt,/b.ckpt]", "hparams.macro_arch=ensemble")
     assert list(cfg.hparams.model_path_fine) == [str(tmp_path / "a.ckpt"), "/b.ckpt"]
     folder = edited(
         (
@@ -320,7 +320,7 @@ def test_lists_of_paths_are_made_absolute_one_by_one(tmp_path, monkeypatch, edit
         ),
         folder="arch_dual_head",
     )
-    cfg = dual(folder=folder)
+    cfg = dual("hparams.macro_arch=ensemble", folder=folder)
     assert list(cfg.hparams.model_path_fine) == [str(folder.parent / "a.ckpt"), "/b.ckpt"]
 
 
