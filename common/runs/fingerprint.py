@@ -34,7 +34,7 @@ def identify(
         precision: as it is used, never "auto".
         parents: fingerprints of the networks it builds on.
         schema: says of each key whether it shapes a result, and at which value it changes nothing.
-        sides: the hemispheres that the network has.
+        sides: the hemispheres whose keys shape the network.
         processes: that train it together.
     """
     trainer = shaping(schema, "trainer_params", dict(cfg.trainer_params) | {"precision": precision})

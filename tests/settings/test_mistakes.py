@@ -1,6 +1,10 @@
 """What people mistype on a command line: one short sentence each, with the words that they should have written."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import analyse
 import arch_dual_head.trainer
@@ -140,6 +144,25 @@ def test_options_and_overrides_may_stand_in_any_order():
     assert tidied(["seeds=[1]", "-i", "plugins"], StudyConfig) == ["-i", "plugins", "seeds=[1]"]
     completion = ["-sc", "query=bash"]
     assert tidied(completion, StudyConfig) == completion
+
+
+words = st.one_of(
+    st.sampled_from(
+        ["--multirun", "-m", "--cfg", "-i", "--info", "-", "--", "=", "", "all", "job"]
+    ),
+    st.sampled_from(
+        ["dataset", "dataset=navon", "lr=1", "hparams.lr", "seeds=[0]", "epochs=", "~"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(words, max_size=4))
+def test_any_words_are_kept_or_refused_in_a_sentence(given_words):
+    with suppress(UserError):
+        kept = tidied(given_words, StudyConfig)
+        assert [word for word in kept if "=" in word] == [w for w in given_words if "=" in w]
 
 
 def test_overrides_around_an_option_are_taken(in_process):

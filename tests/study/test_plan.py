@@ -3,6 +3,7 @@
 import itertools
 from types import SimpleNamespace
 
+import hydra
 import pytest
 from omegaconf import OmegaConf
 
@@ -113,6 +114,19 @@ def test_paths_are_those_of_the_stages_it_needs(everything):
             path = hparams.get(key)
             paths += path if OmegaConf.is_list(path) else [path] if path else []
         assert paths == [str(everything[parent].best) for parent in stage.needs]
+
+
+def test_hydra_composes_each_folder_once_for_all_arms(monkeypatch):
+    composed = []
+    compose_one = hydra.compose
+
+    def counted(*arguments, **more):
+        composed.append(arguments)
+        return compose_one(*arguments, **more)
+
+    monkeypatch.setattr(hydra, "compose", counted)
+    navon("arms=all", "num_seeds=2", "hparams.lr=0.1", "arch=vgg11", "epochs.fine=3")
+    assert len(composed) == 3  # the study's own, and one for each folder
 
 
 def test_the_same_ensemble_is_listed_once(everything):
