@@ -17,7 +17,7 @@ from common.settings.command import command, explain, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
-from study.arms import controls
+from study.arms import REFERENCE, controls, order
 from study.plan import plan
 from study.schema import StudyConfig
 
@@ -60,7 +60,9 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
 
     hole = None
     try:
-        summary = run_experiment(stages, ARCHITECTURES, _engine(cfg, stages))
+        summary = run_experiment(
+            stages, ARCHITECTURES, _engine(cfg, stages), order=order(), reference=REFERENCE
+        )
     except Unfinished as error:  # what was finished is looked at all the same
         hole = error
     first = Machines(stages[0].config.trainer_params.num_nodes).first

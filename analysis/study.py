@@ -10,6 +10,7 @@ from common.results.rows import Row, collect, finished, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
+from study.arms import order
 
 # The mapping in a stage's YAML file that the report looks into.
 SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages"}
@@ -141,7 +142,7 @@ def open_study(place: Path) -> FinishedStudy:
 
 def table_rows(place: Path) -> list[Row]:
     """The rows of results.csv, from the results of the stages in a study's folder, in the order of the tables."""
-    return collect(place)
+    return collect(place, order=order())
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:

@@ -8,6 +8,7 @@ from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
 from common.settings.command import command
+from study.arms import REFERENCE, order
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -27,7 +28,8 @@ def train(cfg: DictConfig) -> None:
         Stage(arm=cfg.arm, seed=seed, folder=FOLDER.name, config=cfg, seeds=mixed_seeds(cfg, seed))
         for seed in cfg.seeds
     ]
-    run_experiment(stages, {FOLDER.name: Architecture(DualHeadData, DualHead, DualConfig)})
+    architecture = Architecture(DualHeadData, DualHead, DualConfig)
+    run_experiment(stages, {FOLDER.name: architecture}, order=order(), reference=REFERENCE)
 
 
 def main() -> None:

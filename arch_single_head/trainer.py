@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from arch_single_head.schema import SingleConfig
 from common.settings.command import command
 from common.system.errors import UserError
+from study.arms import REFERENCE, order
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -28,7 +29,8 @@ def train(cfg: DictConfig) -> None:
     stages = [
         Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
     ]
-    run_experiment(stages, {FOLDER.name: Architecture(SingleHeadData, SingleHead, SingleConfig)})
+    architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
+    run_experiment(stages, {FOLDER.name: architecture}, order=order(), reference=REFERENCE)
 
 
 def main() -> None:

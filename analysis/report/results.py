@@ -9,9 +9,8 @@ from analysis.report.part import Tile
 from analysis.study import FinishedStudy
 from common.results.statistics import DifferenceRow
 from common.settings.levels import SPELLING
+from study.arms import REFERENCE
 
-# The arm that each other one is compared with.
-REFERENCE = "bilateral"
 # The most important columns of summary.csv; a phone shows the first three without scrolling.
 RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds")
 

@@ -16,13 +16,12 @@ from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
 from analysis.seed import Seed, drawn
 from analysis.values import Summary
 from common.training.module import TrainingModule
+from study.arms import controls
 
 CKA_IMAGES = 512  # test images
 # Deeper networks are thinned out to this many layers, first and last kept.
 MAX_LAYERS = 10
 OTHER_SEED = "other seed"
-# Arms with a hemisphere that was trained on both levels, their first one; the best comparison first.
-UNSPECIALISED = ("bilateral_nonspecialised", "unilateral", "unilateral_wide")
 # What is compared: label, colour, marker and line of each pair.
 PAIRS = {
     "left-right": ("left and right", BOTH, "o", "-"),
@@ -97,7 +96,7 @@ class Similarity(Section):
         self, seed: Seed, found: Findings, images: Tensor
     ) -> dict[str, list[Tensor]]:
         """The `gram`s of an unspecialised hemisphere of the same seed, for either side."""
-        self.baseline = next((arm for arm in UNSPECIALISED if seed.study.of(arm)), None)
+        self.baseline = next((arm for arm in controls() if seed.study.of(arm)), None)
         if self.baseline is None:
             found.leave_out(
                 "similarity to an unspecialised hemisphere; no arm of the study has one that learned both levels."

@@ -1,6 +1,6 @@
 """What each finished stage found: its result.yaml, as rows of results.csv."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,20 +13,6 @@ from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
 HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
-# Of the tables; arms of other names follow in the order of the alphabet.
-ORDER = (
-    "fine",
-    "coarse",
-    "bilateral",
-    "bilateral_finetuned",
-    "bilateral_nonspecialised",
-    "bilateral_swapped_fine",
-    "bilateral_swapped_coarse",
-    "unilateral",
-    "unilateral_wide",
-    "ensemble",
-    "ensemble_five",
-)
 
 
 @dataclass(frozen=True)
@@ -96,8 +82,13 @@ def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield file, result
 
 
-def collect(experiment: Path) -> list[Row]:
-    """A row for each finished stage's levels, from the result.yaml files below an experiment's folder."""
+def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
+    """A row for each finished stage's levels, from the result.yaml files below an experiment's folder.
+
+    Args:
+        experiment: the folder.
+        order: arms in the order of the tables; others follow in the order of the alphabet.
+    """
     rows = []
     for file, result in finished(experiment):
         for level, validation in result["validation"].items():
@@ -122,8 +113,8 @@ def collect(experiment: Path) -> list[Row]:
                     checkpoint=str(file.parent / result["checkpoint"]),
                 )
             )
-    rank = {name: place for place, name in enumerate(ORDER)}
-    rows.sort(key=lambda r: (rank.get(r.arm, len(ORDER)), r.arm, r.seed, r.level != "fine"))
+    rank = {name: place for place, name in enumerate(order)}
+    rows.sort(key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine"))
     # Around the whole list of seeds every ensemble is the same one: it is listed once.
     once = {_network(row): row for row in reversed(rows)}
     return [row for row in rows if once[_network(row)] is row]
