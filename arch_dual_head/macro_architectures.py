@@ -71,18 +71,18 @@ MACRO_ARCHITECTURES = {
 
 
 def macro_architecture(hparams: Mapping[str, Any]) -> MacroArchitecture:
-    """The row that hparams.macro_arch names."""
+    """Look up the row that hparams.macro_arch names."""
     return MACRO_ARCHITECTURES[hparams["macro_arch"]]
 
 
 def described_sides(hparams: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hemispheres whose keys shape the network: its own, and those of the one whose size it takes."""
+    """Name the hemispheres whose keys shape the network: its own, and those of the one whose size it takes."""
     row = macro_architecture(hparams)
     return MACRO_ARCHITECTURES[row.sized_like].sides if row.sized_like else row.sides
 
 
 def frozen_sides(hparams: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hemispheres of two or one that are frozen, so that a checkpoint must be loaded into each."""
+    """Name the hemispheres that are frozen, so that a checkpoint must be loaded into each."""
     row = macro_architecture(hparams)
     return tuple(
         side for side in row.sides if row.loads == HEMISPHERES and hparams[FREEZE_KEYS[side]]

@@ -35,17 +35,17 @@ class DualHead(Supervised):
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str]:
-        """The hemispheres whose keys shape the network: left, or left and right."""
+        """Name the hemispheres whose keys shape the network: left, or left and right."""
         return described_sides(cfg.hparams)
 
     @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
-        """The parameters of each hemisphere whose keys shape the network, by side."""
+        """Read the parameters of each hemisphere whose keys shape the network, by side."""
         return {side: HemisphereConfig.read(cfg.hparams, side) for side in DualHead.sides(cfg)}
 
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> Network:
-        """Images float (B, 3, H, W) to fine and coarse logits (B, C).
+        """Build the network: images float (B, 3, H, W) to fine and coarse logits (B, C).
 
         Raises:
             UserError: the network cannot be built so, or is not what its row of the table says.
@@ -65,7 +65,7 @@ class DualHead(Supervised):
 
     @staticmethod
     def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
-        """The checkpoints that the network builds on, by what they serve as (`arch_dual_head.sources.templates`)."""
+        """Name the checkpoints that the network builds on, by what they serve as (see `sources.templates`)."""
         return paths(cfg, seed)
 
     def load_hemispheres(self, data: HierarchicalData) -> None:

@@ -25,16 +25,16 @@ class Parts:
     num_classes: Mapping[str, int]
 
     def hemisphere_config(self, side: str) -> HemisphereConfig:
-        """The parameters of a hemisphere."""
+        """Read the parameters of a hemisphere."""
         return HemisphereConfig.read(self.hparams, side)
 
     def frozen(self, side: str) -> bool:
-        """Whether a hemisphere must be frozen."""
+        """Say whether a hemisphere must be frozen."""
         return side in frozen_sides(self.hparams)
 
     @property
     def heads(self) -> dict[str, Any]:
-        """Arguments of every network, of its join and heads."""
+        """Give the arguments of every network that describe its join and heads."""
         return {
             "num_classes": self.num_classes,
             "dropout": self.hparams["dropout"],
@@ -43,7 +43,7 @@ class Parts:
 
 
 def bilateral(parts: Parts) -> BilateralNet:
-    """Left and right hemisphere."""
+    """Build a network of a left and a right hemisphere."""
     left, right = parts.hemisphere_config("left"), parts.hemisphere_config("right")
     return BilateralNet(
         left_backbone=left.backbone(),
@@ -57,7 +57,7 @@ def bilateral(parts: Parts) -> BilateralNet:
 
 
 def unilateral(parts: Parts, width: float | None = None) -> UnilateralNet:
-    """The left hemisphere alone, at the configured width if none is given."""
+    """Build a network of the left hemisphere alone, at the configured width if none is given."""
     config = parts.hemisphere_config("left")
     if width is not None:
         config = replace(config, width=width)
@@ -70,7 +70,7 @@ def unilateral(parts: Parts, width: float | None = None) -> UnilateralNet:
 
 
 def unilateral_wide(parts: Parts) -> UnilateralNet:
-    """The left hemisphere alone, with as many parameters as the bilateral network.
+    """Build a network of the left hemisphere alone, with as many parameters as the bilateral network.
 
     Raises:
         UserError: at no width has it so many.
@@ -86,5 +86,5 @@ def unilateral_wide(parts: Parts) -> UnilateralNet:
 
 
 def ensemble(parts: Parts) -> EnsembleNet:
-    """As many unilateral networks as hparams.model_path_fine lists."""
+    """Build as many unilateral networks as hparams.model_path_fine lists."""
     return EnsembleNet(networks=[unilateral(parts) for _ in parts.hparams["model_path_fine"]])

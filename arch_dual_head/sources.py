@@ -12,12 +12,12 @@ NEXT = "{next_seed}"
 
 
 def path_key(side: str) -> str:
-    """The key of a hemisphere's checkpoint: hparams.model_path_fine is the left one's."""
+    """Name the key of a hemisphere's checkpoint: hparams.model_path_fine is the left one's."""
     return f"model_path_{SPELLING[side]}"
 
 
 def templates(cfg: DictConfig) -> dict[str, str]:
-    """The paths of what is loaded as configured, with {seed} and {next_seed} in them, by what they serve as.
+    """Give the paths of what is loaded, with {seed} and {next_seed} in them, by what they serve as.
 
     That is ``fine`` and ``coarse`` for the left and the right hemisphere, ``network`` for all of a network,
     ``member0`` and so on for those of an ensemble: fingerprints of runs hold these names.
@@ -33,17 +33,17 @@ def templates(cfg: DictConfig) -> dict[str, str]:
 
 
 def paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
-    """The checkpoints that the run of ``seed`` builds on, by what they serve as (see `templates`)."""
+    """Name the checkpoints that the run of ``seed`` builds on, by what they serve as (see `templates`)."""
     return {name: at_seed(path, cfg, seed) for name, path in templates(cfg).items()}
 
 
 def at_seed(path: str, cfg: DictConfig, seed: int) -> Path:
-    """A path in which {seed} is the run's seed, and {next_seed} the one after it in the list of seeds."""
+    """Put the run's seed for {seed} in a path, and the one after it in the list of seeds for {next_seed}."""
     return Path(path.replace("{seed}", str(seed)).replace(NEXT, str(_next(cfg, seed))))
 
 
 def mixed_seeds(cfg: DictConfig, seed: int) -> tuple[int, ...]:
-    """The seeds whose networks the run of ``seed`` is made of."""
+    """Name the seeds whose networks the run of ``seed`` is made of."""
     pairs = any(NEXT in path for path in templates(cfg).values())
     return (seed, _next(cfg, seed)) if pairs else (seed,)
 

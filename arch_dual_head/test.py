@@ -23,7 +23,7 @@ def test(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command(test, schema=TestConfig, folder=FOLDER, config_name="test")
 
 

@@ -33,7 +33,7 @@ def train(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command(train, schema=DualConfig, folder=FOLDER)
 
 

@@ -22,12 +22,12 @@ class SingleHead(TrainingModule):
 
     @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
-        """The parameters of the one hemisphere, by its side."""
+        """Read the parameters of the one hemisphere, by its side."""
         return {side_of(cfg.hparams.mode): HemisphereConfig.read(cfg.hparams)}
 
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> Network:
-        """Images float (B, 3, H, W) to logits (B, C) of the one level."""
+        """Build the network: images float (B, 3, H, W) to logits (B, C) of the one level."""
         (hemisphere_config,) = cls.hemisphere_configs(cfg).values()
         return UnilateralNet(
             backbone=hemisphere_config.backbone(),

@@ -34,7 +34,7 @@ def train(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command(train, schema=SingleConfig, folder=FOLDER)
 
 

@@ -10,7 +10,7 @@ TORCHVISION = "torchvision:"
 
 @cache
 def backbone_names() -> tuple[str, ...]:
-    """The functions under ``@register`` in the files of backbones/, sorted: a backbone is known by its file."""
+    """List the functions under ``@register`` in the files of backbones/, sorted: a backbone is known by its file."""
     found = []
     for file in (Path(__file__).parent / "backbones").glob("*.py"):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -20,5 +20,5 @@ def backbone_names() -> tuple[str, ...]:
 
 
 def _registers(decorator: ast.expr) -> bool:
-    """Whether a decorator is ``register``, as it is or with options."""
+    """Say whether a decorator is ``register``, as it is or with options."""
     return any(isinstance(node, ast.Name) and node.id == "register" for node in ast.walk(decorator))

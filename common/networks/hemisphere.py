@@ -63,7 +63,7 @@ class HemisphereConfig:
         return cls(**values)
 
     def backbone(self) -> Backbone:
-        """The hemisphere's backbone, with initial weights.
+        """Build the hemisphere's backbone, with initial weights.
 
         Raises:
             UserError: the backbone cannot be built so.
@@ -73,19 +73,19 @@ class HemisphereConfig:
         )
 
     def spatial_filter(self) -> nn.Module | None:
-        """What comes between images and backbone, or None where all of an image does."""
+        """Build the filter between images and backbone; None if the backbone sees all of an image."""
         if self.low_pass is None and self.high_pass is None:
             return None
         return SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
 
     def difference(self, other: "HemisphereConfig") -> str | None:
-        """The first parameter by which the two compute different functions of an image and of their weights."""
+        """Name the first parameter by which the two compute different functions of an image and of their weights."""
         names = (field.name for field in fields(self) if field.name != "plasticity")
         return next((name for name in names if getattr(self, name) != getattr(other, name)), None)
 
 
 def effective_plasticity(hparams: Mapping[str, Any], side: str | None = None) -> float:
-    """What multiplies a hemisphere's learning rate: its own plasticity, times the factor of the arm.
+    """Compute what multiplies a hemisphere's learning rate: its own plasticity, times the factor of the arm.
 
     Args:
         hparams: of a run, or of the record of a checkpoint; an older one may lack either.
@@ -121,7 +121,7 @@ class Hemisphere(nn.Module):
         return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features (B, num_features)."""
+        """Compute features: images (B, 3, H, W) → (B, num_features)."""
         if self.spatial_filter is not None:
             images = self.spatial_filter(images)
         if self.frozen:

@@ -25,7 +25,7 @@ class Join(nn.Module):
         super().__init__()
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """Features by side, each (B, F_side) → joined features (B, num_features)."""
+        """Join features by side, each (B, F_side), to (B, num_features)."""
         raise NotImplementedError
 
 
@@ -37,5 +37,5 @@ class Concatenate(Join):
         self.num_features = sum(num_features.values())
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """Features by side, each (B, F_side) → (B, sum of F_side)."""
+        """Put features by side, each (B, F_side), side by side: (B, sum of F_side)."""
         return torch.cat([*features.values()], dim=1)

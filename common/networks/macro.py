@@ -31,12 +31,12 @@ class Head(nn.Module):
         self.linear = nn.Linear(num_features, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) → logits (B, C)."""
+        """Classify joined features: (B, F) → logits (B, C)."""
         return self.linear(self.dropout(features))
 
 
 def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
-    """`num_classes` in the order of LEVELS, whatever order it was written in."""
+    """Put `num_classes` in the order of LEVELS, whatever order it was written in."""
     if not num_classes or not set(num_classes) <= set(LEVELS):
         raise ValueError(f"num_classes has the keys {list(num_classes)}, not levels: {LEVELS}")
     return {level: num_classes[level] for level in LEVELS if level in num_classes}
@@ -84,39 +84,39 @@ class HemispheresAndHeads(nn.Module):
 
     @property
     def sides(self) -> dict[str, Hemisphere]:
-        """The hemispheres by side, left first."""
+        """Give the hemispheres by side, left first."""
         return {side: cast(Hemisphere, self.hemispheres[SPELLING[side]]) for side in self.widths}
 
     def part(self, side: str) -> tuple["HemispheresAndHeads", str]:
-        """The network in which a hemisphere of `sides` has heads, and its side in there: this one."""
+        """Give the network in which a hemisphere of `sides` has heads, this one, and its side in there."""
         return self, side
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features of all hemispheres side by side (B, num_features), not joined, left first."""
+        """Give the features of all hemispheres side by side, not joined: (B, 3, H, W) → (B, num_features)."""
         return torch.cat([hemisphere(images) for hemisphere in self.sides.values()], dim=1)
 
     def split(self, features: Tensor) -> dict[str, Tensor]:
-        """Features side by side (B, num_features) → features by side, each (B, F_side)."""
+        """Split features side by side (B, num_features) into features by side, each (B, F_side)."""
         parts = features.split([*self.widths.values()], dim=1)
         return dict(zip(self.widths, parts, strict=True))
 
     @property
     def features_are_fixed(self) -> bool:
-        """Whether nothing but join and heads learns, so that the features of an image never change."""
+        """Say whether only join and heads learn, so that the features of an image never change."""
         learning = [name for name, p in self.named_parameters() if p.requires_grad]
         return all(name.startswith(("join.", "heads.")) for name in learning)
 
     def classify(self, features: Tensor) -> dict[str, Tensor]:
-        """Features side by side (B, num_features) → for each level, logits (B, C)."""
+        """Join features side by side (B, num_features) and give, for each level, logits (B, C)."""
         return self._logits(self.split(features))
 
     def outputs(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W) → features by side and logits by level."""
+        """Give features by side and logits by level, of images (B, 3, H, W)."""
         features = {side: hemisphere(images) for side, hemisphere in self.sides.items()}
         return Outputs(features, self._logits(features))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) → for each level, logits (B, C)."""
+        """Classify images (B, 3, H, W): for each level, logits (B, C)."""
         return self.outputs(images).logits
 
     def _logits(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -206,12 +206,12 @@ class EnsembleNet(nn.Module):
 
     @property
     def members(self) -> dict[str, HemispheresAndHeads]:
-        """The networks by name: member0, member1, ..."""
+        """Give the networks by name: member0, member1, ..."""
         return {f"member{i}": cast(HemispheresAndHeads, one) for i, one in enumerate(self.networks)}
 
     @property
     def sides(self) -> dict[str, Hemisphere]:
-        """The hemispheres of all members, named as `member0.left`."""
+        """Give the hemispheres of all members, named as `member0.left`."""
         return {
             f"{name}.{side}": hemisphere
             for name, member in self.members.items()
@@ -219,13 +219,13 @@ class EnsembleNet(nn.Module):
         }
 
     def part(self, side: str) -> tuple[HemispheresAndHeads, str]:
-        """The member in which a hemisphere of `sides` has heads, and its side in there."""
+        """Give the member in which a hemisphere of `sides` has heads, and its side in there."""
         name, _, own = side.partition(".")
         return self.members[name], own
 
     @property
     def features_are_fixed(self) -> bool:
-        """Yes: nothing in it learns."""
+        """Say yes: nothing in it learns."""
         return True
 
     def train(self, mode: bool = True) -> "EnsembleNet":
@@ -234,24 +234,24 @@ class EnsembleNet(nn.Module):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features of all members side by side (B, F_1 + F_2 + ...)."""
+        """Give the features of all members side by side: (B, 3, H, W) → (B, F_1 + F_2 + ...)."""
         return torch.cat([member.features(images) for member in self.members.values()], dim=1)
 
     def split(self, features: Tensor) -> dict[str, Tensor]:
-        """Features side by side (B, F_1 + F_2 + ...) → features by the names in `sides`."""
+        """Split features side by side (B, F_1 + F_2 + ...) into features by the names in `sides`."""
         widths = [hemisphere.num_features for hemisphere in self.sides.values()]
         return dict(zip(self.sides, features.split(widths, dim=1), strict=True))
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> dict[str, Tensor]:
-        """Features side by side (B, F_1 + F_2 + ...) → as `forward`."""
+        """Average the predictions from features side by side (B, F_1 + F_2 + ...), as `forward`."""
         members = [*self.members.values()]
         parts = features.split([member.num_features for member in members], dim=1)
         return _mean([one.classify(part) for one, part in zip(members, parts, strict=True)])
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W) → features by the names in `sides`, and logits as `forward` gives them."""
+        """Give features by the names in `sides`, and logits as `forward`, of images (B, 3, H, W)."""
         found = {name: member.outputs(images) for name, member in self.members.items()}
         features = {
             f"{name}.{side}": values
@@ -261,7 +261,7 @@ class EnsembleNet(nn.Module):
         return Outputs(features, _mean([one.logits for one in found.values()]))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) → for each level, the log of the mean probability (B, C).
+        """Average predictions of images (B, 3, H, W): for each level, the log of the mean probability (B, C).
 
         Cross-entropy and argmax take it like logits. Computed in float32 under autocast too.
         """
@@ -276,6 +276,6 @@ def _mean(logits: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def log_mean_softmax(logits: Sequence[Tensor]) -> Tensor:
-    """Logits of several networks, each (B, C) → log of their mean probability (B, C), float32."""
+    """Average predictions: logits of several networks, each (B, C) → log of their mean probability (B, C), float32."""
     log_probabilities = torch.stack([one.float().log_softmax(dim=1) for one in logits])
     return log_probabilities.logsumexp(dim=0) - math.log(len(logits))

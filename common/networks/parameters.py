@@ -29,7 +29,7 @@ class Parameter:
     rule: dict[str, Any]
 
     def spelled(self, name: str, side: str | None) -> str:
-        """Its key for one side of two hemispheres, or for the only one."""
+        """Give its key for one side of two hemispheres, or for the only one."""
         return name if side is None else self.keys[SIDES.index(side)]
 
 
@@ -126,6 +126,6 @@ def hemisphere_keys(*sides: str) -> Callable[[C], C]:
 
 
 def setting(parameter: str, value: str) -> str:
-    """How to give a parameter, for errors of networks that do not know which side they are."""
+    """Say how to give a parameter, for errors of networks that do not know which side they are."""
     left, right = PARAMETERS[parameter].keys
     return f"hparams.{parameter}={value} (with two hemispheres hparams.{left} or hparams.{right})"

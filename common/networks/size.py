@@ -11,13 +11,13 @@ WIDEST = 64.0
 
 
 def parameters(build: Callable[[], nn.Module]) -> int:
-    """The number of parameters of what `build` builds, without taking memory for them."""
+    """Count the parameters of what `build` builds, without taking memory for them."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build().parameters())
 
 
 def width_for(build: Callable[[float], nn.Module], *, like: Callable[[], nn.Module]) -> float:
-    """The width multiplier whose network comes nearest to another one's number of parameters.
+    """Find the width multiplier whose network comes nearest to another one's number of parameters.
 
     Args:
         build: a network by its width; more width, no fewer parameters.

@@ -46,7 +46,7 @@ class Metric:
         return resolve_name(self.compute)
 
     def text(self, value: float | None, std: float | None = None) -> str:
-        """A value as tables show it, with its standard deviation where there is one."""
+        """Write a value as tables show it, with its standard deviation where there is one."""
         if value is None:
             return NONE
         if self.shown == PERCENT:
@@ -105,7 +105,7 @@ FURTHER = tuple(name for name in METRICS if name not in BASIC)
 def applicable(
     names: Sequence[str], levels: Sequence[str], *, hierarchy: bool
 ) -> dict[str, list[str]]:
-    """The levels under which each metric is measured of a network.
+    """List, for each metric, the levels under which it is measured.
 
     Args:
         names: of metrics.
@@ -142,12 +142,12 @@ def further_columns(*, after: str, ends: Sequence[str] = ("",)) -> Callable[[C],
 
 
 def percent(share: float | None, std: float | None = None) -> str:
-    """A fraction as a percentage, with its standard deviation where there is one."""
+    """Write a fraction as a percentage, with its standard deviation where there is one."""
     if share is None:
         return NONE
     return f"{100 * share:.2f} %" if std is None else f"{100 * share:.2f} ± {100 * std:.2f} %"
 
 
 def texts(values: Mapping[str, float | None], names: Sequence[str]) -> list[str]:
-    """Values of metrics as tables show them, in the order of the names."""
+    """Write values of metrics as tables show them, in the order of the names."""
     return [METRICS[name].text(values[name]) for name in names]

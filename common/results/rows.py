@@ -43,7 +43,7 @@ class Row:
 
 
 def read_result(file: Path) -> dict[str, Any] | None:
-    """A stage's result.yaml, or None if it is damaged; one without a digest of itself is taken as it is."""
+    """Read a stage's result.yaml; None if it is damaged; one without a digest of itself is taken as it is."""
     try:
         result = read_yaml(file)
     except (YAMLError, ValueError, RecursionError):
@@ -65,7 +65,7 @@ def _digest(result: dict[str, Any]) -> str:
 
 
 def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The result.yaml files below an experiment's folder and what they hold; copies of folders do not count.
+    """Find the result.yaml files below an experiment's folder and what they hold; copies of folders do not count.
 
     Raises:
         UserError: one is damaged, or lies where another stage's belongs.
@@ -83,7 +83,7 @@ def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
-    """A row for each finished stage's levels, from the result.yaml files below an experiment's folder.
+    """Give a row for each level of each finished stage, from the result.yaml files below an experiment's folder.
 
     Args:
         experiment: the folder.
@@ -121,13 +121,13 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
 
 
 def _network(row: Row) -> tuple[Any, ...]:
-    """What tells a row from others: its seed, or of an ensemble, which trains nothing, its members."""
+    """Give what tells a row from others: its seed, or the members of an ensemble, which trains nothing."""
     members = tuple(sorted(row.seeds.split("+")))
     return row.arm, row.level, members if row.trained_parameters == 0 else row.seed
 
 
 def holes(experiment: Path) -> dict[str, str]:
-    """The stages that could not be finished, with the reason, from the failed.yaml files."""
+    """Find the stages that could not be finished, with the reason, in the failed.yaml files."""
     found = {}
     for file in sorted(experiment.glob(f"*/seed*/{HOLE}")):
         try:

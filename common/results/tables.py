@@ -49,7 +49,7 @@ def write_tables(experiment: Path, *, order: Sequence[str], reference: str) -> l
 
 
 def print_summary(rows: Sequence[Row], title: str, *, reference: str) -> None:
-    """The summary as tables on the terminal; where it is narrow, intervals stand below their values."""
+    """Print the summary as tables; on a narrow terminal, intervals stand below their values."""
     if all(row.accuracy is None for row in rows):
         print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
         return
@@ -66,13 +66,13 @@ def print_summary(rows: Sequence[Row], title: str, *, reference: str) -> None:
 
 
 def print_holes(experiment: Path) -> None:
-    """A line for each stage that the summary lacks."""
+    """Print a line for each stage that the summary lacks."""
     for name, reason in holes(experiment).items():
         print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
 
 
 def sections(rows: Sequence[Row], *, reference: str) -> list[Section]:
-    """What a person is shown of an experiment; without a tested stage, validation accuracies."""
+    """Make the tables that a person is shown; without a tested stage, one of validation accuracies."""
     summary = summarise(rows)
     if not summary:
         lines = [[r.arm, r.level, str(r.seed), percent(r.val_accuracy)] for r in rows]
@@ -164,7 +164,7 @@ def _width(table: Table) -> int:
 
 
 def markdown(sections: Sequence[Section]) -> str:
-    """Sections as Markdown, one below the other."""
+    """Write sections as Markdown, one below the other."""
     return "\n".join(_markdown(section) for section in sections)
 
 

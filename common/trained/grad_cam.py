@@ -16,7 +16,7 @@ from common.system.errors import UserError
 def grad_cam(
     network: HemispheresAndHeads, images: Tensor, *, level: str, side: str, classes: Tensor
 ) -> Tensor:
-    """Where one hemisphere finds what speaks for a class (Selvaraju et al. 2017, arxiv.org/abs/1610.02391).
+    """Map where one hemisphere finds what speaks for a class (Selvaraju et al. 2017, arxiv.org/abs/1610.02391).
 
     The layer is the last one of the hemisphere's backbone that has maps. The network is used in evaluation mode,
     frozen hemispheres like others, and is left as it was; no weight gets a gradient.
@@ -50,7 +50,7 @@ def grad_cam(
 
 @torch.no_grad()
 def last_maps(backbone: nn.Module, images: Tensor) -> nn.Module:
-    """The module of a backbone that is the last to give maps (B, C, h, w) of more than one pixel, in a trial run.
+    """Find the module of a backbone that is the last to give maps (B, C, h, w) of more than one pixel, in a trial run.
 
     Of modules within each other the outermost one, whose output is complete: a residual block, not its convolution.
 
@@ -81,7 +81,7 @@ def last_maps(backbone: nn.Module, images: Tensor) -> nn.Module:
 
 @contextmanager
 def _watched(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode with gradients of activations, through frozen hemispheres too; then all as it was.
+    """Give activations gradients, in evaluation mode, through frozen hemispheres too; then leave all as it was.
 
     A frozen hemisphere computes without gradients, which saves memory in training and is all that is lifted here:
     its weights still ask for none.

@@ -1,4 +1,4 @@
-"""A trained network as a thing to ask: pictures in, features and probabilities out."""
+"""Ask a trained network: pictures in, features and probabilities out."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ class BySide(dict[str, Tensor]):
     """Values by the names of hemispheres; those of earlier versions, fine and coarse, find left and right."""
 
     def __missing__(self, name: str) -> Tensor:
-        """The value of a hemisphere whose name is spelled as in earlier versions."""
+        """Give the value of a hemisphere whose name is spelled as in earlier versions."""
         if _side(name) == name:
             raise KeyError(name)
         return self[_side(name)]
@@ -61,28 +61,28 @@ class Trained:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels it predicts."""
+        """Name the levels it predicts."""
         return self.record.levels
 
     @property
     def class_names(self) -> dict[str, list[str]]:
-        """Per level, the names of the classes in the order of the probabilities."""
+        """Name the classes per level, in the order of the probabilities."""
         return self.record.class_names
 
     @property
     def label_ids(self) -> dict[str, list[int]]:
-        """Per level, the data set's label ids in the same order."""
+        """Give the data set's label ids per level, in the same order."""
         return self.record.label_ids
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the images it was trained on."""
+        """Give height and width of the images it was trained on."""
         height, width = self.record.image_size
         return height, width
 
     @property
     def sides(self) -> tuple[str, ...]:
-        """The names of its hemispheres: left and right, in an ensemble member0.left, member1.left, ...
+        """Name its hemispheres: left and right, in an ensemble member0.left, member1.left, ...
 
         A network of one hemisphere calls it right if its only head is coarse, and left if not.
         """
@@ -90,11 +90,11 @@ class Trained:
 
     @property
     def has_halves(self) -> bool:
-        """Whether it has a left and a right hemisphere, each of which can be asked alone."""
+        """Say whether it has a left and a right hemisphere, each of which can be asked alone."""
         return self.sides == SIDES
 
     def pixels(self, pictures: Pictures) -> Tensor:
-        """Pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
+        """Read pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
 
         Raises:
             UserError: a file that is no image, or a tensor of another type or shape.
@@ -114,12 +114,12 @@ class Trained:
         return torch.stack([self._one(picture) for picture in found])
 
     def features(self, pictures: Pictures) -> BySide:
-        """Per hemisphere, by its name in `sides`, its features float (B, F)."""
+        """Compute the features of each hemisphere, by its name in `sides`: float (B, F)."""
         both = torch.cat([self._features(images) for images in self._batches(pictures)])
         return BySide(self.network.split(both))
 
     def logits(self, pictures: Pictures, *, alone: str | None = None) -> dict[str, Tensor]:
-        """Per level, what its head says of each class: float (B, C), any real number.
+        """Compute logits per level: float (B, C), any real number for each class.
 
         Args:
             pictures: see `Trained`.
@@ -131,14 +131,14 @@ class Trained:
         return {level: torch.cat([part[level] for part in parts]) for level in self.levels}
 
     def predict(self, pictures: Pictures, *, alone: str | None = None) -> dict[str, Tensor]:
-        """Per level, the probability of each class: float (B, C), rows add up to 1. ``alone``: see `logits`."""
+        """Compute the probability of each class per level: float (B, C), rows add up to 1. ``alone``: see `logits`."""
         logits = self.logits(pictures, alone=alone)
         return {level: values.softmax(dim=1) for level, values in logits.items()}
 
     def grad_cam(
         self, pictures: Pictures, *, level: str, side: str, classes: Tensor | None = None
     ) -> Tensor:
-        """Where a hemisphere looks: float (B, H, W), from 0 to 1 (see `common.trained.grad_cam.grad_cam`).
+        """Map where a hemisphere looks: float (B, H, W), from 0 to 1 (see `common.trained.grad_cam.grad_cam`).
 
         Args:
             pictures: see `Trained`.
@@ -163,13 +163,13 @@ class Trained:
         )
 
     def _choose(self, side: str) -> str:
-        """The name in `sides` of a hemisphere that is named in either spelling."""
+        """Find the name in `sides` of a hemisphere that is named in either spelling."""
         if _side(side) not in self.sides:
             raise UserError(f"There is no hemisphere {side!r}; there are {', '.join(self.sides)}.")
         return _side(side)
 
     def _one(self, picture: Picture) -> Tensor:
-        """One picture as uint8 (3, H, W)."""
+        """Read one picture as uint8 (3, H, W)."""
         height, width = self.image_size
         if isinstance(picture, Tensor):
             if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
@@ -190,7 +190,7 @@ class Trained:
         return torch.from_numpy(np.array(fit(image, height=height, width=width))).permute(2, 0, 1)
 
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
-        """Normalised images float (B, 3, H, W) on the device."""
+        """Give normalised images float (B, 3, H, W) on the device, in batches."""
         for images in self.pixels(pictures).split(BATCH):
             yield self.transforms(images.to(self.device))
 
@@ -217,6 +217,6 @@ class Trained:
 
 
 def _side(name: str) -> str:
-    """A hemisphere's name, left or member0.left, from either spelling."""
+    """Give a hemisphere's name, left or member0.left, from either spelling."""
     member, dot, side = name.rpartition(".")
     return f"{member}{dot}{side_of(side)}"

@@ -12,7 +12,7 @@ from common.networks.macro import Outputs
 
 
 def cross_entropy(outputs: Outputs, labels: dict[str, Tensor], *, label_smoothing: float) -> Tensor:
-    """Cross-entropy of each level, summed over levels: scalar.
+    """Compute the cross-entropy of each level, summed over levels: scalar.
 
     Args:
         outputs: logits (B, C) by level; features by side are not looked at.

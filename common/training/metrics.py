@@ -38,7 +38,7 @@ class Answers(NamedTuple):
 
     @property
     def own(self) -> tuple[Tensor, Tensor]:
-        """Logits (B, C) and labels (B,) of the level that is measured."""
+        """Give logits (B, C) and labels (B,) of the level that is measured."""
         return self.logits[self.level], self.labels[self.level]
 
 
@@ -75,14 +75,14 @@ class CrossEntropy(MeanMetric):
 
 
 def consistency(answers: Answers) -> tuple[Tensor, Tensor]:
-    """Whether the fine prediction lies in the coarse class that the coarse head predicts: bool (B,), of all images."""
+    """Say whether the fine prediction lies in the class that the coarse head predicts: bool (B,), of all images."""
     coarse = answers.coarse_of_fine[answers.logits["fine"].argmax(dim=1)]
     same = coarse == answers.logits["coarse"].argmax(dim=1)
     return same, torch.ones_like(same)
 
 
 def severity(answers: Answers) -> tuple[Tensor, Tensor]:
-    """Whether the fine prediction lies in the right coarse class: bool (B,), of images whose fine one is wrong."""
+    """Say whether the fine prediction lies in the right coarse class: bool (B,), of images whose fine one is wrong."""
     fine, labels = answers.logits["fine"].argmax(dim=1), answers.labels["fine"]
     parent = answers.coarse_of_fine
     return parent[fine] == parent[labels], fine != labels
@@ -112,7 +112,7 @@ class MeanOfImages(Metric):
         self.count += counts.sum()
 
     def compute(self) -> Tensor:
-        """The mean, or NaN."""
+        """Compute the mean, or NaN."""
         return self.total / self.count
 
 
@@ -143,7 +143,7 @@ class LevelMetrics(nn.Module):
         )
 
     def _each(self) -> Iterator[tuple[str, str, Metric]]:
-        """Level, name and metric of each that there is, level by level."""
+        """Give level, name and metric of each that there is, level by level."""
         for level in self.levels:
             for name, levels in self.names.items():
                 if level in levels:
@@ -156,7 +156,7 @@ class LevelMetrics(nn.Module):
 
     @contextmanager
     def of_all_processes(self) -> Iterator[None]:
-        """Within the block, each process has the sums of all; `compute` sees to that itself."""
+        """Give each process the sums of all, within the block; `compute` does that itself."""
         with ExitStack() as synced:
             for _, _, metric in self._each():
                 synced.enter_context(metric.sync_context())
@@ -169,7 +169,7 @@ class LevelMetrics(nn.Module):
             metric.update(Answers(level, logits, labels, cast(Tensor, self.coarse_of_fine)))
 
     def compute(self) -> dict[str, Tensor]:
-        """``<level>_<name>`` of each metric, and over levels the mean ``accuracy`` and the summed ``loss``.
+        """Compute ``<level>_<name>`` of each metric, and over levels the mean ``accuracy`` and the summed ``loss``.
 
         NaN stands for what is undefined.
         """
@@ -200,7 +200,7 @@ def _metric(name: str, classes: int) -> Metric:
 def by_level(
     metrics: Mapping[str, Any], split: str, levels: Sequence[str]
 ) -> dict[str, dict[str, float | None]]:
-    """Logged metrics as plain numbers of six digits, which float32 holds: level to name to value.
+    """Turn logged metrics into plain numbers of six digits, which float32 holds: level to name to value.
 
     Beyond accuracy and loss, None stands for what a level lacks and for what is undefined.
     """

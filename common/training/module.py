@@ -62,22 +62,22 @@ class TrainingModule(pl.LightningModule):
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str | None]:
-        """The hemispheres whose keys shape the network; None stands for the only one."""
+        """Name the hemispheres whose keys shape the network; None stands for the only one."""
         return (None,)
 
     @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
-        """The parameters of each hemisphere, by side."""
+        """Read the parameters of each hemisphere, by side."""
         return {}
 
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> Network:
-        """The network: images float (B, 3, H, W) to logits (B, C) per level."""
+        """Build the network: images float (B, 3, H, W) to logits (B, C) per level."""
         raise NotImplementedError
 
     @staticmethod
     def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
-        """The checkpoints that the network builds on, by what they serve as."""
+        """Name the checkpoints that the network builds on, by what they serve as."""
         return {}
 
     def load_hemispheres(self, data: HierarchicalData) -> None:
@@ -86,16 +86,16 @@ class TrainingModule(pl.LightningModule):
     # What a paradigm adds, beside Lightning's validation_step and test_step
 
     def make_metrics(self, split: str) -> LevelMetrics:
-        """What is measured during "train", "val" or "test", for the record's levels; its steps update it."""
+        """Make what steps of "train", "val" or "test" update: metrics of the record's levels."""
         raise NotImplementedError
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+        """Give the loss of a batch."""
         raise NotImplementedError
 
     @property
     def features_are_fixed(self) -> bool:
-        """Whether steps may be given an image's features instead of the image, because they are always the same.
+        """Say whether steps may be given an image's features instead of the image, because they never change.
 
         By default never: only a paradigm that asks an image for nothing but its features may say so.
         """
@@ -104,14 +104,14 @@ class TrainingModule(pl.LightningModule):
     # What both build on
 
     def outputs(self, batch: Batch) -> Outputs:
-        """Features by side and logits by level, of a batch's images, or of its features where it holds those."""
+        """Give features by side and logits by level, of a batch's images, or of its features where it holds those."""
         if "features" in batch:
             features: Any = batch["features"]
             return Outputs(self.network.split(features), self.network.classify(features))
         return self.forward_pass(self.transforms(batch["images"]))
 
     def forward(self, batch: Batch) -> Batch:
-        """Logits (B, C) per level of a batch."""
+        """Give logits (B, C) per level of a batch."""
         return self.outputs(batch).logits
 
     def log_loss(self, loss: Tensor) -> None:
@@ -120,7 +120,7 @@ class TrainingModule(pl.LightningModule):
             self.log("train_step_loss", loss, on_step=True, on_epoch=False)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Features side by side (B, F), not joined, and the labels of each level (B,)."""
+        """Give features side by side (B, F), not joined, and the labels of each level (B,)."""
         features = self.network.features(self.transforms(batch["images"]))
         return {"features": features} | {level: batch[level] for level in self.record.levels}
 
@@ -137,7 +137,7 @@ class TrainingModule(pl.LightningModule):
             )
 
     def on_fit_end(self) -> None:
-        """Testing, a command of its own too, does not compile."""
+        """Return to the pass that is not compiled: testing, a command of its own too, does not compile."""
         self.forward_pass = self.network.outputs
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -175,7 +175,7 @@ class TrainingModule(pl.LightningModule):
         return values
 
     def configure_optimizers(self) -> Any:
-        """The recipe's optimiser over all that is not frozen, and its schedule by steps."""
+        """Set up the recipe's optimiser over all that is not frozen, and its schedule by steps."""
         configs = self.hemisphere_configs(self.cfg)
         return optimisation(
             self.network,
@@ -201,7 +201,7 @@ class TrainingModule(pl.LightningModule):
         checkpoint["metrics"] |= sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The reverse of `on_save_checkpoint`."""
+        """Reverse `on_save_checkpoint`."""
         metrics = checkpoint["metrics"]
         if rank():  # the first process goes on with the sums of all
             metrics = {name: value for name, value in self.state_dict().items() if name in metrics}

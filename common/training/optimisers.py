@@ -20,7 +20,7 @@ def optimisation(
     steps: int,
     fused: bool,
 ) -> Any:
-    """The optimiser over all that is not frozen, and its schedule by steps, as Lightning takes them.
+    """Make the optimiser over all that is not frozen, and its schedule by steps, as Lightning takes them.
 
     Args:
         network: of hemispheres and heads.
@@ -38,7 +38,7 @@ def optimisation(
 
 
 def one_cycle(step: int, *, steps: int, warmup: float) -> float:
-    """The share of the highest learning rate at a step: up and down by half cosines (Smith & Topin 2018).
+    """Compute the share of the highest learning rate at a step: up and down by half cosines (Smith & Topin 2018).
 
     From 1/25 to 1 over a share ``warmup`` of the ``steps``, then to 0 after the last one. As torch's OneCycleLR,
     but right for runs of one step too.
@@ -52,7 +52,7 @@ def one_cycle(step: int, *, steps: int, warmup: float) -> float:
 def parameter_groups(
     network: nn.Module, *, lr: float, plasticity: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """What is not frozen, by learning rate: ``lr`` itself, which is the join's and the heads', comes first.
+    """Group what is not frozen by learning rate: ``lr`` itself, which is the join's and the heads', comes first.
 
     Args:
         network: of hemispheres and heads.

@@ -21,7 +21,7 @@ class Supervised(TrainingModule):
         self.loss = _with_hyper_parameters(LOSSES[cfg.hparams.loss].load(), cfg.hparams)
 
     def make_metrics(self, split: str) -> LevelMetrics:
-        """Accuracy and loss of each level, and for validation and test all other metrics."""
+        """Make accuracy and loss of each level, and for validation and test all other metrics."""
         classes = self.record.num_classes
         if split == "train":
             return LevelMetrics(classes)
@@ -29,11 +29,11 @@ class Supervised(TrainingModule):
 
     @property
     def features_are_fixed(self) -> bool:
-        """Whether an image has the same features at every step: no hemisphere learns, and augmentation is off."""
+        """Say whether an image has the same features at every step: no hemisphere learns, and augmentation is off."""
         return self.network.features_are_fixed and not self.transforms.augments
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of all levels."""
+        """Give the loss of all levels."""
         outputs = self.outputs(batch)
         loss = self.loss(outputs, {level: batch[level] for level in self.record.levels})
         self.train_metrics.update(outputs.logits, batch)
@@ -50,7 +50,7 @@ class Supervised(TrainingModule):
 
 
 def _with_hyper_parameters(loss: Any, hparams: DictConfig) -> Any:
-    """A loss with the values of those of its arguments that are hyper-parameters, each read once."""
+    """Give a loss the values of those of its arguments that are hyper-parameters, each read once."""
     parameters = signature(loss).parameters.values()
     names = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
     return partial(loss, **{name: hparams[name] for name in names})

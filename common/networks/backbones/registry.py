@@ -41,12 +41,12 @@ def register(builder: B, *, k: float = 1.0, per_k: float = 1.0) -> B:
 
 
 def registered() -> tuple[str, ...]:
-    """The names of all backbones, sorted; those of torchvision come on top, by their prefix."""
+    """List the names of all backbones, sorted; those of torchvision come on top, by their prefix."""
     return tuple(sorted(_entries))
 
 
 def entry(arch: str) -> Entry:
-    """What is registered under a name.
+    """Look up what is registered under a name.
 
     Raises:
         UserError: nothing is.
@@ -61,7 +61,7 @@ def entry(arch: str) -> Entry:
 
 
 def own_sparsity(arch: str) -> dict[str, float]:
-    """The `k` and `per_k` of a backbone where a configuration leaves them open."""
+    """Look up the `k` and `per_k` of a backbone where a configuration leaves them open."""
     _, k, per_k = entry(arch)
     return {"k": k, "per_k": per_k}
 

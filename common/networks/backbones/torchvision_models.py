@@ -41,12 +41,12 @@ class TorchvisionModel(Backbone):
 
 
 def names() -> list[str]:
-    """All classification models of the installed torchvision."""
+    """List all classification models of the installed torchvision."""
     return torchvision.models.list_models(module=torchvision.models)
 
 
 def builder(arch: str) -> Builder:
-    """The function that builds `torchvision:NAME`.
+    """Give the function that builds `torchvision:NAME`.
 
     Raises:
         UserError: torchvision has no such model, or it fits one image size only.
