@@ -19,6 +19,7 @@ ROOMS = (
         "arch_dual_head.trainer",
         "arch_dual_head.test",
         "data_scripts",
+        "docs",
     ),
     ("analysis",),
     ("study",),
