@@ -22,7 +22,6 @@ from common.settings.command import explain
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, UserError
 from common.system.signals import Interrupted, signals
-from study.schema import StudyConfig
 
 # How often a stage may lose its worker or node; each time it goes on from its checkpoint.
 MAX_RETRIES = 10
@@ -240,7 +239,7 @@ def run_remotely(
         return "failed", str(error)
     except Exception as error:
         # Said here: Ray would wrap it in a traceback.
-        sentence = explain(error, StudyConfig)
+        sentence = explain(error, architecture.schema)
         if sentence is None:
             raise
         return "refused", sentence

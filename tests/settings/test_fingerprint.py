@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from arch_dual_head.schema import DualConfig
 from arch_dual_head.module import DualHead
+from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.parameters import PARAMETERS
 from common.runs.fingerprint import fingerprint, identify
