@@ -20,6 +20,7 @@ import arch_single_head.trainer
 import common.system.distributed as distributed
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.module import SingleHead
+from arch_single_head.schema import SingleConfig
 from common.data.datamodule import EVAL_BATCH, EpochSampler, ShareSampler
 from common.data.tree import write_tree
 from common.results.rows import HOLE
@@ -32,7 +33,7 @@ from data_scripts.make_navon import make_navon
 from study.arms import ARMS
 
 ROOT = Path(__file__).resolve().parents[2]
-ARCHITECTURE = Architecture(SingleHeadData, SingleHead)
+ARCHITECTURE = Architecture(SingleHeadData, SingleHead, SingleConfig)
 CPU = ["trainer_params.accelerator=cpu", "trainer_params.precision=32-true"]
 CLASSES = {"fine": 8, "coarse": 2}
 PARENT = [0, 0, 0, 0, 1, 1, 1, 1]
