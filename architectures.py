@@ -4,7 +4,7 @@ from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
-from common.runs.stage import Architecture
+from common.runs.description import Architecture
 
 ARCHITECTURES = {
     "arch_single_head": Architecture(SingleHeadData, SingleHead),

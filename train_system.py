@@ -34,8 +34,8 @@ from common.system.signals import signals
 
 if TYPE_CHECKING:
     from common.results.statistics import SummaryRow
+    from common.runs.description import Stage
     from common.runs.experiment import Engine
-    from common.runs.stage import Stage
 
 FOLDERS = {
     "single": (ROOT / "arch_single_head", SingleConfig),
@@ -175,8 +175,8 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     configs = {arm: _configuration(arm, cfg, overrides, seeds) for arm in arms}
     # Imported late: an error in the configuration needs none of it, and torch takes seconds.
     from arch_dual_head.trainer import check
+    from common.runs.description import Stage
     from common.runs.experiment import free_name
-    from common.runs.stage import Stage
 
     name = f"{'study' if cfg.study == 'sound' else cfg.study}-{configs[arms[0]].dataset.name}"
     place = OmegaConf.create(

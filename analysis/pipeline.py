@@ -13,7 +13,7 @@ from analysis.tensorboard import write_events
 from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
 from common.data.datamodule import HierarchicalData, ImageSet
-from common.runs.stage import quieten
+from common.runs.lightning import quieten
 from common.settings.levels import LEVELS
 from common.system.atomic_files import write_text
 from common.system.errors import UserError

@@ -15,7 +15,7 @@ def test(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_dual_head.datamodule import DualHeadData
     from arch_dual_head.supervised import DualHead
-    from common.runs.stage import Architecture
+    from common.runs.description import Architecture
     from common.trained.evaluate import run_test
 
     run_test(cfg, folder=FOLDER.name, architecture=Architecture(DualHeadData, DualHead))

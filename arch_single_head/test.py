@@ -15,7 +15,7 @@ def test(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.supervised import SingleHead
-    from common.runs.stage import Architecture
+    from common.runs.description import Architecture
     from common.trained.evaluate import run_test
 
     run_test(cfg, folder=FOLDER.name, architecture=Architecture(SingleHeadData, SingleHead))

@@ -21,8 +21,8 @@ def train(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.supervised import SingleHead
+    from common.runs.description import Architecture, Stage
     from common.runs.experiment import free_name, run_experiment
-    from common.runs.stage import Architecture, Stage
 
     cfg.exp_name = free_name(cfg)
     stages = [

@@ -25,14 +25,9 @@ from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from common.data.datamodule import EVAL_BATCH, HierarchicalData
-from common.runs.stage import (
-    Stage,
-    checkpoints,
-    make_trainer,
-    progress_callbacks,
-    quieten,
-    record_of,
-)
+from common.runs.description import Stage
+from common.runs.lightning import checkpoint_callbacks, make_trainer, progress_callbacks, quieten
+from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.settings.schema import DualConfig, SingleConfig
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
@@ -153,7 +148,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
     clock = Clock(warmup=case.warmup, steps=case.steps)
     # All that a stage has but BestCheckpoint, for nothing is validated; the last save comes after the clock's end.
-    finite, _, last = checkpoints(stage)
+    finite, _, last = checkpoint_callbacks(stage)
     callbacks = [
         finite,
         *progress_callbacks(stage),

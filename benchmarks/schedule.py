@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from common.runs.description import Stage
 from common.runs.experiment import run_ready
-from common.runs.stage import Stage
 from common.settings.compose import ROOT, SHARED, compose
 from common.settings.schema import StudyConfig
 from common.system.errors import StageFailed, UserError

@@ -14,7 +14,9 @@ from omegaconf import DictConfig
 from common.results.rows import HOLE
 from common.results.statistics import SummaryRow, summarise
 from common.results.tables import print_holes, print_summary, write_tables
-from common.runs.stage import Architecture, Stage, quieten, run_stage
+from common.runs.description import Architecture, Stage
+from common.runs.lightning import quieten
+from common.runs.stage import run_stage
 from common.system.atomic_files import open_lock, write_yaml
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, Unfinished, UserError

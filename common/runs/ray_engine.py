@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 
+from common.runs.description import Architecture, Stage
 from common.runs.experiment import remove_temporary_files
+from common.runs.lightning import quieten
 from common.runs.progress import Progress
-from common.runs.stage import Architecture, Stage, quieten, run_stage
+from common.runs.stage import run_stage
 from common.settings.command import explain
 from common.settings.schema import StudyConfig
 from common.system.distributed import Machines

@@ -1,88 +1,67 @@
-"""Run one stage: fit, pick the best checkpoint, test, write results; skip it if done, continue it if interrupted."""
+"""Run one stage: skip it if it is done, resume it if it was interrupted; fit, test, and write its result."""
 
 import hashlib
-import logging
 import math
 import shutil
-import sys
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from common.checkpoints.files import DurableCheckpoints, Record, digest, load, read
+from common.checkpoints.files import Record, digest, load, read
 from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
 from common.networks.costs import costs
 from common.results.rows import HOLE, read_result, write_result
+from common.runs.description import Architecture, Stage
 from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
+from common.runs.lightning import (
+    checkpoint_callbacks,
+    event_logger,
+    make_trainer,
+    progress_callbacks,
+    quieten,
+)
 from common.settings.compose import ROOT
 from common.settings.levels import LEVELS
 from common.system.atomic_files import read_mapping, replacing, write_yaml
 from common.system.distributed import Machines, together
-from common.system.environment import choose_precision, describe, use_fast_kernels
+from common.system.environment import choose_precision, describe
 from common.system.errors import StageFailed, UserError
 from common.system.randomness import derive
 from common.system.signals import Interrupted, signals
-from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
-from common.training.finite import FiniteLoss
 from common.training.supervised import Supervised, by_level
 
-# More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
+# Features of more bytes, counted as float32, are not kept. No key: keeping them may change the last bits of results.
 FEATURE_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One arm with one seed: a plain description of work, apart from how it is executed.
+class Prepared:
+    """A stage whose images, and the checkpoints it builds on, have been read.
 
-    ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
-    checkpoints it builds on; ``seeds`` are those of all networks it is made of, its own if empty.
+    ``identity`` is all that shapes its result, ``sources`` are digests of the weights it builds on by config key,
+    and ``processes`` is how many train together.
     """
 
-    arm: str
-    seed: int
-    folder: str
-    config: DictConfig
-    needs: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
+    stage: Stage
+    architecture: Architecture
+    data: HierarchicalData
+    precision: str
+    processes: int
+    identity: dict[str, Any]
+    sources: dict[str, str]
 
     @property
-    def name(self) -> str:
-        """Arm and seed, unique within an experiment."""
-        return f"{self.arm}/seed{self.seed}"
-
-    @property
-    def experiment(self) -> Path:
-        """The experiment's folder."""
-        return Path(self.config.save_dir) / self.config.exp_name
-
-    @property
-    def place(self) -> Path:
-        """Where the stage's files lie."""
-        return self.experiment / self.arm / f"seed{self.seed}"
-
-    @property
-    def best(self) -> Path:
-        """Its best checkpoint, once it is done."""
-        return self.place / "checkpoints" / "best.ckpt"
-
-
-class Architecture(NamedTuple):
-    """What an experiment folder brings."""
-
-    data: type[HierarchicalData]
-    module: type[Supervised]
+    def fingerprint(self) -> str:
+        """Give the short name of the identity."""
+        return fingerprint(self.identity)
 
 
 def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> None:
@@ -91,8 +70,35 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     Several processes train together; the first of them, which is this one, then tests alone.
 
     Raises:
-        UserError: its place holds a result of another configuration.
-        StageFailed: its loss is no longer finite.
+        UserError: its folder holds a result of another configuration.
+        StageFailed: its loss is NaN or infinite.
+    """
+    prepared = prepare(stage, architecture)
+    stage, evaluate = prepared.stage, stage.config.evaluate
+    result = find_result(prepared)
+    if result is not None and (result["test"] is not None or not evaluate):
+        print(f"{stage.name}: done before")
+        return
+    if result is not None:
+        print(f"{stage.name}: trained before, tested now")
+    if evaluate:
+        _refuse_untestable(prepared.data.load_test(), stage.config)
+    module = build(prepared)
+    if result is None:
+        write_descriptions(prepared)
+        result = fit(prepared, module, machines)
+    if evaluate:
+        result["test"] = test(prepared, module)
+    write_result(stage.place / "result.yaml", result)
+    stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
+
+
+def prepare(stage: Stage, architecture: Architecture) -> Prepared:
+    """Read the images and the checkpoints that a stage builds on, and make its folder ready for it.
+
+    Raises:
+        UserError: a checkpoint is missing, the processes cannot share the work, or the folder holds a run of another
+            configuration.
     """
     cfg = stage.config
     data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
@@ -110,144 +116,85 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
     refuse_other_configuration(stage.place, identity, sources)
     (stage.place / HOLE).unlink(missing_ok=True)
-    result = _finished(stage, fingerprint(identity))
-    if result is not None and (result["test"] is not None or not cfg.evaluate):
-        print(f"{stage.name}: done before")
-        return
-    if result is not None:
-        print(f"{stage.name}: trained before, tested now")
-
-    if cfg.evaluate:
-        _refuse_untestable(data.load_test(), cfg)
-    pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
-    module = architecture.module(cfg=cfg, record=record_of(stage, data, fingerprint(identity)))
-    module.load_hemispheres(data)
-    if result is None:
-        write_yaml(stage.place / "config.yaml", _plain(cfg))
-        seeds = {"seeds": list(stage.seeds)}
-        environment = describe(cfg.trainer_params.accelerator, ROOT)
-        write_yaml(stage.place / "environment.yaml", environment | seeds)
-        write_yaml(stage.place / "fingerprint.yaml", identity | {"sources": sources})
-
-        def others(path: Path | None) -> AbstractContextManager[None]:
-            if processes == 1:
-                return nullcontext()
-            work = partial(_train_along, stage, architecture, precision, path)
-            return together(work, devices=processes // machines.nodes, machines=machines)
-
-        result = _train(stage, module, data, precision, others)
-    if cfg.evaluate:
-        trainer = make_trainer(stage, precision, [], logger=False, alone=processes > 1)
-        (metrics,) = trainer.test(
-            module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
-        )
-        result["test"] = by_level(metrics, "test", data.levels)
-    write_result(stage.place / "result.yaml", result)
-    stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
+    return Prepared(stage, architecture, data, precision, processes, identity, sources)
 
 
-def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
-    """The seeds of all networks that a stage is made of: those it was planned with, then others of its checkpoints."""
-    loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
-    return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
+def find_result(prepared: Prepared) -> dict[str, Any] | None:
+    """Read the stage's result of an earlier run, or give None: it has to be trained.
 
+    A result that is damaged, or whose checkpoint is missing or has changed, does not count: the stage starts anew.
 
-def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
-    """What the stage's checkpoints say about themselves; ``name`` is its fingerprint."""
-    return Record(
-        folder=stage.folder,
-        arm=stage.arm,
-        seed=stage.seed,
-        config=_plain(stage.config),
-        label_ids={level: data.classes[level].ids for level in data.levels},
-        class_names={level: data.classes[level].names for level in data.levels},
-        mean=data.mean,
-        std=data.std,
-        image_size=list(data.image_size),
-        train_images=data.train_images,
-        fingerprint=name,
-        coarse_of_fine=data.coarse_of_fine,
-        seeds=list(stage.seeds or (stage.seed,)),
-    )
-
-
-def checkpoints(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
-    """The callbacks that save, after the one that keeps them from saving what is no number."""
-    rule = stage.config.ckpt_callback
-    file = stage.best.with_name("last.ckpt")
-    finite = FiniteLoss(stage.name, file, stride=stage.config.trainer_params.log_every_n_steps)
-    best = BestCheckpoint(
-        dirpath=stage.best.parent,
-        # Lightning numbers several files as they come; the best of them is then copied.
-        filename=stage.best.stem if rule.save_top_k == 1 else "top",
-        monitor=rule.monitor,
-        mode=rule.mode,
-        save_top_k=rule.save_top_k,
-        save_weights_only=True,
-        enable_version_counter=rule.save_top_k > 1,
-    )
-    return finite, best, LastCheckpoint(file, finite)
-
-
-def _train_along(
-    stage: Stage, architecture: Architecture, precision: str, path: Path | None
-) -> None:
-    """What another process than the first does: the same fit, of which it keeps no record."""
-    quieten()
-    signals.pending = None
-    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
-    data.load()
-    module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
-    module.load_hemispheres(data)
-    trainer = make_trainer(stage, precision, list(checkpoints(stage)), logger=False)
-    # The first process stops too, and says why.
-    with suppress(Interrupted, StageFailed):
-        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-
-
-def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
-    params = stage.config.trainer_params
-    asked = f"trainer_params.devices and num_nodes make {processes} processes"
-    if params.strategy not in ("auto", "ddp"):
-        raise UserError(
-            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
-        )
-    if data.batch_size % processes:
-        raise UserError(
-            f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "
-            f"all processes; allowed: a multiple of {processes}, at most {len(data.train_set)}."
-        )
-    if len(data.val_set) < processes:
-        raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
-
-
-def _train(
-    stage: Stage,
-    module: Supervised,
-    data: HierarchicalData,
-    precision: str,
-    others: Callable[[Path | None], AbstractContextManager[None]],
-) -> dict[str, Any]:
-    """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated.
-
-    ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
+    Raises:
+        UserError: the result's fingerprint is another one, and no fingerprint.yaml says what differs.
     """
-    finite, best, last = checkpoints(stage)
+    stage = prepared.stage
+    file = stage.place / "result.yaml"
+    if not file.is_file():
+        return None
+    result = read_result(file)
+    if result and (result["arm"], result["seed"]) != (stage.arm, stage.seed):
+        raise UserError(
+            f"{file} is the result of {result['arm']}/seed{result['seed']}: delete {stage.place}, or move it back."
+        )
+    if result and result.get("fingerprint") != prepared.fingerprint:
+        raise UserError(
+            f"{stage.place} holds a run of another configuration: choose another exp_name, or give fresh=true."
+        )
+    if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
+        return result
+    print(
+        f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
+    )
+    file.unlink()
+    for other in ("last.ckpt", "previous.ckpt"):
+        stage.best.with_name(other).unlink(missing_ok=True)
+    return None
+
+
+def build(prepared: Prepared) -> Supervised:
+    """Build the stage's network, with the hemispheres that it loads."""
+    stage, data = prepared.stage, prepared.data
+    pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
+    record = record_of(stage, data, prepared.fingerprint)
+    module = prepared.architecture.module(cfg=stage.config, record=record)
+    module.load_hemispheres(data)
+    return module
+
+
+def write_descriptions(prepared: Prepared) -> None:
+    """Write config.yaml, environment.yaml and fingerprint.yaml."""
+    stage = prepared.stage
+    write_yaml(stage.place / "config.yaml", _plain(stage.config))
+    environment = describe(stage.config.trainer_params.accelerator, ROOT)
+    environment["seeds"] = list(stage.seeds)
+    write_yaml(stage.place / "environment.yaml", environment)
+    identity = prepared.identity | {"sources": prepared.sources}
+    write_yaml(stage.place / "fingerprint.yaml", identity)
+
+
+def fit(prepared: Prepared, module: Supervised, machines: Machines) -> dict[str, Any]:
+    """Train from the last checkpoint, if there is one, and give what result.yaml says without a test.
+
+    An ensemble has nothing to train: it is only validated.
+    """
+    stage, data = prepared.stage, prepared.data
+    finite, best, last = checkpoint_callbacks(stage)
     found = find_resume_checkpoint(stage.name, stage.best.parent, module.record.fingerprint)
     path, step = found or (None, None)
     print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
         if module.features_are_fixed:
-            keep_features(stage, module, data, precision)
-        with signals.put_off(), others(path):
+            keep_features(stage, module, data, prepared.precision)
+        with signals.put_off(), _other_processes(prepared, path, machines):
             callbacks = [finite, best, *progress_callbacks(stage), last]
-            trainer = make_trainer(stage, precision, callbacks, logger=events(stage, step))
+            logger = event_logger(stage, step)
+            trainer = make_trainer(stage, prepared.precision, callbacks, logger=logger)
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         if Path(best.best_model_path) != stage.best:
             with replacing(stage.best) as temporary:
                 shutil.copyfile(best.best_model_path, temporary)
     else:
-        trainer = make_trainer(stage, precision, [], logger=False, alone=True)
+        trainer = make_trainer(stage, prepared.precision, [], logger=False, alone=True)
         trainer.validate(module, datamodule=data, verbose=False)
         trainer.save_checkpoint(stage.best)
     content = load(stage.best)
@@ -267,10 +214,46 @@ def _train(
     }
 
 
+def test(prepared: Prepared, module: Supervised) -> dict[str, dict[str, float | None]]:
+    """Test the best checkpoint on one device, and give its metrics by level and name."""
+    stage, data = prepared.stage, prepared.data
+    alone = prepared.processes > 1
+    trainer = make_trainer(stage, prepared.precision, [], logger=False, alone=alone)
+    (metrics,) = trainer.test(
+        module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
+    )
+    return by_level(metrics, "test", data.levels)
+
+
+def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
+    """List the seeds of all networks that a stage is made of: those planned first, then others of its checkpoints."""
+    loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
+    return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
+
+
+def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
+    """Make the record that the stage's checkpoints hold; ``name`` is its fingerprint."""
+    return Record(
+        folder=stage.folder,
+        arm=stage.arm,
+        seed=stage.seed,
+        config=_plain(stage.config),
+        label_ids={level: data.classes[level].ids for level in data.levels},
+        class_names={level: data.classes[level].names for level in data.levels},
+        mean=data.mean,
+        std=data.std,
+        image_size=list(data.image_size),
+        train_images=data.train_images,
+        fingerprint=name,
+        coarse_of_fine=data.coarse_of_fine,
+        seeds=list(stage.seeds or (stage.seed,)),
+    )
+
+
 def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, precision: str) -> None:
     """Compute once what never changes: the features of all training and validation images.
 
-    In a fixed order and fixed batches, so that continuing finds the same ones bit for bit. Where they would take
+    In a fixed order and fixed batches, so that resuming finds the same ones bit for bit. Where they would take
     too much memory, the network sees the images at every step.
     """
     trainer = make_trainer(stage, precision, [], logger=False)
@@ -283,8 +266,51 @@ def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, prec
         images.features = torch.cat([batch["features"] for batch in batches])
 
 
+def _other_processes(
+    prepared: Prepared, path: Path | None, machines: Machines
+) -> AbstractContextManager[None]:
+    """Let the other processes, if there are any, train along from the checkpoint at ``path``."""
+    if prepared.processes == 1:
+        return nullcontext()
+    work = partial(_train_along, prepared.stage, prepared.architecture, prepared.precision, path)
+    return together(work, devices=prepared.processes // machines.nodes, machines=machines)
+
+
+def _train_along(
+    stage: Stage, architecture: Architecture, precision: str, path: Path | None
+) -> None:
+    """Do what a process does that is not the first: run the same fit and record nothing."""
+    quieten()
+    signals.pending = None
+    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
+    data.load()
+    module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
+    module.load_hemispheres(data)
+    trainer = make_trainer(stage, precision, list(checkpoint_callbacks(stage)), logger=False)
+    # The first process stops too, and says why.
+    with suppress(Interrupted, StageFailed):
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+
+
+def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
+    """Refuse a strategy, a batch or a validation set that several processes cannot share."""
+    params = stage.config.trainer_params
+    asked = f"trainer_params.devices and num_nodes make {processes} processes"
+    if params.strategy not in ("auto", "ddp"):
+        raise UserError(
+            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
+        )
+    if data.batch_size % processes:
+        raise UserError(
+            f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "
+            f"all processes; allowed: a multiple of {processes}, at most {len(data.train_set)}."
+        )
+    if len(data.val_set) < processes:
+        raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
+
+
 def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
-    """Find out before training what Lightning would find out after it."""
+    """Refuse before training what Lightning would refuse after it: a share of batches that leaves none."""
     share = cfg.trainer_params.limit_test_batches
     batches = math.ceil(len(images) / EVAL_BATCH)
     if isinstance(share, float) and int(share * batches) == 0:
@@ -295,7 +321,7 @@ def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
 
 
 def _existing(paths: dict[str, Path]) -> dict[str, Path]:
-    """The checkpoints that a stage builds on, all of them there."""
+    """Refuse checkpoints to build on that are missing, or of a training that was not finished."""
     for part, path in paths.items():
         if path.is_file():
             training = path.with_name("last.ckpt").is_file() and path.parent.name == "checkpoints"
@@ -316,9 +342,9 @@ def _existing(paths: dict[str, Path]) -> dict[str, Path]:
 
 
 def _set_other_pairing_aside(stage: Stage) -> None:
-    """In a longer list of seeds the last one of the shorter list has another next one: keep and rename what it was.
+    """Rename the stage's folder if it holds another pairing of seeds, and take back the wanted one if it was kept.
 
-    What was kept of the pairing that is wanted now is taken back.
+    In a longer list of seeds the last seed of the shorter list has another next one.
     """
     file = stage.place / "environment.yaml"
     if len(stage.seeds) < 2:
@@ -342,96 +368,6 @@ def _set_other_pairing_aside(stage: Stage) -> None:
         kept(wanted).rename(stage.place)
 
 
-def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
-    """The stage's result, if its checkpoint is the one recorded.
-
-    A result that is damaged, or whose checkpoint is gone or has changed, is worth nothing: the stage starts anew.
-
-    Raises:
-        UserError: the result's fingerprint is not ``name``, and no fingerprint.yaml says what differs.
-    """
-    file = stage.place / "result.yaml"
-    if not file.is_file():
-        return None
-    result = read_result(file)
-    if result and (result["arm"], result["seed"]) != (stage.arm, stage.seed):
-        raise UserError(
-            f"{file} is the result of {result['arm']}/seed{result['seed']}: delete {stage.place}, or move it back."
-        )
-    if result and result.get("fingerprint") != name:
-        raise UserError(
-            f"{stage.place} holds a run of another configuration: choose another exp_name, or give fresh=true."
-        )
-    if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
-        return result
-    print(
-        f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
-    )
-    file.unlink()
-    for other in ("last.ckpt", "previous.ckpt"):
-        stage.best.with_name(other).unlink(missing_ok=True)
-    return None
-
-
-def progress_callbacks(stage: Stage) -> list[Callback]:
-    """The callbacks that keep metrics.csv and show progress."""
-    table = stage.place / "metrics.csv" if stage.config.logger.csv else None
-    callbacks: list[Callback] = [MetricsTable(table)]
-    if stage.config.logger.tensorboard:
-        callbacks.append(LearningRateMonitor("step"))
-    if stage.config.trainer_params.enable_progress_bar:
-        callbacks.append(EpochLines(stage.name))
-        if sys.stdout.isatty():
-            # Of the epoch that runs; its line then stays. A hundred redraws a second would keep steps waiting.
-            callbacks.append(RichProgressBar(refresh_rate=5))
-    return callbacks
-
-
-class Events(TensorBoardLogger):
-    """Lightning's own without its hparams.yaml, which would be empty: config.yaml says it all."""
-
-    def save(self) -> None:
-        """Flush."""
-        self.experiment.flush()
-
-
-def events(stage: Stage, step: int | None) -> Any:
-    """The logger of TensorBoard events, or False; continuing hides what was written from ``step`` on."""
-    return stage.config.logger.tensorboard and Events(
-        stage.place, name="", version="", purge_step=step
-    )
-
-
-def make_trainer(
-    stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any, alone: bool = False
-) -> pl.Trainer:
-    """Lightning's Trainer with the stage's trainer_params; ``alone``: on one device."""
-    options = _plain(stage.config.trainer_params) | {"precision": precision}
-    options["benchmark"] = use_fast_kernels(
-        options["accelerator"], deterministic=options["deterministic"]
-    )
-    options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
-    if alone:
-        options |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-    try:
-        return pl.Trainer(
-            **options,
-            default_root_dir=stage.place,
-            logger=logger,
-            callbacks=callbacks,
-            # Whoever started this command, such as SLURM, has no part in how a stage's processes are started.
-            plugins=[DurableCheckpoints(), LightningEnvironment()],
-            num_sanity_val_steps=0,
-            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"Lightning refuses trainer_params: {' '.join(str(error).split())}"
-        ) from error
-
-
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -439,21 +375,3 @@ def _sha256(file: Path) -> str:
 def _plain(cfg: DictConfig) -> dict[str, Any]:
     container: Any = OmegaConf.to_container(cfg, resolve=True)
     return container
-
-
-def quieten() -> None:
-    """Leave Lightning's hints about what is on purpose here out of the log."""
-    for package in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(package).setLevel(logging.WARNING)
-    for hint in (
-        "num_workers",
-        "DataLoader will create",
-        "in eval mode at the start",
-        "log_every_n_steps",
-        "LeafSpec",
-        "is not empty",
-        "is not resumable",
-        "callbacks used to create",
-        "sync_dist=True",  # metrics are of all processes before they are logged
-    ):
-        warnings.filterwarnings("ignore", f".*{hint}.*")

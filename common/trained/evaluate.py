@@ -15,7 +15,8 @@ from torch import Tensor
 from common.checkpoints.files import Record, load_network, read
 from common.data.datamodule import HierarchicalData
 from common.results.tables import percent
-from common.runs.stage import Architecture, quieten
+from common.runs.description import Architecture
+from common.runs.lightning import quieten
 from common.system.atomic_files import replacing
 from common.system.environment import choose_precision
 from common.system.errors import UserError

@@ -19,7 +19,8 @@ import predict
 from common.checkpoints.files import RECORD, load, read
 from common.checkpoints.resume import find_resume_checkpoint
 from common.results.rows import write_result
-from common.runs.stage import Stage, _set_other_pairing_aside
+from common.runs.description import Stage
+from common.runs.stage import _set_other_pairing_aside
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 

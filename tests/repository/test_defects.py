@@ -45,7 +45,7 @@ from common.data.index import read_index
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
 from common.networks.backbones import build_backbone
-from common.runs.stage import Architecture
+from common.runs.description import Architecture
 from common.settings.compose import compose, keys_of
 from common.settings.schema import DualConfig, RecipeValues, SingleConfig
 from common.trained.evaluate import load_module

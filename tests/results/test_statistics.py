@@ -15,8 +15,8 @@ from arch_single_head.supervised import SingleHead
 from common.results.rows import ORDER, Row, collect
 from common.results.statistics import differences, summarise
 from common.results.tables import print_summary, sections, write_tables
+from common.runs.description import Architecture, Stage
 from common.runs.experiment import run_experiment
-from common.runs.stage import Architecture, Stage
 from common.settings.compose import ROOT, compose
 from common.settings.schema import SingleConfig
 

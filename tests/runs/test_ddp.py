@@ -24,7 +24,7 @@ from arch_single_head.supervised import SingleHead
 from common.data.datamodule import EVAL_BATCH, EpochSampler, ShareSampler
 from common.data.tree import write_tree
 from common.results.rows import HOLE
-from common.runs.stage import Architecture
+from common.runs.description import Architecture
 from common.system.errors import StageFailed
 from common.trained.evaluate import load_module
 from common.training.finite import FiniteLoss

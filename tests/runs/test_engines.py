@@ -12,9 +12,9 @@ from rich.console import Console
 import train_system
 from benchmarks import schedule
 from common.results.rows import HOLE
+from common.runs.description import Stage
 from common.runs.experiment import run_ready
 from common.runs.progress import Progress
-from common.runs.stage import Stage
 from common.system.errors import StageFailed
 
 CFG = OmegaConf.create({"save_dir": "runs", "exp_name": "study"})

@@ -18,8 +18,8 @@ from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from benchmarks import schedule
 from common.results.rows import HOLE
+from common.runs.description import Architecture
 from common.runs.experiment import run_experiment
-from common.runs.stage import Architecture
 from common.system.errors import StageFailed, UserError
 from common.system.randomness import derive
 

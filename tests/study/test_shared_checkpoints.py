@@ -12,7 +12,8 @@ import arch_dual_head.trainer
 from analysis.pipeline import examine
 from analysis.study import open_study
 from common.checkpoints.files import read
-from common.runs.stage import Stage, _set_other_pairing_aside, made_of
+from common.runs.description import Stage
+from common.runs.stage import _set_other_pairing_aside, made_of
 
 
 def parent(seed: int, *seeds: int) -> SimpleNamespace:

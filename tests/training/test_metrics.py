@@ -20,7 +20,7 @@ from arch_single_head.supervised import SingleHead
 from common.checkpoints.files import Record
 from common.data.datamodule import coarse_of_fine
 from common.data.index import Hierarchy, write_hierarchy
-from common.runs.stage import Architecture
+from common.runs.description import Architecture
 from common.trained.evaluate import load_module
 from common.training.metrics import EvaluationMetrics, LevelMetrics, Share
 from common.training.supervised import by_level

@@ -1,0 +1,119 @@
+"""Set up Lightning for a stage: its Trainer, callbacks and loggers."""
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from common.checkpoints.files import DurableCheckpoints
+from common.runs.description import Stage
+from common.system.environment import use_fast_kernels
+from common.system.errors import UserError
+from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
+from common.training.finite import FiniteLoss
+
+
+def make_trainer(
+    stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any, alone: bool = False
+) -> pl.Trainer:
+    """Make Lightning's Trainer with the stage's trainer_params; ``alone``: on one device.
+
+    Raises:
+        UserError: Lightning refuses one of the trainer_params.
+    """
+    options: Any = OmegaConf.to_container(stage.config.trainer_params, resolve=True)
+    options["precision"] = precision
+    options["benchmark"] = use_fast_kernels(
+        options["accelerator"], deterministic=options["deterministic"]
+    )
+    options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
+    if alone:
+        options |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    try:
+        return pl.Trainer(
+            **options,
+            default_root_dir=stage.place,
+            logger=logger,
+            callbacks=callbacks,
+            # Whoever started this command, such as SLURM, has no part in how a stage's processes are started.
+            plugins=[DurableCheckpoints(), LightningEnvironment()],
+            num_sanity_val_steps=0,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"Lightning refuses trainer_params: {' '.join(str(error).split())}"
+        ) from error
+
+
+def checkpoint_callbacks(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
+    """Make the callbacks that save checkpoints, and before them the one that stops at a loss of NaN or infinity."""
+    rule = stage.config.ckpt_callback
+    file = stage.best.with_name("last.ckpt")
+    finite = FiniteLoss(stage.name, file, stride=stage.config.trainer_params.log_every_n_steps)
+    best = BestCheckpoint(
+        dirpath=stage.best.parent,
+        # Lightning numbers several files as they come; the best of them is then copied.
+        filename=stage.best.stem if rule.save_top_k == 1 else "top",
+        monitor=rule.monitor,
+        mode=rule.mode,
+        save_top_k=rule.save_top_k,
+        save_weights_only=True,
+        enable_version_counter=rule.save_top_k > 1,
+    )
+    return finite, best, LastCheckpoint(file, finite)
+
+
+def progress_callbacks(stage: Stage) -> list[Callback]:
+    """Make the callbacks that write metrics.csv and show progress."""
+    table = stage.place / "metrics.csv" if stage.config.logger.csv else None
+    callbacks: list[Callback] = [MetricsTable(table)]
+    if stage.config.logger.tensorboard:
+        callbacks.append(LearningRateMonitor("step"))
+    if stage.config.trainer_params.enable_progress_bar:
+        callbacks.append(EpochLines(stage.name))
+        if sys.stdout.isatty():
+            # Of the current epoch; its line then stays. A hundred redraws a second would slow the steps down.
+            callbacks.append(RichProgressBar(refresh_rate=5))
+    return callbacks
+
+
+class EventLogger(TensorBoardLogger):
+    """Lightning's own logger without its hparams.yaml, which would be empty: config.yaml holds everything."""
+
+    def save(self) -> None:
+        """Flush."""
+        self.experiment.flush()
+
+
+def event_logger(stage: Stage, step: int | None) -> Any:
+    """Make the logger of TensorBoard events, or give False; resuming hides what was written from ``step`` on."""
+    return stage.config.logger.tensorboard and EventLogger(
+        stage.place, name="", version="", purge_step=step
+    )
+
+
+def quieten() -> None:
+    """Hide Lightning's hints about what is done on purpose here."""
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+    for hint in (
+        "num_workers",
+        "DataLoader will create",
+        "in eval mode at the start",
+        "log_every_n_steps",
+        "LeafSpec",
+        "is not empty",
+        "is not resumable",
+        "callbacks used to create",
+        "sync_dist=True",  # metrics are of all processes before they are logged
+    ):
+        warnings.filterwarnings("ignore", f".*{hint}.*")
