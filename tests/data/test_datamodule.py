@@ -10,9 +10,11 @@ import torch
 
 from arch_dual_head.datamodule import DualHeadData
 from arch_single_head.datamodule import SingleHeadData
-from common.data.datamodule import EpochSampler, ImageSet, load_folder_once, pixel_statistics
-from common.data.images import _counts, load_folder
+from common.data.datamodule import ImageSet, load_folder_once
+from common.data.image_folder import load_folder
+from common.data.images import _counts, pixel_statistics
 from common.data.raw import Raw, RawSplit, write_raw
+from common.data.samplers import EpochSampler
 from common.data.tree import write_tree
 from common.settings.compose import ROOT, compose
 from common.settings.schema import DualConfig, SingleConfig

@@ -10,7 +10,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from arch_single_head.datamodule import SingleHeadData
-from common.data.images import load_folder
+from common.data.image_folder import load_folder
 from common.data.transforms import Transforms, random_crop, random_flip
 from common.settings.compose import ROOT, compose
 from common.settings.schema import SingleConfig

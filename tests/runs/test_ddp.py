@@ -21,7 +21,8 @@ import common.system.distributed as distributed
 import train_system
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
-from common.data.datamodule import EVAL_BATCH, EpochSampler, ShareSampler
+from common.data.datamodule import EVAL_BATCH
+from common.data.samplers import EpochSampler, ShareSampler
 from common.data.tree import write_tree
 from common.results.rows import HOLE
 from common.runs.description import Architecture
@@ -154,10 +155,10 @@ def test_processes_share_the_batches_of_one(monkeypatch, start):
 
     whole = batches()
     assert len(whole) == 50 // 12 - start
-    monkeypatch.setattr("common.data.datamodule.world_size", lambda: 3)
+    monkeypatch.setattr("common.data.samplers.world_size", lambda: 3)
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("common.data.datamodule.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("common.data.samplers.rank", lambda rank=rank: rank)
         shares.append(batches())
     assert [[*chain(*parts)] for parts in zip(*shares, strict=True)] == whole
 

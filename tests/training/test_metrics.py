@@ -18,8 +18,8 @@ from arch_dual_head.supervised import DualHead
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.supervised import SingleHead
 from common.checkpoints.files import Record
-from common.data.datamodule import coarse_of_fine
 from common.data.index import Hierarchy, write_hierarchy
+from common.data.labels import coarse_of_fine
 from common.runs.description import Architecture
 from common.trained.evaluate import load_module
 from common.training.metrics import EvaluationMetrics, LevelMetrics, Share
