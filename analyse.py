@@ -4,9 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from analysis.schema import AnalyseConfig
 from common.settings.command import command
 from common.settings.compose import ROOT
-from common.settings.schema import AnalyseConfig
 
 
 def run(cfg: DictConfig) -> None:

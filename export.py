@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from common.settings.command import command, printable
 from common.settings.compose import ROOT, quoted
-from common.settings.schema import ExportConfig
+from common.trained.schema import ExportConfig
 
 
 def translated(arguments: list[str]) -> list[str]:

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.data.pictures import find_pictures
 from common.settings.command import command, printable
 from common.settings.compose import ROOT, quoted, spelled
-from common.settings.schema import PredictConfig
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
+from common.trained.schema import PredictConfig
 
 if TYPE_CHECKING:
     from common.trained.inference import Trained
@@ -48,12 +49,10 @@ def translated(arguments: list[str]) -> list[str]:
 
 def answers(trained: Trained, paths: list[Path]) -> list[dict[str, Any]]:
     """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone."""
-    from common.trained.inference import SIDES
-
     images = trained.pixels(paths)
     views = {"both": trained.predict(images)}
     if trained.has_halves:
-        views |= {SIDES[side]: trained.predict(images, alone=side) for side in trained.sides}
+        views |= {side: trained.predict(images, alone=side) for side in trained.sides}
     rows = []
     for i, path in enumerate(paths):
         said = {
@@ -100,18 +99,17 @@ def predict(cfg: DictConfig) -> None:
         raise UserError(f"json is {cfg.json!r}; allowed: true, false or the path of a file.")
     if not cfg.image:
         raise UserError("image has no value: give image=PATH, of a picture or of a folder of them.")
+    names = [cfg.image] if isinstance(cfg.image, str) else cfg.image
+    paths = [path for name in names for path in find_pictures(Path(name))]
     # Imported late: torch takes seconds, and --help needs none of it.
     import torch
 
     from bilateral import load
-    from common.data.pictures import find_pictures
 
     if cfg.cam:
         from common.trained.figure import draw_cams, kind_of
 
         kind_of(Path(cfg.cam))
-    names = [cfg.image] if isinstance(cfg.image, str) else cfg.image
-    paths = [path for name in names for path in find_pictures(Path(name))]
     trained = load(cfg.checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
     rows = answers(trained, paths)
     content = json.dumps({"checkpoint": cfg.checkpoint, "images": rows}, indent=2) + "\n"

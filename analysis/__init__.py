@@ -1,1 +1,1 @@
-"""What a finished study shows: how two hemispheres work together, in numbers, pictures and one page."""
+"""Analyses of a finished study: how two hemispheres work together, in numbers, figures and one page."""

@@ -1,6 +1,6 @@
-"""Trained networks on fixed images: the features of hemispheres, each computed once, and what heads make of them."""
+"""Trained networks on fixed images: the features of each hemisphere, computed once, and the logits for them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from common.checkpoints.files import digest, read
 from common.data.datamodule import EVAL_BATCH
 from common.data.images import Undecoded
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, log_mean_softmax
+from common.settings.levels import SPELLING
 from common.system.environment import choose_precision, uses_gpu
 from common.trained.evaluate import rebuild
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 
-def load(checkpoint: Path) -> Supervised:
+def load(checkpoint: Path) -> TrainingModule:
     """The network of a checkpoint in its LightningModule, in evaluation mode, on the device it was tested on."""
     record, weights = read(checkpoint)
     module = rebuild(record, weights, path=checkpoint, architecture=ARCHITECTURES[record.folder])
@@ -25,7 +26,7 @@ def load(checkpoint: Path) -> Supervised:
 
 
 @contextmanager
-def as_tested(module: Supervised) -> Iterator[None]:
+def as_tested(module: TrainingModule) -> Iterator[None]:
     """The arithmetic in which the network was tested: no gradients, and the precision of its configuration."""
     params = module.cfg.trainer_params
     precision = choose_precision(params.precision, params.accelerator)
@@ -36,12 +37,38 @@ def as_tested(module: Supervised) -> Iterator[None]:
 
 
 def weights_of(hemisphere: nn.Module) -> str:
-    """A short name for a hemisphere's weights, by which equal ones are known."""
+    """A digest of a hemisphere's weights; equal weights have equal digests."""
     return digest({name: value.cpu() for name, value in hemisphere.state_dict().items()})
 
 
+def sides(network: HemispheresAndHeads) -> dict[str, nn.Module]:
+    """The hemispheres of a bilateral network, keyed left and right."""
+    return {side: network.hemispheres[name] for side, name in SPELLING.items()}
+
+
+def side_by_side(features: Sequence[Tensor]) -> Tensor:
+    """Join features (N, F) of hemispheres, given in the order of `network.hemispheres`, to (N, F_left + F_right).
+
+    That is what `network.features` gives and `network.classify` takes. It also joins weights (C, F) in that order.
+    """
+    return torch.cat([*features], dim=1)
+
+
+def halves_of(network: HemispheresAndHeads) -> dict[str, dict[str, Tensor]]:
+    """The weights of each head by level and side, (C, F) on the CPU: the columns for that side's features.
+
+    Heads have such columns only where they see the features of both hemispheres side by side.
+    """
+    width: int = sides(network)["left"].num_features  # type: ignore[assignment]
+    found = {}
+    for level, head in network.heads.items():
+        weight: Tensor = head.linear.weight.detach().cpu()  # type: ignore[union-attr, operator]
+        found[level] = {"left": weight[:, :width], "right": weight[:, width:]}
+    return found
+
+
 class FeatureCache:
-    """Fixed images, seen by one hemisphere after the other; equal hemispheres of several networks see them once.
+    """The features of fixed images, computed once for each hemisphere, also where several networks share it.
 
     Args:
         images: uint8 (N, 3, H, W), or what gives such by rows.
@@ -53,47 +80,48 @@ class FeatureCache:
         self.rows = torch.arange(images.shape[0]) if rows is None else rows
         self._seen: dict[tuple[str, str], Tensor] = {}
 
-    def features(self, module: Supervised, network: HemispheresAndHeads) -> dict[str, Tensor]:
-        """Features (M, F) on the CPU of each hemisphere of a network, by its name."""
-        return {
-            name: self._once(module, hemisphere) for name, hemisphere in network.hemispheres.items()
-        }
+    def features(self, module: TrainingModule, hemisphere: nn.Module) -> Tensor:
+        """Features (M, F) of a hemisphere, float32 on the CPU.
 
-    def _once(self, module: Supervised, hemisphere: nn.Module) -> Tensor:
-        first = self._look(module, hemisphere, self.rows[:8])
-        # The weights do not tell all: precision and what comes before the backbone show in the first features.
+        Args:
+            module: gives the device, the precision and the transforms.
+            hemisphere: of its network.
+        """
+        first = self._compute(module, hemisphere, self.rows[:8])
+        # Equal weights are not enough: precision, or a filter before the backbone, shows in the first features.
         key = (weights_of(hemisphere), digest({"first": first}))
         if key not in self._seen:
             batches = self.rows.split(EVAL_BATCH)
-            self._seen[key] = torch.cat([self._look(module, hemisphere, rows) for rows in batches])
+            self._seen[key] = torch.cat(
+                [self._compute(module, hemisphere, rows) for rows in batches]
+            )
         return self._seen[key]
 
-    def _look(self, module: Supervised, hemisphere: nn.Module, rows: Tensor) -> Tensor:
+    def _compute(self, module: TrainingModule, hemisphere: nn.Module, rows: Tensor) -> Tensor:
         with as_tested(module):
-            seen = module.transforms(self.images[rows].to(module.device))
-            return hemisphere(seen).float().cpu()
+            inputs = module.transforms(self.images[rows].to(module.device))
+            return hemisphere(inputs).float().cpu()
 
-    def logits(self, module: Supervised) -> dict[str, Tensor]:
-        """Logits (N, C) of each head; of an ensemble, the logarithm of its members' mean probability."""
+    def logits(self, module: TrainingModule) -> dict[str, Tensor]:
+        """Logits (M, C) by level; of an ensemble, the logarithm of its members' mean probability."""
         network = module.network
-        members = network.networks if isinstance(network, EnsembleNet) else [network]
-        outputs = [
-            head_logits(module, one, self.features(module, one))  # type: ignore[arg-type]
-            for one in members
-        ]
         if not isinstance(network, EnsembleNet):
-            return outputs[0]
+            return self._logits(module, network)
+        outputs = [self._logits(module, one) for one in network.networks]  # type: ignore[arg-type]
         return {level: log_mean_softmax([out[level] for out in outputs]) for level in outputs[0]}
 
+    def _logits(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
+        features = [self.features(module, one) for one in network.hemispheres.values()]
+        return classify(module, network, side_by_side(features))
 
-def head_logits(
-    module: Supervised, network: HemispheresAndHeads, features: dict[str, Tensor]
+
+def classify(
+    module: TrainingModule, network: HemispheresAndHeads, features: Tensor
 ) -> dict[str, Tensor]:
-    """What the heads say of features (N, F) by hemisphere: for each level (N, C), float32 on the CPU."""
-    joined = torch.cat([features[name] for name in network.hemispheres], dim=1)
-    found: dict[str, list[Tensor]] = {level: [] for level in network.heads}
+    """Logits (N, C) by level, float32 on the CPU, of features (N, F_left + F_right) as `side_by_side` joins them."""
+    found: dict[str, list[Tensor]] = {}
     with as_tested(module):
-        for batch in joined.split(EVAL_BATCH):
-            for level, head in network.heads.items():
-                found[level].append(head(batch.to(module.device)).float().cpu())
+        for batch in features.split(EVAL_BATCH):
+            for level, logits in network.classify(batch.to(module.device)).items():
+                found.setdefault(level, []).append(logits.float().cpu())
     return {level: torch.cat(batches) for level, batches in found.items()}

@@ -5,19 +5,21 @@ import time
 import traceback
 from pathlib import Path
 
-from analysis.hemispheres import Findings, Hemispheres
 from analysis.networks import FeatureCache, load
-from analysis.report import render
+from analysis.report.page import render
+from analysis.section import Findings
+from analysis.sections import all_sections
+from analysis.seed import StudyImages, see
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import write_events
 from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
-from common.data.datamodule import HierarchicalData, ImageSet
 from common.runs.lightning import quieten
 from common.settings.levels import LEVELS
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 from common.system.signals import Interrupted
+from common.training.module import TrainingModule
 
 
 def analyse(place: Path) -> Path:
@@ -38,7 +40,7 @@ def analyse(place: Path) -> Path:
 
 
 def analyse_after_training(place: Path) -> None:
-    """`analyse`, and say where the report is; what fails here is said and harms no result."""
+    """`analyse`, and print where the report is; an error becomes a warning and harms no result."""
     try:
         print(f"Report: {analyse(place)}")
     except Interrupted:
@@ -58,7 +60,7 @@ def analyse_after_training(place: Path) -> None:
 
 
 def examine(study: FinishedStudy) -> Findings:
-    """All numbers of a study; writes each stage's TensorBoard events on the way.
+    """Compute all numbers of a study, and write the TensorBoard events of each stage.
 
     Raises:
         UserError: the data set is no longer there, or it or a checkpoint is another one.
@@ -66,44 +68,63 @@ def examine(study: FinishedStudy) -> Findings:
     if not study.tested:
         sentence = "all that needs test images; nothing was tested (evaluate=false), so they are not looked at here."
         return Findings(left_out=[sentence])
-    finished, study = study, study.whole()
-    gone = [
+    whole = study.whole()
+    found = Findings(all_sections())
+    found.left_out += [
         f"what {stage.arm}/seed{stage.seed} would show of itself; its checkpoint {stage.checkpoint} is gone."
-        for stage in finished.stages
-        if stage not in study.stages
+        for stage in study.stages
+        if stage not in whole.stages
     ]
-    # A stage with two heads knows both levels; its data then serve all networks, so that images see them once.
-    with_both = next((stage for stage in study.stages if stage.arm not in LEVELS), None)
-    hemispheres: Hemispheres | None = None
-    sets: dict[str, tuple[HierarchicalData, ImageSet]] = {}
-    for seed in sorted({stage.seed for stage in study.stages}):
+    found.values.independent = whole.independent("bilateral")
+    sources = ImageSources(whole)
+    for seed in sorted({stage.seed for stage in whole.stages}):
         caches: dict[str, FeatureCache] = {}
-        for stage in (stage for stage in study.stages if stage.seed == seed):
+        for stage in (stage for stage in whole.stages if stage.seed == seed):
             module = load(stage.checkpoint)
-            source = with_both or stage
-            if source.arm not in sets:
-                sets[source.arm] = _data(source)
-            data, test = sets[source.arm]
-            if module.record.train_images != data.train_images:
-                raise UserError(
-                    f"{stage.checkpoint} was trained on other images than lie in {data.cfg.dataset.train_dir} now."
-                )
-            cache = caches.setdefault(source.arm, FeatureCache(test.images))
+            arm, images = sources.of(stage, module)
+            cache = caches.setdefault(arm, FeatureCache(images.test.images))
             if stage.arm == "bilateral":
-                hemispheres = hemispheres or Hemispheres(study, data, test)
-                hemispheres.examine(seed, module, cache)
-            write_events(stage, module, cache, test)
-    if hemispheres is None:
-        having = "no longer has a" if finished.of("bilateral") else "has no"
-        sentence = f"all about two hemispheres together; the study {having} bilateral network."
-        return Findings(left_out=[*gone, sentence])
-    hemispheres.findings.left_out[:0] = gone
-    return hemispheres.findings
+                found.add(see(seed, whole, images, module, cache))
+            write_events(stage, module, cache, images.test)
+    if not whole.of("bilateral"):
+        having = "no longer has a" if study.of("bilateral") else "has no"
+        found.leave_out(
+            f"all about two hemispheres together; the study {having} bilateral network."
+        )
+    return found
 
 
-def _data(stage: FinishedStage) -> tuple[HierarchicalData, ImageSet]:
+class ImageSources:
+    """Loads the images of a study's stages, each set once.
+
+    A stage with two heads knows both levels; its images then serve all networks, so that features are shared.
+    """
+
+    def __init__(self, study: FinishedStudy) -> None:
+        self.with_both = next((stage for stage in study.stages if stage.arm not in LEVELS), None)
+        self._loaded: dict[str, StudyImages] = {}
+
+    def of(self, stage: FinishedStage, module: TrainingModule) -> tuple[str, StudyImages]:
+        """The arm whose images a stage's network is tested on, and these.
+
+        Raises:
+            UserError: the network was trained on other images.
+        """
+        source = self.with_both or stage
+        if source.arm not in self._loaded:
+            self._loaded[source.arm] = _images(source)
+        images = self._loaded[source.arm]
+        if module.record.train_images != images.data.train_images:
+            raise UserError(
+                f"{stage.checkpoint} was trained on other images than lie in "
+                f"{images.data.cfg.dataset.train_dir} now."
+            )
+        return source.arm, images
+
+
+def _images(stage: FinishedStage) -> StudyImages:
     """The images that a stage was trained and tested on."""
     module = load(stage.checkpoint)
     data = ARCHITECTURES[module.record.folder].data(module.cfg, seed=0)
     data.load()
-    return data, data.load_test()
+    return StudyImages(data, data.load_test())

@@ -1,4 +1,4 @@
-"""A finished study as it lies on disk: its stages and its tables. Imports no torch."""
+"""A finished study as it lies on disk: its stages and the rows of its tables. Imports no torch."""
 
 import csv
 from dataclasses import dataclass
@@ -6,22 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.results.rows import finished, holes
+from common.results.rows import Row, collect, finished, holes
+from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
+from study.arms import order
 
-Table = list[dict[str, str]]
-# What the report looks into by name: the mapping in a stage's YAML file, and the columns of each table.
+# The mapping in a stage's YAML file that the report looks into.
 SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages"}
-COLUMNS = {
-    "metrics.csv": ("epoch",),
-    "results.csv": ("arm", "level", "seed"),
-    "summary.csv": ("arm", "level", "mean"),
-    "differences.csv": ("arm", "minus", "level"),
-}
-# Columns of integers, and ends of the names of those of numbers, which may be empty.
-COUNTS = ("epoch", "seed")
-NUMBERS = ("accuracy", "mean", "ci95_low", "ci95_high")
 
 
 @dataclass(frozen=True)
@@ -39,9 +31,9 @@ class FinishedStage:
         return self.place / self.result["checkpoint"]
 
     @cached_property
-    def metrics(self) -> Table:
-        """metrics.csv, one row per epoch; empty if it was not kept."""
-        return read_table(self.place / "metrics.csv")
+    def metrics(self) -> list[dict[str, float]]:
+        """The numbers of metrics.csv by column, one row for each epoch; empty if the file was not kept."""
+        return read_metrics(self.place / "metrics.csv")
 
     def yaml(self, name: str) -> dict[str, Any]:
         """A YAML file of the stage, empty if it is not there.
@@ -54,22 +46,37 @@ class FinishedStage:
         section = SECTIONS.get(name, "")
         if not isinstance(content.get(section) or {}, dict):
             raise UserError(
-                f"{file} is damaged, {section} is no mapping: restore it, or delete {file.parent} to train that "
-                "stage anew."
+                f"{file} is damaged, {section} is not a mapping: restore it, or delete {file.parent} to train "
+                "that stage again."
             )
         return content
 
 
 @dataclass(frozen=True)
 class FinishedStudy:
-    """The folder of an experiment, and its finished stages in the order of results.csv."""
+    """The folder of an experiment, and its finished stages in the order of the tables."""
 
     place: Path
     stages: list[FinishedStage]
 
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The rows of results.csv."""
+        return table_rows(self.place)
+
+    @cached_property
+    def summary(self) -> list[SummaryRow]:
+        """The rows of summary.csv; none if nothing was tested."""
+        return summarise(self.rows)
+
+    @cached_property
+    def differences(self) -> list[DifferenceRow]:
+        """The rows of differences.csv."""
+        return differences(self.rows)
+
     @property
     def arms(self) -> list[str]:
-        """The arms, in the order of the table."""
+        """The arms, in the order of the tables."""
         return list(dict.fromkeys(stage.arm for stage in self.stages))
 
     @property
@@ -88,6 +95,14 @@ class FinishedStudy:
         datasets = (stage.yaml("config.yaml").get("dataset") or {} for stage in self.stages)
         return any(d.get("val_dir") and d["val_dir"] == d.get("test_dir") for d in datasets)
 
+    def accuracies(self, arm: str, level: str) -> dict[int, float]:
+        """The test accuracies of an arm's head by seed, a fraction each; empty if it was not tested."""
+        return {
+            row.seed: row.accuracy
+            for row in self.rows
+            if (row.arm, row.level) == (arm, level) and row.accuracy is not None
+        }
+
     def of(self, arm: str) -> dict[int, FinishedStage]:
         """The stages of an arm by seed."""
         return {stage.seed: stage for stage in self.stages if stage.arm == arm}
@@ -102,10 +117,6 @@ class FinishedStudy:
         there = [stage for stage in self.stages if stage.checkpoint.is_file()]
         return FinishedStudy(self.place, there)
 
-    def table(self, name: str) -> Table:
-        """A table of the study by its name, results.csv and such; empty if it is not there."""
-        return read_table(self.place / name)
-
 
 def open_study(place: Path) -> FinishedStudy:
     """The study in a folder.
@@ -117,20 +128,25 @@ def open_study(place: Path) -> FinishedStudy:
         FinishedStage(result["arm"], result["seed"], file.parent, result)
         for file, result in finished(place)
     ]
-    results = read_table(place / "results.csv")
-    if not stages or not results:
+    if not stages:
         raise UserError(
             f"{place} holds no finished study: give run=PATH of a folder under runs/ that "
             "train_system.py or trainer.py has finished."
         )
-    order = list(dict.fromkeys(row["arm"] for row in results))
+    study = FinishedStudy(place, stages)
+    order = list(dict.fromkeys(row.arm for row in study.rows))
     rank = {arm: place for place, arm in enumerate(order)}
     stages.sort(key=lambda stage: (rank.get(stage.arm, len(rank)), stage.arm, stage.seed))
-    return FinishedStudy(place, stages)
+    return study
 
 
-def read_table(file: Path) -> Table:
-    """The rows of a csv file by column name; empty if there is no such file.
+def table_rows(place: Path) -> list[Row]:
+    """The rows of results.csv, from the results of the stages in a study's folder, in the order of the tables."""
+    return collect(place, order=order())
+
+
+def read_metrics(file: Path) -> list[dict[str, float]]:
+    """The numbers of a stage's metrics.csv by column, one row for each epoch; empty if there is no such file.
 
     Raises:
         UserError: names the file, which is damaged.
@@ -139,29 +155,13 @@ def read_table(file: Path) -> Table:
         return []
     try:
         with file.open(newline="", encoding="utf-8") as text:
-            rows = [dict(row) for row in csv.DictReader(text, strict=True)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _damaged(file) from error
-    needed = COLUMNS.get(file.name, ())
-    for row in rows:
-        # Cells beyond the columns have no name, and columns beyond the cells no text.
-        if None in row or None in row.values() or not row.keys() >= set(needed):
-            raise _damaged(file)
-        if not all(_fits(column, cell) for column, cell in row.items()):
-            raise _damaged(file)
-    return rows
-
-
-def _fits(column: str, cell: str) -> bool:
-    """Whether a cell is a number where the report takes it for one."""
-    if column in COUNTS:
-        return cell.isdecimal()
-    try:
-        float(cell if cell and column.endswith(NUMBERS) else 0)
-    except ValueError:
-        return False
-    return True
-
-
-def _damaged(file: Path) -> UserError:
-    return UserError(f"{file} is damaged: run the command of that study again, or restore it.")
+            table = [
+                {column: float(cell) for column, cell in row.items() if cell != ""}
+                for row in csv.DictReader(text, strict=True)
+            ]
+        if all("epoch" in row for row in table):
+            return table
+    # A row that is too short or too long has a cell or a column None: TypeError.
+    except (UnicodeDecodeError, csv.Error, ValueError, TypeError):
+        pass
+    raise UserError(f"{file} is damaged: run the command of that study again, or restore it.")

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from analysis.agreement import confusion
 from analysis.networks import FeatureCache
+from analysis.sections.agreement import confusion
 from analysis.study import FinishedStage
 from common.data.datamodule import ImageSet
 from common.data.images import Undecoded
-from common.settings.compose import leaves
+from common.settings.checks import leaves
 from common.system.randomness import derive
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 SUFFIX = ".analysis"
 EXAMPLES = 16
@@ -29,7 +29,7 @@ MAX_NAMES = 30  # beside its rows and columns
 
 
 def write_events(
-    stage: FinishedStage, module: Supervised, caches: FeatureCache, test: ImageSet
+    stage: FinishedStage, module: TrainingModule, caches: FeatureCache, test: ImageSet
 ) -> None:
     """Write one stage's events into its folder, in place of those of an earlier analysis."""
     if not module.cfg.logger.tensorboard:
@@ -52,7 +52,7 @@ def write_events(
             writer.add_image(f"examples/{level}", picture, dataformats="HWC")
 
 
-def hyper_parameters(stage: FinishedStage, module: Supervised) -> dict[str, str | float | bool]:
+def hyper_parameters(stage: FinishedStage, module: TrainingModule) -> dict[str, str | float | bool]:
     """Arm, seed and every hyper-parameter that is a number or a word; paths and nulls are left out."""
     plain = module.record.config["hparams"]
     named: dict[str, str | float | bool] = {"arm": stage.arm, "seed": stage.seed}
@@ -100,10 +100,10 @@ def confusion_figure(counts: Tensor, names: list[str]) -> Figure:
 def example_picture(
     images: Tensor | Undecoded, labels: Tensor, predictions: Tensor, names: list[str]
 ) -> np.ndarray:
-    """Wrong and right test images with what was said of them, as uint8 (H, W, 3).
+    """Draw wrong and right test images with their predicted classes, as uint8 (H, W, 3).
 
-    The first of each in an order that is the same for all networks, so that they are asked about the same images,
-    and by chance, since images may lie class after class.
+    The order is random, since images may be stored class after class, and the same for all networks, so that they
+    show the same images.
 
     Args:
         images: uint8 (N, 3, H, W).
@@ -135,7 +135,7 @@ def example_picture(
 
 
 def _pixels(figure: Figure) -> np.ndarray:
-    """As uint8 (H, W, 3); a sign of a class name that the font lacks is drawn as a box, without a word."""
+    """As uint8 (H, W, 3); a character that the font lacks is drawn as a box, without a warning."""
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")

@@ -1,4 +1,4 @@
-"""Numbers of an analysis: one for each seed, and over seeds their mean with Student's 95 % interval."""
+"""Numbers of the analyses: one for each seed, and over seeds their mean with Student's 95 % interval."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ class Value:
     """One number of one seed.
 
     ``of`` says which analysis and quantity ("lesions"), ``level`` the head or the labels, ``side`` the
-    hemisphere, ``item`` what is left: a class, a layer, a share.
+    hemisphere, ``item`` the rest: a class, a layer, a share.
     """
 
     of: str
@@ -41,7 +41,7 @@ class Summary:
 
 
 class Values:
-    """What `analysis.hemispheres` found, in the order in which it was found.
+    """The numbers of all analyses, in the order in which they were added.
 
     ``independent``: whether the networks of several seeds share nothing; else no quantity has an interval.
     """
@@ -63,7 +63,7 @@ class Values:
         item: str = "",
         independent: bool = True,
     ) -> None:
-        """Note a number; NaN (of a class without test images) is no number.
+        """Add a number, except NaN (of a class without test images).
 
         ``independent=False``: a network that shaped this number shaped that of another seed too.
         """

@@ -18,7 +18,7 @@ class DualHeadData(HierarchicalData):
     levels = ("fine", "coarse")
 
     def labels(self, directory: Path, folder: ImageFolder) -> dict[str, np.ndarray]:
-        """Label ids int64 (N,) of both levels.
+        """Find the label ids int64 (N,) of both levels.
 
         Raises:
             UserError: the folder holds coarse labels, or the other source says nothing of an image.

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from common.settings.command import command
-from common.settings.schema import TestConfig
+from common.trained.schema import TestConfig
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -14,15 +14,16 @@ def test(cfg: DictConfig) -> None:
     """Print the checkpoint's accuracy on the test images, or write its features."""
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_dual_head.datamodule import DualHeadData
-    from arch_dual_head.supervised import DualHead
+    from arch_dual_head.module import DualHead
+    from arch_dual_head.schema import DualConfig
     from common.runs.description import Architecture
     from common.trained.evaluate import run_test
 
-    run_test(cfg, folder=FOLDER.name, architecture=Architecture(DualHeadData, DualHead))
+    run_test(cfg, folder=FOLDER.name, architecture=Architecture(DualHeadData, DualHead, DualConfig))
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command(test, schema=TestConfig, folder=FOLDER, config_name="test")
 
 

@@ -19,7 +19,7 @@ class SingleHeadData(HierarchicalData):
         self.levels = (cfg.hparams.mode,)
 
     def labels(self, directory: Path, folder: ImageFolder) -> dict[str, np.ndarray]:
-        """Label ids int64 (N,) of the mode's level.
+        """Find the label ids int64 (N,) of the mode's level.
 
         Raises:
             UserError: the folder's name says that its labels are of the other level.

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from common.settings.command import command
-from common.settings.schema import TestConfig
+from common.trained.schema import TestConfig
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -14,15 +14,18 @@ def test(cfg: DictConfig) -> None:
     """Print the checkpoint's accuracy on the test images, or write its features."""
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
-    from arch_single_head.supervised import SingleHead
+    from arch_single_head.module import SingleHead
+    from arch_single_head.schema import SingleConfig
     from common.runs.description import Architecture
     from common.trained.evaluate import run_test
 
-    run_test(cfg, folder=FOLDER.name, architecture=Architecture(SingleHeadData, SingleHead))
+    run_test(
+        cfg, folder=FOLDER.name, architecture=Architecture(SingleHeadData, SingleHead, SingleConfig)
+    )
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command(test, schema=TestConfig, folder=FOLDER, config_name="test")
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from arch_single_head.schema import SingleConfig
 from common.settings.command import command
-from common.settings.schema import SingleConfig
 from common.system.errors import UserError
+from study.arms import REFERENCE, order
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -20,7 +21,7 @@ def train(cfg: DictConfig) -> None:
         )
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
-    from arch_single_head.supervised import SingleHead
+    from arch_single_head.module import SingleHead
     from common.runs.description import Architecture, Stage
     from common.runs.experiment import free_name, run_experiment
 
@@ -28,11 +29,12 @@ def train(cfg: DictConfig) -> None:
     stages = [
         Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
     ]
-    run_experiment(stages, {FOLDER.name: Architecture(SingleHeadData, SingleHead)})
+    architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
+    run_experiment(stages, {FOLDER.name: architecture}, order=order(), reference=REFERENCE)
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     command(train, schema=SingleConfig, folder=FOLDER)
 
 

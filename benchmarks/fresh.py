@@ -9,7 +9,7 @@ from typing import Any
 HEAVY = [
     "torchvision",
     "pytorch_lightning",
-    "arch_single_head.supervised",
+    "arch_single_head.module",
     "common.runs.experiment",
 ]
 

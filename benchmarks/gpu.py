@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from throughput import EPOCH, WARMUP, check, positive, throughput
 
+from common.networks.backbone_names import backbone_names
 from common.settings.compose import ROOT
-from common.settings.schema import ARCHS
 from common.system.errors import UserError
 
 MAIN = "resnet9"
@@ -192,7 +192,7 @@ def arguments() -> argparse.Namespace:
         images=EPOCH,
         epoch_batches=EPOCH_BATCHES,
         variants=VARIANTS,
-        others=[backbone for backbone in ARCHS if backbone != MAIN],
+        others=[backbone for backbone in backbone_names() if backbone != MAIN],
         study=["--dataset", "cifar100", "--seeds", "5"],
     )
     return parser.parse_args()

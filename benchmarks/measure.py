@@ -21,18 +21,19 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from arch_dual_head.datamodule import DualHeadData
-from arch_dual_head.supervised import DualHead
+from arch_dual_head.module import DualHead
+from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
+from arch_single_head.module import SingleHead
+from arch_single_head.schema import SingleConfig
 from common.data.datamodule import EVAL_BATCH, HierarchicalData
 from common.runs.description import Stage
-from common.runs.lightning import checkpoint_callbacks, make_trainer, progress_callbacks, quieten
+from common.runs.lightning import checkpoints, make_trainer, progress_callbacks, quieten
 from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
-from common.settings.schema import DualConfig, SingleConfig
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 MATRIX = 8192
 
@@ -148,7 +149,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
     clock = Clock(warmup=case.warmup, steps=case.steps)
     # All that a stage has but BestCheckpoint, for nothing is validated; the last save comes after the clock's end.
-    finite, _, last = checkpoint_callbacks(stage)
+    finite, _, last = checkpoints(stage)
     callbacks = [
         finite,
         *progress_callbacks(stage),
@@ -218,7 +219,7 @@ def _on_device(
                 yield {name: column[chosen] for name, column in columns.items()}
 
 
-def _detach(module: Supervised, case: Case) -> torch.device:
+def _detach(module: TrainingModule, case: Case) -> torch.device:
     """Put a module that no trainer holds on the device where it was or would be trained."""
     module.trainer = None
     device = torch.device("cuda" if uses_gpu(case.accelerator) else "cpu")
@@ -243,7 +244,7 @@ def operations(run: Callable[[dict[str, Tensor], int], None], batch: dict[str, T
     return counter.get_total_flops()
 
 
-def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Supervised]:
+def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, TrainingModule]:
     """What `common.runs.stage.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
     root = str(case.data_dir.resolve()).replace("'", "\\'")
     overrides = [
@@ -260,7 +261,7 @@ def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Super
     if case.phase == "single":
         arm, place, schema = "fine", "arch_single_head", cast(type, SingleConfig)
         data_type: type[HierarchicalData] = SingleHeadData
-        module_type: type[Supervised] = SingleHead
+        module_type: type[TrainingModule] = SingleHead
         overrides.append(f"hparams.arch={case.backbone}")
     else:
         arm, place, schema = "bilateral", "arch_dual_head", DualConfig
@@ -280,7 +281,7 @@ def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Super
 
 
 def _training_step(
-    module: Supervised, device: torch.device, precision: str
+    module: TrainingModule, device: torch.device, precision: str
 ) -> Callable[[dict[str, Tensor], int], None]:
     """A training step of the module as a bare loop makes it; without a schedule of the learning rate."""
     module.train()
@@ -300,7 +301,7 @@ def _training_step(
 
 
 def _evaluation_step(
-    module: Supervised, device: torch.device, precision: str
+    module: TrainingModule, device: torch.device, precision: str
 ) -> Callable[[dict[str, Tensor], int], None]:
     module.eval()
 

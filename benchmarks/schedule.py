@@ -17,9 +17,9 @@ from typing import Any
 from common.runs.description import Stage
 from common.runs.experiment import run_ready
 from common.settings.compose import ROOT, SHARED, compose
-from common.settings.schema import StudyConfig
 from common.system.errors import StageFailed, UserError
-from train_system import plan
+from study.plan import plan
+from study.schema import StudyConfig
 
 
 class CountedTime(AbstractContextManager):

@@ -19,8 +19,8 @@ from fresh import fresh
 from rich.console import Console
 from rich.table import Table
 
+from common.networks.backbone_names import backbone_names
 from common.settings.compose import ROOT
-from common.settings.schema import ARCHS
 from common.system.errors import UserError
 
 PHASES = {"single": "one head", "dual": "two heads, frozen", "eval": "evaluation"}
@@ -152,7 +152,9 @@ def arguments() -> argparse.Namespace:
         default=ROOT / "datasets" / "CIFAR100",
         help="a prepared data set of 32 x 32 images (default: datasets/CIFAR100)",
     )
-    parser.add_argument("--backbones", nargs="+", choices=ARCHS, default=["resnet9", "vgg11"])
+    parser.add_argument(
+        "--backbones", nargs="+", choices=backbone_names(), default=["resnet9", "vgg11"]
+    )
     parser.add_argument("--width", type=float, default=1.0, help="width multiplier (default: 1)")
     parser.add_argument("--batch-size", type=positive, default=256, help="default: 256")
     parser.add_argument("--rounds", type=positive, default=3, help="at most (default: 3)")

@@ -3,14 +3,21 @@
 import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+from helpers import CLASSES
 from hypothesis import settings
 
+from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
 from data_scripts.make_navon import make_navon
 
@@ -122,3 +129,155 @@ def checkpoints(tmp_path_factory, tiny, succeed) -> dict[str, Path]:
     succeed(dual, *short, members, "hparams.macro_arch=ensemble")
     arms = ("fine", "coarse", "bilateral", "unilateral", "ensemble")
     return {arm: save_dir / "study" / arm / "seed0/checkpoints/best.ckpt" for arm in arms}
+
+
+@pytest.fixture(scope="session")
+def two_epochs(navon) -> list[str]:
+    """Overrides for two epochs over all of the small set, in float32; none of them is a hyper-parameter."""
+    return [
+        "dataset=navon",
+        f"dataset.root={navon}",
+        "dataset.width=0.125",
+        "dataset.batch_size=32",
+        "dataset.epochs.single=2",
+        "dataset.epochs.dual=2",
+        "trainer_params.precision=32-true",
+        "logger=csv",
+    ]
+
+
+@pytest.fixture(scope="session")
+def small_study(two_epochs, succeed, tmp_path_factory) -> SimpleNamespace:
+    """One seed of a study, and the pixels of every image that each of its stages was shown."""
+    import train_system
+    from common.training.supervised import Supervised
+
+    save_dir = tmp_path_factory.mktemp("study")
+    shown = defaultdict(lambda: defaultdict(set))
+    pixels_of = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for split in ("training", "validation", "test"):
+            step = getattr(Supervised, f"{split}_step")
+
+            def noting(self, batch, batch_idx, split=split, step=step):
+                if "features" in batch:
+                    pixels = {pixels_of[row.numpy().tobytes()] for row in batch["features"]}
+                else:
+                    pixels = {image.numpy().tobytes() for image in batch["images"]}
+                shown[self.record.arm][split] |= pixels
+                return step(self, batch, batch_idx)
+
+            patch.setattr(Supervised, f"{split}_step", noting)
+        predict_step = Supervised.predict_step
+
+        def remembering(self, batch, batch_idx):
+            seen = predict_step(self, batch, batch_idx)
+            for row, image in zip(seen["features"], batch["images"], strict=True):
+                pixels_of[row.numpy().tobytes()] = image.numpy().tobytes()
+            return seen
+
+        patch.setattr(Supervised, "predict_step", remembering)
+        place = (f"save_dir={save_dir}", "exp_name=study")
+        succeed(train_system.main, *two_epochs, *place, "num_seeds=1", "analyse=false")
+    place = save_dir / "study"
+    best = {arm: place / arm / "seed0/checkpoints/best.ckpt" for arm in shown}
+    return SimpleNamespace(place=place, shown=shown, best=best)
+
+
+@pytest.fixture(scope="session")
+def pretrained(small_study) -> list[str]:
+    """Overrides that load both hemispheres from the small study."""
+    return [f"hparams.model_path_{level}={small_study.best[level]}" for level in CLASSES]
+
+
+class Reached(BaseException):
+    """A run has come to its first training step."""
+
+    def __init__(self, module, batch, loss):
+        self.module, self.batch, self.loss = module, batch, loss
+        self.deterministic = torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.fixture
+def first_step(monkeypatch, two_epochs, tmp_path):
+    """Run a trainer up to its first training step; gives the module, its trainer, its data and that step."""
+
+    from common.training.supervised import Supervised
+
+    def to_first_step(main, *overrides: str) -> SimpleNamespace:
+        step = Supervised.training_step
+
+        def stop(module, batch, batch_idx):
+            raise Reached(module, batch, step(module, batch, batch_idx).item())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Supervised, "training_step", stop)
+            patch.setattr(sys, "argv", ["program", *two_epochs, f"save_dir={tmp_path}", *overrides])
+            with pytest.raises(Reached) as reached:
+                main()
+        torch.use_deterministic_algorithms(False)
+        first = reached.value
+        trainer = first.module.trainer
+        place = Path(trainer.default_root_dir)
+        shutil.rmtree(place)
+        return SimpleNamespace(
+            module=first.module,
+            network=first.module.network,
+            trainer=trainer,
+            data=trainer.datamodule,
+            optimizer=trainer.optimizers[0],
+            batch=first.batch,
+            loss=first.loss,
+            deterministic=first.deterministic,
+            place=place.relative_to(tmp_path) if place.is_relative_to(tmp_path) else place,
+        )
+
+    return to_first_step
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory) -> SimpleNamespace:
+    """A set of 12 fine classes in 3 coarse ones; in each split, classes 2 and 11 (both of coarse class 2)
+    have an image named baby.png. The first pixel of each image is its fine label."""
+    rng = np.random.default_rng(0)
+
+    def split(per_class: int) -> RawSplit:
+        fine = [label for label in range(12) for _ in range(per_class)]
+        images = rng.integers(0, 256, (len(fine), 3, 16, 16), np.uint8)
+        images[:, 0, 0, 0] = fine
+        names = [f"image{i:02}.png" for i in range(len(fine))]
+        for label in (2, 11):
+            names[label * per_class] = "baby.png"
+        return RawSplit(images, fine, [label % 3 for label in fine], names)
+
+    folder = tmp_path_factory.mktemp("twins")
+    names = [f"f{i}" for i in range(12)], [f"c{i}" for i in range(3)]
+    raw = Raw(split(4), split(2), *names)
+    write_raw(raw, folder / "raw")
+    write_tree(raw, folder / "SET", split_seed=0)
+    return SimpleNamespace(root=folder / "SET", raw=folder / "raw", sizes={"train": 48, "test": 24})
+
+
+@pytest.fixture(scope="session")
+def others(two_epochs, small_study, navon, succeed, tmp_path_factory) -> dict[str, object]:
+    """Another data set, another place, and hemispheres of another seed."""
+    import train_system
+
+    folder = tmp_path_factory.mktemp("others")
+    write_tree(make_navon(train=600, test=200, seed=1), folder / "OTHER", split_seed=0)
+    short = "trainer_params.limit_train_batches=1"
+    succeed(
+        train_system.main,
+        *two_epochs,
+        short,
+        f"save_dir={folder}",
+        "exp_name=another",
+        "seeds=[1]",
+        "no_bilateral=true",
+        "analyse=false",
+    )
+    hemispheres = {
+        f"another_{level}": folder / "another" / level / "seed1/checkpoints/best.ckpt"
+        for level in CLASSES
+    }
+    return {"other": folder / "OTHER", "elsewhere": folder, "navon": navon} | hemispheres

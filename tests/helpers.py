@@ -2,7 +2,29 @@
 
 import csv
 import importlib
+from functools import cache
 from pathlib import Path
+from unittest.mock import ANY
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from torch import nn
+
+from common.data.index import read_index
+from common.networks.backbones import build_backbone
+from common.results.metrics import FURTHER
+
+CLASSES = {"fine": 100, "coarse": 20}
+# Overrides for two heads on hemispheres that nobody has trained.
+SCRATCH = [
+    "hparams.model_path_fine=null",
+    "hparams.model_path_coarse=null",
+    "hparams.ffreeze=false",
+    "hparams.cfreeze=false",
+]
 
 
 def rows(table: Path) -> list[dict[str, str]]:
@@ -28,3 +50,91 @@ def wrap(where: str, before) -> None:
         return original(*args, **kwargs)
 
     setattr(owner, name, wrapped)
+
+
+def content(file: Path) -> dict:
+    return torch.load(file, weights_only=True)
+
+
+def weights(file: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    found = {k: v for k, v in content(file)["state_dict"].items() if k.startswith(prefix)}
+    assert found
+    return found
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit, names included."""
+    return one.keys() == other.keys() and all(
+        one[k].dtype == other[k].dtype and one[k].equal(other[k]) for k in one
+    )
+
+
+def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> set[str]:
+    assert one.keys() == other.keys()
+    return {name for name in one if not one[name].equal(other[name])}
+
+
+def result_of(place: Path) -> dict:
+    return yaml.safe_load((place / "result.yaml").read_text())
+
+
+def altered(file: Path, target: Path, change) -> Path:
+    """A copy of a checkpoint, changed by ``change(content)``."""
+    held = content(file)
+    change(held)
+    torch.save(held, target)
+    return target
+
+
+def by_hand(file: Path, navon: Path, level: str, split: str = "test") -> dict:
+    """A checkpoint's accuracy and loss on test or validation images, without metrics, loaders or modules of ours."""
+    state = weights(file, "network.")
+    backbone, head = build_backbone("resnet9", width=0.125), nn.Linear(64, CLASSES[level])
+    for part, prefix in (
+        (backbone, f"network.hemispheres.{level}.backbone."),
+        (head, f"network.heads.{level}.linear."),
+    ):
+        part.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if prefix in k})
+    index = read_index(navon)
+    mean, std = pixel_statistics(navon)
+    images, labels = [], []
+    for part, image, label, held in zip(
+        index.split, index.image, getattr(index, level), index.held_out, strict=True
+    ):
+        if (part == "test") if split == "test" else held:
+            pixels = np.asarray(Image.open(navon / part / level / str(label) / image)) / 255
+            images.append(((pixels - mean) / std).transpose(2, 0, 1))
+            labels.append(label)
+    with torch.no_grad():
+        logits = head(backbone.eval()(torch.tensor(np.array(images)).float()))
+    right = [x == label for x, label in zip(logits.argmax(1).tolist(), labels, strict=True)]
+    loss = nn.functional.cross_entropy(logits, torch.tensor(labels)).item()
+    return {
+        "accuracy": pytest.approx(sum(right) / len(right)),
+        "loss": pytest.approx(loss, rel=1e-4),
+        **dict.fromkeys(FURTHER, ANY),  # tests/test_metrics.py computes these
+    }
+
+
+@cache
+def pixel_statistics(navon: Path) -> tuple[np.ndarray, np.ndarray]:
+    index = read_index(navon)
+    images = [
+        np.asarray(Image.open(navon / "train/fine" / str(fine) / image)) / 255
+        for split, image, fine, held in zip(
+            index.split, index.image, index.fine, index.held_out, strict=True
+        )
+        if split == "train" and not held
+    ]
+    pixels = np.concatenate([image.reshape(-1, 3) for image in images])
+    return pixels.mean(0), pixels.std(0)
+
+
+def shapes(module: nn.Module) -> dict[str, tuple]:
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+
+def optimised(built) -> set[str]:
+    """Names of the parameters that the optimiser holds."""
+    held = {id(p) for group in built.optimizer.param_groups for p in group["params"]}
+    return {name for name, p in built.network.named_parameters() if id(p) in held}

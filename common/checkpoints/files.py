@@ -189,7 +189,7 @@ def hemisphere_weights(
         raise UserError(
             f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
         )
-    theirs = HemisphereConfig.of(record.config["hparams"])
+    theirs = HemisphereConfig.read(record.config["hparams"])
     refuse_other_hemisphere(path, key=key, theirs=theirs, ours=hemisphere_config)
     if record.train_images != data.train_images:
         raise UserError(

@@ -5,16 +5,22 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from common.settings.compose import NAME_RULE, check_values, is_folder_name, keys_of
-from common.settings.schema import LEVELS, DualConfig, SingleConfig
+from common.settings.checks import NAME_RULE, check_values, is_folder_name
+from common.settings.levels import LEVELS
+from common.settings.schema import keys_of
 from common.system.errors import UserError
 
-SCHEMAS = {"arch_single_head": SingleConfig, "arch_dual_head": DualConfig}
+# Of the experiment folders, which lie above: imported when a record is checked.
+SCHEMAS = {
+    "arch_single_head": "arch_single_head.schema:SingleConfig",
+    "arch_dual_head": "arch_dual_head.schema:DualConfig",
+}
 # Keys that checkpoints of before there were such keys do not have, and that no default stands for.
 LATER = ("arm", "dataset.batch_size")
 LARGEST_SIDE = 65536  # of an image, in pixels
@@ -174,7 +180,7 @@ def _configuration(record: Record, path: Path) -> dict[str, Any]:
 
     Nothing recorded is resolved: it is text, and no reference to this machine's variables.
     """
-    schema = SCHEMAS[record.folder]
+    schema = resolve_name(SCHEMAS[record.folder])
     cfg = OmegaConf.structured(schema)
     for name, item in keys_of(schema).items():
         value = _leaf(record.config, name)
@@ -199,9 +205,6 @@ def _configuration(record: Record, path: Path) -> dict[str, Any]:
         check_values(cfg, schema)
     except UserError as error:
         raise _damaged(path, f"config.{str(error).removesuffix('.')}") from error
-    hparams = cfg.hparams
-    if hparams.get("macro_arch") == "ensemble" and not OmegaConf.is_list(hparams.model_path_fine):
-        raise _damaged(path, "config.hparams.model_path_fine lists no members of the ensemble")
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     return plain
 

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def costs(network: nn.Module, image_size: Sequence[int]) -> dict[str, int]:
-    """All parameters, those that are trained, and multiply-adds.
+    """Count all parameters, those that are trained, and multiply-adds.
 
     Multiply-adds are those of convolutions and matrix products that one more image takes in a forward pass, as is
     usual; normalisation, activations and pooling are not counted, nor what is done once for all images of a batch.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone, build_backbone, own_sparsity
+from common.networks.parameters import PARAMETERS
 from common.networks.spatial_frequency import SpatialFilter
-from common.settings.schema import HEMISPHERE, LEVELS
 from common.system.errors import UserError
 
 
@@ -38,37 +38,32 @@ class HemisphereConfig:
     residual: bool = True
 
     @classmethod
-    def of(cls, hparams: Mapping[str, Any], side: str | None = None) -> "HemisphereConfig":
+    def read(cls, hparams: Mapping[str, Any], side: str | None = None) -> "HemisphereConfig":
         """Read a hemisphere's parameters.
 
         Args:
-            hparams: those of a run, or of the record of a checkpoint, of which an older one has fewer.
-            side: which of two hemispheres, fine or coarse; None where there is but one.
+            hparams: of a run, or of the record of a checkpoint; an older one has fewer.
+            side: left or right; None where there is only one hemisphere.
 
         Raises:
             UserError: no frequency passes both filters, or there is no such backbone.
         """
-        keys = {
-            one: sides[LEVELS.index(side)] if side else one for one, sides in HEMISPHERE.items()
-        }
+        keys = {name: parameter.spelled(name, side) for name, parameter in PARAMETERS.items()}
         values = {name: hparams[key] for name, key in keys.items() if key in hparams}
         for name, own in own_sparsity(values["arch"]).items():
             if values.get(name) is None:
                 values[name] = own
-        config = cls(**values)
-        if (
-            config.low_pass is not None
-            and config.high_pass is not None
-            and config.low_pass < config.high_pass
-        ):
+        values["plasticity"] = effective_plasticity(hparams, side)
+        low_pass, high_pass = values.get("low_pass"), values.get("high_pass")
+        if low_pass is not None and high_pass is not None and low_pass < high_pass:
             raise UserError(
-                f"hparams.{keys['low_pass']}={config.low_pass:g} and hparams.{keys['high_pass']}="
-                f"{config.high_pass:g} let no frequency pass: allowed is a low_pass of at least the high_pass."
+                f"hparams.{keys['low_pass']}={low_pass:g} and hparams.{keys['high_pass']}={high_pass:g} let no "
+                "frequency pass: allowed is a low_pass of at least the high_pass."
             )
-        return config
+        return cls(**values)
 
     def backbone(self) -> Backbone:
-        """The hemisphere's backbone, with initial weights.
+        """Build the hemisphere's backbone, with initial weights.
 
         Raises:
             UserError: the backbone cannot be built so.
@@ -78,15 +73,26 @@ class HemisphereConfig:
         )
 
     def spatial_filter(self) -> nn.Module | None:
-        """What comes between images and backbone, or None where all of an image does."""
+        """Build the filter between images and backbone; None if the backbone sees all of an image."""
         if self.low_pass is None and self.high_pass is None:
             return None
         return SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
 
     def difference(self, other: "HemisphereConfig") -> str | None:
-        """The first parameter by which the two compute different functions of an image and of their weights."""
+        """Name the first parameter by which the two compute different functions of an image and of their weights."""
         names = (field.name for field in fields(self) if field.name != "plasticity")
         return next((name for name in names if getattr(self, name) != getattr(other, name)), None)
+
+
+def effective_plasticity(hparams: Mapping[str, Any], side: str | None = None) -> float:
+    """Compute what multiplies a hemisphere's learning rate: its own plasticity, times the factor of the arm.
+
+    Args:
+        hparams: of a run, or of the record of a checkpoint; an older one may lack either.
+        side: left or right; None where there is only one hemisphere.
+    """
+    own = hparams.get(PARAMETERS["plasticity"].spelled("plasticity", side), 1.0)
+    return own * hparams.get("plasticity_factor", 1.0)
 
 
 class Hemisphere(nn.Module):
@@ -115,7 +121,7 @@ class Hemisphere(nn.Module):
         return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features (B, num_features)."""
+        """Compute features: images (B, 3, H, W) → (B, num_features)."""
         if self.spatial_filter is not None:
             images = self.spatial_filter(images)
         if self.frozen:

@@ -1,22 +1,24 @@
-"""Macro-architectures: hemispheres and the heads on top of them.
+"""Networks: hemispheres, the join of their features, and the heads on top of it.
 
 Names of weights, the same for every network and whether or not a hemisphere is frozen:
 
-    hemispheres.<fine|coarse>.backbone.*     heads.<fine|coarse>.linear.*
+    hemispheres.<fine|coarse>.backbone.*     join.*     heads.<fine|coarse>.linear.*
 
-so that one hemisphere is found in a checkpoint by the prefix `hemispheres.<level>.`.
+so that the left hemisphere is found in a checkpoint by the prefix `hemispheres.fine.`, the right one by
+`hemispheres.coarse.`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone
 from common.networks.hemisphere import Hemisphere
-from common.settings.levels import LEVELS
+from common.networks.join import Concatenate, Join
+from common.settings.levels import LEVELS, SPELLING, side_of
 from common.system.errors import UserError
 
 
@@ -29,19 +31,33 @@ class Head(nn.Module):
         self.linear = nn.Linear(num_features, num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (B, F) → logits (B, C)."""
+        """Classify joined features: (B, F) → logits (B, C)."""
         return self.linear(self.dropout(features))
 
 
 def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
-    """`num_classes` in the order of LEVELS, whatever order it was written in."""
+    """Put `num_classes` in the order of LEVELS, whatever order it was written in."""
     if not num_classes or not set(num_classes) <= set(LEVELS):
         raise ValueError(f"num_classes has the keys {list(num_classes)}, not levels: {LEVELS}")
     return {level: num_classes[level] for level in LEVELS if level in num_classes}
 
 
+class Outputs(NamedTuple):
+    """What a network makes of images: features by side, each (B, F), and logits by level, each (B, C)."""
+
+    features: dict[str, Tensor]
+    logits: dict[str, Tensor]
+
+
 class HemispheresAndHeads(nn.Module):
-    """What unilateral and bilateral networks share: every head sees every hemisphere."""
+    """Hemispheres, a join, and heads: every head sees what the join makes of the features of all hemispheres.
+
+    Args:
+        hemispheres: by side, left first.
+        num_classes: of each level.
+        dropout: of the joined features, before each head.
+        join: built from the hemispheres' numbers of features by side (see `common.networks.join`).
+    """
 
     def __init__(
         self,
@@ -49,41 +65,69 @@ class HemispheresAndHeads(nn.Module):
         hemispheres: Mapping[str, Hemisphere],
         num_classes: Mapping[str, int],
         dropout: float,
+        join: Callable[[Mapping[str, int]], Join] = Concatenate,
     ) -> None:
         super().__init__()
         self.num_classes = by_level(num_classes)
-        self.num_features = sum(hemisphere.num_features for hemisphere in hemispheres.values())
-        self.hemispheres = nn.ModuleDict(hemispheres)
+        self.widths = {side: one.num_features for side, one in hemispheres.items()}
+        self.num_features = sum(self.widths.values())
+        self.hemispheres = nn.ModuleDict({SPELLING[side]: one for side, one in hemispheres.items()})
+        self.join = join(self.widths)
         self.heads = nn.ModuleDict(
             {
-                level: Head(num_features=self.num_features, num_classes=classes, dropout=dropout)
+                level: Head(
+                    num_features=self.join.num_features, num_classes=classes, dropout=dropout
+                )
                 for level, classes in self.num_classes.items()
             }
         )
 
+    @property
+    def sides(self) -> dict[str, Hemisphere]:
+        """Give the hemispheres by side, left first."""
+        return {side: cast(Hemisphere, self.hemispheres[SPELLING[side]]) for side in self.widths}
+
+    def part(self, side: str) -> tuple["HemispheresAndHeads", str]:
+        """Give the network in which a hemisphere of `sides` has heads, this one, and its side in there."""
+        return self, side
+
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features (B, F), those of the left (fine) hemisphere first."""
-        return torch.cat([hemisphere(images) for hemisphere in self.hemispheres.values()], dim=1)
+        """Give the features of all hemispheres side by side, not joined: (B, 3, H, W) → (B, num_features)."""
+        return torch.cat([hemisphere(images) for hemisphere in self.sides.values()], dim=1)
+
+    def split(self, features: Tensor) -> dict[str, Tensor]:
+        """Split features side by side (B, num_features) into features by side, each (B, F_side)."""
+        parts = features.split([*self.widths.values()], dim=1)
+        return dict(zip(self.widths, parts, strict=True))
 
     @property
     def features_are_fixed(self) -> bool:
-        """Whether nothing but heads learns, so that the features of an image never change."""
+        """Say whether only join and heads learn, so that the features of an image never change."""
         learning = [name for name, p in self.named_parameters() if p.requires_grad]
-        return all(name.startswith("heads.") for name in learning)
+        return all(name.startswith(("join.", "heads.")) for name in learning)
 
     def classify(self, features: Tensor) -> dict[str, Tensor]:
-        """Features (B, F) → for each level, logits (B, C)."""
-        return {level: head(features) for level, head in self.heads.items()}
+        """Join features side by side (B, num_features) and give, for each level, logits (B, C)."""
+        return self._logits(self.split(features))
+
+    def outputs(self, images: Tensor) -> Outputs:
+        """Give features by side and logits by level, of images (B, 3, H, W)."""
+        features = {side: hemisphere(images) for side, hemisphere in self.sides.items()}
+        return Outputs(features, self._logits(features))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) → for each level, logits (B, C)."""
-        return self.classify(self.features(images))
+        """Classify images (B, 3, H, W): for each level, logits (B, C)."""
+        return self.outputs(images).logits
+
+    def _logits(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        joined = self.join(features)
+        return {level: head(joined) for level, head in self.heads.items()}
 
 
 class UnilateralNet(HemispheresAndHeads):
     """One hemisphere with one or two heads.
 
-    The hemisphere goes by the level of its only head; with two heads it is called fine.
+    A hemisphere whose only head is coarse is the right one, any other is the left one.
     """
 
     def __init__(
@@ -94,53 +138,57 @@ class UnilateralNet(HemispheresAndHeads):
         dropout: float,
         freeze: bool = False,
         spatial_filter: nn.Module | None = None,
+        join: Callable[[Mapping[str, int]], Join] = Concatenate,
     ) -> None:
-        side = next(iter(by_level(num_classes)))
+        side = side_of(next(iter(by_level(num_classes))))
         super().__init__(
             hemispheres={
                 side: Hemisphere(backbone=backbone, freeze=freeze, spatial_filter=spatial_filter)
             },
             num_classes=num_classes,
             dropout=dropout,
+            join=join,
         )
 
 
 class BilateralNet(HemispheresAndHeads):
-    """Left (fine) and right (coarse) hemisphere; both heads see the features of both."""
+    """Left and right hemisphere; both heads see the features of both."""
 
     def __init__(
         self,
         *,
-        fine_backbone: Backbone,
-        coarse_backbone: Backbone,
+        left_backbone: Backbone,
+        right_backbone: Backbone,
         num_classes: Mapping[str, int],
         dropout: float,
-        freeze_fine: bool,
-        freeze_coarse: bool,
-        fine_filter: nn.Module | None = None,
-        coarse_filter: nn.Module | None = None,
+        freeze_left: bool,
+        freeze_right: bool,
+        left_filter: nn.Module | None = None,
+        right_filter: nn.Module | None = None,
+        join: Callable[[Mapping[str, int]], Join] = Concatenate,
     ) -> None:
         super().__init__(
             hemispheres={
-                "fine": Hemisphere(
-                    backbone=fine_backbone, freeze=freeze_fine, spatial_filter=fine_filter
+                "left": Hemisphere(
+                    backbone=left_backbone, freeze=freeze_left, spatial_filter=left_filter
                 ),
-                "coarse": Hemisphere(
-                    backbone=coarse_backbone, freeze=freeze_coarse, spatial_filter=coarse_filter
+                "right": Hemisphere(
+                    backbone=right_backbone, freeze=freeze_right, spatial_filter=right_filter
                 ),
             },
             num_classes=num_classes,
             dropout=dropout,
+            join=join,
         )
 
 
 class EnsembleNet(nn.Module):
     """Averages the predictions of trained networks; for evaluation only, nothing in it learns.
 
-    Weights are named `networks.<i>.` and then as in the member.
+    Weights are named `networks.<i>.` and then as in the member; sides are named `member<i>.<side>`.
     """
 
-    def __init__(self, *, networks: Sequence[UnilateralNet]) -> None:
+    def __init__(self, *, networks: Sequence[HemispheresAndHeads]) -> None:
         super().__init__()
         if not networks:
             raise UserError("an ensemble needs at least one network")
@@ -156,27 +204,78 @@ class EnsembleNet(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
+    @property
+    def members(self) -> dict[str, HemispheresAndHeads]:
+        """Give the networks by name: member0, member1, ..."""
+        return {f"member{i}": cast(HemispheresAndHeads, one) for i, one in enumerate(self.networks)}
+
+    @property
+    def sides(self) -> dict[str, Hemisphere]:
+        """Give the hemispheres of all members, named as `member0.left`."""
+        return {
+            f"{name}.{side}": hemisphere
+            for name, member in self.members.items()
+            for side, hemisphere in member.sides.items()
+        }
+
+    def part(self, side: str) -> tuple[HemispheresAndHeads, str]:
+        """Give the member in which a hemisphere of `sides` has heads, and its side in there."""
+        name, _, own = side.partition(".")
+        return self.members[name], own
+
+    @property
+    def features_are_fixed(self) -> bool:
+        """Say yes: nothing in it learns."""
+        return True
+
     def train(self, mode: bool = True) -> "EnsembleNet":
         """Stay in evaluation mode, whatever `mode` is asked for."""
         return super().train(False)
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) → features of all members side by side (B, F_1 + F_2 + ...)."""
-        members = [cast(UnilateralNet, network) for network in self.networks]
-        return torch.cat([member.features(images) for member in members], dim=1)
+        """Give the features of all members side by side: (B, 3, H, W) → (B, F_1 + F_2 + ...)."""
+        return torch.cat([member.features(images) for member in self.members.values()], dim=1)
+
+    def split(self, features: Tensor) -> dict[str, Tensor]:
+        """Split features side by side (B, F_1 + F_2 + ...) into features by the names in `sides`."""
+        widths = [hemisphere.num_features for hemisphere in self.sides.values()]
+        return dict(zip(self.sides, features.split(widths, dim=1), strict=True))
 
     @torch.no_grad()
+    def classify(self, features: Tensor) -> dict[str, Tensor]:
+        """Average the predictions from features side by side (B, F_1 + F_2 + ...), as `forward`."""
+        members = [*self.members.values()]
+        parts = features.split([member.num_features for member in members], dim=1)
+        return _mean([one.classify(part) for one, part in zip(members, parts, strict=True)])
+
+    @torch.no_grad()
+    def outputs(self, images: Tensor) -> Outputs:
+        """Give features by the names in `sides`, and logits as `forward`, of images (B, 3, H, W)."""
+        found = {name: member.outputs(images) for name, member in self.members.items()}
+        features = {
+            f"{name}.{side}": values
+            for name, one in found.items()
+            for side, values in one.features.items()
+        }
+        return Outputs(features, _mean([one.logits for one in found.values()]))
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) → for each level, the log of the mean probability (B, C).
+        """Average predictions of images (B, 3, H, W): for each level, the log of the mean probability (B, C).
 
         Cross-entropy and argmax take it like logits. Computed in float32 under autocast too.
         """
-        outputs = [network(images) for network in self.networks]
-        return {level: log_mean_softmax([out[level] for out in outputs]) for level in outputs[0]}
+        return self.outputs(images).logits
+
+
+Network = HemispheresAndHeads | EnsembleNet
+
+
+def _mean(logits: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {level: log_mean_softmax([one[level] for one in logits]) for level in logits[0]}
 
 
 def log_mean_softmax(logits: Sequence[Tensor]) -> Tensor:
-    """Logits of several networks, each (B, C) → log of their mean probability (B, C), float32."""
+    """Average predictions: logits of several networks, each (B, C) → log of their mean probability (B, C), float32."""
     log_probabilities = torch.stack([one.float().log_softmax(dim=1) for one in logits])
     return log_probabilities.logsumexp(dim=0) - math.log(len(logits))

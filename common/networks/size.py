@@ -11,13 +11,13 @@ WIDEST = 64.0
 
 
 def parameters(build: Callable[[], nn.Module]) -> int:
-    """The number of parameters of what `build` builds, without taking memory for them."""
+    """Count the parameters of what `build` builds, without taking memory for them."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build().parameters())
 
 
 def width_for(build: Callable[[float], nn.Module], *, like: Callable[[], nn.Module]) -> float:
-    """The width multiplier whose network comes nearest to another one's number of parameters.
+    """Find the width multiplier whose network comes nearest to another one's number of parameters.
 
     Args:
         build: a network by its width; more width, no fewer parameters.
@@ -34,8 +34,8 @@ def width_for(build: Callable[[float], nn.Module], *, like: Callable[[], nn.Modu
     low, high = 1 / 64, WIDEST
     if not size(low) <= wanted <= size(high):
         raise UserError(
-            f"hparams.macro_arch=unilateral_wide: at no width has hparams.farch the {wanted:,} parameters of the "
-            "bilateral network; choose a backbone whose width can be multiplied."
+            f"at no width has it the {wanted:,} parameters that are wanted; choose a backbone whose width can be "
+            "multiplied."
         )
     # Channels are whole multiples of 8, so size is a staircase: find the step at which it passes the other one.
     while high - low > 1e-4:

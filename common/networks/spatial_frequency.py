@@ -32,7 +32,7 @@ class SpatialFilter(nn.Module):
         self.high_pass = high_pass
 
     def extra_repr(self) -> str:
-        """Both cutoffs, for print(network)."""
+        """Give both cutoffs, for print(network)."""
         return f"low_pass={self.low_pass}, high_pass={self.high_pass}"
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What each finished stage found: its result.yaml, as rows of results.csv."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -8,29 +8,17 @@ from typing import Any
 
 from yaml import YAMLError
 
+from common.results.metrics import FURTHER, further_columns
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
 HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
-# Of the tables; arms of other names follow in the order of the alphabet.
-ORDER = (
-    "fine",
-    "coarse",
-    "bilateral",
-    "bilateral_finetuned",
-    "bilateral_nonspecialised",
-    "bilateral_swapped_fine",
-    "bilateral_swapped_coarse",
-    "unilateral",
-    "unilateral_wide",
-    "ensemble",
-    "ensemble_five",
-)
 
 
 @dataclass(frozen=True)
+@further_columns(after="loss")
 class Row:
-    """One arm, seed and level.
+    """One arm, seed and level, with a field for each further metric (`common.results.metrics`) after ``loss``.
 
     Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
@@ -42,9 +30,6 @@ class Row:
     level: str
     accuracy: float | None
     loss: float | None
-    top5: float | None
-    consistency: float | None
-    severity: float | None
     val_accuracy: float
     val_loss: float
     best_epoch: int
@@ -58,7 +43,7 @@ class Row:
 
 
 def read_result(file: Path) -> dict[str, Any] | None:
-    """A stage's result.yaml, or None if it is damaged; one without a digest of itself is taken as it is."""
+    """Read a stage's result.yaml; None if it is damaged; one without a digest of itself is taken as it is."""
     try:
         result = read_yaml(file)
     except (YAMLError, ValueError, RecursionError):
@@ -80,7 +65,7 @@ def _digest(result: dict[str, Any]) -> str:
 
 
 def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The result.yaml files below an experiment's folder and what they hold; copies of folders do not count.
+    """Find the result.yaml files below an experiment's folder and what they hold; copies of folders do not count.
 
     Raises:
         UserError: one is damaged, or lies where another stage's belongs.
@@ -97,8 +82,13 @@ def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield file, result
 
 
-def collect(experiment: Path) -> list[Row]:
-    """A row for each finished stage's levels, from the result.yaml files below an experiment's folder."""
+def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
+    """Give a row for each level of each finished stage, from the result.yaml files below an experiment's folder.
+
+    Args:
+        experiment: the folder.
+        order: arms in the order of the tables; others follow in the order of the alphabet.
+    """
     rows = []
     for file, result in finished(experiment):
         for level, validation in result["validation"].items():
@@ -110,9 +100,7 @@ def collect(experiment: Path) -> list[Row]:
                     level=level,
                     accuracy=test.get("accuracy"),
                     loss=test.get("loss"),
-                    top5=test.get("top5"),
-                    consistency=test.get("consistency"),
-                    severity=test.get("severity"),
+                    **{name: test.get(name) for name in FURTHER},
                     val_accuracy=validation["accuracy"],
                     val_loss=validation["loss"],
                     best_epoch=result["best_epoch"],
@@ -125,21 +113,21 @@ def collect(experiment: Path) -> list[Row]:
                     checkpoint=str(file.parent / result["checkpoint"]),
                 )
             )
-    rank = {name: place for place, name in enumerate(ORDER)}
-    rows.sort(key=lambda r: (rank.get(r.arm, len(ORDER)), r.arm, r.seed, r.level != "fine"))
+    rank = {name: place for place, name in enumerate(order)}
+    rows.sort(key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine"))
     # Around the whole list of seeds every ensemble is the same one: it is listed once.
     once = {_network(row): row for row in reversed(rows)}
     return [row for row in rows if once[_network(row)] is row]
 
 
 def _network(row: Row) -> tuple[Any, ...]:
-    """What tells a row from others: its seed, or of an ensemble, which trains nothing, its members."""
+    """Give what tells a row from others: its seed, or the members of an ensemble, which trains nothing."""
     members = tuple(sorted(row.seeds.split("+")))
     return row.arm, row.level, members if row.trained_parameters == 0 else row.seed
 
 
 def holes(experiment: Path) -> dict[str, str]:
-    """The stages that could not be finished, with the reason, from the failed.yaml files."""
+    """Find the stages that could not be finished, with the reason, in the failed.yaml files."""
     found = {}
     for file in sorted(experiment.glob(f"*/seed*/{HOLE}")):
         try:

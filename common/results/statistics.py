@@ -7,16 +7,19 @@ from itertools import combinations
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from common.results.metrics import FURTHER, further_columns
 from common.results.rows import Row
 from common.settings.levels import LEVELS
 
 
 @dataclass(frozen=True)
+@further_columns(after="ci95_high", ends=("_mean", "_std"))
 class SummaryRow:
-    """One arm and level over its rows, of which there are ``seeds``; shares are fractions, 0 to 1.
+    """One arm and level over its rows; ``seeds`` is their number, and shares are fractions, 0 to 1.
 
     Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval of test
-    accuracy, mean and standard deviation of the further metrics, and what the arm costs on average.
+    accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after ``ci95_high``; and
+    what the arm costs on average.
     """
 
     arm: str
@@ -26,12 +29,6 @@ class SummaryRow:
     std: float | None
     ci95_low: float | None
     ci95_high: float | None
-    top5_mean: float | None
-    top5_std: float | None
-    consistency_mean: float | None
-    consistency_std: float | None
-    severity_mean: float | None
-    severity_std: float | None
     parameters: float | None
     trained_parameters: float | None
     macs: float | None
@@ -62,13 +59,13 @@ class Spread(NamedTuple):
 
 
 def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
-    """Mean and spread of what was tested per arm and level, in the order of the rows."""
+    """Compute mean and spread of what was tested per arm and level, in the order of the rows."""
     summary = []
     for (arm, level), group in _tested(rows).items():
         independent = _independent([(row,) for row in group])
         accuracy = spread([_accuracy(row) for row in group], independent=independent)
         columns: dict[str, Any] = accuracy._asdict()
-        for name in ("top5", "consistency", "severity"):
+        for name in FURTHER:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
         for name in ("parameters", "trained_parameters", "macs", "seconds"):
             columns[name], _ = _mean_and_std(group, name)
@@ -77,7 +74,7 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
 
 
 def differences(rows: Sequence[Row]) -> list[DifferenceRow]:
-    """Each arm minus each that follows it, per level, over the seeds that both were tested with.
+    """Compare each arm with each that follows it, per level, over the seeds that both were tested with.
 
     A single network of several seeds, such as an ensemble of all, is compared with the other arm's mean over these.
     """
@@ -95,7 +92,7 @@ def differences(rows: Sequence[Row]) -> list[DifferenceRow]:
 
 
 def _pairs(ours: list[Row], theirs: list[Row]) -> list[tuple[list[Row], list[Row]]]:
-    """What is compared with what: rows of one seed, or a single row of several seeds with all of these."""
+    """Pair what is compared: rows of one seed, or a single row of several seeds with all rows of these seeds."""
     for one, others, swap in ((ours, theirs, False), (theirs, ours, True)):
         if len(one) == 1 < len(others) and "+" in one[0].seeds:
             among = [row for row in others if str(row.seed) in one[0].seeds.split("+")]
@@ -105,14 +102,14 @@ def _pairs(ours: list[Row], theirs: list[Row]) -> list[tuple[list[Row], list[Row
 
 
 def spread(values: Sequence[float], *, independent: bool) -> Spread:
-    """What one or more values say of their mean; only independent ones give an interval."""
+    """Estimate the mean of one or more values; only independent values give an interval."""
     std = stdev(values) if len(values) > 1 else None
     low, high = confidence_interval(values) if std is not None and independent else (None, None)
     return Spread(mean(values), std, low, high)
 
 
 def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Student's 95 % confidence interval of the mean of two or more independent values."""
+    """Compute Student's 95 % confidence interval of the mean of two or more independent values."""
     from scipy.special import stdtrit
 
     half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
@@ -120,7 +117,7 @@ def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _tested(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Rows with a test accuracy by arm and level, both levels of an arm side by side, fine first."""
+    """Group rows with a test accuracy by arm and level, both levels of an arm side by side, fine first."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.accuracy is not None:
@@ -140,7 +137,7 @@ def _mean_accuracy(rows: Sequence[Row]) -> float:
 
 
 def _independent(values: Sequence[Sequence[Row]]) -> bool:
-    """Whether no seed shaped two of the values, each computed from some rows."""
+    """Say whether no seed shaped two of the values, each computed from some rows."""
     seeds = [
         seed for rows in values for seed in {seed for row in rows for seed in row.seeds.split("+")}
     ]

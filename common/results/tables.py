@@ -12,12 +12,10 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
 from common.results.rows import Row, collect, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import write_text
-
-REFERENCE = "bilateral"  # the arm that each other one is compared with
-NONE = "–"
 
 
 class Section(NamedTuple):
@@ -32,25 +30,31 @@ class Section(NamedTuple):
     lines: list[list[str]]
 
 
-def write_tables(experiment: Path) -> list[Row]:
-    """Write all tables of what lies below an experiment's folder; gives the rows of results.csv."""
-    rows = collect(experiment)
+def write_tables(experiment: Path, *, order: Sequence[str], reference: str) -> list[Row]:
+    """Write all tables of what lies below an experiment's folder; gives the rows of results.csv.
+
+    Args:
+        experiment: the folder.
+        order: arms in the order of the tables.
+        reference: the arm that each other one is compared with.
+    """
+    rows = collect(experiment, order=order)
     write_text(experiment / "results.csv", _csv(rows, Row))
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
     write_text(experiment / "differences.csv", _csv(differences(rows), DifferenceRow))
     missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
-    text = markdown(sections(rows)) + (f"\n{missing}" if missing else "")
+    text = markdown(sections(rows, reference=reference)) + (f"\n{missing}" if missing else "")
     write_text(experiment / "summary.md", text)
     return rows
 
 
-def print_summary(rows: Sequence[Row], title: str) -> None:
-    """The summary as tables on the terminal; where it is narrow, intervals stand below their values."""
+def print_summary(rows: Sequence[Row], title: str, *, reference: str) -> None:
+    """Print the summary as tables; on a narrow terminal, intervals stand below their values."""
     if all(row.accuracy is None for row in rows):
         print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
         return
     console = Console()
-    for section in sections(rows):
+    for section in sections(rows, reference=reference):
         table = _rich(_side_by_side(section))
         if _width(table) > console.width:
             table = _rich(section)
@@ -62,29 +66,24 @@ def print_summary(rows: Sequence[Row], title: str) -> None:
 
 
 def print_holes(experiment: Path) -> None:
-    """A line for each stage that the summary lacks."""
+    """Print a line for each stage that the summary lacks."""
     for name, reason in holes(experiment).items():
         print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
 
 
-def sections(rows: Sequence[Row]) -> list[Section]:
-    """What a person is shown of an experiment; without a tested stage, validation accuracies."""
+def sections(rows: Sequence[Row], *, reference: str) -> list[Section]:
+    """Make the tables that a person is shown; without a tested stage, one of validation accuracies."""
     summary = summarise(rows)
     if not summary:
         lines = [[r.arm, r.level, str(r.seed), percent(r.val_accuracy)] for r in rows]
         header = ["arm", "level", "seed", "validation accuracy"]
         return [Section("validation accuracy", 2, [header, *lines])]
-    return [_accuracies(summary, differences(rows)), _further(summary), _costs(summary)]
+    return [_accuracies(summary, differences(rows), reference), _further(summary), _costs(summary)]
 
 
-def percent(share: float | None, std: float | None = None) -> str:
-    """A fraction as a percentage, with its standard deviation where there is one."""
-    if share is None:
-        return NONE
-    return f"{100 * share:.2f} %" if std is None else f"{100 * share:.2f} ± {100 * std:.2f} %"
-
-
-def _accuracies(summary: Sequence[SummaryRow], found: Sequence[DifferenceRow]) -> Section:
+def _accuracies(
+    summary: Sequence[SummaryRow], found: Sequence[DifferenceRow], reference: str
+) -> Section:
     lines = [["arm", "level", "seeds", "accuracy\n95 % interval"]]
     lines += [
         [
@@ -97,14 +96,14 @@ def _accuracies(summary: Sequence[SummaryRow], found: Sequence[DifferenceRow]) -
     ]
     compared = {}
     for d in found:
-        if d.minus == REFERENCE:
+        if d.minus == reference:
             compared[d.arm, d.level] = d.mean, d.ci95_low, d.ci95_high
-        elif d.arm == REFERENCE:
+        elif d.arm == reference:
             low, high = (None if end is None else -end for end in (d.ci95_high, d.ci95_low))
             compared[d.minus, d.level] = -d.mean, low, high
     if not compared:
         return Section("test accuracy", 2, lines)
-    lines[0].append(f"minus {REFERENCE}\n95 % interval")
+    lines[0].append(f"minus {reference}\n95 % interval")
     for line, r in zip(lines[1:], summary, strict=True):
         mean, low, high = compared.get((r.arm, r.level), (None, None, None))
         difference = NONE if mean is None else f"{100 * mean:+.2f}"
@@ -113,10 +112,10 @@ def _accuracies(summary: Sequence[SummaryRow], found: Sequence[DifferenceRow]) -
 
 
 def _further(summary: Sequence[SummaryRow]) -> Section:
-    lines = [["arm", "level", "top-5", "consistency", "severity"]]
+    lines = [["arm", "level", *(METRICS[name].title for name in FURTHER)]]
     for r in summary:
-        means = (r.top5_mean, r.consistency_mean, r.severity_mean)
-        lines.append([r.arm, r.level, *map(percent, means)])
+        means = {name: getattr(r, f"{name}_mean") for name in FURTHER}
+        lines.append([r.arm, r.level, *texts(means, FURTHER)])
     return Section("beyond accuracy", 2, lines)
 
 
@@ -165,7 +164,7 @@ def _width(table: Table) -> int:
 
 
 def markdown(sections: Sequence[Section]) -> str:
-    """Sections as Markdown, one below the other."""
+    """Write sections as Markdown, one below the other."""
     return "\n".join(_markdown(section) for section in sections)
 
 

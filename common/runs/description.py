@@ -1,4 +1,4 @@
-"""Describe one stage, and what an experiment folder brings. Imports neither torch nor Lightning."""
+"""What is to be run, described apart from how: stages, and what an experiment folder brings. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from omegaconf import DictConfig
 
+if TYPE_CHECKING:
     from common.data.datamodule import HierarchicalData
-    from common.training.supervised import Supervised
+    from common.training.module import TrainingModule
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,22 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Name the stage by arm and seed, unique within an experiment."""
+        """Arm and seed, unique within an experiment."""
         return f"{self.arm}/seed{self.seed}"
 
     @property
     def experiment(self) -> Path:
-        """Give the experiment's folder."""
+        """The experiment's folder."""
         return Path(self.config.save_dir) / self.config.exp_name
 
     @property
     def place(self) -> Path:
-        """Give the folder of the stage's files."""
+        """Where the stage's files lie."""
         return self.experiment / self.arm / f"seed{self.seed}"
 
     @property
     def best(self) -> Path:
-        """Give the path of the best checkpoint, which is there once the stage is done."""
+        """Its best checkpoint, once it is done."""
         return self.place / "checkpoints" / "best.ckpt"
 
 
@@ -53,4 +53,5 @@ class Architecture(NamedTuple):
     """What an experiment folder brings."""
 
     data: type[HierarchicalData]
-    module: type[Supervised]
+    module: type[TrainingModule]
+    schema: type

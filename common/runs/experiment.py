@@ -67,11 +67,23 @@ class Serial(AbstractContextManager):
 
 
 def run_experiment(
-    stages: Sequence[Stage], architectures: Mapping[str, Architecture], engine: Engine | None = None
+    stages: Sequence[Stage],
+    architectures: Mapping[str, Architecture],
+    engine: Engine | None = None,
+    *,
+    order: Sequence[str] = (),
+    reference: str = "",
 ) -> list[SummaryRow]:
     """Run stages, each after those it needs, then write and print the experiment's tables; gives the summary.
 
     A stage that fails leaves a hole in them; the others go on, except those that need it.
+
+    Args:
+        stages: what to run.
+        architectures: by the name of the experiment folder.
+        engine: runs them; None: one after another in this process.
+        order: arms in the order of the tables.
+        reference: the arm that each other one is compared with.
 
     Raises:
         Unfinished: after all that, if there is a hole.
@@ -93,9 +105,9 @@ def run_experiment(
                 raise UserError(
                     f"{result} vanished while the command ran: run the same command again."
                 )
-        rows = write_tables(experiment)
+        rows = write_tables(experiment, order=order, reference=reference)
     if rows or not failed:
-        print_summary(rows, title=experiment.name)
+        print_summary(rows, title=experiment.name, reference=reference)
     print_holes(experiment)
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")

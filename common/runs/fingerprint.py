@@ -1,39 +1,19 @@
 """What shapes a stage's result: by it a finished stage is recognised, and another configuration refused."""
 
-from dataclasses import MISSING, fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from common.data.datamodule import HierarchicalData
-from common.networks.hemisphere import HemisphereConfig
-from common.settings.compose import leaves
-from common.settings.schema import HEMISPHERE
+from common.networks.hemisphere import effective_plasticity
+from common.networks.parameters import PARAMETERS
+from common.settings.checks import leaves
+from common.settings.schema import shaping
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
 from common.system.randomness import derive
-
-# Hyper-parameters that do not shape a result: how fast images come, and where hemispheres lie (their own
-# fingerprints count instead).
-UNSHAPING = ("num_workers", "model_path_fine", "model_path_coarse", "model_path")
-# Parameters of a hemisphere that change nothing at this value. They are left out there, so that a result from before
-# there was such a parameter is still known.
-NEUTRAL = {
-    name: item.default
-    for item in fields(HemisphereConfig)
-    if item.default is not MISSING
-    for name in (item.name, *HEMISPHERE[item.name])
-}
-SHAPING_TRAINER = (
-    "max_epochs",
-    "precision",
-    "deterministic",
-    "gradient_clip_val",
-    "limit_train_batches",
-    "limit_val_batches",
-    "limit_test_batches",
-)
 
 
 def identify(
@@ -41,32 +21,52 @@ def identify(
     data: HierarchicalData,
     precision: str,
     parents: dict[str, str],
+    *,
+    schema: type,
+    sides: Sequence[str | None],
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Everything that shapes a stage's result, and nothing else, in plain containers."""
-    trainer = {name: cfg.trainer_params[name] for name in SHAPING_TRAINER} | {
-        "precision": precision
-    }
+    """Everything that shapes a stage's result, and nothing else, in plain containers.
+
+    Args:
+        cfg: the stage's configuration, and ``schema`` what describes it.
+        data: the images it is trained and tested on.
+        precision: as it is used, never "auto".
+        parents: fingerprints of the networks it builds on.
+        schema: says of each key whether it shapes a result, and at which value it changes nothing.
+        sides: the hemispheres whose keys shape the network.
+        processes: that train it together.
+    """
+    trainer = shaping(schema, "trainer_params", dict(cfg.trainer_params) | {"precision": precision})
     if processes > 1:
         # Each has BatchNorm statistics and random numbers of its own.
         trainer["processes"] = processes
-    hparams = {
-        name: value
-        for name, value in dict(cfg.hparams).items()
-        if name not in UNSHAPING and value is not None and value != NEUTRAL.get(name, MISSING)
-    }
-    rule = {"monitor": cfg.ckpt_callback.monitor, "mode": cfg.ckpt_callback.mode}
-    if cfg.ckpt_callback.save_top_k > 1:
-        # The files that hold the best epochs are other ones.
-        rule["save_top_k"] = cfg.ckpt_callback.save_top_k
+    hparams = shaping(schema, "hparams", hemisphere_values(dict(cfg.hparams), sides))
     return {
         "data": {"train": data.digest, "test": data.test_digest()},
-        "dataset": {"crop_padding": cfg.dataset.crop_padding, "flip": cfg.dataset.flip},
-        "hparams": hparams,
+        "dataset": shaping(schema, "dataset", dict(cfg.dataset)),
+        # null leaves a value open.
+        "hparams": {name: value for name, value in hparams.items() if value is not None},
         "trainer_params": trainer,
-        "ckpt_callback": rule,
+        "ckpt_callback": shaping(schema, "ckpt_callback", dict(cfg.ckpt_callback)),
         "hemispheres": parents,
     }
+
+
+def hemisphere_values(hparams: dict[str, Any], sides: Sequence[str | None]) -> dict[str, Any]:
+    """Give each hemisphere's parameters as they take effect.
+
+    A side that the network does not have takes the other one's, as it does in a study: its keys change nothing.
+    """
+    values = dict(hparams)
+    for side in sides:
+        values[PARAMETERS["plasticity"].spelled("plasticity", side)] = effective_plasticity(
+            hparams, side
+        )
+    if "left" in sides and "right" not in sides:
+        for name, parameter in PARAMETERS.items():
+            values[parameter.spelled(name, "right")] = values[parameter.spelled(name, "left")]
+    return values
 
 
 def fingerprint(identity: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Set up Lightning for a stage: its Trainer, callbacks and loggers."""
+"""Lightning for a stage: its Trainer, callbacks and loggers, without hints about what is on purpose."""
 
 import logging
 import sys
@@ -19,16 +19,59 @@ from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint
 from common.training.finite import FiniteLoss
 
 
+def checkpoints(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
+    """The callbacks that save, after the one that keeps them from saving what is no number."""
+    rule = stage.config.ckpt_callback
+    file = stage.best.with_name("last.ckpt")
+    finite = FiniteLoss(stage.name, file, stride=stage.config.trainer_params.log_every_n_steps)
+    best = BestCheckpoint(
+        dirpath=stage.best.parent,
+        # Lightning numbers several files as they come; the best of them is then copied.
+        filename=stage.best.stem if rule.save_top_k == 1 else "top",
+        monitor=rule.monitor,
+        mode=rule.mode,
+        save_top_k=rule.save_top_k,
+        save_weights_only=True,
+        enable_version_counter=rule.save_top_k > 1,
+    )
+    return finite, best, LastCheckpoint(file, finite)
+
+
+def progress_callbacks(stage: Stage) -> list[Callback]:
+    """The callbacks that keep metrics.csv and show progress."""
+    table = stage.place / "metrics.csv" if stage.config.logger.csv else None
+    callbacks: list[Callback] = [MetricsTable(table)]
+    if stage.config.logger.tensorboard:
+        callbacks.append(LearningRateMonitor("step"))
+    if stage.config.trainer_params.enable_progress_bar:
+        callbacks.append(EpochLines(stage.name))
+        if sys.stdout.isatty():
+            # Of the epoch that runs; its line then stays. A hundred redraws a second would keep steps waiting.
+            callbacks.append(RichProgressBar(refresh_rate=5))
+    return callbacks
+
+
+class Events(TensorBoardLogger):
+    """Lightning's own without its hparams.yaml, which would be empty: config.yaml says it all."""
+
+    def save(self) -> None:
+        """Flush."""
+        self.experiment.flush()
+
+
+def events(stage: Stage, step: int | None) -> Any:
+    """The logger of TensorBoard events, or False; continuing hides what was written from ``step`` on."""
+    return stage.config.logger.tensorboard and Events(
+        stage.place, name="", version="", purge_step=step
+    )
+
+
 def make_trainer(
     stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any, alone: bool = False
 ) -> pl.Trainer:
-    """Make Lightning's Trainer with the stage's trainer_params; ``alone``: on one device.
-
-    Raises:
-        UserError: Lightning refuses one of the trainer_params.
-    """
-    options: Any = OmegaConf.to_container(stage.config.trainer_params, resolve=True)
-    options["precision"] = precision
+    """Lightning's Trainer with the stage's trainer_params; ``alone``: on one device."""
+    params: Any = OmegaConf.to_container(stage.config.trainer_params, resolve=True)
+    options = params | {"precision": precision}
     options["benchmark"] = use_fast_kernels(
         options["accelerator"], deterministic=options["deterministic"]
     )
@@ -54,55 +97,8 @@ def make_trainer(
         ) from error
 
 
-def checkpoint_callbacks(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
-    """Make the callbacks that save checkpoints, and before them the one that stops at a loss of NaN or infinity."""
-    rule = stage.config.ckpt_callback
-    file = stage.best.with_name("last.ckpt")
-    finite = FiniteLoss(stage.name, file, stride=stage.config.trainer_params.log_every_n_steps)
-    best = BestCheckpoint(
-        dirpath=stage.best.parent,
-        # Lightning numbers several files as they come; the best of them is then copied.
-        filename=stage.best.stem if rule.save_top_k == 1 else "top",
-        monitor=rule.monitor,
-        mode=rule.mode,
-        save_top_k=rule.save_top_k,
-        save_weights_only=True,
-        enable_version_counter=rule.save_top_k > 1,
-    )
-    return finite, best, LastCheckpoint(file, finite)
-
-
-def progress_callbacks(stage: Stage) -> list[Callback]:
-    """Make the callbacks that write metrics.csv and show progress."""
-    table = stage.place / "metrics.csv" if stage.config.logger.csv else None
-    callbacks: list[Callback] = [MetricsTable(table)]
-    if stage.config.logger.tensorboard:
-        callbacks.append(LearningRateMonitor("step"))
-    if stage.config.trainer_params.enable_progress_bar:
-        callbacks.append(EpochLines(stage.name))
-        if sys.stdout.isatty():
-            # Of the current epoch; its line then stays. A hundred redraws a second would slow the steps down.
-            callbacks.append(RichProgressBar(refresh_rate=5))
-    return callbacks
-
-
-class EventLogger(TensorBoardLogger):
-    """Lightning's own logger without its hparams.yaml, which would be empty: config.yaml holds everything."""
-
-    def save(self) -> None:
-        """Flush."""
-        self.experiment.flush()
-
-
-def event_logger(stage: Stage, step: int | None) -> Any:
-    """Make the logger of TensorBoard events, or give False; resuming hides what was written from ``step`` on."""
-    return stage.config.logger.tensorboard and EventLogger(
-        stage.place, name="", version="", purge_step=step
-    )
-
-
 def quieten() -> None:
-    """Hide Lightning's hints about what is done on purpose here."""
+    """Leave Lightning's hints about what is on purpose here out of the log."""
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     for hint in (

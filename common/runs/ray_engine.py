@@ -19,7 +19,6 @@ from common.runs.lightning import quieten
 from common.runs.progress import Progress
 from common.runs.stage import run_stage
 from common.settings.command import explain
-from common.settings.schema import StudyConfig
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, UserError
 from common.system.signals import Interrupted, signals
@@ -240,7 +239,7 @@ def run_remotely(
         return "failed", str(error)
     except Exception as error:
         # Said here: Ray would wrap it in a traceback.
-        sentence = explain(error, StudyConfig)
+        sentence = explain(error, architecture.schema)
         if sentence is None:
             raise
         return "refused", sentence

@@ -1,9 +1,9 @@
-"""Run one stage: skip it if it is done, resume it if it was interrupted; fit, test, and write its result."""
+"""Run one stage: fit, pick the best checkpoint, test, write results; skip it if done, continue it if interrupted."""
 
 import hashlib
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,36 +22,36 @@ from common.results.rows import HOLE, read_result, write_result
 from common.runs.description import Architecture, Stage
 from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
 from common.runs.lightning import (
-    checkpoint_callbacks,
-    event_logger,
+    checkpoints,
+    events,
     make_trainer,
     progress_callbacks,
     quieten,
 )
+from common.runs.needed import refuse_missing
 from common.settings.compose import ROOT
-from common.settings.levels import LEVELS
 from common.system.atomic_files import read_mapping, replacing, write_yaml
 from common.system.distributed import Machines, together
 from common.system.environment import choose_precision, describe
 from common.system.errors import StageFailed, UserError
 from common.system.randomness import derive
 from common.system.signals import Interrupted, signals
-from common.training.supervised import Supervised, by_level
+from common.training.metrics import by_level
+from common.training.module import TrainingModule
 
-# Features of more bytes, counted as float32, are not kept. No key: keeping them may change the last bits of results.
+# More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
 FEATURE_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A stage whose images, and the checkpoints it builds on, have been read.
+    """A stage before anything is trained.
 
-    ``identity`` is all that shapes its result, ``sources`` are digests of the weights it builds on by config key,
-    and ``processes`` is how many train together.
+    ``identity`` is everything that shapes its result, ``sources`` are digests of the weights that it builds on, and
+    ``processes`` train it together.
     """
 
     stage: Stage
-    architecture: Architecture
     data: HierarchicalData
     precision: str
     processes: int
@@ -59,8 +59,8 @@ class Prepared:
     sources: dict[str, str]
 
     @property
-    def fingerprint(self) -> str:
-        """Give the short name of the identity."""
+    def name(self) -> str:
+        """The stage's fingerprint."""
         return fingerprint(self.identity)
 
 
@@ -71,130 +71,190 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
 
     Raises:
         UserError: its folder holds a result of another configuration.
-        StageFailed: its loss is NaN or infinite.
+        StageFailed: its loss is no longer finite.
     """
     prepared = prepare(stage, architecture)
-    stage, evaluate = prepared.stage, stage.config.evaluate
-    result = find_result(prepared)
+    stage, data = prepared.stage, prepared.data
+    evaluate = stage.config.evaluate
+    result = _finished(stage, prepared.name)
     if result is not None and (result["test"] is not None or not evaluate):
         print(f"{stage.name}: done before")
         return
     if result is not None:
         print(f"{stage.name}: trained before, tested now")
     if evaluate:
-        _refuse_untestable(prepared.data.load_test(), stage.config)
-    module = build(prepared)
+        _refuse_untestable(data.load_test(), stage.config)
+    module = _build(prepared, architecture)
     if result is None:
-        write_descriptions(prepared)
-        result = fit(prepared, module, machines)
+        _describe(prepared)
+        result = _fit(prepared, module, architecture, machines)
     if evaluate:
-        result["test"] = test(prepared, module)
+        result["test"] = _test(prepared, module)
     write_result(stage.place / "result.yaml", result)
     stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
 
 
 def prepare(stage: Stage, architecture: Architecture) -> Prepared:
-    """Read the images and the checkpoints that a stage builds on, and make its folder ready for it.
+    """Load the data, and find out what shapes the stage's result.
 
     Raises:
-        UserError: a checkpoint is missing, the processes cannot share the work, or the folder holds a run of another
-            configuration.
+        UserError: a checkpoint that it builds on is missing, or its folder holds a run of another configuration.
     """
     cfg = stage.config
     data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
     data.load()
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
-    paths = _existing(architecture.module.hemisphere_paths(cfg, stage.seed))
-    found = {level: read(path) for level, path in paths.items()}
-    parents = {level: record.fingerprint for level, (record, _) in found.items()}
-    sources = {f"model_path_{level}": digest(weights) for level, (_, weights) in found.items()}
+    paths = refuse_missing(architecture.module.hemisphere_paths(cfg, stage.seed))
+    found = {part: read(path) for part, path in paths.items()}
     processes = make_trainer(stage, precision, [], logger=False).world_size
     if processes > 1:
         _check_processes(stage, data, processes)
-    identity = identify(cfg, data, precision, parents, processes)
+    identity = identify(
+        cfg,
+        data,
+        precision,
+        {part: record.fingerprint for part, (record, _) in found.items()},
+        schema=architecture.schema,
+        sides=architecture.module.sides(cfg),
+        processes=processes,
+    )
+    sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
     _set_other_pairing_aside(stage)
     stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
     refuse_other_configuration(stage.place, identity, sources)
     (stage.place / HOLE).unlink(missing_ok=True)
-    return Prepared(stage, architecture, data, precision, processes, identity, sources)
+    return Prepared(stage, data, precision, processes, identity, sources)
 
 
-def find_result(prepared: Prepared) -> dict[str, Any] | None:
-    """Read the stage's result of an earlier run, or give None: it has to be trained.
-
-    A result that is damaged, or whose checkpoint is missing or has changed, does not count: the stage starts anew.
-
-    Raises:
-        UserError: the result's fingerprint is another one, and no fingerprint.yaml says what differs.
-    """
-    stage = prepared.stage
-    file = stage.place / "result.yaml"
-    if not file.is_file():
-        return None
-    result = read_result(file)
-    if result and (result["arm"], result["seed"]) != (stage.arm, stage.seed):
-        raise UserError(
-            f"{file} is the result of {result['arm']}/seed{result['seed']}: delete {stage.place}, or move it back."
-        )
-    if result and result.get("fingerprint") != prepared.fingerprint:
-        raise UserError(
-            f"{stage.place} holds a run of another configuration: choose another exp_name, or give fresh=true."
-        )
-    if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
-        return result
-    print(
-        f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
-    )
-    file.unlink()
-    for other in ("last.ckpt", "previous.ckpt"):
-        stage.best.with_name(other).unlink(missing_ok=True)
-    return None
-
-
-def build(prepared: Prepared) -> Supervised:
-    """Build the stage's network, with the hemispheres that it loads."""
+def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
+    """Build the network, with its initial weights and what it loads."""
     stage, data = prepared.stage, prepared.data
     pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
-    record = record_of(stage, data, prepared.fingerprint)
-    module = prepared.architecture.module(cfg=stage.config, record=record)
+    module = architecture.module(cfg=stage.config, record=record_of(stage, data, prepared.name))
     module.load_hemispheres(data)
     return module
 
 
-def write_descriptions(prepared: Prepared) -> None:
+def _describe(prepared: Prepared) -> None:
     """Write config.yaml, environment.yaml and fingerprint.yaml."""
     stage = prepared.stage
     write_yaml(stage.place / "config.yaml", _plain(stage.config))
     environment = describe(stage.config.trainer_params.accelerator, ROOT)
-    environment["seeds"] = list(stage.seeds)
-    write_yaml(stage.place / "environment.yaml", environment)
+    write_yaml(stage.place / "environment.yaml", environment | {"seeds": list(stage.seeds)})
     identity = prepared.identity | {"sources": prepared.sources}
     write_yaml(stage.place / "fingerprint.yaml", identity)
 
 
-def fit(prepared: Prepared, module: Supervised, machines: Machines) -> dict[str, Any]:
-    """Train from the last checkpoint, if there is one, and give what result.yaml says without a test.
+def _fit(
+    prepared: Prepared, module: TrainingModule, architecture: Architecture, machines: Machines
+) -> dict[str, Any]:
+    """Train, together with other processes if there are several."""
 
-    An ensemble has nothing to train: it is only validated.
+    def others(path: Path | None) -> AbstractContextManager[None]:
+        if prepared.processes == 1:
+            return nullcontext()
+        work = partial(_train_along, prepared.stage, architecture, prepared.precision, path)
+        return together(work, devices=prepared.processes // machines.nodes, machines=machines)
+
+    return _train(prepared.stage, module, prepared.data, prepared.precision, others)
+
+
+def _test(prepared: Prepared, module: TrainingModule) -> dict[str, dict[str, float | None]]:
+    """Test the best checkpoint on one device: for each level, each metric."""
+    stage = prepared.stage
+    trainer = make_trainer(
+        stage, prepared.precision, [], logger=False, alone=prepared.processes > 1
+    )
+    (metrics,) = trainer.test(
+        module, datamodule=prepared.data, ckpt_path=stage.best, weights_only=True, verbose=False
+    )
+    return by_level(metrics, "test", prepared.data.levels)
+
+
+def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
+    """The seeds of all networks that a stage is made of: those it was planned with, then others of its checkpoints."""
+    loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
+    return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
+
+
+def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
+    """What the stage's checkpoints say about themselves; ``name`` is its fingerprint."""
+    return Record(
+        folder=stage.folder,
+        arm=stage.arm,
+        seed=stage.seed,
+        config=_plain(stage.config),
+        label_ids={level: data.classes[level].ids for level in data.levels},
+        class_names={level: data.classes[level].names for level in data.levels},
+        mean=data.mean,
+        std=data.std,
+        image_size=list(data.image_size),
+        train_images=data.train_images,
+        fingerprint=name,
+        coarse_of_fine=data.coarse_of_fine,
+        seeds=list(stage.seeds or (stage.seed,)),
+    )
+
+
+def _train_along(
+    stage: Stage, architecture: Architecture, precision: str, path: Path | None
+) -> None:
+    """What another process than the first does: the same fit, of which it keeps no record."""
+    quieten()
+    signals.pending = None
+    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
+    data.load()
+    module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
+    module.load_hemispheres(data)
+    trainer = make_trainer(stage, precision, list(checkpoints(stage)), logger=False)
+    # The first process stops too, and says why.
+    with suppress(Interrupted, StageFailed):
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+
+
+def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
+    params = stage.config.trainer_params
+    asked = f"trainer_params.devices and num_nodes make {processes} processes"
+    if params.strategy not in ("auto", "ddp"):
+        raise UserError(
+            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
+        )
+    if data.batch_size % processes:
+        raise UserError(
+            f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "
+            f"all processes; allowed: a multiple of {processes}, at most {len(data.train_set)}."
+        )
+    if len(data.val_set) < processes:
+        raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
+
+
+def _train(
+    stage: Stage,
+    module: TrainingModule,
+    data: HierarchicalData,
+    precision: str,
+    others: Callable[[Path | None], AbstractContextManager[None]],
+) -> dict[str, Any]:
+    """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated.
+
+    ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
     """
-    stage, data = prepared.stage, prepared.data
-    finite, best, last = checkpoint_callbacks(stage)
+    finite, best, last = checkpoints(stage)
     found = find_resume_checkpoint(stage.name, stage.best.parent, module.record.fingerprint)
     path, step = found or (None, None)
     print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
     if any(p.requires_grad for p in module.parameters()):
         if module.features_are_fixed:
-            keep_features(stage, module, data, prepared.precision)
-        with signals.put_off(), _other_processes(prepared, path, machines):
+            keep_features(stage, module, data, precision)
+        with signals.put_off(), others(path):
             callbacks = [finite, best, *progress_callbacks(stage), last]
-            logger = event_logger(stage, step)
-            trainer = make_trainer(stage, prepared.precision, callbacks, logger=logger)
+            trainer = make_trainer(stage, precision, callbacks, logger=events(stage, step))
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         if Path(best.best_model_path) != stage.best:
             with replacing(stage.best) as temporary:
                 shutil.copyfile(best.best_model_path, temporary)
     else:
-        trainer = make_trainer(stage, prepared.precision, [], logger=False, alone=True)
+        trainer = make_trainer(stage, precision, [], logger=False, alone=True)
         trainer.validate(module, datamodule=data, verbose=False)
         trainer.save_checkpoint(stage.best)
     content = load(stage.best)
@@ -214,103 +274,26 @@ def fit(prepared: Prepared, module: Supervised, machines: Machines) -> dict[str,
     }
 
 
-def test(prepared: Prepared, module: Supervised) -> dict[str, dict[str, float | None]]:
-    """Test the best checkpoint on one device, and give its metrics by level and name."""
-    stage, data = prepared.stage, prepared.data
-    alone = prepared.processes > 1
-    trainer = make_trainer(stage, prepared.precision, [], logger=False, alone=alone)
-    (metrics,) = trainer.test(
-        module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
-    )
-    return by_level(metrics, "test", data.levels)
-
-
-def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
-    """List the seeds of all networks that a stage is made of: those planned first, then others of its checkpoints."""
-    loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
-    return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
-
-
-def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
-    """Make the record that the stage's checkpoints hold; ``name`` is its fingerprint."""
-    return Record(
-        folder=stage.folder,
-        arm=stage.arm,
-        seed=stage.seed,
-        config=_plain(stage.config),
-        label_ids={level: data.classes[level].ids for level in data.levels},
-        class_names={level: data.classes[level].names for level in data.levels},
-        mean=data.mean,
-        std=data.std,
-        image_size=list(data.image_size),
-        train_images=data.train_images,
-        fingerprint=name,
-        coarse_of_fine=data.coarse_of_fine,
-        seeds=list(stage.seeds or (stage.seed,)),
-    )
-
-
-def keep_features(stage: Stage, module: Supervised, data: HierarchicalData, precision: str) -> None:
+def keep_features(
+    stage: Stage, module: TrainingModule, data: HierarchicalData, precision: str
+) -> None:
     """Compute once what never changes: the features of all training and validation images.
 
-    In a fixed order and fixed batches, so that resuming finds the same ones bit for bit. Where they would take
+    In a fixed order and fixed batches, so that continuing finds the same ones bit for bit. Where they would take
     too much memory, the network sees the images at every step.
     """
     trainer = make_trainer(stage, precision, [], logger=False)
     if trainer.world_size > 1:  # each process would need its own: they see the images
         return
     for images in (data.train_set, data.val_set):
-        if len(images) * module.network.num_features * 4 > FEATURE_BYTES:  # type: ignore[operator]
+        if len(images) * module.network.num_features * 4 > FEATURE_BYTES:
             continue
         batches: Any = trainer.predict(module, data.in_order(images))
         images.features = torch.cat([batch["features"] for batch in batches])
 
 
-def _other_processes(
-    prepared: Prepared, path: Path | None, machines: Machines
-) -> AbstractContextManager[None]:
-    """Let the other processes, if there are any, train along from the checkpoint at ``path``."""
-    if prepared.processes == 1:
-        return nullcontext()
-    work = partial(_train_along, prepared.stage, prepared.architecture, prepared.precision, path)
-    return together(work, devices=prepared.processes // machines.nodes, machines=machines)
-
-
-def _train_along(
-    stage: Stage, architecture: Architecture, precision: str, path: Path | None
-) -> None:
-    """Do what a process does that is not the first: run the same fit and record nothing."""
-    quieten()
-    signals.pending = None
-    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
-    data.load()
-    module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
-    module.load_hemispheres(data)
-    trainer = make_trainer(stage, precision, list(checkpoint_callbacks(stage)), logger=False)
-    # The first process stops too, and says why.
-    with suppress(Interrupted, StageFailed):
-        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-
-
-def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
-    """Refuse a strategy, a batch or a validation set that several processes cannot share."""
-    params = stage.config.trainer_params
-    asked = f"trainer_params.devices and num_nodes make {processes} processes"
-    if params.strategy not in ("auto", "ddp"):
-        raise UserError(
-            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
-        )
-    if data.batch_size % processes:
-        raise UserError(
-            f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "
-            f"all processes; allowed: a multiple of {processes}, at most {len(data.train_set)}."
-        )
-    if len(data.val_set) < processes:
-        raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
-
-
 def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
-    """Refuse before training what Lightning would refuse after it: a share of batches that leaves none."""
+    """Find out before training what Lightning would find out after it."""
     share = cfg.trainer_params.limit_test_batches
     batches = math.ceil(len(images) / EVAL_BATCH)
     if isinstance(share, float) and int(share * batches) == 0:
@@ -320,31 +303,10 @@ def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
         )
 
 
-def _existing(paths: dict[str, Path]) -> dict[str, Path]:
-    """Refuse checkpoints to build on that are missing, or of a training that was not finished."""
-    for part, path in paths.items():
-        if path.is_file():
-            training = path.with_name("last.ckpt").is_file() and path.parent.name == "checkpoints"
-            if training and not (path.parent.parent / "result.yaml").is_file():
-                raise UserError(
-                    f"{path} is of a training that was not finished: run its command again first."
-                )
-            continue
-        what, remedy = f"the {part}", "train it first, or correct the key that names it"
-        if part in LEVELS:
-            what = f"the {part} hemisphere"
-            remedy = (
-                f"train it first (in arch_single_head: python trainer.py hparams.mode={part}), "
-                f"or correct hparams.model_path_{part}"
-            )
-        raise UserError(f"There is no checkpoint at {path} to load {what} from: {remedy}.")
-    return paths
-
-
 def _set_other_pairing_aside(stage: Stage) -> None:
-    """Rename the stage's folder if it holds another pairing of seeds, and take back the wanted one if it was kept.
+    """In a longer list of seeds the last one of the shorter list has another next one: keep and rename what it was.
 
-    In a longer list of seeds the last seed of the shorter list has another next one.
+    What was kept of the pairing that is wanted now is taken back.
     """
     file = stage.place / "environment.yaml"
     if len(stage.seeds) < 2:
@@ -366,6 +328,37 @@ def _set_other_pairing_aside(stage: Stage) -> None:
         print(f"{stage.name}: made of seeds {earlier} before, of {wanted} now; kept as {aside}")
     if kept(wanted).is_dir() and not stage.place.exists():
         kept(wanted).rename(stage.place)
+
+
+def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
+    """The stage's result, if its checkpoint is the one recorded.
+
+    A result that is damaged, or whose checkpoint is gone or has changed, is worth nothing: the stage starts anew.
+
+    Raises:
+        UserError: the result's fingerprint is not ``name``, and no fingerprint.yaml says what differs.
+    """
+    file = stage.place / "result.yaml"
+    if not file.is_file():
+        return None
+    result = read_result(file)
+    if result and (result["arm"], result["seed"]) != (stage.arm, stage.seed):
+        raise UserError(
+            f"{file} is the result of {result['arm']}/seed{result['seed']}: delete {stage.place}, or move it back."
+        )
+    if result and result.get("fingerprint") != name:
+        raise UserError(
+            f"{stage.place} holds a run of another configuration: choose another exp_name, or give fresh=true."
+        )
+    if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
+        return result
+    print(
+        f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
+    )
+    file.unlink()
+    for other in ("last.ckpt", "previous.ckpt"):
+        stage.best.with_name(other).unlink(missing_ok=True)
+    return None
 
 
 def _sha256(file: Path) -> str:

@@ -1,13 +1,11 @@
 """From a composed Hydra configuration to a checked one: unknown keys, ranges, precedence and paths."""
 
-import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 import hydra
 from hydra import initialize_config_dir
@@ -20,51 +18,14 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from common.settings.schema import (
-    LEVELS,
-    AnalyseConfig,
-    DualConfig,
-    ExportConfig,
-    PredictConfig,
-    SingleConfig,
-    StudyConfig,
-    StudyKeys,
-    TestConfig,
-)
+from common.settings.arguments import check_keys
+from common.settings.checks import check_values, leaves, plain_value, show
+from common.settings.schema import GROUPS, keys_of, schema_name
+from common.settings.suggestions import unknown_key
 from common.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "common" / "config"
-# The groups, and where in the configuration each one writes.
-GROUPS = {"dataset": "dataset", "recipe": "recipe", "trainer": "trainer_params", "logger": "logger"}
-# What `is_folder_name` allows, in words.
-NAME_RULE = "a folder name of at most 150 characters without / and ="
-# The names by which YAML files refer to the schemas.
-SCHEMAS = {
-    SingleConfig: "single_schema",
-    DualConfig: "dual_schema",
-    StudyConfig: "study_schema",
-    TestConfig: "test_schema",
-    AnalyseConfig: "analyse_schema",
-    PredictConfig: "predict_schema",
-    ExportConfig: "export_schema",
-}
-
-
-@cache
-def keys_of(schema: type) -> dict[str, Field]:
-    """Every leaf key of a schema in dotted form, with its dataclass field."""
-    found: dict[str, Field] = {}
-    hints = get_type_hints(schema)
-    for item in fields(schema):
-        kind = next(
-            (t for t in (hints[item.name], *get_args(hints[item.name])) if is_dataclass(t)), None
-        )
-        if isinstance(kind, type):
-            found |= {f"{item.name}.{name}": leaf for name, leaf in keys_of(kind).items()}
-        else:
-            found[item.name] = item
-    return found
 
 
 class SharedGroups(SearchPathPlugin):
@@ -88,11 +49,9 @@ def register(schema: type) -> None:
     Only one that is needed: for each group that --help lists, Hydra copies all that it knows.
     """
     node = OmegaConf.structured(schema)
-    if schema is StudyConfig:
-        # What the study hands on has no value of its own: it stands in the two folders' configurations.
-        for name in keys_of(StudyConfig).keys() - keys_of(StudyKeys).keys():
-            OmegaConf.update(node, name, "???")
-    ConfigStore.instance().store(name=SCHEMAS[schema], node=node)
+    for name in schema.open_keys() if hasattr(schema, "open_keys") else []:
+        OmegaConf.update(node, name, "???")
+    ConfigStore.instance().store(name=schema_name(schema), node=node)
 
 
 def compose(
@@ -107,19 +66,94 @@ def compose(
 
     Arguments are those of `common.settings.command.command`, and the overrides of its command line.
     """
+    cfg = compose_unchecked(
+        folder,
+        schema=schema,
+        overrides=overrides,
+        config_dir=config_dir,
+        config_name=config_name,
+    )
+    return finish(cfg, schema=schema, folder=folder, overrides=overrides, config_name=config_name)
+
+
+def compose_unchecked(
+    folder: Path,
+    *,
+    schema: type,
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    config_name: str = "config",
+) -> DictConfig:
+    """The configuration as Hydra composes it: what `finish` takes. Arguments are those of `compose`."""
     refuse_malformed(overrides)
+    check_keys(overrides, schema)
     register(schema)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir or folder / "config"), version_base="1.3"):
-            cfg = hydra.compose(config_name, overrides=list(overrides))
+            return hydra.compose(config_name, overrides=list(overrides))
     finally:
         GlobalHydra.instance().clear()
         if around is not None:
             GlobalHydra.instance().initialize(around)
-    return finish(cfg, schema=schema, folder=folder, overrides=overrides, config_name=config_name)
+
+
+def with_variant(
+    cfg: DictConfig, config_dir: Path, config_name: str, overrides: Sequence[str]
+) -> DictConfig | None:
+    """Lay a variant of config.yaml on what Hydra composed of config.yaml itself, in a tenth of Hydra's time.
+
+    Args:
+        cfg: config.yaml of ``config_dir``, composed with the overrides and not finished.
+        config_dir: holds the variant.
+        config_name: its file.
+        overrides: of the command line, which are stronger than the variant.
+
+    Returns:
+        What Hydra would compose of the variant with these overrides, or None if only Hydra can: the variant
+        builds on more than config.yaml and plain files beside it.
+    """
+    if config_name == "config":
+        return cfg
+    layers = _plain_layers(config_dir, config_name)
+    if layers is None:
+        return None
+    cfg, given = cfg.copy(), override_keys(overrides)
+    for name, value in (leaf for layer in layers for leaf in leaves(layer)):
+        if name not in given:
+            OmegaConf.update(cfg, name, value)
+    return cfg
+
+
+def _plain_layers(config_dir: Path, config_name: str) -> list[dict] | None:
+    """The YAML files that a variant lays on config.yaml, one after another; None if they are more than that."""
+    layers = []
+    for name in _plain_defaults(config_dir / f"{config_name}.yaml"):
+        file = config_dir / f"{config_name if name == '_self_' else name}.yaml"
+        body = _load(file) if file.is_file() else None
+        if not isinstance(body, dict) or "@package" in file.read_text(encoding="utf-8"):
+            return None
+        if name != "_self_" and "defaults" in body:
+            return None
+        layers.append(
+            {key: value for key, value in body.items() if key not in ("defaults", "hydra")}
+        )
+    return layers or None
+
+
+def _plain_defaults(file: Path) -> list[str]:
+    """The defaults list of a variant without config, which it begins with; empty if it holds groups."""
+    body = _load(file) if file.is_file() else None
+    first, *rest = (body.get("defaults") if isinstance(body, dict) else None) or [None]
+    plain = first == "config" and rest and all(isinstance(item, str) for item in rest)
+    return rest if plain and rest[-1] == "_self_" else []
+
+
+def _load(file: Path) -> Any:
+    """The content of a YAML file in plain containers, interpolations as they are."""
+    return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
 
 
 def spelled(keys: Mapping[str, Any]) -> list[str]:
@@ -190,6 +224,7 @@ def finish(
     folder: Path,
     overrides: Sequence[str],
     config_name: str = "config",
+    values: Mapping[str, Any] | None = None,
 ) -> DictConfig:
     """The configuration that a run uses: checked, resolved, with absolute paths.
 
@@ -199,160 +234,35 @@ def finish(
         folder: what relative paths in YAML files are relative to.
         overrides: the command line's, whose paths are relative to the working directory.
         config_name: the YAML file under ``folder/config`` that was composed.
+        values: further values by dotted key, stronger than the overrides.
 
     Raises:
         UserError: unknown key, value that is not allowed, or a group that an uncommented key contradicts.
     """
     cfg = cfg.copy()
-    given = override_keys(overrides)
+    for name, value in (values or {}).items():
+        OmegaConf.update(cfg, name, value)
+    given = override_keys(overrides) | dict.fromkeys(values or {}, "")
     _refuse_unknown_keys(cfg, schema)
     _refuse_contradictions(cfg, schema, folder, given, config_name)
     paths = [name for name, item in keys_of(schema).items() if item.metadata.get("path")]
     with open_dict(cfg):
         for name in paths:
             if name in given:
-                _make_absolute(cfg, name, Path.cwd())
-    resolved = OmegaConf.create(_resolve(cfg, schema))
+                value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
+                if _absolute(value, Path.cwd()) != value:
+                    OmegaConf.update(cfg, name, _absolute(value, Path.cwd()), merge=False)
+    plain = _resolve(cfg, schema)
     for name in paths:
-        _make_absolute(resolved, name, folder)
+        *sections, last = name.split(".")
+        section = plain_value(plain, ".".join(sections)) if sections else plain
+        if isinstance(section, dict) and last in section:
+            section[last] = _absolute(section[last], folder)
+    resolved = OmegaConf.create(plain)
     check_values(resolved, schema)
     if OmegaConf.is_missing(resolved, "checkpoint"):
         raise UserError("checkpoint has no value: give checkpoint=PATH.")
     return resolved
-
-
-def allowed(item: Field) -> str:
-    """What a key may be, in words."""
-    rule = item.metadata
-    if rule.get("choices"):
-        names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
-        prefix = rule.get("prefix")
-        return ", ".join([*names, *([f"{prefix}NAME"] if prefix else [])])
-    kinds = get_args(item.type) or (item.type,)
-    if get_origin(item.type) is list or any(get_origin(kind) is list for kind in kinds):
-        words = "a list of integers, such as [0,1]"
-    elif bool in kinds:
-        words = "true or false"
-    elif str in kinds:
-        words = "a path" if rule.get("path") else "text"
-    else:
-        words = "an integer" if int in kinds else "a number"
-        bounds = (("above", "above"), ("low", "at least"), ("high", "at most"))
-        found = [f"{word} {rule[name]:g}" for name, word in bounds if rule.get(name) is not None]
-        words = f"{words} {' and '.join(found)}".rstrip()
-    return f"{words}, or null" if type(None) in kinds else words
-
-
-def check_values(cfg: DictConfig, schema: type) -> None:
-    """Refuse what the schema does not allow.
-
-    Raises:
-        UserError: names the key, its value and what is allowed.
-    """
-    plain = OmegaConf.to_container(cfg, resolve=False)
-    for name, item in keys_of(schema).items():
-        rule = item.metadata
-        value = _plain_value(plain, name)
-        if isinstance(value, str) and (value == "???" or value.startswith("${")):
-            continue
-        prefix = rule.get("prefix")
-        if prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix:
-            continue
-        if rule.get("choices") and value not in rule["choices"]:
-            close = difflib.get_close_matches(str(value), [str(c) for c in rule["choices"]], 1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}{hint}.")
-        bounds = {bound: rule.get(bound) for bound in ("above", "low", "high")}
-        if value is None or all(bound is None for bound in bounds.values()):
-            continue
-        above, low, high = bounds["above"], bounds["low"], bounds["high"]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        # Written so that NaN, which compares as false, is refused.
-        if not (
-            number
-            and (above is None or value > above)
-            and (low is None or value >= low)
-            and (high is None or value <= high)
-            and value < float("inf")
-        ):
-            raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}.")
-    if schema in (SingleConfig, DualConfig):
-        monitor, mode = cfg.ckpt_callback.monitor, cfg.ckpt_callback.mode
-        best = {"val_accuracy": "max", "val_loss": "min"}[monitor]
-        if mode != best:
-            raise UserError(
-                f"ckpt_callback.mode={mode} with ckpt_callback.monitor={monitor} would choose the worst "
-                f"epoch; use {best}."
-            )
-        _check_levels(cfg)
-    _check_names(cfg)
-
-
-def _check_levels(cfg: DictConfig) -> None:
-    """A folder whose name says that its labels are of another level than the network's."""
-    mode = cfg.hparams.mode
-    for name in ("train_dir", "val_dir", "test_dir"):
-        folder = cfg.dataset[name]
-        level = Path(folder).name if folder else None
-        if mode == "both" and level == "coarse":
-            raise UserError(
-                f"dataset.{name}: {folder} holds coarse labels; two heads take the fine folder and find coarse ones."
-            )
-        if mode in LEVELS and level in LEVELS and level != mode:
-            raise UserError(
-                f"dataset.{name}: {folder} holds {level} labels, but hparams.mode is {mode}; "
-                f"'dataset.{name}=\"{Path(folder).parent}/${{tree:${{hparams.mode}}}}\"' follows the mode."
-            )
-
-
-def _check_names(cfg: DictConfig) -> None:
-    seeds = OmegaConf.select(cfg, "seeds")
-    if seeds is not None and (
-        not seeds
-        or len(set(seeds)) != len(seeds)
-        or not all(isinstance(s, int) and 0 <= s < 2**32 for s in seeds)
-    ):
-        raise UserError(
-            f"seeds is {seeds}; allowed: a list of different integers from 0 to 2^32 - 1."
-        )
-    for key in ("exp_name", "arm"):
-        name = OmegaConf.select(cfg, key)
-        if name is not None and not is_folder_name(name):
-            raise UserError(f"{key} is {show(name)}; allowed: {NAME_RULE}.")
-
-
-def is_folder_name(name: Any) -> bool:
-    """Whether a value may be the name of an experiment's or an arm's folder."""
-    return (
-        isinstance(name, str)
-        and name not in ("", ".", "..")
-        and "/" not in name
-        and "=" not in name
-        and len(name) <= 150
-        and name.isprintable()
-    )
-
-
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything in a plain dictionary that is not itself a dictionary."""
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def unknown_key(name: str, known: Sequence[str]) -> UserError:
-    """The sentence for a key that nobody reads."""
-    close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
-    section = name.rpartition(".")[0]
-    siblings = [k.removeprefix(f"{section}.") for k in known if k.rpartition(".")[0] == section]
-    allowed = f"keys of {section}: {', '.join(siblings)}" if section and siblings else ""
-    allowed = (
-        allowed or f"top-level keys: {', '.join(dict.fromkeys(k.split('.')[0] for k in known))}"
-    )
-    hint = f"did you mean {close[0]}? " if close else ""
-    return UserError(f"Unknown key {name}; {hint}({allowed})")
 
 
 def _refuse_unknown_keys(cfg: DictConfig, schema: type) -> None:
@@ -360,18 +270,19 @@ def _refuse_unknown_keys(cfg: DictConfig, schema: type) -> None:
     for name, _ in leaves(OmegaConf.to_container(cfg, resolve=False)):
         # A key such as model_path_fine may itself hold a mapping-free list: only its own name counts.
         if name not in known:
-            raise unknown_key(name, list(known))
+            raise unknown_key(name, schema)
 
 
 def _refuse_contradictions(
     cfg: DictConfig, schema: type, folder: Path, given: dict[str, str], config_name: str
 ) -> None:
     """A group chosen on the command line must not lose silently to an uncommented key in a config.yaml."""
+    plain = OmegaConf.to_container(cfg, resolve=False)
     for group in (group for group in GROUPS if group in given):
         theirs = _group_values(folder, group, given[group])
         for file, body in _bodies(folder / "config", config_name):
             for name, value in leaves(body):
-                source = theirs.get(name, _owner(cfg, schema, name, group))
+                source = theirs.get(name, _owner(plain, schema, name, group))
                 # What is taken from elsewhere in the group follows it.
                 if name in given or source is None or str(value).startswith(f"${{{group}."):
                     continue
@@ -385,14 +296,14 @@ def _refuse_contradictions(
                     )
 
 
-def _owner(cfg: DictConfig, schema: type, name: str, group: str) -> str | None:
+def _owner(plain: Any, schema: type, name: str, group: str) -> str | None:
     """The interpolation that a key has by default, if it leads to ``group``, maybe by way of another group."""
     item = keys_of(schema).get(name)
     default = link = str(item.default) if item else ""
     while link.startswith("${") and link.endswith("}"):
         if link.startswith(f"${{{group}."):
             return default
-        link = str(_plain_value(OmegaConf.to_container(cfg, resolve=False), link[2:-1]))
+        link = str(plain_value(plain, link[2:-1]))
     return None
 
 
@@ -404,7 +315,7 @@ def _bodies(config_dir: Path, config_name: str) -> Iterator[tuple[Path, dict]]:
     file = config_dir / f"{config_name.removesuffix('.yaml')}.yaml"
     if not file.is_file():
         return
-    body: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    body = _load(file)
     under = [item for item in body.pop("defaults", []) if isinstance(item, str)]
     variant = False
     for item in (item for item in under if item != "_self_"):
@@ -419,8 +330,7 @@ def _group_values(folder: Path, group: str, option: str) -> dict[str, Any]:
     for directory in (folder / "config", SHARED):
         file = directory / group / f"{option}.yaml"
         if file.is_file():
-            body: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-            return dict(leaves(body, f"{GROUPS[group]}."))
+            return dict(leaves(_load(file), f"{GROUPS[group]}."))
     return {}
 
 
@@ -434,35 +344,22 @@ def _scalar(value: Any) -> Any:
 
 def _resolve(cfg: DictConfig, schema: type) -> dict:
     """A plain dictionary without interpolations, with what the schema leaves open left out."""
-    if schema in (TestConfig, StudyConfig):
-        # Both stand for other configurations, which fill in what is missing here.
+    if getattr(schema, "partial", False):
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise UserError(f"{missing[0]} has no value: give {missing[0]}=...")
+    for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
+        if value == "???":
+            raise UserError(f"{name} has no value: give {name}=...")
     return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 
-def _plain_value(node: Any, name: str) -> Any:
-    """A key's value in a plain dictionary; None where there is none."""
-    for part in name.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
-def _make_absolute(cfg: DictConfig, name: str, base: Path) -> None:
-    node = _plain_value(OmegaConf.to_container(cfg, resolve=False), name)
-    if isinstance(node, str) and node and not node.startswith("${") and node != "???":
-        OmegaConf.update(cfg, name, _join(base, node))
-    elif isinstance(node, list):
-        OmegaConf.update(cfg, name, [_join(base, str(item)) for item in node], merge=False)
+def _absolute(value: Any, base: Path) -> Any:
+    """A path, or each path of a list, made absolute; what is no path as it is."""
+    if isinstance(value, list):
+        return [_join(base, str(item)) for item in value]
+    path = isinstance(value, str) and value and not value.startswith("${") and value != "???"
+    return _join(base, value) if path else value
 
 
 def _join(base: Path, path: str) -> str:
     # normpath, not resolve: a symbolic link in the user's path is the user's choice.
     return os.path.normpath(base / Path(path).expanduser())
-
-
-def show(value: Any) -> str:
-    """A value as a sentence shows it."""
-    return "null" if value is None else repr(value) if isinstance(value, str) else str(value)

@@ -5,3 +5,8 @@ SIDES = ("left", "right")
 # Config keys, names of tensors and csv files call the left hemisphere fine and the right one coarse, after what
 # they learn in the study. This is the one map from a hemisphere to that spelling.
 SPELLING = {"left": "fine", "right": "coarse"}
+
+
+def side_of(name: str) -> str:
+    """The side, left or right, of a hemisphere named in either spelling; any other name stays what it is."""
+    return next((side for side, spelled in SPELLING.items() if spelled == name), name)

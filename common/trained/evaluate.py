@@ -14,14 +14,14 @@ from torch import Tensor
 
 from common.checkpoints.files import Record, load_network, read
 from common.data.datamodule import HierarchicalData
-from common.results.tables import percent
+from common.results.metrics import METRICS, texts
 from common.runs.description import Architecture
 from common.runs.lightning import quieten
 from common.system.atomic_files import replacing
 from common.system.environment import choose_precision
 from common.system.errors import UserError
-from common.training.metrics import FURTHER
-from common.training.supervised import Supervised, by_level
+from common.training.metrics import by_level
+from common.training.module import TrainingModule
 
 
 def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:
@@ -63,15 +63,14 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
     print(f"{checkpoint} on {len(data.test_set):,} test images of {run.dataset.test_dir}")
     table = Table()
-    for name in ("level", "accuracy", "loss", "top-5", "consistency", "severity"):
+    for name in ("level", *(metric.title for metric in METRICS.values())):
         table.add_column(name)
     for level, values in by_level(metrics, "test", data.levels).items():
-        further = [percent(values[name]) for name in FURTHER]
-        table.add_row(level, percent(values["accuracy"]), f"{values['loss']:.4f}", *further)
+        table.add_row(level, *texts(values, tuple(METRICS)))
     Console().print(table)
 
 
-def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) -> Supervised:
+def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) -> TrainingModule:
     """The network of a checkpoint in its LightningModule, in evaluation mode."""
     record, weights = read(checkpoint)
     if record.folder != folder:
@@ -83,7 +82,7 @@ def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) ->
 
 def rebuild(
     record: Record, weights: dict[str, Tensor], *, path: Path, architecture: Architecture
-) -> Supervised:
+) -> TrainingModule:
     """The network that a checkpoint's record describes, with its weights, in evaluation mode.
 
     Raises:

@@ -36,7 +36,7 @@ class Deployed(nn.Module):
         self.register_buffer("shift", trained.transforms.shift.clone())
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Uint8 (B, 3, H, W) to logits (B, C) of each level, fine first."""
+        """Turn uint8 (B, 3, H, W) into logits (B, C) of each level, fine first."""
         logits = self.network(images.float() * self.scale + self.shift)
         return tuple(logits[level] for level in self.levels)
 
@@ -73,7 +73,7 @@ def export(trained: Trained, file: Path, *, kind: str) -> float:
 
 
 def metadata(trained: Trained) -> dict[str, Any]:
-    """What a user of the exported network must know, in plain containers."""
+    """Collect what a user of the exported network must know, in plain containers."""
     record = trained.record
     return {
         "levels": list(trained.levels),
@@ -92,7 +92,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
 
 
 def compare(trained: Trained, run: Run) -> float:
-    """The largest difference of a logit from the original's, as a share of the largest one of its image and level."""
+    """Find the largest difference of a logit from the original's, as a share of the largest of its image and level."""
     worst = 0.0
     for images in _trials(*trained.image_size):
         expected, found = trained.logits(images), run(images)
@@ -106,7 +106,7 @@ def compare(trained: Trained, run: Run) -> float:
 
 
 def _trials(height: int, width: int) -> Iterator[Tensor]:
-    """Batches of several sizes: noise, and black, white, a gradient, stripes of one pixel, pure colours."""
+    """Make batches of several sizes: noise, and black, white, a gradient, stripes of one pixel, pure colours."""
     dice = torch.Generator().manual_seed(0)
     for batch in (1, 2, 13):
         yield torch.randint(0, 256, (batch, 3, height, width), generator=dice, dtype=torch.uint8)
@@ -120,7 +120,7 @@ def _trials(height: int, width: int) -> Iterator[Tensor]:
 
 
 def _program(trained: Trained) -> torch.export.ExportedProgram:
-    """The network traced with a batch of any size."""
+    """Trace the network with a batch of any size."""
     example = torch.zeros(2, 3, *trained.image_size, dtype=torch.uint8)
     with _as_one_graph(trained.network):
         return torch.export.export(

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
-from common.trained.inference import SIDES, Picture, Trained
+from common.trained.inference import Picture, Trained
 
 # More rows than this make a figure that nobody scrolls through.
 MOST = 24
@@ -55,7 +55,7 @@ def draw_cams(trained: Trained, pictures: Sequence[Picture], file: Path) -> int:
 
 
 def kind_of(file: Path) -> str:
-    """The format of a figure, as the end of its file's name says.
+    """Find the format of a figure, as the end of its file's name says.
 
     Raises:
         UserError: a format that matplotlib does not write.
@@ -68,8 +68,8 @@ def kind_of(file: Path) -> str:
 
 
 def _place(trained: Trained, side: str) -> str:
-    """What a hemisphere is called: left or right where there are two."""
-    return SIDES[side] if trained.has_halves else side if "." in side else "hemisphere"
+    """Say what a hemisphere is called: left or right where there are two."""
+    return side if trained.has_halves or "." in side else "hemisphere"
 
 
 def _name(picture: Picture) -> str:
@@ -77,12 +77,12 @@ def _name(picture: Picture) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as it stands: matplotlib reads dollars as mathematics, and refuses half characters."""
+    """Make text that matplotlib draws as it stands: it reads dollars as mathematics, and refuses half characters."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     short = text if len(text) <= 24 else f"{text[:23]}…"
     return short.replace("$", r"\$")
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3) to luma uint8 (H, W) (ITU-R BT.601), so that colour shows nothing but the map."""
+    """Turn RGB uint8 (H, W, 3) into luma uint8 (H, W) (ITU-R BT.601), so that colour shows nothing but the map."""
     return (image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)

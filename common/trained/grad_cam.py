@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
-from common.networks.macro import Hemisphere, HemispheresAndHeads
+from common.networks.hemisphere import Hemisphere
+from common.networks.macro import HemispheresAndHeads
+from common.settings.levels import side_of
 from common.system.errors import UserError
 
 
 def grad_cam(
     network: HemispheresAndHeads, images: Tensor, *, level: str, side: str, classes: Tensor
 ) -> Tensor:
-    """Where one hemisphere finds what speaks for a class (Selvaraju et al. 2017, arxiv.org/abs/1610.02391).
+    """Map where one hemisphere finds what speaks for a class (Selvaraju et al. 2017, arxiv.org/abs/1610.02391).
 
     The layer is the last one of the hemisphere's backbone that has maps. The network is used in evaluation mode,
     frozen hemispheres like others, and is left as it was; no weight gets a gradient.
@@ -24,7 +25,7 @@ def grad_cam(
         network: unilateral or bilateral; of an ensemble, one of its ``networks``.
         images: normalised float (B, 3, H, W), as the network takes them.
         level: the head, "fine" or "coarse".
-        side: the hemisphere, by its name in ``network.hemispheres``: "fine" (left) or "coarse" (right).
+        side: the hemisphere, "left" or "right" ("fine" or "coarse", as in checkpoints).
         classes: position among the head's outputs of the class to explain in each image, int64 (B,).
 
     Returns:
@@ -34,9 +35,8 @@ def grad_cam(
     Raises:
         UserError: the backbone has no maps of more than one pixel at this image size.
     """
-    hemisphere = cast(Hemisphere, network.hemispheres[side])
     with _watched(network):
-        layer = last_maps(hemisphere.backbone, images[:1])
+        layer = last_maps(network.sides[side_of(side)].backbone, images[:1])
 
         def logits(images: Tensor) -> Tensor:
             return network(images)[level]
@@ -50,7 +50,7 @@ def grad_cam(
 
 @torch.no_grad()
 def last_maps(backbone: nn.Module, images: Tensor) -> nn.Module:
-    """The module of a backbone that is the last to give maps (B, C, h, w) of more than one pixel, in a trial run.
+    """Find the module of a backbone that is the last to give maps (B, C, h, w) of more than one pixel, in a trial run.
 
     Of modules within each other the outermost one, whose output is complete: a residual block, not its convolution.
 
@@ -81,7 +81,7 @@ def last_maps(backbone: nn.Module, images: Tensor) -> nn.Module:
 
 @contextmanager
 def _watched(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode with gradients of activations, through frozen hemispheres too; then all as it was.
+    """Give activations gradients, in evaluation mode, through frozen hemispheres too; then leave all as it was.
 
     A frozen hemisphere computes without gradients, which saves memory in training and is all that is lifted here:
     its weights still ask for none.

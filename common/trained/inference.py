@@ -1,4 +1,4 @@
-"""A trained network as a thing to ask: pictures in, features and probabilities out."""
+"""Ask a trained network: pictures in, features and probabilities out."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,19 +6,29 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.checkpoints.files import Record
 from common.data.pictures import as_rgb, find_pictures, fit, read_picture
 from common.data.transforms import Transforms
-from common.networks.macro import EnsembleNet, HemispheresAndHeads
+from common.networks.macro import Network
+from common.settings.levels import SIDES, side_of
 from common.system.errors import UserError
 
 Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]
-SIDES = {"fine": "left", "coarse": "right"}
 # Pictures that are in the network at a time; the number changes memory and nothing else.
 BATCH = 256
+
+
+class BySide(dict[str, Tensor]):
+    """Values by the names of hemispheres; those of earlier versions, fine and coarse, find left and right."""
+
+    def __missing__(self, name: str) -> Tensor:
+        """Give the value of a hemisphere whose name is spelled as in earlier versions."""
+        if _side(name) == name:
+            raise KeyError(name)
+        return self[_side(name)]
 
 
 class Trained:
@@ -36,58 +46,55 @@ class Trained:
     """
 
     def __init__(
-        self, *, network: nn.Module, transforms: Transforms, record: Record, device: torch.device
+        self,
+        *,
+        network: Network,
+        transforms: Transforms,
+        record: Record,
+        device: torch.device,
     ) -> None:
-        self.network = network.to(device).requires_grad_(False)
+        self.network = network.to(device)
+        self.network.requires_grad_(False)
         self.transforms = transforms.to(device)
         self.record = record
         self.device = device
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels it predicts."""
+        """Name the levels it predicts."""
         return self.record.levels
 
     @property
     def class_names(self) -> dict[str, list[str]]:
-        """Per level, the names of the classes in the order of the probabilities."""
+        """Name the classes per level, in the order of the probabilities."""
         return self.record.class_names
 
     @property
     def label_ids(self) -> dict[str, list[int]]:
-        """Per level, the data set's label ids in the same order."""
+        """Give the data set's label ids per level, in the same order."""
         return self.record.label_ids
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the images it was trained on."""
+        """Give height and width of the images it was trained on."""
         height, width = self.record.image_size
         return height, width
 
     @property
-    def sides(self) -> dict[str, tuple[HemispheresAndHeads, str]]:
-        """Each hemisphere: a name for it, the network it belongs to, and what it is called in there.
+    def sides(self) -> tuple[str, ...]:
+        """Name its hemispheres: left and right, in an ensemble member0.left, member1.left, ...
 
-        Named fine (left) and coarse (right), in an ensemble member0.fine, member1.fine, ...
+        A network of one hemisphere calls it right if its only head is coarse, and left if not.
         """
-        if isinstance(self.network, EnsembleNet):
-            members = {f"member{i}.": net for i, net in enumerate(self.network.networks)}
-        else:
-            members = {"": self.network}
-        return {
-            f"{prefix}{side}": (net, side)
-            for prefix, net in members.items()
-            if isinstance(net, HemispheresAndHeads)
-            for side in net.hemispheres
-        }
+        return tuple(self.network.sides)
 
     @property
     def has_halves(self) -> bool:
-        """Whether it has a left and a right hemisphere, each of which can be asked alone."""
-        return isinstance(self.network, HemispheresAndHeads) and len(self.sides) == 2
+        """Say whether it has a left and a right hemisphere, each of which can be asked alone."""
+        return self.sides == SIDES
 
     def pixels(self, pictures: Pictures) -> Tensor:
-        """Pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
+        """Read pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
 
         Raises:
             UserError: a file that is no image, or a tensor of another type or shape.
@@ -106,36 +113,37 @@ class Trained:
             raise UserError("There are no pictures to show to the network.")
         return torch.stack([self._one(picture) for picture in found])
 
-    def features(self, pictures: Pictures) -> dict[str, Tensor]:
-        """Per hemisphere, by its name in `sides`, its features float (B, F)."""
+    def features(self, pictures: Pictures) -> BySide:
+        """Compute the features of each hemisphere, by its name in `sides`: float (B, F)."""
         both = torch.cat([self._features(images) for images in self._batches(pictures)])
-        return dict(zip(self.sides, both.split(self._widths, dim=1), strict=True))
+        return BySide(self.network.split(both))
 
     def logits(self, pictures: Pictures, *, alone: str | None = None) -> dict[str, Tensor]:
-        """Per level, what its head says of each class: float (B, C), any real number.
+        """Compute logits per level: float (B, C), any real number for each class.
 
         Args:
             pictures: see `Trained`.
-            alone: of two hemispheres, the one whose features count; those of the other are set to 0, so that what
-                remains is this one's contribution and the head's bias.
+            alone: of two hemispheres, the one whose features count, "left" or "right" (or "fine" or "coarse", as in
+                checkpoints); those of the other are set to 0, so that what remains, if the join concatenates, is this
+                one's contribution and the head's bias.
         """
         parts = [self._logits(images, alone) for images in self._batches(pictures)]
         return {level: torch.cat([part[level] for part in parts]) for level in self.levels}
 
     def predict(self, pictures: Pictures, *, alone: str | None = None) -> dict[str, Tensor]:
-        """Per level, the probability of each class: float (B, C), rows add up to 1. ``alone``: see `logits`."""
+        """Compute the probability of each class per level: float (B, C), rows add up to 1. ``alone``: see `logits`."""
         logits = self.logits(pictures, alone=alone)
         return {level: values.softmax(dim=1) for level, values in logits.items()}
 
     def grad_cam(
         self, pictures: Pictures, *, level: str, side: str, classes: Tensor | None = None
     ) -> Tensor:
-        """Where a hemisphere looks: float (B, H, W), from 0 to 1 (see `common.trained.grad_cam.grad_cam`).
+        """Map where a hemisphere looks: float (B, H, W), from 0 to 1 (see `common.trained.grad_cam.grad_cam`).
 
         Args:
             pictures: see `Trained`.
             level: the head.
-            side: the hemisphere, by its name in `sides`.
+            side: the hemisphere, by its name in `sides`, or as in checkpoints.
             classes: the class to explain in each picture, as its place in ``class_names``, int64 (B,); by default
                 the one that is predicted.
         """
@@ -145,7 +153,7 @@ class Trained:
         images = self.pixels(pictures)
         if classes is None:
             classes = self.logits(images)[level].argmax(dim=1)
-        network, name = self._choose(side)
+        network, name = self.network.part(self._choose(side))
         batches = zip(self._batches(images), classes.to(self.device).split(BATCH), strict=True)
         return torch.cat(
             [
@@ -154,21 +162,14 @@ class Trained:
             ]
         )
 
-    def _choose(self, side: str) -> tuple[HemispheresAndHeads, str]:
-        if side not in self.sides:
+    def _choose(self, side: str) -> str:
+        """Find the name in `sides` of a hemisphere that is named in either spelling."""
+        if _side(side) not in self.sides:
             raise UserError(f"There is no hemisphere {side!r}; there are {', '.join(self.sides)}.")
-        return self.sides[side]
-
-    @property
-    def _widths(self) -> list[int]:
-        """Number of features of each hemisphere, in the order of `sides`."""
-        return [
-            network.get_submodule(f"hemispheres.{name}").num_features  # type: ignore[misc]
-            for network, name in self.sides.values()
-        ]
+        return _side(side)
 
     def _one(self, picture: Picture) -> Tensor:
-        """One picture as uint8 (3, H, W)."""
+        """Read one picture as uint8 (3, H, W)."""
         height, width = self.image_size
         if isinstance(picture, Tensor):
             if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
@@ -189,26 +190,33 @@ class Trained:
         return torch.from_numpy(np.array(fit(image, height=height, width=width))).permute(2, 0, 1)
 
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
-        """Normalised images float (B, 3, H, W) on the device."""
+        """Give normalised images float (B, 3, H, W) on the device, in batches."""
         for images in self.pixels(pictures).split(BATCH):
             yield self.transforms(images.to(self.device))
 
     @torch.no_grad()
     def _features(self, images: Tensor) -> Tensor:
-        return self.network.features(images).cpu()  # type: ignore[operator]
+        return self.network.features(images).cpu()
 
     @torch.no_grad()
     def _logits(self, images: Tensor, alone: str | None) -> dict[str, Tensor]:
         if alone is None:
-            return {level: values.cpu() for level, values in self.network(images).items()}
-        self._choose(alone)
-        if not isinstance(self.network, HemispheresAndHeads) or not self.has_halves:
-            raise UserError(
-                f"This network has no two hemispheres, of which {alone!r} could be asked alone."
-            )
-        heads = self.network.heads
-        features = self.network.features(images)
-        for side, part in zip(self.sides, features.split(self._widths, dim=1), strict=True):
-            if side != alone:
-                part.zero_()
-        return {level: heads[level](features).cpu() for level in self.levels}
+            found = self.network(images)
+        else:
+            kept = self._choose(alone)
+            if not self.has_halves:
+                raise UserError(
+                    f"This network has no two hemispheres of which {alone!r} could be asked alone."
+                )
+            features = self.network.features(images)
+            for side, part in self.network.split(features).items():
+                if side != kept:
+                    part.zero_()
+            found = self.network.classify(features)
+        return {level: found[level].cpu() for level in self.levels}
+
+
+def _side(name: str) -> str:
+    """Give a hemisphere's name, left or member0.left, from either spelling."""
+    member, dot, side = name.rpartition(".")
+    return f"{member}{dot}{side_of(side)}"

@@ -1,4 +1,4 @@
-"""What happens after steps and epochs: the checkpoint to continue from, metrics.csv, a line of progress.
+"""Callbacks after steps and epochs: the checkpoint to continue from, metrics.csv, a line of progress.
 
 They derive from Lightning's Checkpoint because only such callbacks run after the module has logged an epoch.
 """
@@ -25,7 +25,7 @@ class LastCheckpoint(Checkpoint):
     """Writes the checkpoint to continue from: after each epoch's validation, and at least every minute.
 
     Never between an epoch's last step and its validation: Lightning would skip that validation on continuing.
-    The one before it stays as ``previous.ckpt``, in case it is damaged. What is not finite is never saved.
+    The one before it stays as ``previous.ckpt``, in case it is damaged. NaN and infinite weights are never saved.
     ``seconds`` is the training time so far, over all interruptions.
     """
 
@@ -44,7 +44,7 @@ class LastCheckpoint(Checkpoint):
 
     @property
     def seconds(self) -> float:
-        """Training time so far, in seconds."""
+        """Give the training time so far, in seconds."""
         return self.earlier_seconds + time.monotonic() - self.started
 
     def on_train_batch_end(
@@ -76,7 +76,7 @@ class LastCheckpoint(Checkpoint):
         signals.check()
 
     def state_dict(self) -> dict[str, Any]:
-        """The training time so far."""
+        """Give the training time so far."""
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class MetricsTable(Checkpoint):
-    """metrics.csv: one row per epoch; without a path the rows are kept all the same, in case it is wanted later.
+    """Writes metrics.csv, one row per epoch; without a path it keeps the rows, in case the file is wanted later.
 
     The rows are part of the checkpoint to continue from: those after its point are dropped, and a damaged file is
     written anew.
@@ -116,7 +116,7 @@ class MetricsTable(Checkpoint):
         self.rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs so far."""
+        """Give the rows of the epochs so far."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ class MetricsTable(Checkpoint):
 
 
 class EpochLines(Checkpoint):
-    """One line per epoch where there is no terminal to draw a progress bar on."""
+    """Prints one line per epoch where there is no terminal to draw a progress bar on."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""A loss that is no number any more ends its stage before anything of it is saved."""
+"""Stop a stage when its loss becomes NaN or infinite, before saving a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class FiniteLoss(Callback):
             self.check(pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the validation loss, ahead of what it is saved by."""
+        """Look at the validation loss, before anything is saved."""
         loss = trainer.callback_metrics["val_loss"]
         if not loss.isfinite():
             where = f"after step {trainer.global_step} (learning rate {self.rate:g})"

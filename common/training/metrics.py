@@ -1,8 +1,14 @@
-"""How well predictions fit, per level: accuracy and loss, and what validation and test ask beyond them."""
+"""What evaluation measures: the metrics of `common.results.metrics`, summed up on the device, for each level.
 
-from collections.abc import Iterator, Sequence
+A metric is a function of `Answers` that gives a value for each image and whether the image counts; its mean over the
+images that count is reported. Or it is a class: a torchmetrics.Metric that is built with the number of classes of its
+level, and whose `update` takes `Answers`. Neither may wait for the device.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,161 +16,197 @@ from torch.nn import functional
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from common.results.metrics import BASIC, FURTHER, METRICS, applicable
+
 Batch = dict[str, Tensor]
-# What evaluation adds to accuracy and loss, in the order of tables.
-FURTHER = ("top5", "consistency", "severity")
+
+
+class Answers(NamedTuple):
+    """What a network says of a batch of images, and what is right.
+
+    Args:
+        level: the one that is measured.
+        logits: (B, C) by level.
+        labels: int64 (B,) by level.
+        coarse_of_fine: int64 (C_fine,), the coarse class of each fine class; empty where that is not known.
+    """
+
+    level: str
+    logits: Batch
+    labels: Batch
+    coarse_of_fine: Tensor
+
+    @property
+    def own(self) -> tuple[Tensor, Tensor]:
+        """Give logits (B, C) and labels (B,) of the level that is measured."""
+        return self.logits[self.level], self.labels[self.level]
+
+
+class Accuracy(MulticlassAccuracy):
+    """The share of images whose highest logit is the label's."""
+
+    def __init__(self, classes: int, *, top_k: int = 1) -> None:
+        # Without validate_args: checking each batch would wait for the device.
+        super().__init__(classes, top_k=top_k, average="micro", validate_args=False)
+
+    def update(self, answers: Answers) -> None:  # type: ignore[override]
+        """Add a batch."""
+        super().update(*answers.own)
+
+
+class Top5(Accuracy):
+    """The share of images whose label is among the five highest logits (of all, where there are fewer classes)."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes, top_k=min(5, classes))
+
+
+class CrossEntropy(MeanMetric):
+    """The mean cross-entropy of images, without label smoothing."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(nan_strategy="disable")
+
+    def update(self, answers: Answers) -> None:  # type: ignore[override]
+        """Add a batch."""
+        logits, labels = answers.own
+        # Of each image, not of the batch: with nan_strategy="disable", torchmetrics drops weights.
+        super().update(functional.cross_entropy(logits.float(), labels, reduction="none"))
+
+
+def consistency(answers: Answers) -> tuple[Tensor, Tensor]:
+    """Say whether the fine prediction lies in the class that the coarse head predicts: bool (B,), of all images."""
+    coarse = answers.coarse_of_fine[answers.logits["fine"].argmax(dim=1)]
+    same = coarse == answers.logits["coarse"].argmax(dim=1)
+    return same, torch.ones_like(same)
+
+
+def severity(answers: Answers) -> tuple[Tensor, Tensor]:
+    """Say whether the fine prediction lies in the right coarse class: bool (B,), of images whose fine one is wrong."""
+    fine, labels = answers.logits["fine"].argmax(dim=1), answers.labels["fine"]
+    parent = answers.coarse_of_fine
+    return parent[fine] == parent[labels], fine != labels
+
+
+class MeanOfImages(Metric):
+    """The mean of a function's values over the images that count; NaN where none does.
+
+    Args:
+        function: `Answers` → values (B,), bool or float, and which images count, bool (B,).
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, function: Callable[[Answers], tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.function = function
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, answers: Answers) -> None:
+        """Add a batch."""
+        values, counts = self.function(answers)
+        self.total += torch.where(counts, values.float(), 0.0).sum()
+        self.count += counts.sum()
+
+    def compute(self) -> Tensor:
+        """Compute the mean, or NaN."""
+        return self.total / self.count
 
 
 class LevelMetrics(nn.Module):
-    """Accuracy and cross-entropy of each level, summed up on the device."""
-
-    def __init__(self, num_classes: dict[str, int]) -> None:
-        super().__init__()
-        # Without validate_args: checking each batch would wait for the device.
-        self.accuracy = nn.ModuleDict(
-            {
-                level: MulticlassAccuracy(classes, average="micro", validate_args=False)
-                for level, classes in num_classes.items()
-            }
-        )
-        self.loss = nn.ModuleDict(
-            {level: MeanMetric(nan_strategy="disable") for level in num_classes}
-        )
-
-    def _by_level(self) -> Iterator[tuple[str, Metric, Metric]]:
-        for level, accuracy in self.accuracy.items():
-            yield level, cast(Metric, accuracy), cast(Metric, self.loss[level])
-
-    def persistent(self) -> None:
-        """Make the sums part of the state dict."""
-        for _, accuracy, loss in self._by_level():
-            accuracy.persistent(True)
-            loss.persistent(True)
-
-    @contextmanager
-    def of_all_processes(self) -> Iterator[None]:
-        """Within the block, each process has the sums of all; `compute` sees to that itself."""
-        with ExitStack() as synced:
-            for metric in self.modules():
-                if isinstance(metric, Metric):
-                    synced.enter_context(metric.sync_context())
-            yield
-
-    @torch.no_grad()
-    def update(self, logits: Batch, batch: Batch) -> None:
-        """Add a batch: logits (B, C) and labels (B,) per level."""
-        for level, accuracy, loss in self._by_level():
-            labels = batch[level]
-            accuracy.update(logits[level], labels)
-            # Of each image, not of the batch: with nan_strategy="disable", torchmetrics drops weights.
-            loss.update(functional.cross_entropy(logits[level].float(), labels, reduction="none"))
-
-    def compute(self) -> dict[str, Tensor]:
-        """``<level>_accuracy``, ``<level>_loss``, and over levels the mean ``accuracy`` and summed ``loss``."""
-        values = {}
-        for level, accuracy, loss in self._by_level():
-            values[f"{level}_accuracy"] = accuracy.compute()
-            values[f"{level}_loss"] = loss.compute()
-        accuracies = [value for name, value in values.items() if name.endswith("accuracy")]
-        losses = [value for name, value in values.items() if name.endswith("loss")]
-        return values | {
-            "accuracy": torch.stack(accuracies).mean(),
-            "loss": torch.stack(losses).sum(),
-        }
-
-    def reset(self) -> None:
-        """Start anew."""
-        for _, accuracy, loss in self._by_level():
-            accuracy.reset()
-            loss.reset()
-
-
-class EvaluationMetrics(LevelMetrics):
-    """Accuracy and loss, and beyond them top-5 accuracy, consistency and severity of mistakes.
-
-    Top-5: the share of images whose label is among the five highest logits (of all, where there are fewer classes).
-    Consistency: the share of images whose fine prediction lies in the coarse class that the coarse head predicts.
-    Severity: of the images whose fine prediction is wrong, the share in which it lies in the right coarse class.
+    """Metrics of each level, summed up on the device.
 
     Args:
         num_classes: of each level that the network predicts.
-        coarse_of_fine: for each fine class, the coarse class that it belongs to, both as positions among a
-            head's outputs; empty where that is not known, which leaves consistency and severity out.
+        coarse_of_fine: for each fine class, the coarse class that it belongs to, both as positions among a head's
+            outputs; empty where that is not known, which leaves out the metrics that need it.
+        names: of the metrics, as in `common.results.metrics.METRICS`.
     """
 
-    def __init__(self, num_classes: dict[str, int], coarse_of_fine: Sequence[int]) -> None:
-        super().__init__(num_classes)
-        self.top5 = nn.ModuleDict(
-            {
-                level: MulticlassAccuracy(
-                    classes, top_k=min(5, classes), average="micro", validate_args=False
-                )
-                for level, classes in num_classes.items()
-            }
-        )
-        known = "fine" in num_classes and len(coarse_of_fine) > 0
-        self.severity = Share() if known else None
-        self.consistency = Share() if known and "coarse" in num_classes else None
+    def __init__(
+        self,
+        num_classes: Mapping[str, int],
+        coarse_of_fine: Sequence[int] = (),
+        names: Sequence[str] = BASIC,
+    ) -> None:
+        super().__init__()
+        self.levels = tuple(num_classes)
+        self.names = applicable(names, self.levels, hierarchy=len(coarse_of_fine) > 0)
+        for name, levels in self.names.items():
+            held = {level: _metric(name, num_classes[level]) for level in levels}
+            self.add_module(name, nn.ModuleDict(held))
         self.register_buffer(
             "coarse_of_fine", torch.tensor(coarse_of_fine, dtype=torch.int64), persistent=False
         )
 
+    def _each(self) -> Iterator[tuple[str, str, Metric]]:
+        """Give level, name and metric of each that there is, level by level."""
+        for level in self.levels:
+            for name, levels in self.names.items():
+                if level in levels:
+                    yield level, name, cast(Any, self.get_submodule(f"{name}.{level}"))
+
+    def persistent(self) -> None:
+        """Make the sums part of the state dict."""
+        for _, _, metric in self._each():
+            metric.persistent(True)
+
+    @contextmanager
+    def of_all_processes(self) -> Iterator[None]:
+        """Give each process the sums of all, within the block; `compute` does that itself."""
+        with ExitStack() as synced:
+            for _, _, metric in self._each():
+                synced.enter_context(metric.sync_context())
+            yield
+
     @torch.no_grad()
-    def update(self, logits: Batch, batch: Batch) -> None:
+    def update(self, logits: Batch, labels: Batch) -> None:
         """Add a batch: logits (B, C) and labels (B,) per level."""
-        super().update(logits, batch)
-        for level, top5 in self.top5.items():
-            cast(Metric, top5).update(logits[level], batch[level])
-        if self.severity is None:
-            return
-        coarse_of_fine = cast(Tensor, self.coarse_of_fine)
-        fine = logits["fine"].argmax(dim=1)
-        coarse = coarse_of_fine[fine]
-        wrong = fine != batch["fine"]
-        self.severity.update(coarse == coarse_of_fine[batch["fine"]], among=wrong)
-        if self.consistency is not None:
-            same = coarse == logits["coarse"].argmax(dim=1)
-            self.consistency.update(same, among=torch.ones_like(same))
+        for level, _, metric in self._each():
+            metric.update(Answers(level, logits, labels, cast(Tensor, self.coarse_of_fine)))
 
     def compute(self) -> dict[str, Tensor]:
-        """As `LevelMetrics`, and where they apply ``<level>_top5``, ``<level>_consistency``, ``fine_severity``.
+        """Compute ``<level>_<name>`` of each metric, and over levels the mean ``accuracy`` and the summed ``loss``.
 
-        Consistency concerns both heads and is the same under both levels. Severity is NaN without a mistake.
+        NaN stands for what is undefined.
         """
-        values = super().compute()
-        for level, top5 in self.top5.items():
-            values[f"{level}_top5"] = cast(Metric, top5).compute()
-            if self.consistency is not None:
-                values[f"{level}_consistency"] = self.consistency.compute()
-        if self.severity is not None:
-            values["fine_severity"] = self.severity.compute()
-        return values
+        values = {f"{level}_{name}": metric.compute() for level, name, metric in self._each()}
+        return values | {
+            "accuracy": torch.stack([values[f"{level}_accuracy"] for level in self.levels]).mean(),
+            "loss": torch.stack([values[f"{level}_loss"] for level in self.levels]).sum(),
+        }
 
     def reset(self) -> None:
         """Start anew."""
-        super().reset()
-        for metric in (*self.top5.values(), self.severity, self.consistency):
-            if metric is not None:
-                cast(Metric, metric).reset()
+        for _, _, metric in self._each():
+            metric.reset()
 
 
-class Share(Metric):
-    """The share of hits among the images that count; NaN where none does."""
+class EvaluationMetrics(LevelMetrics):
+    """All metrics of the table, for validation and test."""
 
-    full_state_update = False
-    hits: Tensor
-    count: Tensor
+    def __init__(self, num_classes: Mapping[str, int], coarse_of_fine: Sequence[int]) -> None:
+        super().__init__(num_classes, coarse_of_fine, names=tuple(METRICS))
 
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("hits", "count"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, hits: Tensor, among: Tensor) -> None:
-        """Add a batch: which images are hits and which count, both bool (B,)."""
-        self.hits += (hits & among).sum()
-        self.count += among.sum()
+def _metric(name: str, classes: int) -> Metric:
+    found = METRICS[name].load()
+    return found(classes) if isinstance(found, type) else MeanOfImages(found)
 
-    def compute(self) -> Tensor:
-        """Between 0 and 1, or NaN."""
-        return self.hits / self.count
+
+def by_level(
+    metrics: Mapping[str, Any], split: str, levels: Sequence[str]
+) -> dict[str, dict[str, float | None]]:
+    """Turn logged metrics into plain numbers of six digits, which float32 holds: level to name to value.
+
+    Beyond accuracy and loss, None stands for what a level lacks and for what is undefined.
+    """
+
+    def number(level: str, name: str) -> float | None:
+        value = float(metrics.get(f"{split}_{level}_{name}", math.nan))
+        return None if math.isnan(value) and name in FURTHER else round(value, 6)
+
+    return {level: {name: number(level, name) for name in METRICS} for level in levels}

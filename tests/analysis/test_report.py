@@ -12,25 +12,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import analyse
 import arch_dual_head.trainer
-import arch_single_head.trainer
 import train_system
-from analysis import figures, pipeline
-from analysis.attention import Look
-from analysis.hemispheres import Findings
-from analysis.panels import panels
-from analysis.parts import parts
-from analysis.pictures import INK, PAPER, labels, picture, short
-from analysis.report import _evidence_tile
+from analysis import pipeline
+from analysis.networks import FeatureCache, as_tested, halves_of, load, sides
+from analysis.report import results
+from analysis.report.svg import picture
+from analysis.section import Findings
+from analysis.sections.contributions import Contributions, evidence_tile
 from analysis.study import open_study
-from analysis.tables import decimal, interval_words
-from analysis.values import Summary, Values
+from analysis.values import Values
 from common.results.rows import read_result, write_result
 from common.system.signals import Interrupted
 
@@ -162,6 +157,19 @@ def test_numbers_of_the_page_are_those_of_the_csv_files(finished, page):
             assert float(row["mean"]) == pytest.approx(means["bilateral", row["level"]], abs=1e-6)
 
 
+def test_the_tables_of_the_study_may_be_gone(finished, page, tmp_path, monkeypatch):
+    """Their rows come from the stages' results."""
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    for name in ("results", "summary", "differences"):
+        (place / f"{name}.csv").unlink()
+    monkeypatch.setattr(pipeline, "examine", lambda study: Findings())
+    found = Page(pipeline.analyse(place).read_text())
+    assert {"table-results", "table-further", "table-differences", "table-seeds"} <= {*found.tables}
+    for name, table in found.shown.items():
+        assert table == page.shown[name]
+
+
 def test_differences_are_those_of_the_csv_file_all_against_bilateral(finished, page):
     rows = rows_of(finished.place / "differences.csv")
     assert rows
@@ -214,13 +222,12 @@ PLACES = {
     ],
     "calibration": lambda level, arm: [("calibration error", level, arm, "")],
 }
-STUDY = {"results", "further", "differences", "further-differences", "seeds", "files"}
 
 
 def test_tables_of_the_analyses_are_those_of_their_csv_file(finished, page):
     summary = {tuple(r.values())[:4]: r for r in rows_of(finished.place / "analysis/summary.csv")}
     names = {name.removeprefix("table-") for name in page.tables}
-    assert names - STUDY == set(PLACES)
+    assert set(PLACES) <= names
     for name, place in PLACES.items():
         words = place.__code__.co_argcount - len(place.__defaults__ or ())
         means_alone = name.startswith("evidence") or name == "cases-by-class"
@@ -246,23 +253,6 @@ def test_the_analyses_hang_together(finished):
     values = {
         (r["of"], r["level"], r["side"], r["item"], r["seed"]): float(r["value"])
         for r in rows_of(finished.place / "analysis" / "values.csv")
-    }
-    found = {key[0] for key in values}
-    assert found == {
-        "evidence",
-        "share of evidence",
-        "accuracy with a share silenced",
-        "cka",
-        "cosine",
-        "images in a case",
-        "images of a class in a case",
-        "bilateral accuracy in a case",
-        "gain",
-        "calibration error",
-        "confidence",
-        "reliability",
-        "images of a confidence",
-        "probe accuracy",
     }
     for seed in "01":
         cases = [v for k, v in values.items() if k[0] == "images in a case" and k[4] == seed]
@@ -322,7 +312,7 @@ def test_parts_of_pictures_do_not_share_names(page):
 
 
 def test_pictures_wear_the_colours_of_the_page(finished, page):
-    css = (Path(analyse.__file__).parent / "analysis" / "page" / "report.css").read_text()
+    css = (Path(analyse.__file__).parent / "analysis" / "report" / "report.css").read_text()
     variables = set(re.findall(r"var\((--\w+)\)", finished.html))
     assert {"--left", "--right", "--both", "--ink"} <= variables
     assert all(f"{name}: light-dark(" in css for name in variables)
@@ -411,67 +401,70 @@ def test_the_published_protocol_and_holes_are_named(finished, tmp_path, in_proce
     assert "Missing: fine/seed7 (fine/seed7: the loss is nan &lt;b&gt;)" in html
 
 
-@pytest.mark.slow
-def test_any_arms_and_columns_are_shown(finished, tmp_path, in_process):
-    """Further arms, columns and tables than those of today, and arms without an interval."""
-    place = tmp_path / "study"
-    shutil.copytree(finished.place, place)
-    shutil.copytree(place / "bilateral", place / "ensemble_five")
-    for file in (place / "ensemble_five").rglob("result.yaml"):
-        held = {name: value for name, value in read_result(file).items() if name != "digest"}
-        write_result(file, held | {"arm": "ensemble_five"})
-    for name in ("results.csv", "summary.csv"):
-        rows = rows_of(place / name)
-        rows += [row | {"arm": "ensemble_five"} for row in rows if row["arm"] == "bilateral"]
-        for row in rows:
-            row |= {"macs": "12345678", "top5": "0.9876"}
-            if row["arm"] == "ensemble_five" and "ci95_low" in row:
-                row |= {"ci95_low": "", "ci95_high": "", "std": ""}
-        write(place / name, rows)
-    pair = {"level": "fine", "seeds": "2", "mean": "0.0123", "std": "", "ci95_low": "-0.01"}
-    write(
-        place / "differences.csv",
-        [
-            {"arm": "fine", "minus": "bilateral"} | pair,
-            {"arm": "ensemble_five", "minus": "fine"} | pair,
-        ],
+def test_any_arms_are_shown(finished, tmp_path):
+    """Further arms than those of today, without an interval, and numbers that today's stages lack."""
+    for file in finished.place.glob("*/seed*/result.yaml"):
+        result = read_result(file)
+        for arm in {result["arm"]: [result["seed"]]} | (
+            {"other_six": [0, 1]} if result["arm"] == "bilateral" else {}
+        ):
+            more = {"arm": arm, "macs": 12345678, "seeds": [0, 1]}
+            if arm == "other_six":
+                more["test"] = {lv: held | {"top5": 0.98765} for lv, held in result["test"].items()}
+            place = tmp_path / f"{arm}/seed{result['seed']}"
+            place.mkdir(parents=True)
+            write_result(place / "result.yaml", result | more)
+    study = open_study(tmp_path)
+    assert study.arms == ["fine", "coarse", "bilateral", "other_six"]
+    summary, further = results.results(study), results.further(study)
+    titles = [column.title for column in further.columns]
+    last = dict(zip(titles, (one.text for one in further.rows[-1]), strict=True))
+    assert (last["arm"], last["top5 mean, %"], last["macs"]) == ("other_six", "98.77", "12,345,678")
+    assert [row[0].text for row in summary.rows][-2:] == ["other_six"] * 2
+    assert "95 % interval" not in [column.title for column in summary.columns]
+    first, others = results.differences(study)
+    assert {row[1].text for row in first.rows} == {"bilateral"}
+    assert {row[1].text for row in others.rows} == {"other_six"}
+
+
+def test_logits_are_those_of_the_network_and_halves_those_of_its_heads(finished):
+    module = load(open_study(finished.place).of("bilateral")[0].checkpoint)
+    cache = FeatureCache(torch.randint(0, 255, (9, 3, 32, 32), dtype=torch.uint8))
+    with as_tested(module):
+        expected = module.network(module.transforms(cache.images))
+    weights = halves_of(module.network)
+    features = {side: cache.features(module, one) for side, one in sides(module.network).items()}
+    # The precision may be bfloat16.
+    for level, logits in cache.logits(module).items():
+        assert torch.allclose(logits, expected[level].float(), atol=0.05)
+        parts = sum(features[side] @ half.T for side, half in weights[level].items())
+        bias = module.network.heads[level].linear.bias.detach()
+        assert torch.allclose(parts + bias, logits, atol=0.05)
+
+
+@pytest.mark.parametrize(("classes", "place"), [(40, "shown"), (41, "folded"), (1001, "left out")])
+def test_long_tables_are_folded_up_level_by_level(classes, place):
+    values = Values()
+    for level, count in (("fine", classes), ("coarse", 2)):
+        values.add("share of evidence", 1.3, seed=0, level=level, side="left")
+        for i in range(count):
+            for side in ("left", "right"):
+                values.add("evidence", i, seed=0, level=level, side=side, item=f"class {i}")
+    part = Contributions().render(Findings(values=values))
+    shown, folded = ([sheet.name for sheet in held] for held in (part.tables, part.folded))
+    assert "evidence-coarse" in shown
+    assert ("evidence-fine" in shown, "evidence-fine" in folded) == (
+        place == "shown",
+        place == "folded",
     )
-    status, out, err = in_process(analyse.main, f"run={place}")
-    assert status == 0, out + err
-    page = Page((place / "report.html").read_text())
-    assert [row[:2] for row in page.tables["table-differences"][1:]] == [["fine", "bilateral"]]
-    others = page.tables["table-further-differences"][1:]
-    assert [row[:2] for row in others] == [["ensemble_five", "fine"]]
-    assert "ensemble_five" in {row[0] for row in page.tables["table-results"][1:]}
-    assert "12,345,678" in page.text
-    assert "98.76" in page.text
+    assert any("1,001 rows" in note for note in part.notes) == (place == "left out")
 
 
-def write(file: Path, rows: list[dict[str, str]]) -> None:
-    with file.open("w", newline="") as text:
-        table = csv.DictWriter(text, [*rows[0]])
-        table.writeheader()
-        table.writerows(rows)
-
-
-# ---------------------------------------------------------------- what a cell and a picture say
-
-
-def over_seeds(mean: float, low: float | None = None, high: float | None = None) -> Summary:
-    return Summary("gain", "fine", "", "", 2, mean, low, high)
-
-
-@pytest.mark.parametrize(
-    ("said", "number", "plus"),
-    [("0.00", -0.001, False), ("0.00", 0.001, True), ("−3.99", -3.99, True), ("+2.04", 2.04, True)],
-)
-def test_numbers_have_a_minus_sign_and_zero_has_none(said, number, plus):
-    assert decimal(number, 2, plus=plus) == said
-
-
-def test_intervals_in_words():
-    assert interval_words(over_seeds(-0.001, -0.01, 0.011)) == "0 % (95 % interval −1 to 1)"
-    assert interval_words(over_seeds(0.72)) == "72 %"
+def test_a_share_beyond_the_whole_has_no_meter_but_words():
+    tile = evidence_tile("fine", 1.3)
+    assert (tile.number, tile.meter) == ("130 % left", None)
+    assert tile.detail.startswith("−30 % from the right hemisphere; the right one speaks against")
+    assert evidence_tile("fine", 0.25).meter == "25.0"
 
 
 def test_words_of_a_picture_stay_as_they_are():
@@ -488,132 +481,36 @@ def test_words_of_a_picture_stay_as_they_are():
     assert parsed["aria-label"] == f"Of {hostile}"
 
 
-def test_long_names_stay_apart():
-    names = [f"a very long name of a class of animals ({i})" for i in (1, 2)]
-    assert short(names[0], 20) == "a very long n…ls (1)"
-    assert len(set(labels(names, 20))) == 2
-    middle = [f"{'x' * 14}{i}{'y' * 14}" for i in (1, 2)]
-    assert len(set(labels(middle, 20))) == 2
-    assert labels(["same", "same"], 20) == ["same", "same"]
-
-
-def draw(function, *args, **kwargs) -> Figure:
-    figure = Figure(layout="constrained")
-    FigureCanvasSVG(figure)
-    function(figure, *args, **kwargs)
-    figure.canvas.draw()
-    return figure
-
-
-def arm(*seeds: float) -> dict[str, object]:
-    return {"mean": sum(seeds) / len(seeds), "low": None, "high": None, "seeds": [*seeds]}
-
-
-def test_one_arm_far_away_does_not_blur_the_others():
-    arms = {f"a{i}": arm(0.9 + i / 100, 0.905 + i / 100) for i in range(5)} | {"far": arm(0.42)}
-    bars, zoom = draw(figures.accuracy_bars, "fine labels", arms).axes
-    low, high = zoom.get_xlim()
-    assert 0.85 < low < 0.9
-    assert high < 0.97
-    assert [text.get_text() for text in zoom.texts] == ["← 42.00 %"]
-    assert bars.get_xlim() == (0, 1)
-    near = {f"a{i}": arm(0.3 + i / 10) for i in range(6)}
-    assert not draw(figures.accuracy_bars, "fine labels", near).axes[1].texts
-
-
-def test_the_number_of_a_short_bar_stands_behind_it():
-    bars = draw(figures.accuracy_bars, "", {"low": arm(0.05, 0.06), "high": arm(0.9)}).axes[0]
-    said = {text.get_text(): text for text in bars.texts}
-    assert said["5.50 %"].get_position()[0] > 0.06
-    assert said["5.50 %"].get_color() == INK
-    assert said["90.00 %"].get_color() == PAPER
-
-
-def test_intervals_are_drawn_where_there_are_any():
-    classes = {"a": over_seeds(0.1, 0.05, 0.15), "b": over_seeds(-0.1)}
-    (axes,) = draw(figures.gains, "", classes).axes
-    spans = [[*map(float, line.get_xdata())] for line in axes.lines]
-    assert [0.05, 0.15] in spans
-    assert len(spans) == 2  # and the zero line
-    points = {"0": over_seeds(0.9, 0.8, 1.0), "1": over_seeds(0.5)}
-    for function, args in (
-        (figures.cka_lines, ({"left-right": points, "left-other seed": points}, 2)),
-        (figures.reliability_curve, ("", {"bilateral": (points, points)})),
-    ):
-        lines = [[*map(float, line.get_ydata())] for line in draw(function, *args).axes[0].lines]
-        assert [0.8, 1.0] in lines
-        assert [0.9, 0.5] in lines
-
-
-def found_looks() -> Findings:
-    looks = [
-        Look(0, "all are right", 0, {"left": "a"}, torch.zeros(3, 8, 8, dtype=torch.uint8), {}),
-    ]
-    return Findings(looks=looks, class_names={"fine": ["a"], "coarse": ["a"]})
-
-
-def test_a_case_without_images_keeps_its_heading():
-    shown = dict(panels(found_looks()))
-    assert [*shown] == [
-        "Only the left is right",
-        "Only the right is right",
-        "Only both together",
-        "All are right",
-    ]
-    assert [len(looks) for looks in shown.values()] == [0, 0, 0, 1]
-
-
-@pytest.mark.parametrize(("classes", "place"), [(40, "shown"), (41, "folded"), (1001, "left out")])
-def test_long_tables_are_folded_up_level_by_level(classes, place):
-    values = Values()
-    for level, count in (("fine", classes), ("coarse", 2)):
-        values.add("share of evidence", 1.3, seed=0, level=level, side="left")
-        for i in range(count):
-            for side in ("left", "right"):
-                values.add("evidence", i, seed=0, level=level, side=side, item=f"class {i}")
-    (part,) = parts(Findings(values=values))
-    shown, folded = ([sheet.name for sheet in held] for held in (part.tables, part.folded))
-    assert "evidence-coarse" in shown
-    assert ("evidence-fine" in shown, "evidence-fine" in folded) == (
-        place == "shown",
-        place == "folded",
-    )
-    assert any("1,001 rows" in note for note in part.notes) == (place == "left out")
-
-
-def test_a_share_beyond_the_whole_has_no_meter_but_words():
-    tile = _evidence_tile("fine", 1.3)
-    assert (tile["number"], tile["meter"]) == ("130 % left", None)
-    assert tile["detail"].startswith(
-        "−30 % from the right hemisphere; the right one speaks against"
-    )
-    assert _evidence_tile("fine", 0.25)["meter"] == "25.0"
-
-
 # ---------------------------------------------------------------- what is left out
 
 
-def test_a_run_of_one_network_has_a_report_without_hemispheres(
-    navon, tiny, succeed, tmp_path, in_process
-):
-    succeed(arch_single_head.trainer.main, *tiny, f"save_dir={tmp_path}", "exp_name=one")
-    status, out, err = in_process(analyse.main, f"run={tmp_path / 'one'}")
+def test_a_run_of_one_network_has_a_report_without_hemispheres(finished, tmp_path, in_process):
+    place = tmp_path / "one"
+    shutil.copytree(finished.place / "fine", place / "fine")
+    status, out, err = in_process(analyse.main, f"run={place}")
     assert status == 0, out + err
-    text = "".join(Page((tmp_path / "one" / "report.html").read_text()).text)
+    text = "".join(Page((place / "report.html").read_text()).text)
     assert "the study has no bilateral network" in text
     assert "Whose features" not in text
 
 
-def test_without_tests_the_test_images_are_not_looked_at(tiny, succeed, tmp_path, monkeypatch):
+def test_without_tests_the_test_images_are_not_looked_at(
+    tiny, succeed, tmp_path, monkeypatch, in_process
+):
     def forbidden(self):
         raise AssertionError("test images were read")
 
     monkeypatch.setattr("common.data.datamodule.HierarchicalData.load_test", forbidden)
-    options = (f"save_dir={tmp_path}", "exp_name=untested", "num_seeds=1", "evaluate=false")
-    said = succeed(train_system.main, *tiny, *options)
-    assert said.splitlines()[-1].startswith("Report: ")
-    text = "".join(Page((tmp_path / "untested" / "report.html").read_text()).text)
+    place = tmp_path / "untested"
+    options = (f"save_dir={tmp_path}", "exp_name=untested", "num_seeds=1", "no_bilateral=true")
+    succeed(train_system.main, *tiny, *options, "evaluate=false", "analyse=false")
+    assert not (place / "report.html").exists()
+    assert not (place / "analysis").exists()
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert status == 0, out + err
+    text = "".join(Page((place / "report.html").read_text()).text)
     assert "Left out: all that needs test images" in text
+    assert "Nothing was tested" in text
 
 
 @pytest.mark.slow
@@ -637,13 +534,6 @@ def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
     values = {row["of"] for row in rows_of(place / "analysis" / "summary.csv")}
     assert "images in a case" not in values
     assert "share of evidence" in values
-
-
-def test_analyse_false_leaves_the_study_as_it_was(tiny, succeed, tmp_path):
-    options = (f"save_dir={tmp_path}", "exp_name=bare", "num_seeds=1", "no_bilateral=true")
-    succeed(train_system.main, *tiny, *options, "analyse=false")
-    assert not (tmp_path / "bare" / "report.html").exists()
-    assert not (tmp_path / "bare" / "analysis").exists()
 
 
 def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, capsys):
@@ -675,9 +565,8 @@ def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda place: (place / "results.csv").unlink(), "holds no finished study"),
         (lambda place: (place / "fine/seed0/result.yaml").write_text("}"), "is damaged"),
-        (lambda place: (place / "fine/seed1/checkpoints/best.ckpt").write_text(""), "best.ckpt"),
+        (lambda place: (place / "fine/seed0/checkpoints/best.ckpt").write_text(""), "best.ckpt"),
         (lambda place: shutil.rmtree(place), "holds no finished study"),
     ],
 )

@@ -368,11 +368,6 @@ BROKEN_CSV = [
         ),
         *(("environment.yaml", content) for content in (*BROKEN_YAML, b"packages: 3")),
         *(("metrics.csv", content) for content in BROKEN_CSV),
-        ("../../results.csv", b"\xff"),
-        ("../../results.csv", b"seed\n0\n"),
-        ("../../results.csv", b"arm,level,seed\nfine,fine,one\n"),
-        ("../../summary.csv", b"arm,level,mean\nfine,fine,much\n"),
-        ("../../differences.csv", b"arm\nfine\n"),
     ],
 )
 def test_a_damaged_file_of_a_study_is_named(name, content, study, in_process):

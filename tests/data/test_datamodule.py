@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.schema import SingleConfig
 from common.data.datamodule import ImageSet, load_folder_once
 from common.data.image_folder import load_folder
 from common.data.images import _counts, pixel_statistics
@@ -17,7 +19,6 @@ from common.data.raw import Raw, RawSplit, write_raw
 from common.data.samplers import EpochSampler
 from common.data.tree import write_tree
 from common.settings.compose import ROOT, compose
-from common.settings.schema import DualConfig, SingleConfig
 from common.system.errors import UserError
 
 # Fine classes 0 to 5 in coarse classes 0 to 2; the first two names occur in two fine classes of one coarse class, as

@@ -19,14 +19,15 @@ import common.data.images as images
 import common.training.callbacks as callbacks
 import train_system
 from arch_dual_head.datamodule import DualHeadData
+from arch_dual_head.schema import DualConfig
 from common.data.datamodule import load_folder_once
 from common.data.image_folder import load_folder
 from common.data.images import CHUNK, Undecoded, count_pixels
 from common.settings.command import explain
 from common.settings.compose import ROOT, compose
-from common.settings.schema import DualConfig, StudyConfig
 from common.system.errors import UserError
 from common.training.supervised import Supervised
+from study.schema import StudyConfig
 
 ARMS = ("fine", "coarse", "bilateral")
 # GiB: less than any set here takes.

@@ -18,12 +18,19 @@ import arch_dual_head.test
 import arch_dual_head.trainer
 import arch_single_head.test
 import arch_single_head.trainer
-import common.settings.schema as schema
 import export
 import predict
-import train_system
+from analysis.schema import AnalyseConfig
+from arch_dual_head.schema import DualConfig
+from arch_single_head.schema import SingleConfig
 from common.settings.command import explain
-from common.settings.compose import GROUPS, ROOT, SHARED, compose, keys_of
+from common.settings.compose import GROUPS, ROOT, SHARED, compose
+from common.settings.schema import keys_of
+from common.trained.schema import ExportConfig, PredictConfig, TestConfig
+from study.plan import plan
+from study.schema import StudyConfig
+
+TestConfig.__test__ = False  # a configuration, not a class of tests
 
 
 class Command(NamedTuple):
@@ -54,36 +61,34 @@ NOWHERE = "checkpoint=nowhere/best.ckpt"
 
 def evaluating(name: str, run: Callable[..., Any]) -> Command:
     more: dict[str, Any] = {"config_name": "test", "needs": NOWHERE, "groups": ("dataset",)}
-    return in_folder(name, schema.TestConfig, run, **more)
+    return in_folder(name, TestConfig, run, **more)
 
 
 COMMANDS = {
     "arch_single_head/trainer.py": in_folder(
-        "arch_single_head", schema.SingleConfig, lambda cfg: None, groups=(*GROUPS,)
+        "arch_single_head", SingleConfig, lambda cfg: None, groups=(*GROUPS,)
     ),
     "arch_dual_head/trainer.py": in_folder(
         "arch_dual_head",
-        schema.DualConfig,
+        DualConfig,
         arch_dual_head.trainer.check,
         groups=(*GROUPS,),
     ),
-    "train_system.py": Command(
-        schema.StudyConfig, train_system.plan, config_name="train_system", groups=(*GROUPS,)
-    ),
+    "train_system.py": Command(StudyConfig, plan, config_name="train_system", groups=(*GROUPS,)),
     "arch_single_head/test.py": evaluating("arch_single_head", arch_single_head.test.test),
     "arch_dual_head/test.py": evaluating("arch_dual_head", arch_dual_head.test.test),
     "analyse.py": Command(
-        schema.AnalyseConfig, task(analyse.run), config_name="analyse", needs="run=nowhere"
+        AnalyseConfig, task(analyse.run), config_name="analyse", needs="run=nowhere"
     ),
     "predict.py": Command(
-        schema.PredictConfig,
+        PredictConfig,
         task(predict.predict),
         config_name="predict",
         translated=predict.translated,
         needs=NOWHERE,
     ),
     "export.py": Command(
-        schema.ExportConfig,
+        ExportConfig,
         task(export.write),
         config_name="export",
         translated=export.translated,
@@ -286,8 +291,12 @@ def test_what_is_valid_runs_or_ends_in_one_sentence(tiny, in_process, tmp_path):
     ("script", "argument", "said"),
     [
         ("arch_single_head/trainer.py", "exp_name=null", "exp_name is null; allowed: text."),
-        ("arch_single_head/trainer.py", "seeds=0", "allowed: a list of integers, such as [0,1]."),
-        ("train_system.py", "seeds=0", "allowed: a list of integers, such as [0,1], or null."),
+        (
+            "arch_single_head/trainer.py",
+            "seeds=0",
+            "allowed: a list of integers, such as [0,1] (one",
+        ),
+        ("train_system.py", "seeds=0", "allowed: a list of integers, such as [0,1], or null (one"),
         ("train_system.py", "seeds=[[0]]", "allowed: a list of different integers"),
         ("train_system.py", "num_seeds=many", "allowed: an integer at least 1 and at most 10000"),
         ("train_system.py", "hparams.lr=1,2", "--multirun"),

@@ -19,11 +19,11 @@ import arch_dual_head.trainer
 import arch_single_head.trainer
 import common.checkpoints.files
 import train_system
-from common.settings.schema import StudyKeys
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
 from common.training.supervised import Supervised
-from train_system import plan
+from study.plan import plan
+from study.schema import StudyKeys
 
 SINGLE, STUDY = arch_single_head.trainer.main, train_system.main
 EPOCHS, STEPS = 4, 4

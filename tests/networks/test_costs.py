@@ -7,11 +7,11 @@ from torch import nn
 from torchvision.models import get_model, get_model_weights
 
 import arch_single_head.trainer
+from arch_single_head.schema import SingleConfig
 from common.networks.backbones import build_backbone
 from common.networks.costs import costs
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.settings.compose import ROOT, compose
-from common.settings.schema import SingleConfig
 
 CLASSES = {"fine": 10, "coarse": 4}
 
@@ -51,12 +51,12 @@ def test_what_is_done_once_for_a_batch_is_not_counted():
 
 def bilateral(freeze: bool) -> BilateralNet:
     return BilateralNet(
-        fine_backbone=build_backbone("resnet9", width=0.125),
-        coarse_backbone=build_backbone("resnet9", width=0.125),
+        left_backbone=build_backbone("resnet9", width=0.125),
+        right_backbone=build_backbone("resnet9", width=0.125),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_fine=freeze,
-        freeze_coarse=freeze,
+        freeze_left=freeze,
+        freeze_right=freeze,
     )
 
 

@@ -13,16 +13,19 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from arch_dual_head import trainer
-from arch_dual_head.supervised import DualHead
+from arch_dual_head.module import DualHead
+from arch_dual_head.schema import DualConfig
+from arch_single_head.schema import SingleConfig
 from common.networks.backbones import build_backbone, registered
 from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import BilateralNet, Hemisphere
+from common.networks.parameters import PARAMETERS
 from common.networks.spatial_frequency import SpatialFilter
 from common.runs.fingerprint import identify
 from common.settings.compose import ROOT, compose
-from common.settings.schema import HEMISPHERE, LEVELS, DualConfig, SingleConfig
+from common.settings.levels import SIDES, SPELLING
 from common.system.errors import UserError
-from common.training.supervised import parameter_groups
+from common.training.optimisers import parameter_groups
 
 NARROW = 0.125
 RESIDUAL = ["resnet9", "inverted_resnet9", "sparse_resnet9", "resnet18", "resnet34", "resnet50"]
@@ -171,11 +174,11 @@ def test_a_hemisphere_sees_filtered_images_on_the_same_weights():
 def network(**freeze) -> BilateralNet:
     torch.manual_seed(0)
     return BilateralNet(
-        fine_backbone=build_backbone("resnet9", width=NARROW),
-        coarse_backbone=build_backbone("resnet9", width=NARROW),
+        left_backbone=build_backbone("resnet9", width=NARROW),
+        right_backbone=build_backbone("resnet9", width=NARROW),
         num_classes={"fine": 6, "coarse": 3},
         dropout=0.0,
-        **{"freeze_fine": False, "freeze_coarse": False, **freeze},
+        **{"freeze_left": False, "freeze_right": False, **freeze},
     )
 
 
@@ -189,7 +192,7 @@ def test_plasticity_multiplies_the_step_of_its_hemisphere_and_of_nothing_else():
         optimizer.step()
         return {name: p.detach() - before[name] for name, p in net.named_parameters()}
 
-    base, changed = steps(), steps(fine=0.25, coarse=3.0)
+    base, changed = steps(), steps(left=0.25, right=3.0)
     for name, step in base.items():
         factor = {"fine": 0.25, "coarse": 3.0}[name.split(".")[1]]
         factor = factor if name.startswith("hemispheres.") else 1.0
@@ -198,8 +201,8 @@ def test_plasticity_multiplies_the_step_of_its_hemisphere_and_of_nothing_else():
 
 
 def test_the_base_rate_comes_first_and_frozen_hemispheres_have_none():
-    net = network(freeze_fine=True)
-    groups = parameter_groups(net, lr=0.5, plasticity={"fine": 7.0, "coarse": 0.1})
+    net = network(freeze_left=True)
+    groups = parameter_groups(net, lr=0.5, plasticity={"left": 7.0, "right": 0.1})
     assert [group["lr"] for group in groups] == [0.5, 0.05]
     assert {id(p) for p in groups[0]["params"]} == {id(p) for p in net.heads.parameters()}
     coarse = net.hemispheres["coarse"].parameters()
@@ -208,7 +211,7 @@ def test_the_base_rate_comes_first_and_frozen_hemispheres_have_none():
 
 def test_without_plasticity_there_is_one_group_in_the_order_of_the_network():
     net = network()
-    (group,) = parameter_groups(net, lr=0.5, plasticity={"fine": 1.0, "coarse": 1.0})
+    (group,) = parameter_groups(net, lr=0.5, plasticity={"left": 1.0, "right": 1.0})
     assert [id(p) for p in group["params"]] == [id(p) for p in net.parameters()]
 
 
@@ -232,52 +235,56 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("name", HEMISPHERE)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_each_side_reads_its_own_keys(name):
-    hparams = {key: values()[one] for one, sides in HEMISPHERE.items() for key in (one, *sides)}
-    for side, key in zip((None, *LEVELS), (name, *HEMISPHERE[name]), strict=True):
+    hparams = {
+        key: values()[one]
+        for one, sides in ((name, row.keys) for name, row in PARAMETERS.items())
+        for key in (one, *sides)
+    }
+    for side, key in zip((None, *SIDES), (name, *PARAMETERS[name].keys), strict=True):
         changed = hparams | {key: CHANGES[name]}
-        for other in (None, *LEVELS):
-            hemisphere_config = HemisphereConfig.of(changed, other)
+        for other in (None, *SIDES):
+            hemisphere_config = HemisphereConfig.read(changed, other)
             expected = (
-                CHANGES[name] if other == side else HemisphereConfig.of(values()).__dict__[name]
+                CHANGES[name] if other == side else HemisphereConfig.read(values()).__dict__[name]
             )
             assert getattr(hemisphere_config, name) == expected
 
 
-@pytest.mark.parametrize("name", HEMISPHERE)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_all_that_changes_a_hemispheres_function_is_a_difference(name):
     ours, theirs = (
-        HemisphereConfig.of(values()),
-        HemisphereConfig.of(values(**{name: CHANGES[name]})),
+        HemisphereConfig.read(values()),
+        HemisphereConfig.read(values(**{name: CHANGES[name]})),
     )
     assert ours.difference(theirs) == (None if name == "plasticity" else name)
-    assert ours.difference(HemisphereConfig.of(values(plasticity=5))) is None
+    assert ours.difference(HemisphereConfig.read(values(plasticity=5))) is None
 
 
 def test_an_open_sparsity_is_the_backbones_own():
-    dense = HemisphereConfig.of(values())
+    dense = HemisphereConfig.read(values())
     assert (dense.k, dense.per_k) == (1, 1)
-    assert dense.difference(HemisphereConfig.of(values(k=1.0, per_k=1))) is None
-    own = HemisphereConfig.of(values(arch="sparse_resnet9"))
+    assert dense.difference(HemisphereConfig.read(values(k=1.0, per_k=1))) is None
+    own = HemisphereConfig.read(values(arch="sparse_resnet9"))
     assert (own.k, own.per_k) == (0.25, 0.8)
-    assert HemisphereConfig.of(values(arch="sparse_resnet9", k=1.0)).k == 1
+    assert HemisphereConfig.read(values(arch="sparse_resnet9", k=1.0)).k == 1
 
 
 def test_records_from_before_these_parameters_are_of_dense_plain_hemispheres():
     older = OmegaConf.create({"arch": "resnet9", "width": 0.5})
-    assert HemisphereConfig.of(older) == HemisphereConfig.of(values())
+    assert HemisphereConfig.read(older) == HemisphereConfig.read(values())
 
 
-@pytest.mark.parametrize("side", [None, *LEVELS])
+@pytest.mark.parametrize("side", [None, *SIDES])
 def test_a_band_that_nothing_passes_is_refused_by_the_names_of_its_keys(side):
-    prefix = f"{side}_" if side else ""
-    arch = f"{side[0]}arch" if side else "arch"
+    prefix = f"{SPELLING[side]}_" if side else ""
+    arch = f"{SPELLING[side][0]}arch" if side else "arch"
     hparams = {f"{prefix}{name}": value for name, value in values().items() if name != "arch"}
     hparams |= {arch: "resnet9", f"{prefix}low_pass": 3.0, f"{prefix}high_pass": 4.0}
     with pytest.raises(UserError, match=rf"hparams.{prefix}low_pass=3 .*{prefix}high_pass=4"):
-        HemisphereConfig.of(hparams, side)
-    assert HemisphereConfig.of(hparams | {f"{prefix}low_pass": 4.0}, side).low_pass == 4
+        HemisphereConfig.read(hparams, side)
+    assert HemisphereConfig.read(hparams | {f"{prefix}low_pass": 4.0}, side).low_pass == 4
 
 
 # The shipped examples
@@ -311,13 +318,13 @@ def test_each_example_makes_the_hemispheres_differ_in_its_parameter_alone(file, 
         "frequency": {"low_pass", "high_pass"},
         "connectivity": {"residual"},
     }[file.stem.removeprefix("asymmetry_")]
-    assert {name for name in HEMISPHERE if getattr(fine, name) != getattr(coarse, name)} == theirs
+    assert {name for name in PARAMETERS if getattr(fine, name) != getattr(coarse, name)} == theirs
     assert cfg.exp_name.startswith(file.stem)
 
 
 def test_there_is_an_example_of_every_parameter():
     text = "".join(file.read_text() for file in EXAMPLES)
-    for name, sides in HEMISPHERE.items():
+    for name, sides in ((name, row.keys) for name, row in PARAMETERS.items()):
         assert any(f"  {key}: " in text for key in sides), name
 
 
@@ -342,7 +349,7 @@ def test_names_after_the_prefix_are_for_the_registry_to_check():
     )
     assert cfg.hparams.farch == "torchvision:mobilenet_v3_small"
     for wrong in ("torchvision:", "torchvisio:x", "mobilenet_v3_small"):
-        with pytest.raises(UserError, match=r"allowed: resnet9, .*, torchvision:NAME"):
+        with pytest.raises(UserError, match=r"allowed: .*resnet9, .*, torchvision:NAME"):
             compose(
                 ROOT / "arch_dual_head", schema=DualConfig, overrides=[f"hparams.farch={wrong}"]
             )
@@ -353,7 +360,8 @@ def test_a_parameter_at_its_neutral_value_does_not_shape_a_result_and_any_other_
 
     def shaping(*overrides) -> dict:
         cfg = compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=overrides)
-        return identify(cfg, data, "32-true", {})["hparams"]
+        identity = identify(cfg, data, "32-true", {}, schema=SingleConfig, sides=(None,))
+        return identity["hparams"]
 
     base = shaping()
     assert not base.keys() & {"k", "per_k", "plasticity", "low_pass", "high_pass", "residual"}

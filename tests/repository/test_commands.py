@@ -114,13 +114,29 @@ def test_configuration_is_shown_without_torch(command):
         ("train_system.py", "hparams.lrr=1"),
         ("train_system.py", "arms=[mono]"),
         ("train_system.py", "trained_models=nowhere.yaml"),
+        ("train_system.py", "lr=0.1"),
+        ("train_system.py", "--dataset=navon"),
         ("arch_dual_head/trainer.py", "hparams.ffreez=true"),
+        ("arch_dual_head/trainer.py", "hparams.model_path_fine=nowhere.ckpt"),
+        ("arch_dual_head/test.py", "checkpoint=nowhere.ckpt"),
+        ("predict.py", "checkpoint=nowhere.ckpt image=a.png"),
+        ("export.py", "checkpoint=nowhere.ckpt"),
+        ("analyse.py", "run=nowhere"),
     ],
 )
 def test_error_in_the_configuration_answers_without_torch(command, script, argument):
-    status, out, err = without_torch(command, script, argument)
+    status, out, err = without_torch(command, script, *argument.split())
     assert out == ""
-    inside(one_error(status, err), argument.split("=")[0])
+    inside(one_error(status, err), argument.split("=")[0].removeprefix("--"))
+
+
+def test_trained_models_that_are_not_there_answer_without_torch(command, tmp_path):
+    file = tmp_path / "trained.yaml"
+    file.write_text("fine: [a.ckpt]\ncoarse: [b.ckpt]\n")
+    arguments = ["num_seeds=1", f"trained_models={file}"]
+    status, out, err = without_torch(command, "train_system.py", *arguments)
+    assert out == ""
+    inside(one_error(status, err), str(tmp_path / "a.ckpt"), "trained_models")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from arch_single_head.datamodule import SingleHeadData
+from arch_single_head.schema import SingleConfig
 from common.data.image_folder import load_folder
 from common.data.transforms import Transforms, random_crop, random_flip
 from common.settings.compose import ROOT, compose
-from common.settings.schema import SingleConfig
 
 DRAWS = 20_000
 SIZE = (5, 7)

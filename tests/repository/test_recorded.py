@@ -56,7 +56,7 @@ def test_the_tables_follow_from_the_seeds(study):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_the_recorded_table_is_shown(study):
-    for_people = markdown(sections(results(study)))
+    for_people = markdown(sections(results(study), reference="bilateral"))
     assert (study / "summary.md").read_text() == for_people
     documents = "".join((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
     _, shown, _ = documents.split(f"<!-- results:{study.name} -->")

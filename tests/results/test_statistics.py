@@ -10,15 +10,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
-from common.results.rows import ORDER, Row, collect
+from arch_single_head.schema import SingleConfig
+from architectures import ARCHITECTURES
+from common.results.rows import Row, collect
 from common.results.statistics import differences, summarise
 from common.results.tables import print_summary, sections, write_tables
-from common.runs.description import Architecture, Stage
+from common.runs.description import Stage
 from common.runs.experiment import run_experiment
 from common.settings.compose import ROOT, compose
-from common.settings.schema import SingleConfig
+from study.arms import REFERENCE, order
 
 
 def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:
@@ -257,10 +257,10 @@ def test_results_of_an_earlier_version_are_shown_as_far_as_they_go(tmp_path):
 
 
 def test_arms_are_listed_in_the_order_of_the_study(tmp_path):
-    names = [*ORDER, "aardvark", "zebra"]
+    names = [*order(), "aardvark", "zebra"]
     for name in sorted(names):
         finish(tmp_path, name, 0, NEW, fine=METRICS)
-    assert [r.arm for r in collect(tmp_path)] == names
+    assert [r.arm for r in collect(tmp_path, order=order())] == names
     assert names[:3] == ["fine", "coarse", "bilateral"]
 
 
@@ -271,7 +271,7 @@ def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
         Stage(arm="alone", seed=3, folder="arch_single_head", config=cfg),
         Stage(arm="mixed", seed=3, folder="arch_single_head", config=cfg, seeds=(3, 0)),
     ]
-    run_experiment(stages, {"arch_single_head": Architecture(SingleHeadData, SingleHead)})
+    run_experiment(stages, ARCHITECTURES, order=order(), reference=REFERENCE)
     for name, seeds in (("alone", [3]), ("mixed", [3, 0])):
         result = yaml.safe_load((tmp_path / "seeds" / name / "seed3/result.yaml").read_text())
         assert result["seeds"] == seeds
@@ -284,7 +284,7 @@ def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
 def everything() -> list[Row]:
     """Every arm of the study with numbers as wide as they come."""
     rows = []
-    for name in ORDER:
+    for name in order():
         levels = [name] if name in ("fine", "coarse") else ["fine", "coarse"]
         for place, level in enumerate(levels):
             more = {"level": level, "top5": 1.0, "consistency": 0.9, "severity": 0.5}
@@ -305,7 +305,7 @@ def test_no_number_is_cut_off_whatever_the_terminals_width(width, capsys, monkey
     out = capsys.readouterr().out
     assert "…" not in out
     words = out.split()
-    for section in sections(rows):
+    for section in sections(rows, reference=REFERENCE):
         for line in section.lines[1:]:
             for word in " ".join(line).split():
                 assert word in words, word
@@ -330,7 +330,7 @@ def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sig
         *arm("unilateral", 0.55, 0.65),
         *arm("ensemble_five", 0.9, seeds=["0+1"]),
     ]
-    header, *lines = sections(rows)[0].lines
+    header, *lines = sections(rows, reference=REFERENCE)[0].lines
     assert header[-1] == "minus bilateral\n95 % interval"
     shown = {line[0]: line[-1] for line in lines}
     # -10 and -12: mean -11, sd sqrt 2, half the interval 12.7062. -5 and -7 likewise.
@@ -344,12 +344,12 @@ def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sig
 
 def test_without_a_bilateral_network_there_is_no_such_column():
     for rows in (arm("fine", 0.5, 0.6), arm("bilateral", 0.5, 0.6)):
-        assert "minus" not in str(sections(rows))
+        assert "minus" not in str(sections(rows, reference=REFERENCE))
 
 
 def test_costs_stand_once_for_each_arm():
     rows = [row("bilateral", level=level) for level in ("fine", "coarse")]
-    title, labels, lines = sections(rows)[-1]
+    title, labels, lines = sections(rows, reference=REFERENCE)[-1]
     assert "costs" in title
     assert labels == 1
     assert lines[1:] == [["bilateral", "12.346 (1.235)", "1,234.5", "1,234.5"]]

@@ -18,9 +18,9 @@ import yaml
 
 import arch_single_head.trainer
 import common.system.distributed as distributed
-import train_system
 from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
+from arch_single_head.module import SingleHead
+from arch_single_head.schema import SingleConfig
 from common.data.datamodule import EVAL_BATCH
 from common.data.samplers import EpochSampler, ShareSampler
 from common.data.tree import write_tree
@@ -29,12 +29,12 @@ from common.runs.description import Architecture
 from common.system.errors import StageFailed
 from common.trained.evaluate import load_module
 from common.training.finite import FiniteLoss
-from common.training.metrics import EvaluationMetrics
-from common.training.supervised import by_level
+from common.training.metrics import EvaluationMetrics, by_level
 from data_scripts.make_navon import make_navon
+from study.arms import ARMS
 
 ROOT = Path(__file__).resolve().parents[2]
-ARCHITECTURE = Architecture(SingleHeadData, SingleHead)
+ARCHITECTURE = Architecture(SingleHeadData, SingleHead, SingleConfig)
 CPU = ["trainer_params.accelerator=cpu", "trainer_params.precision=32-true"]
 CLASSES = {"fine": 8, "coarse": 2}
 PARENT = [0, 0, 0, 0, 1, 1, 1, 1]
@@ -193,7 +193,7 @@ def count_share(rank: int, place: str) -> None:
     parts = ({name: v[rank::2] for name, v in part.items()} for part in predictions(51))
     metrics.update(*parts)
     with metrics.of_all_processes():
-        wrong = metrics.severity.count.item()
+        wrong = metrics.severity["fine"].count.item()
     torch.save((metrics.compute(), wrong), f"{place}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -207,7 +207,7 @@ def test_all_that_evaluation_measures_is_of_all_processes(tmp_path):
     assert {"fine_top5", "coarse_consistency", "fine_severity"} <= expected.keys()
     for rank in range(2):
         values, wrong = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert wrong == alone.severity.count.item()
+        assert wrong == alone.severity["fine"].count.item()
         assert values.keys() == expected.keys()
         for name, value in values.items():
             assert value.item() == pytest.approx(expected[name].item(), rel=1e-6), name
@@ -250,7 +250,7 @@ def test_every_arm_is_trained_by_two_processes(tiny, tmp_path, command):
     done = command("train_system.py", *tiny, *CPU, *study, "trainer_params.devices=2", timeout=900)
     assert done.returncode == 0, done.stderr
     trained = {row["arm"] for row in rows(tmp_path / "study/results.csv")}
-    assert trained == set(train_system.LEVELS) | set(train_system.DUAL_ARMS) - {"ensemble_five"}
+    assert trained == set(ARMS) - {"ensemble_five"}
 
 
 def stopped_and_continued(save_dir: Path, arguments: list[str], stop, **environment: str):

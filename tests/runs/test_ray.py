@@ -13,9 +13,11 @@ import pytest
 
 import train_system
 from arch_dual_head.datamodule import DualHeadData
-from arch_dual_head.supervised import DualHead
+from arch_dual_head.module import DualHead
+from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
+from arch_single_head.module import SingleHead
+from arch_single_head.schema import SingleConfig
 from benchmarks import schedule
 from common.results.rows import HOLE
 from common.runs.description import Architecture
@@ -261,8 +263,8 @@ def test_a_stage_that_fails_leaves_the_others_alone(options, tmp_path, capsys):
     short = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=1"]
     stages = schedule.study([*options, *short, f"save_dir={tmp_path}"])
     architectures = {
-        "arch_single_head": Architecture(FailingData, SingleHead),
-        "arch_dual_head": Architecture(DualHeadData, DualHead),
+        "arch_single_head": Architecture(FailingData, SingleHead, SingleConfig),
+        "arch_dual_head": Architecture(DualHeadData, DualHead, DualConfig),
     }
     engine = RayEngine(stages, architectures, address=None, stages_per_gpu=1)
     with pytest.raises(UserError, match=r"2 of 6 .*: fine/seed1, bilateral/seed1"):

@@ -1,34 +1,24 @@
 """Composing a configuration: what is shipped, precedence, paths, and what is refused."""
 
-import ast
-import itertools
 import shutil
-import types
 from pathlib import Path
-from typing import Union, get_args, get_origin, get_type_hints
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-import train_system
+from arch_dual_head.schema import DualConfig
+from arch_single_head.schema import SingleConfig
+from common.networks.backbone_names import backbone_names
+from common.runs.schema import PRECISIONS
 from common.settings.command import explain, sweep_name
-from common.settings.compose import GROUPS, ROOT, SHARED, compose, keys_of
-from common.settings.schema import (
-    ARCHS,
-    HEMISPHERE,
-    LEVELS,
-    MACRO_ARCHS,
-    PRECISIONS,
-    DualConfig,
-    ExportConfig,
-    PredictConfig,
-    SingleConfig,
-    StudyConfig,
-    TestConfig,
-)
+from common.settings.compose import GROUPS, ROOT, SHARED, compose
+from common.settings.schema import keys_of
 from common.system.errors import UserError
+from common.trained.schema import TestConfig
+from study.schema import StudyConfig
 
 TestConfig.__test__ = False  # a configuration, not a class of tests
 FOLDERS = {
@@ -120,13 +110,6 @@ def test_every_option_of_every_group_composes(name, choice):
         assert (cfg.logger.csv, cfg.logger.tensorboard) == (True, False)
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_the_study_composes_with_every_option(choice):
-    cfg = study(choice, "num_seeds=1")
-    stages = train_system.plan(cfg, [choice, "num_seeds=1"])
-    assert [stage.name for stage in stages] == ["fine/seed0", "coarse/seed0", "bilateral/seed0"]
-
-
 @pytest.mark.parametrize("folder", ["arch_single_head", "arch_dual_head"])
 @pytest.mark.parametrize("choice", [[], *([f"dataset={name}"] for name in OPTIONS["dataset"])])
 def test_the_configuration_of_test_composes(folder, choice):
@@ -178,22 +161,7 @@ def test_commented_out_values_are_those_that_the_groups_bring():
 def test_schema_names_the_backbones_that_exist():
     from common.networks.backbones import registered
 
-    assert sorted(ARCHS) == list(registered())
-
-
-def test_schema_names_the_macro_architectures_and_levels_that_exist():
-    import common.networks.macro as macro
-
-    networks = {name.removesuffix("Net").lower() for name in vars(macro) if name.endswith("Net")}
-    # unilateral_wide is a unilateral network of another width.
-    assert set(MACRO_ARCHS) - {"unilateral_wide"} == networks
-    assert list(macro.by_level({"coarse": 1, "fine": 1})) == list(LEVELS)
-
-
-def test_schema_names_hemisphere_parameters_of_both_folders():
-    for one, sides in HEMISPHERE.items():
-        assert f"hparams.{one}" in keys_of(SingleConfig)
-        assert all(f"hparams.{side}" in keys_of(DualConfig) for side in sides)
+    assert sorted(backbone_names()) == list(registered())
 
 
 def test_schema_names_precisions_that_lightning_knows():
@@ -210,49 +178,6 @@ def test_trainer_keys_are_arguments_of_lightning():
     known = inspect.signature(pl.Trainer).parameters
     ours = [name for name in keys_of(SingleConfig) if name.startswith("trainer_params.")]
     assert {name.partition(".")[2] for name in ours} <= set(known)
-
-
-# Free on purpose: any text, or checked elsewhere (seeds and exp_name in configuration.py, devices
-# and strategy by Lightning, ray_address by Ray).
-FREE = (
-    *("exp_name", "seeds", "dataset.name", "trainer_params.devices", "trainer_params.strategy"),
-    *("arm", "arms"),  # checked in code
-    "ray_address",
-)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [SingleConfig, DualConfig, StudyConfig, TestConfig, PredictConfig, ExportConfig],
-)
-def test_every_key_is_constrained_or_free_on_purpose(schema):
-    def types_of(kind):
-        for name, hint in get_type_hints(kind).items():
-            inner = [hint, *get_args(hint)] if get_origin(hint) in (Union, types.UnionType) else []
-            nested = next((t for t in inner or [hint] if hasattr(t, "__dataclass_fields__")), None)
-            if nested:
-                yield from ((f"{name}.{rest}", hint) for rest, hint in types_of(nested))
-            else:
-                yield name, hint
-
-    for name, hint in types_of(schema):
-        rule = keys_of(schema)[name].metadata
-        bounded = any(rule.get(bound) is not None for bound in ("above", "low", "high"))
-        free = name.removeprefix("single.").removeprefix("dual.") in FREE
-        assert bounded or rule.get("choices") or rule.get("path") or hint is bool or free, name
-
-
-def test_schema_reads_no_torch():
-    """Names and sentences answer at once only while nothing here imports torch."""
-    for file in ("settings/schema", "settings/compose", "settings/command", "system/errors"):
-        tree = ast.parse((ROOT / "common" / f"{file}.py").read_text())
-        names = {
-            alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for alias in node.names
-        } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        assert not {name for name in names if name and name.startswith(("torch", "pytorch"))}, file
 
 
 # Precedence
@@ -386,7 +311,7 @@ def test_path_within_a_mapping_of_the_command_line_is_relative_to_the_working_di
 
 def test_lists_of_paths_are_made_absolute_one_by_one(tmp_path, monkeypatch, edited):
     monkeypatch.chdir(tmp_path)
-    cfg = dual("hparams.model_path_fine=[a.ckpt,/b.ckpt]")
+    cfg = dual("hparams.model_path_fine=[a.ckpt,/b.ckpt]", "hparams.macro_arch=ensemble")
     assert list(cfg.hparams.model_path_fine) == [str(tmp_path / "a.ckpt"), "/b.ckpt"]
     folder = edited(
         (
@@ -395,7 +320,7 @@ def test_lists_of_paths_are_made_absolute_one_by_one(tmp_path, monkeypatch, edit
         ),
         folder="arch_dual_head",
     )
-    cfg = dual(folder=folder)
+    cfg = dual("hparams.macro_arch=ensemble", folder=folder)
     assert list(cfg.hparams.model_path_fine) == [str(folder.parent / "a.ckpt"), "/b.ckpt"]
 
 
@@ -655,168 +580,6 @@ def test_any_value_of_a_numeric_key_is_in_range_or_refused_in_one_sentence(pair,
     assert number < float("inf")
 
 
-# What the study hands on
-
-
-def handed(folder, *overrides, side=None):
-    specialities = LEVELS if side is None else (LEVELS[side],)
-    return train_system.handed_on(folder, overrides, specialities)
-
-
-def test_bare_keys_reach_both_folders_and_prefixed_ones_their_own():
-    for folder, other in (("single", "dual"), ("dual", "single")):
-        side = 0 if folder == "single" else None
-        assert handed(folder, "hparams.lr=1", side=side) == ["hparams.lr=1"]
-        assert handed(folder, f"{folder}.hparams.lr=2", side=side) == ["hparams.lr=2"]
-        assert handed(folder, f"{other}.hparams.lr=3", side=side) == []
-        assert handed(folder, "dataset=navon", side=side) == ["dataset=navon"]
-        # Its own comes last, whatever the order, so that it wins.
-        both = [f"{folder}.hparams.lr=2", "hparams.lr=1"]
-        assert handed(folder, *both, side=side) == ["hparams.lr=1", "hparams.lr=2"]
-
-
-def test_keys_of_a_hemisphere_reach_that_hemisphere():
-    assert handed("single", "hparams.fine_width=2", side=0) == ["hparams.width=2"]
-    assert handed("single", "hparams.fine_width=2", side=1) == []
-    assert handed("single", "hparams.coarse_width=2", side=0) == []
-    assert handed("single", "hparams.coarse_width=2", side=1) == ["hparams.width=2"]
-    assert handed("dual", "hparams.fine_width=2") == ["hparams.fine_width=2"]
-    both = ["hparams.fine_width=2", "hparams.coarse_width=2"]
-    assert handed("dual", "hparams.width=2") == both
-    for side in (0, 1):
-        assert handed("single", "hparams.width=2", side=side) == ["hparams.width=2"]
-
-
-@pytest.mark.parametrize(
-    ("override", "named"),
-    [
-        ("hparams.mode=fine", "hparams.mode"),
-        ("hparams.macro_arch=unilateral", "hparams.macro_arch"),
-        ("dual.hparams.ffreeze=false", "dual.hparams.ffreeze"),
-        ("hparams.cfreeze=false", "hparams.cfreeze"),
-        ("hparams.model_path_fine=a.ckpt", "hparams.model_path_fine"),
-        ("hparams.arch=vgg11", "arch=vgg11"),
-        ("hparams.farch=vgg11", "farch=vgg11"),
-        ("single.seeds=[1]", "seeds"),
-        ("dual.save_dir=x", "save_dir"),
-        ("single.exp_name=x", "exp_name"),
-    ],
-)
-def test_keys_that_stages_set_themselves_are_refused(override, named):
-    sentence = refusal(
-        lambda: train_system.plan(study(override, "num_seeds=1"), [override, "num_seeds=1"]),
-        schema=StudyConfig,
-    )
-    assert named in sentence
-
-
-def plan(*overrides):
-    overrides = ["dataset=navon", *overrides]
-    return {stage.name: stage.config for stage in train_system.plan(study(*overrides), overrides)}
-
-
-def test_each_stage_of_a_study_gets_its_own_configuration(tmp_path):
-    stages = plan(
-        "seeds=[3,0]",
-        "farch=vgg11",
-        "carch=resnet18",
-        "epochs.fine=2",
-        "epochs.coarse=3",
-        "epochs.bilateral=4",
-        "hparams.lr=0.5",
-        "dual.hparams.lr=0.25",
-        "single.hparams.dropout=0.125",
-        "hparams.fine_width=0.5",
-        "evaluate=false",
-        f"save_dir={tmp_path}",
-        "exp_name=x",
-    )
-    assert list(stages) == [
-        f"{arm}/seed{seed}" for seed in (3, 0) for arm in ("fine", "coarse", "bilateral")
-    ]
-    fine, coarse, both = (stages[f"{arm}/seed3"] for arm in ("fine", "coarse", "bilateral"))
-    assert (fine.hparams.mode, coarse.hparams.mode, both.hparams.mode) == ("fine", "coarse", "both")
-    assert (fine.hparams.arch, coarse.hparams.arch) == ("vgg11", "resnet18")
-    assert (both.hparams.farch, both.hparams.carch) == ("vgg11", "resnet18")
-    assert (fine.hparams.width, coarse.hparams.width) == (0.5, 0.25)
-    assert (both.hparams.fine_width, both.hparams.coarse_width) == (0.5, 0.25)
-    assert [c.trainer_params.max_epochs for c in (fine, coarse, both)] == [2, 3, 4]
-    assert [c.hparams.lr for c in (fine, coarse, both)] == [0.5, 0.5, 0.25]
-    assert (fine.hparams.dropout, coarse.hparams.dropout) == (0.125, 0.125)
-    assert both.hparams.dropout == 0.2
-    for cfg in stages.values():
-        assert (cfg.evaluate, cfg.exp_name, cfg.save_dir) == (False, "x", str(tmp_path))
-    assert both.hparams.macro_arch == "bilateral"
-    assert both.hparams.ffreeze
-    assert both.hparams.cfreeze
-    # Each seed's bilateral network uses that seed's two hemispheres.
-    for seed, level in itertools.product((3, 0), LEVELS):
-        path = stages[f"bilateral/seed{seed}"].hparams[f"model_path_{level}"]
-        assert path == str(tmp_path / f"x/{level}/seed{seed}/checkpoints/best.ckpt")
-
-
-def test_study_defaults():
-    stages = plan()
-    assert [name for name in stages if name.startswith("fine")] == [
-        f"fine/seed{seed}" for seed in range(5)
-    ]
-    assert {cfg.exp_name for cfg in stages.values()} == {"study-NAVON"}
-    assert list(plan("num_seeds=1", "no_bilateral=true")) == ["fine/seed0", "coarse/seed0"]
-    assert plan("seeds=[0]", "arch=vgg11")["fine/seed0"].hparams.arch == "vgg11"
-
-
-def test_seeds_twice_are_refused():
-    sentence = refusal(lambda: plan("num_seeds=1", "seeds=[0]"), schema=StudyConfig)
-    assert "num_seeds" in sentence
-    assert "seeds (a list)" in sentence
-
-
-def test_trained_hemispheres_take_the_place_of_stages(tmp_path):
-    file = tmp_path / "trained.yaml"
-    file.write_text("fine: [a0.ckpt, /a1.ckpt]\ncoarse: [b0.ckpt, b1.ckpt]\n")
-    stages = plan("num_seeds=2", f"trained_models={file}")
-    assert list(stages) == ["bilateral/seed0", "bilateral/seed1"]
-    hparams = [cfg.hparams for cfg in stages.values()]
-    assert [h.model_path_fine for h in hparams] == [str(tmp_path / "a0.ckpt"), "/a1.ckpt"]
-    assert [h.model_path_coarse for h in hparams] == [str(tmp_path / f"b{i}.ckpt") for i in (0, 1)]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "3",
-        "[a, b]",
-        "fine: [a]",
-        "fine: [a]\ncoarse: [b]\nextra: [c]",
-        "fine: a\ncoarse: b",
-        "fine: [a, b]\ncoarse: [c]",
-        "fine: [a]\ncoarse: []",
-        "fine: [a]\ncoarse: {b: c}",
-        "fine: [a]\ncoarse: [null]",
-        "fine: [a]\ncoarse: [{b: c}]",
-        "fine: [a\ncoarse: [b]",
-        b"\xff\xfe\x00",
-        None,
-    ],
-)
-def test_malformed_list_of_trained_hemispheres_is_refused(tmp_path, content):
-    file = tmp_path / "trained.yaml"
-    if content is not None:
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    sentence = refusal(lambda: plan("num_seeds=1", f"trained_models={file}"), schema=StudyConfig)
-    assert "trained.yaml" in sentence
-
-
-def test_trained_hemispheres_without_a_bilateral_network_are_refused(tmp_path):
-    file = tmp_path / "trained.yaml"
-    file.write_text("fine: [a]\ncoarse: [b]\n")
-    arguments = ("num_seeds=1", "no_bilateral=true", f"trained_models={file}")
-    sentence = refusal(lambda: plan(*arguments), schema=StudyConfig)
-    assert "trained_models" in sentence
-    assert "no_bilateral" in sentence
-
-
 # Names of a sweep's experiments
 
 texts = st.text("ab01.,/-_ []=é", min_size=1, max_size=100)
@@ -847,7 +610,7 @@ def test_sweep_name_reads_well():
 
 
 def test_dual_combinations_that_mean_nothing_are_refused():
-    from arch_dual_head.trainer import check
+    from arch_dual_head.checks import check
 
     fine, coarse = "hparams.model_path_fine", "hparams.model_path_coarse"
     for overrides, named in (
@@ -868,7 +631,7 @@ def test_dual_combinations_that_mean_nothing_are_refused():
 
 
 def test_dual_combinations_that_mean_something_pass():
-    from arch_dual_head.trainer import check
+    from arch_dual_head.checks import check
 
     fine, coarse = "hparams.model_path_fine", "hparams.model_path_coarse"
     for overrides in (

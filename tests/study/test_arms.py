@@ -2,277 +2,153 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 import arch_dual_head.trainer
 import train_system
-from arch_dual_head.supervised import DualHead
+from arch_dual_head.module import DualHead
+from arch_dual_head.schema import DualConfig
 from common.checkpoints.files import load_network, read
 from common.networks.backbones import build_backbone
 from common.networks.macro import BilateralNet, UnilateralNet
+from common.networks.parameters import PARAMETERS
 from common.networks.size import parameters, width_for
-from common.settings.command import explain
 from common.settings.compose import ROOT, compose
-from common.settings.schema import ARMS, HEMISPHERE, LEVELS, DualConfig, StudyConfig
+from common.settings.levels import LEVELS
+from common.settings.schema import keys_of
 from common.system.errors import UserError
+from study.arms import ARMS, DEFAULT_ARMS, REFERENCE, controls, names, standing_for, trained_names
+from study.overrides import FOLDERS
+from study.plan import plan
+from study.schema import StudyConfig
 
 DUAL = ROOT / "arch_dual_head"
-STAGE_ARMS = (*LEVELS, *train_system.DUAL_ARMS)
+DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual"]
 
 
-def study(*overrides: str) -> dict[str, SimpleNamespace]:
-    """The stages of a study by name."""
-    overrides = ("dataset=navon", *overrides)
+def planned(*overrides: str) -> dict[str, DictConfig]:
+    """The configuration of each arm of a study."""
+    overrides = ("dataset=navon", "arms=all", *overrides)
     cfg = compose(
-        ROOT / "common",
-        schema=StudyConfig,
-        overrides=overrides,
-        config_name="train_system",
+        ROOT / "common", schema=StudyConfig, overrides=overrides, config_name="train_system"
     )
-    return {stage.name: stage for stage in train_system.plan(cfg, overrides)}
+    return {stage.arm: stage.config for stage in reversed(plan(cfg, overrides))}
 
 
-def refusal(*overrides: str) -> str:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - explained below
-        study(*overrides)
-    sentence = explain(caught.value, StudyConfig)
-    assert sentence
-    return sentence
+def alone(arm: str, *overrides: str) -> DictConfig:
+    """The configuration of an arm's own command."""
+    given = ["dataset=navon", *overrides]
+    return compose(DUAL, schema=DualConfig, overrides=given, config_name=arm)
 
 
-def arms_of(stages) -> list[str]:
-    return list(dict.fromkeys(stage.arm for stage in stages.values()))
+@pytest.fixture(scope="module")
+def five() -> dict[str, DictConfig]:
+    return planned("num_seeds=5")
 
 
-# The graph
+# The table
 
 
-@pytest.mark.parametrize(
-    "seeds", [1, 5, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3, 7))]
-)
-def test_a_stage_comes_after_all_it_builds_on(seeds, capsys):
-    stages = study("arms=all", f"num_seeds={seeds}")
-    names = list(stages)
-    for name, stage in stages.items():
-        assert all(names.index(parent) < names.index(name) for parent in stage.needs)
-    left_out = {name for name in STAGE_ARMS if name not in arms_of(stages)}
-    said = capsys.readouterr().out
-    assert all(f"{arm} is left out" in said for arm in left_out)
-    assert said.count("left out") == len(left_out)
-    wanted = {
-        1: {
-            "bilateral_swapped_fine",
-            "bilateral_swapped_coarse",
-            "ensemble",
-            "ensemble_five",
-        }
+def test_every_name_that_arms_takes_stands_for_arms():
+    assert sorted(arm for name in names() for arm in standing_for(name)) == sorted(ARMS)
+    assert set(DEFAULT_ARMS) < set(names())
+    assert {f"epochs.{name}" for name in trained_names()} == {
+        key for key in keys_of(StudyConfig) if key.startswith("epochs.")
     }
-    assert left_out == wanted.get(seeds, {"ensemble_five"} if seeds < 5 else set())
+    assert "ensemble" not in trained_names()
 
 
-def test_arms_pair_each_seed_with_the_next_of_the_list():
-    stages = study("arms=all", "seeds=[4,1,7]")
-    for seed, following in ((4, 1), (1, 7), (7, 4)):
-        fine = stages[f"bilateral_swapped_fine/seed{seed}"]
-        assert fine.seeds == (seed, following)
-        assert fine.needs == (f"fine/seed{seed}", f"fine/seed{following}")
-        coarse = stages[f"bilateral_swapped_coarse/seed{seed}"]
-        assert coarse.needs == (f"coarse/seed{following}", f"coarse/seed{seed}")
-        ensemble = stages[f"ensemble/seed{seed}"]
-        assert ensemble.needs == (f"unilateral/seed{seed}", f"unilateral/seed{following}")
-        assert stages[f"bilateral/seed{seed}"].seeds == (seed,)
+def test_an_arm_comes_after_those_it_builds_on():
+    for place, row in enumerate(ARMS.values()):
+        assert row.needs <= set(list(ARMS)[:place])
 
 
-def test_paths_are_those_of_the_stages_it_needs():
-    stages = study("arms=all", "num_seeds=5")
-    for stage in stages.values():
-        hparams = stage.config.hparams
-        paths = []
-        for key in ("model_path_fine", "model_path_coarse", "model_path"):
-            path = hparams.get(key)
-            paths += path if OmegaConf.is_list(path) else [path] if path else []
-        assert paths == [str(stages[parent].best) for parent in stage.needs]
+def test_an_arm_of_an_added_row_is_planned_and_has_its_key_of_epochs(monkeypatch):
+    monkeypatch.setitem(ARMS, "again", replace(ARMS["unilateral"], config="unilateral"))
+    assert "again" in names()
+    assert "again" in trained_names()
+    assert "again" in controls()
+    assert planned("num_seeds=1")["again"].hparams.macro_arch == "unilateral"
 
 
-def test_the_same_ensemble_is_listed_once():
-    two = study("arms=[ensemble]", "num_seeds=2")
-    assert [name for name in two if name.startswith("ensemble")] == ["ensemble/seed0"]
-    five = study("arms=[ensemble]", "num_seeds=5")
-    assert sum(name.startswith("ensemble/") for name in five) == 5
-    (whole,) = (stage for stage in five.values() if stage.arm == "ensemble_five")
-    assert whole.seeds == (0, 1, 2, 3, 4)
-
-
-def test_an_arm_brings_what_it_builds_on_and_nothing_else():
-    assert arms_of(study("arms=[bilateral_finetuned]", "num_seeds=1")) == [
-        "fine",
-        "coarse",
-        "bilateral",
-        "bilateral_finetuned",
-    ]
-    assert arms_of(study("arms=[unilateral_wide]", "num_seeds=1")) == ["unilateral_wide"]
-    assert arms_of(study("arms=[ensemble]", "num_seeds=2")) == ["unilateral", "ensemble"]
-    assert arms_of(study("arms=unilateral", "num_seeds=1")) == ["unilateral"]
-    assert arms_of(study("num_seeds=1")) == ["fine", "coarse", "bilateral"]
-
-
-def test_a_chosen_plasticity_multiplies_that_of_an_arm():
-    stages = study("arms=[bilateral_finetuned]", "num_seeds=1", "hparams.fine_plasticity=0.5")
-    finetuned = stages["bilateral_finetuned/seed0"].config.hparams
-    assert finetuned.fine_plasticity == pytest.approx(0.05)
-    assert finetuned.coarse_plasticity == pytest.approx(0.1)
-    assert stages["fine/seed0"].config.hparams.plasticity == 0.5
-
-
-def test_what_is_said_of_one_hemisphere_is_stronger_than_what_is_said_of_both():
-    for overrides in (
-        ("hparams.fine_width=0.125", "hparams.width=0.25"),
-        ("hparams.width=0.25", "hparams.fine_width=0.125"),
-    ):
-        stages = study("num_seeds=1", *overrides)
-        assert stages["fine/seed0"].config.hparams.width == 0.125
-        assert stages["coarse/seed0"].config.hparams.width == 0.25
-        assert stages["bilateral/seed0"].config.hparams.fine_width == 0.125
-
-
-def test_a_hemisphere_given_for_two_seeds_is_refused(tmp_path):
-    file = tmp_path / "trained.yaml"
-    file.write_text("fine: [f0, f0]\ncoarse: [c0, c1]\n")
-    with pytest.raises(UserError, match="names a checkpoint twice under fine"):
-        study("num_seeds=2", f"trained_models={file}")
-
-
-def test_no_arms_are_refused_as_such():
-    with pytest.raises(UserError, match="arms is empty"):
-        study("arms=[]")
-
-
-def test_every_name_that_arms_allows_is_an_arm():
-    named = [arm for name in ARMS for arm in train_system.ALIASES.get(name, (name,))]
-    assert sorted(named) == sorted(STAGE_ARMS)
-
-
-def test_trained_hemispheres_serve_every_arm(tmp_path):
-    file = tmp_path / "trained.yaml"
-    file.write_text("fine: [f0, f1]\ncoarse: [c0, c1]\n")
-    stages = study("arms=all", "num_seeds=2", f"trained_models={file}")
-    assert not {"fine", "coarse"} & set(arms_of(stages))
-    swapped = stages["bilateral_swapped_fine/seed1"].config.hparams
-    assert (swapped.model_path_fine, swapped.model_path_coarse) == (
-        str(tmp_path / "f1"),
-        str(tmp_path / "f0"),
+def test_the_table_imports_no_torch(command):
+    done = command(
+        "-c",
+        "import sys, study.arms, study.schema, study.choice; print('torch' in sys.modules)",
     )
+    assert done.stdout == "False\n", done.stderr
 
 
 # What each arm is
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("arm", train_system.DUAL_ARMS)
-def test_each_arm_runs_alone_with_the_configuration_that_the_study_gives_it(arm):
-    alone = compose(
-        DUAL,
-        schema=DualConfig,
-        overrides=["dataset=navon", "seeds=[0,1,2,3,4]"],
-        config_name=arm,
-    )
-    arch_dual_head.trainer.check(alone)
-    stage = next(s for s in study("arms=all", "num_seeds=5").values() if s.arm == arm)
-    assert alone.arm == arm
-    for one in (alone, stage.config):
+def test_a_study_and_the_arms_own_command_train_with_the_same_plasticity():
+    study = planned("num_seeds=1", "dual.hparams.fine_plasticity=0.05")["bilateral_finetuned"]
+    for cfg in (study, alone("bilateral_finetuned", "hparams.fine_plasticity=0.05")):
+        left, right = DualHead.hemisphere_configs(cfg).values()
+        assert left.plasticity == pytest.approx(0.005)  # the arm's own factor is 0.1
+        assert right.plasticity == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("arm", DUAL_ARMS)
+def test_each_arm_runs_alone_with_the_configuration_that_the_study_gives_it(arm, five):
+    own, study = alone(arm, "seeds=[0,1,2,3,4]"), five[arm].copy()
+    arch_dual_head.trainer.check(own)
+    assert own.arm == arm
+    for one in (own, study):
         for key in ("model_path_fine", "model_path_coarse", "model_path"):
             one.hparams[key] = None
         one.exp_name = one.save_dir = ""
-    assert alone == stage.config
-
-
-@pytest.mark.slow
-def test_networks_from_scratch_are_trained_by_the_recipe_of_hemispheres():
-    for recipe in ("fast", "paper"):
-        stages = study("arms=all", "num_seeds=2", f"recipe={recipe}")
-        hemisphere = stages["fine/seed0"].config
-        for arm in ("bilateral_nonspecialised", "unilateral", "unilateral_wide"):
-            config = stages[f"{arm}/seed0"].config
-            for key in ("lr", "weight_decay", "label_smoothing", "dropout", "batch_size"):
-                assert config.hparams[key] == hemisphere.hparams[key]
-            assert config.trainer_params.max_epochs == hemisphere.trainer_params.max_epochs
-            assert not config.hparams.ffreeze
-    # A value of the command line is everybody's, and `trainer` still chooses the epochs.
-    stages = study("arms=all", "num_seeds=1", "hparams.lr=0.5", "trainer=debug")
-    assert {stage.config.hparams.lr for stage in stages.values()} == {0.5}
-    assert {stage.config.trainer_params.max_epochs for stage in stages.values()} == {1}
-
-
-def test_swapped_hemispheres_have_the_parameters_of_their_speciality():
-    stages = study(
-        "arms=all",
-        "num_seeds=2",
-        "farch=vgg11",
-        "carch=resnet18",
-        "hparams.fine_width=0.5",
-        "hparams.coarse_width=0.125",
-    )
-    for arm, arch, width in (("fine", "vgg11", 0.5), ("coarse", "resnet18", 0.125)):
-        hparams = stages[f"bilateral_swapped_{arm}/seed0"].config.hparams
-        assert (hparams.farch, hparams.carch) == (arch, arch)
-        assert (hparams.fine_width, hparams.coarse_width) == (width, width)
-        assert (hparams.fine_speciality, hparams.coarse_speciality) == (arm, arm)
-
-
-def test_epochs_of_each_arm():
-    given = {
-        arm: number
-        for number, arm in enumerate(ARMS, start=2)
-        if arm != "ensemble"  # is not trained
-    }
-    stages = study("arms=all", "num_seeds=2", *(f"epochs.{a}={n}" for a, n in given.items()))
-    for arm in STAGE_ARMS:
-        if arm.startswith("ensemble"):
-            continue
-        key = arm if arm in given else "bilateral_swapped"
-        assert stages[f"{arm}/seed0"].config.trainer_params.max_epochs == given[key]
-
-
-def test_the_published_protocol_chooses_epochs_on_the_test_images():
-    stages = study("study=paper", "arms=all", "seeds=[0,1]")
-    for stage in stages.values():
-        config = stage.config
-        assert config.dataset.val_dir == config.dataset.test_dir
-        assert config.dataset.test_dir.endswith("coarse" if stage.arm == "coarse" else "fine")
-        assert config.exp_name == "paper-NAVON"
-        assert config.hparams.schedule == "constant"
-        if not stage.arm.startswith("ensemble"):
-            assert config.trainer_params.max_epochs == 180
-    # The command line goes before the preset.
-    fast = study("study=paper", "recipe=fast", "num_seeds=1")["fine/seed0"].config
-    assert fast.hparams.schedule == "one_cycle"
+    assert own == study
 
 
 @pytest.mark.parametrize(
-    ("overrides", "named"),
+    "overrides",
     [
-        (["arms=[fine,monolateral]"], "monolateral"),
-        (["arms=[]"], "arms"),
-        (["arms=null"], "arms"),
-        (["arms=[ensemble]", "num_seeds=1"], "num_seeds"),
-        (["arms=[fine,unilateral]", "no_bilateral=true"], "no_bilateral"),
-        (["epochs.unilateral=3"], "epochs.unilateral"),
-        (["epochs.bilateral_swapped=3", "arms=[bilateral]"], "epochs.bilateral_swapped"),
-        (["arms=all", "hparams.fine_speciality=coarse"], "hparams.fine_speciality"),
-        (["arms=all", "dual.arm=mine"], "dual.arm"),
-        (["study=papier"], "study"),
+        ["recipe=paper"],
+        ["hparams.lr=0.5", "trainer=debug", "hparams={dropout: 0.3}"],
+        ["recipe.dual.lr=0.5", "dataset.width=2", "hparams.plasticity_factor=3"],
     ],
 )
-def test_what_makes_no_study_is_refused(overrides, named):
-    sentence = refusal(*overrides)
-    assert named in sentence
-    assert "\n" not in sentence
+def test_the_command_line_is_stronger_than_an_arms_own_file_in_a_study_too(overrides):
+    stages = planned("num_seeds=5", *overrides)
+    for arm in ("bilateral_finetuned", "unilateral", "bilateral_swapped_coarse"):
+        own = alone(arm, *overrides)
+        assert own.trainer_params == stages[arm].trainer_params
+        for key, value in own.hparams.items():
+            if not key.startswith("model_path"):
+                assert stages[arm].hparams[key] == value, (arm, key)
+
+
+@pytest.mark.parametrize("recipe", ["fast", pytest.param("paper", marks=pytest.mark.slow)])
+def test_arms_are_trained_by_the_part_of_the_recipe_that_the_table_says(recipe):
+    stages = planned("num_seeds=5", f"recipe={recipe}")
+    for arm in DUAL_ARMS:
+        if ARMS[arm].trained_like is None:
+            continue
+        like = stages["fine" if ARMS[arm].trained_like == "hemispheres" else "bilateral"]
+        for key in ("lr", "weight_decay", "label_smoothing", "dropout", "batch_size"):
+            assert stages[arm].hparams[key] == like.hparams[key]
+        assert stages[arm].trainer_params.max_epochs == like.trainer_params.max_epochs
+
+
+def test_an_arm_that_chooses_a_group_of_its_own_is_composed_all_the_same(monkeypatch, tmp_path):
+    shutil.copytree(DUAL / "config", tmp_path / "config")
+    text = (DUAL / "config/unilateral.yaml").read_text()
+    changed = text.replace("  - from_scratch\n", "  - from_scratch\n  - override recipe: paper\n")
+    (tmp_path / "config/published.yaml").write_text(changed)
+    monkeypatch.setitem(ARMS, "published", ARMS["unilateral"])
+    monkeypatch.setitem(FOLDERS, "dual", (tmp_path, DualConfig))
+    stages = planned("num_seeds=1")
+    assert stages["published"].hparams.schedule == "constant"
+    assert stages["unilateral"].hparams.schedule == "one_cycle"
 
 
 @pytest.mark.parametrize(
@@ -311,7 +187,7 @@ def test_swapped_hemispheres_are_alike_in_every_parameter(own):
     (other,) = set(LEVELS) - {own}
     file = ROOT / f"arch_dual_head/config/bilateral_swapped_{own}.yaml"
     keys = yaml.safe_load(file.read_text())["hparams"]
-    for sides in HEMISPHERE.values():
+    for sides in (row.keys for row in PARAMETERS.values()):
         here, there = (sides[LEVELS.index(level)] for level in (own, other))
         assert keys[there] == f"${{hparams.{here}}}"
 
@@ -323,12 +199,12 @@ def test_swapped_hemispheres_are_alike_in_every_parameter(own):
 def test_a_wide_network_has_the_parameters_of_a_bilateral_one(arch, width):
     def bilateral() -> BilateralNet:
         return BilateralNet(
-            fine_backbone=build_backbone(arch, width=width),
-            coarse_backbone=build_backbone(arch, width=width),
+            left_backbone=build_backbone(arch, width=width),
+            right_backbone=build_backbone(arch, width=width),
             num_classes={"fine": 100, "coarse": 20},
             dropout=0,
-            freeze_fine=False,
-            freeze_coarse=False,
+            freeze_left=False,
+            freeze_right=False,
         )
 
     wanted = parameters(bilateral)
@@ -341,7 +217,7 @@ def test_a_wide_network_has_the_parameters_of_a_bilateral_one(arch, width):
 
 
 def test_a_network_that_no_width_changes_is_refused():
-    with pytest.raises(UserError, match="unilateral_wide"):
+    with pytest.raises(UserError, match="at no width"):
         width_for(lambda width: torch.nn.Linear(2, 3), like=lambda: torch.nn.Linear(9, 9))
 
 
@@ -376,13 +252,20 @@ def weights(place: Path, arm: str, seed: int) -> dict[str, torch.Tensor]:
 
 def test_every_arm_stands_in_the_table(whole):
     found = {(row["arm"], row["level"]) for row in rows(whole.place)}
-    two_levels = [arm for arm in train_system.DUAL_ARMS if arm != "ensemble_five"]
+    two_levels = [arm for arm in DUAL_ARMS if arm != "ensemble_five"]
     assert found == {
         ("fine", "fine"),
         ("coarse", "coarse"),
         *((arm, level) for arm in two_levels for level in LEVELS),
     }
     assert "ensemble_five is left out" in whole.said
+
+
+def test_arms_of_equal_size_have_the_parameters_of_the_reference(whole):
+    sizes = {row["arm"]: int(row["parameters"]) for row in rows(whole.place)}
+    for arm, size in sizes.items():
+        # Heads have few parameters in a wide network and many in this narrow one.
+        assert (abs(size - sizes[REFERENCE]) < 0.1 * sizes[REFERENCE]) == ARMS[arm].equal_size, arm
 
 
 def test_each_stage_is_trained_once(whole):

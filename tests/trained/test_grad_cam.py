@@ -29,12 +29,12 @@ class Bright(nn.Module):
 def bilateral(backbone, *, freeze=True):
     torch.manual_seed(0)
     return BilateralNet(
-        fine_backbone=backbone(),
-        coarse_backbone=backbone(),
+        left_backbone=backbone(),
+        right_backbone=backbone(),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_fine=freeze,
-        freeze_coarse=freeze,
+        freeze_left=freeze,
+        freeze_right=freeze,
     )
 
 
@@ -49,7 +49,7 @@ def test_it_looks_where_the_evidence_is():
 
     def maps(*classes):
         return grad_cam(
-            network, images, level="fine", side="fine", classes=torch.tensor([*classes])
+            network, images, level="fine", side="left", classes=torch.tensor([*classes])
         )
 
     shown = maps(0, 1, 1)
@@ -75,9 +75,9 @@ def test_a_hemisphere_that_a_head_ignores_shows_nothing():
         head.linear.weight.data.abs_()
     network.heads["fine"].linear.weight.data[:, half:] = 0
     images, classes = torch.randn(2, 3, 32, 32), torch.tensor([1, 3])
-    assert grad_cam(network, images, level="fine", side="fine", classes=classes).any()
-    assert not grad_cam(network, images, level="fine", side="coarse", classes=classes).any()
-    assert grad_cam(network, images, level="coarse", side="coarse", classes=classes % 2).any()
+    assert grad_cam(network, images, level="fine", side="left", classes=classes).any()
+    assert not grad_cam(network, images, level="fine", side="right", classes=classes).any()
+    assert grad_cam(network, images, level="coarse", side="right", classes=classes % 2).any()
 
 
 @pytest.mark.parametrize("arch", registered())
@@ -88,7 +88,7 @@ def test_every_backbone_frozen_or_not(arch):
         network = bilateral(lambda: build_backbone(arch, width=0.125), freeze=freeze)
         for head in network.heads.values():
             head.linear.weight.data.abs_()
-        maps[freeze] = grad_cam(network, images, level="coarse", side="coarse", classes=classes)
+        maps[freeze] = grad_cam(network, images, level="coarse", side="right", classes=classes)
     assert maps[True].shape == (2, 32, 32)
     assert torch.equal(maps[True], maps[False])
     assert maps[True].amax() == 1
@@ -100,7 +100,7 @@ def test_the_network_is_left_as_it_was():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = {name: module.training for name, module in network.named_modules()}
     with torch.no_grad():
-        grad_cam(network, images, level="fine", side="fine", classes=classes)
+        grad_cam(network, images, level="fine", side="left", classes=classes)
         assert not torch.is_grad_enabled()
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert {name: module.training for name, module in network.named_modules()} == modes

@@ -158,7 +158,10 @@ def test_features_are_those_that_test_writes(trained, checkpoints, in_process, t
     assert status == 0, err
     written = np.load(tmp_path / "features.npz")["features"]
     features = trained.features(load_folder(navon / "test" / "fine").images)
-    assert list(features) == ["fine", "coarse"]
+    assert list(features) == ["left", "right"]
+    # As in earlier versions.
+    assert features["fine"] is features["left"]
+    assert features["coarse"] is features["right"]
     # test.py may compute in bfloat16, which has 8 bits.
     both = torch.cat([*features.values()], dim=1).numpy()
     assert np.allclose(both, written, rtol=0.1, atol=0.1 * np.abs(both).max())
@@ -167,9 +170,9 @@ def test_features_are_those_that_test_writes(trained, checkpoints, in_process, t
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("coarse", ["coarse"]),
-        ("unilateral", ["fine"]),
-        ("ensemble", ["member0.fine", "member1.fine"]),
+        ("coarse", ["right"]),
+        ("unilateral", ["left"]),
+        ("ensemble", ["member0.left", "member1.left"]),
     ],
 )
 def test_features_of_every_hemisphere_have_its_name(kind, names, checkpoints, files):
@@ -198,10 +201,10 @@ def test_paths_images_and_tensors_are_the_same_pictures(trained, files):
 def test_batches_change_nothing(trained, navon, monkeypatch):
     images = load_folder(navon / "test" / "fine").images[:20]
     whole = trained.predict(images)["fine"]
-    cams = trained.grad_cam(images, level="fine", side="coarse")
+    cams = trained.grad_cam(images, level="fine", side="right")
     monkeypatch.setattr("common.trained.inference.BATCH", 7)
     assert torch.allclose(trained.predict(images)["fine"], whole, atol=1e-5)
-    assert torch.allclose(trained.grad_cam(images, level="fine", side="coarse"), cams, atol=1e-3)
+    assert torch.allclose(trained.grad_cam(images, level="fine", side="right"), cams, atol=1e-3)
 
 
 def test_a_hemisphere_alone_contributes_its_part_and_the_bias(trained, files):
@@ -209,22 +212,36 @@ def test_a_hemisphere_alone_contributes_its_part_and_the_bias(trained, files):
     alone = {side: trained.logits(files, alone=side) for side in trained.sides}
     for level in trained.levels:
         bias = trained.network.heads[level].linear.bias.detach()
-        total = alone["fine"][level] + alone["coarse"][level] - bias
+        total = alone["left"][level] + alone["right"][level] - bias
         assert torch.allclose(total, both[level], atol=1e-4)
-        assert not torch.allclose(alone["fine"][level], both[level], atol=1e-2)
+        assert not torch.allclose(alone["left"][level], both[level], atol=1e-2)
     weight = trained.network.heads["fine"].linear.weight.detach()
-    right = trained.features(files)["coarse"]
+    right = trained.features(files)["right"]
     expected = right @ weight[:, -right.shape[1] :].T
     bias = trained.network.heads["fine"].linear.bias.detach()
-    assert torch.allclose(alone["coarse"]["fine"], expected + bias, atol=1e-4)
+    assert torch.allclose(alone["right"]["fine"], expected + bias, atol=1e-4)
+
+
+def test_either_spelling_names_a_hemisphere(trained, checkpoints, files):
+    for side, older in (("left", "fine"), ("right", "coarse")):
+        new, old = (trained.predict(files, alone=name)["coarse"] for name in (side, older))
+        assert torch.equal(new, old)
+        new, old = (trained.grad_cam(files, level="fine", side=name) for name in (side, older))
+        assert torch.equal(new, old)
+    ensemble = load(checkpoints["ensemble"])
+    assert ensemble.sides == ("member0.left", "member1.left")
+    features = ensemble.features(files)
+    assert features["member1.fine"] is features["member1.left"]
+    with pytest.raises(KeyError):
+        features["fine"]
 
 
 def test_nothing_changes_what_was_loaded(trained, files):
     before = {name: value.clone() for name, value in trained.network.state_dict().items()}
     turned = Image.open(files[0]).convert("RGBA")
-    trained.predict([turned], alone="fine")
+    trained.predict([turned], alone="left")
     trained.features(files)
-    trained.grad_cam(files, level="coarse", side="fine")
+    trained.grad_cam(files, level="coarse", side="left")
     assert turned.mode == "RGBA"
     after = trained.network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -248,9 +265,9 @@ def test_what_is_no_picture_is_refused_in_one_sentence(trained, pictures, named)
 
 
 def test_halves_that_are_not_there_are_refused(trained, checkpoints, files):
-    with pytest.raises(UserError, match="no hemisphere 'left'; there are fine, coarse"):
-        trained.predict(files, alone="left")
-    for kind, side in (("fine", "fine"), ("ensemble", "member0.fine")):
+    with pytest.raises(UserError, match="no hemisphere 'middle'; there are left, right"):
+        trained.predict(files, alone="middle")
+    for kind, side in (("fine", "left"), ("ensemble", "member0.left")):
         other = load(checkpoints[kind])
         assert not other.has_halves
         with pytest.raises(UserError, match="no two hemispheres"):

@@ -57,8 +57,8 @@ def test_json_holds_what_the_network_says(kind, ask, checkpoints, folder):
     assert [one["image"] for one in said["images"]] == [str(path) for path in paths]
     views = {None: trained.predict(paths)}
     if kind == "bilateral":
-        views["left"] = trained.predict(paths, alone="fine")
-        views["right"] = trained.predict(paths, alone="coarse")
+        views["left"] = trained.predict(paths, alone="left")
+        views["right"] = trained.predict(paths, alone="right")
     for i, one in enumerate(said["images"]):
         assert set(one) == {"image", *trained.levels, *filter(None, views)}
         for view, probabilities in views.items():

@@ -13,17 +13,19 @@ from torch.nn.functional import one_hot
 import arch_dual_head.test
 import arch_single_head.test
 import train_system
-from arch_dual_head.datamodule import DualHeadData
-from arch_dual_head.supervised import DualHead
-from arch_single_head.datamodule import SingleHeadData
-from arch_single_head.supervised import SingleHead
+from architectures import ARCHITECTURES
 from common.checkpoints.files import Record
 from common.data.index import Hierarchy, write_hierarchy
 from common.data.labels import coarse_of_fine
-from common.runs.description import Architecture
+from common.results.metrics import METRICS, NUMBER, Metric
 from common.trained.evaluate import load_module
-from common.training.metrics import EvaluationMetrics, LevelMetrics, Share
-from common.training.supervised import by_level
+from common.training.metrics import (
+    Answers,
+    EvaluationMetrics,
+    LevelMetrics,
+    MeanOfImages,
+    by_level,
+)
 
 FAMILIES = [0, 0, 1, 1]  # four fine classes in two coarse ones
 CLASSES = {"fine": 4, "coarse": 2}
@@ -183,7 +185,7 @@ def test_nothing_waits_for_the_device():
     labels = {level: torch.zeros(8, dtype=torch.long, device="meta") for level in CLASSES}
     metrics.update(logits, labels)
     with pytest.raises((RuntimeError, NotImplementedError)):
-        metrics.severity.count.item()
+        metrics.severity["fine"].count.item()
 
 
 def test_evaluation_leaves_nothing_in_the_checkpoint_and_training_only_what_it_did():
@@ -195,12 +197,48 @@ def test_evaluation_leaves_nothing_in_the_checkpoint_and_training_only_what_it_d
     ]
 
 
-def test_share_of_nothing_is_not_a_number():
-    share = Share()
-    share.update(torch.tensor([True]), among=torch.tensor([False]))
-    assert math.isnan(share.compute())
-    share.update(torch.tensor([True, True, False]), among=torch.tensor([True, False, True]))
-    assert share.compute() == 0.5
+def test_the_mean_is_of_images_that_count_and_of_none_is_not_a_number():
+    given = iter(
+        [
+            (torch.tensor([True]), torch.tensor([False])),
+            (torch.tensor([True, True, False]), torch.tensor([True, False, True])),
+            (torch.tensor([5.5, math.nan]), torch.tensor([True, False])),
+        ]
+    )
+    metric = MeanOfImages(lambda answers: next(given))
+    nothing = Answers("fine", {}, {}, torch.tensor([]))
+    metric.update(nothing)
+    assert math.isnan(metric.compute())
+    metric.update(nothing)
+    assert metric.compute() == 0.5
+    metric.update(nothing)
+    assert metric.compute() == pytest.approx((1 + 0 + 5.5) / 3)
+
+
+def confidence(answers: Answers) -> tuple[torch.Tensor, torch.Tensor]:
+    """The highest probability of each image."""
+    highest = answers.own[0].softmax(dim=1).amax(dim=1)
+    return highest, torch.ones_like(highest, dtype=torch.bool)
+
+
+def test_a_metric_is_a_function_and_a_row(monkeypatch):
+    row = Metric("confidence", "", f"{__name__}:confidence", better="higher", shown=NUMBER)
+    monkeypatch.setitem(METRICS, "confidence", row)
+    logits = {"fine": predicting([1, 2], 4), "coarse": predicting([0, 1], 2)}
+    labels = {"fine": torch.tensor([0, 0]), "coarse": torch.tensor([0, 0])}
+    metrics = EvaluationMetrics(CLASSES, FAMILIES)
+    metrics.update(logits, labels)
+    found = metrics.compute()
+    assert found["coarse_confidence"] == pytest.approx(math.e / (math.e + 1))
+    told = by_level({f"test_{name}": value for name, value in found.items()}, "test", CLASSES)
+    assert told["fine"]["confidence"] == pytest.approx(math.e / (math.e + 3), abs=1e-6)
+    # Training measures accuracy and loss alone.
+    training = LevelMetrics(CLASSES)
+    training.update(logits, labels)
+    assert set(training.compute()) == {
+        *(f"{level}_{name}" for level in CLASSES for name in ("accuracy", "loss")),
+        *("accuracy", "loss"),
+    }
 
 
 # From the data set to the results
@@ -225,11 +263,8 @@ def study(tiny, succeed, tmp_path_factory):
 
 def predictions(study, arm: str) -> tuple[Record, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Logits and labels of the test images per level, computed without metrics and Trainer."""
-    dual = arm == "bilateral"
-    folder = "arch_dual_head" if dual else "arch_single_head"
-    parts = (
-        Architecture(DualHeadData, DualHead) if dual else Architecture(SingleHeadData, SingleHead)
-    )
+    folder = "arch_dual_head" if arm == "bilateral" else "arch_single_head"
+    parts = ARCHITECTURES[folder]
     checkpoint = study / arm / "seed0/checkpoints/best.ckpt"
     module = load_module(checkpoint, folder=folder, architecture=parts)
     data = parts.data(module.cfg, seed=0)

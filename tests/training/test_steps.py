@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+from helpers import CLASSES
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torchmetrics import Metric
 
 import arch_single_head.trainer
+from arch_dual_head.module import DualHead
+from common.checkpoints.files import read
 from common.system.randomness import derive
 from common.training.supervised import Supervised
 
@@ -72,3 +77,26 @@ def test_a_step_draws_what_torch_draws_with_its_seed(tiny, in_process, monkeypat
         for batch in range(4):
             torch.manual_seed(derive(0, "fine", epoch, batch))
             assert drawn[4 * epoch + batch].equal(torch.rand(3))
+
+
+def test_steps_leave_everything_on_the_device(small_study):
+    """Tensors of the meta device have no values: copying one to the CPU or reading one is an error."""
+    record, _ = read(small_study.best["bilateral"])
+    with torch.device("meta"):
+        module = DualHead(cfg=OmegaConf.create(record.config), record=record)
+    module.to("meta")
+    batch = {"images": torch.zeros(8, 3, 32, 32, dtype=torch.uint8, device="meta")}
+    batch |= {level: torch.zeros(8, dtype=torch.long, device="meta") for level in CLASSES}
+    # Whatever augmentation does belongs to the step.
+    module.transforms.crop_padding, module.transforms.flip = 4, True
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        batch["fine"].cpu()
+    loss = module.training_step(batch, batch_idx=1)
+    module.validation_step(batch, batch_idx=1)
+    module.test_step(batch, batch_idx=1)
+    assert loss.device.type == "meta"
+    counted = [part for part in module.modules() if isinstance(part, Metric)]
+    assert len(counted) > 12
+    for metric in counted:
+        assert metric.update_count == 1
+        assert {state.device.type for state in metric.metric_state.values()} == {"meta"}

@@ -1,6 +1,8 @@
-"""Backbones: images (B, 3, H, W) → features (B, num_features). One file per family."""
+"""Backbones: images (B, 3, H, W) → features (B, num_features). One file per family, which registers what is in it."""
 
-from common.networks.backbones import resnet, resnet9, vgg  # noqa: F401  importing a file registers what is in it
+from importlib import import_module
+from pkgutil import iter_modules
+
 from common.networks.backbones.backbone import Backbone
 from common.networks.backbones.registry import (
     build_backbone,
@@ -8,5 +10,8 @@ from common.networks.backbones.registry import (
     register,
     registered,
 )
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = ["Backbone", "build_backbone", "own_sparsity", "register", "registered"]

@@ -4,12 +4,12 @@ from torch import nn
 
 
 def scaled(channels: int, width: float) -> int:
-    """`channels` times `width`, rounded to a multiple of 8 (as matrix units like), at least 8."""
+    """Multiply `channels` by `width`, rounded to a multiple of 8 (as matrix units like), at least 8."""
     return max(8, 8 * round(channels * width / 8))
 
 
 def initialise(network: nn.Module) -> None:
-    """Initial weights as in torchvision's ResNet and VGG.
+    """Set initial weights as in torchvision's ResNet and VGG.
 
     Convolutions: He et al. 2015 (arxiv.org/abs/1502.01852), normal with variance 2 / fan_out.
     Linear layers: normal with deviation 0.01 (Simonyan & Zisserman 2015, arxiv.org/abs/1409.1556).

@@ -4,10 +4,11 @@ import inspect
 import math
 from typing import Any, NamedTuple, TypeVar
 
+from common.networks.backbone_names import TORCHVISION
 from common.networks.backbones.backbone import Backbone, Builder
 from common.networks.backbones.sparsity import make_sparse
 from common.networks.backbones.torchvision_models import builder as torchvision_builder
-from common.settings.schema import TORCHVISION, setting
+from common.networks.parameters import setting
 from common.system.errors import UserError
 
 B = TypeVar("B", bound=Builder)
@@ -40,12 +41,12 @@ def register(builder: B, *, k: float = 1.0, per_k: float = 1.0) -> B:
 
 
 def registered() -> tuple[str, ...]:
-    """The names of all backbones, sorted; those of torchvision come on top, by their prefix."""
+    """List the names of all backbones, sorted; those of torchvision come on top, by their prefix."""
     return tuple(sorted(_entries))
 
 
 def entry(arch: str) -> Entry:
-    """What is registered under a name.
+    """Look up what is registered under a name.
 
     Raises:
         UserError: nothing is.
@@ -60,7 +61,7 @@ def entry(arch: str) -> Entry:
 
 
 def own_sparsity(arch: str) -> dict[str, float]:
-    """The `k` and `per_k` of a backbone where a configuration leaves them open."""
+    """Look up the `k` and `per_k` of a backbone where a configuration leaves them open."""
     _, k, per_k = entry(arch)
     return {"k": k, "per_k": per_k}
 

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from common.settings.schema import setting
+from common.networks.parameters import setting
 from common.system.errors import UserError
 
 # Activation functions of torchvision's models for which zero, the value of a loser, does not mean off.
@@ -21,7 +21,7 @@ OTHER_ACTIVATIONS = {"GELU", "Hardswish", "SiLU"}
 
 
 def spatial_winners(maps: Tensor, k: float) -> Tensor:
-    """Which units of maps (B, C, H, W) are among the share `k` of their map that is largest: bool (B, C, H, W).
+    """Find which units of maps (B, C, H, W) are among the share `k` of their map that is largest: bool (B, C, H, W).
 
     Exactly round(k * H * W) of each map, and one at least: of equals, as in black or white areas, the first ones in
     reading order, where `torch.topk` would choose others on another machine. What is no number survives.
@@ -37,7 +37,7 @@ def spatial_winners(maps: Tensor, k: float) -> Tensor:
 
 
 def lifetime_winners(features: Tensor, per_k: float) -> Tensor:
-    """Which features (B, F) are among the share `per_k` of the batch for which they are largest: bool (B, F).
+    """Find which features (B, F) are among the share `per_k` of the batch for which they are largest: bool (B, F).
 
     Exactly round(per_k * B) images for each feature, and one at least.
     """
@@ -58,18 +58,18 @@ class Winners(nn.Module):
         self.k = k
 
     def extra_repr(self) -> str:
-        """The share, for print(network)."""
+        """Give the share, for print(network)."""
         return f"k={self.k:g}"
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) → the same, sparse; features (B, F) have no space and pass unchanged."""
+        """Make maps (B, C, H, W) sparse; features (B, F) have no space and pass unchanged."""
         return torch.where(spatial_winners(maps, self.k), maps, 0) if maps.ndim == 4 else maps
 
 
 def keep_lifetime_winners(
     per_k: float, backbone: nn.Module, _: object, features: Tensor
 ) -> Tensor | None:
-    """A forward hook: in training mode, set all but the lifetime winners among the features (B, F) to zero."""
+    """Set, as a forward hook in training mode, all but the lifetime winners among the features (B, F) to zero."""
     if not backbone.training:
         return None
     return torch.where(lifetime_winners(features, per_k), features, 0)

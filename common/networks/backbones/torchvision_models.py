@@ -15,8 +15,9 @@ from functools import partial
 import torchvision
 from torch import Tensor, nn
 
+from common.networks.backbone_names import TORCHVISION
 from common.networks.backbones.backbone import Backbone, Builder
-from common.settings.schema import TORCHVISION, setting
+from common.networks.parameters import setting
 from common.system.errors import UserError
 
 ONE_SIZE = ("vit_", "maxvit_")
@@ -40,12 +41,12 @@ class TorchvisionModel(Backbone):
 
 
 def names() -> list[str]:
-    """All classification models of the installed torchvision."""
+    """List all classification models of the installed torchvision."""
     return torchvision.models.list_models(module=torchvision.models)
 
 
 def builder(arch: str) -> Builder:
-    """The function that builds `torchvision:NAME`.
+    """Give the function that builds `torchvision:NAME`.
 
     Raises:
         UserError: torchvision has no such model, or it fits one image size only.

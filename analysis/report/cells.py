@@ -1,0 +1,166 @@
+"""Tables of the report: what a cell shows, and the number behind it, by which it is sorted."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import NamedTuple
+
+from analysis.values import Summary
+from common.results.rows import Row
+from common.results.statistics import DifferenceRow, SummaryRow
+
+# What a column of a study's tables holds: a word, a number, or nothing.
+Value = str | float | None
+
+WORDS = ("arm", "minus", "level", "checkpoint")
+# Columns that hold fractions, shown in per cent; a difference of two is in percentage points.
+FRACTIONS = (
+    *("accuracy", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
+    *(
+        f"{name}{of}"
+        for name in ("top5", "consistency", "severity")
+        for of in ("", "_mean", "_std")
+    ),
+)
+TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % interval"}
+# Shown in the cell of the lower bound.
+UPPER = "ci95_high"
+
+
+class Cell(NamedTuple):
+    """What is shown, and what it is sorted by (the text as it stands in a csv file)."""
+
+    text: str
+    value: str | None = None
+    word: bool = False
+
+
+class Column(NamedTuple):
+    """The head of a column; words are set left, numbers right."""
+
+    title: str
+    word: bool = False
+
+
+class Sheet(NamedTuple):
+    """A table of the page; ``name`` is unique there."""
+
+    name: str
+    caption: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+
+
+def sheet(
+    name: str,
+    caption: str,
+    table: Sequence[Row] | Sequence[SummaryRow] | Sequence[DifferenceRow],
+    *,
+    only: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    titles: Mapping[str, str] = MappingProxyType({}),
+    plus: Sequence[str] = (),
+) -> Sheet:
+    """Rows of one of the study's tables as a table of the page, without the columns that are empty in every row.
+
+    Args:
+        name: unique in the page.
+        caption: above the table.
+        table: its rows.
+        only: columns to show, in this order; all if empty.
+        leave_out: columns not to show.
+        titles: heads of columns, if not the usual ones.
+        plus: columns whose positive numbers get a sign.
+    """
+    held: list[dict[str, Value]] = [asdict(row) for row in table]
+
+    def filled(column: str) -> bool:
+        """Whether any row has something to show there."""
+        keys = ("ci95_low", UPPER) if column == "ci95_low" else (column,)
+        return any(row.get(key) not in (None, "") for row in held for key in keys)
+
+    names = [
+        column
+        for column in only or (held[0] if held else ())
+        if column not in (UPPER, *leave_out) and filled(column)
+    ]
+    columns = [Column(titles.get(column) or title(column), column in WORDS) for column in names]
+    rows = [
+        [
+            _interval_cell(row, plus="mean" in plus)
+            if column == "ci95_low"
+            else cell(column, row[column], plus=column in plus)
+            for column in names
+        ]
+        for row in held
+    ]
+    return Sheet(name, caption, columns, rows)
+
+
+def title(column: str) -> str:
+    """The head of a column."""
+    words = column.replace("_", " ")
+    return TITLES.get(column, f"{words}, %" if column in FRACTIONS else words)
+
+
+def cell(column: str, value: Value, *, plus: bool = False) -> Cell:
+    """A value as people write it: fractions in per cent, thousands with commas."""
+    text = "" if value is None else str(value)
+    if column in WORDS:
+        return Cell(text, text, word=True)
+    if isinstance(value, str) or value is None:
+        return Cell(text or "–", text)
+    if not math.isfinite(value):
+        return Cell("–", "")
+    if column in FRACTIONS:
+        return Cell(decimal(100 * value, 2, plus=plus), text)
+    if value == int(value):
+        return Cell(signed(f"{int(value):,}"), text)
+    return Cell(decimal(value, 1) if abs(value) >= 10 else signed(f"{value:.4g}"), text)
+
+
+def _interval_cell(row: Mapping[str, Value], *, plus: bool) -> Cell:
+    """Both bounds; sorted by the lower one."""
+    low, high = (cell(name, row[name], plus=plus) for name in ("ci95_low", UPPER))
+    if low.value or high.value:
+        return Cell(f"{low.text} to {high.text}", low.value)
+    return Cell("–", "")
+
+
+def decimal(number: float, digits: int, *, plus: bool = False) -> str:
+    """A number with a minus sign instead of a hyphen; what rounds to zero has no sign."""
+    return signed(f"{number:{'+' if plus else ''},.{digits}f}")
+
+
+def signed(number: str) -> str:
+    """A formatted number with a minus sign instead of a hyphen, and without any where it is zero."""
+    if not number.strip("+-0.,"):
+        return number.lstrip("+-")
+    return number.replace("-", "−")
+
+
+def summary_cells(summary: Summary | None, *, percent: bool = True) -> list[Cell]:
+    """Mean and interval of an analysis."""
+    if summary is None:
+        return [Cell("–", ""), Cell("–", "")]
+    scale, digits = (100, 1) if percent else (1, 3)
+    mean = Cell(decimal(scale * summary.mean, digits), repr(summary.mean))
+    if summary.ci95_low is None or summary.ci95_high is None:
+        return [mean, Cell("–", "")]
+    low, high = (decimal(scale * end, digits) for end in (summary.ci95_low, summary.ci95_high))
+    return [mean, Cell(f"{low} to {high}", repr(summary.ci95_low))]
+
+
+def interval_words(summary: Summary) -> str:
+    """``72 % (95 % interval 65 to 78)`` of a share."""
+    words = f"{decimal(100 * summary.mean, 0)} %"
+    if summary.ci95_low is None or summary.ci95_high is None:
+        return words
+    low, high = (decimal(100 * end, 0) for end in (summary.ci95_low, summary.ci95_high))
+    return f"{words} (95 % interval {low} to {high})"
+
+
+def word_columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:
+    """Heads of word columns, then of number columns."""
+    return [*(Column(word, True) for word in words), *(Column(number) for number in numbers)]

@@ -1,0 +1,135 @@
+"""What several figures of the page are drawn with, each into a figure of `analysis.report.svg`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from analysis.report.cells import decimal, signed
+from analysis.report.svg import BOTH, FAINT, INK, LEFT, PAPER, RIGHT
+from analysis.values import Summary
+
+COLOURS = {"left": LEFT, "right": RIGHT, "both": BOTH, "fine": LEFT, "coarse": RIGHT}
+
+
+def percent(share: float, _: object = None) -> str:
+    """A tick of an axis that holds shares."""
+    return f"{signed(f'{100 * share:.4g}')} %"
+
+
+def percent_beside_zero(share: float, _: object = None) -> str:
+    """The same, but empty at 0, where the other axis has that tick."""
+    return percent(share) if share else ""
+
+
+def legend_above(axes: Axes, title: str, columns: int) -> None:
+    """Put title and legend above the axes, where they hide nothing."""
+    axes.set_title(title, pad=24)
+    axes.legend(
+        ncols=columns,
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 0.995),
+        borderaxespad=0.2,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
+
+
+def intervals(
+    axes: Axes,
+    places: Sequence[float],
+    points: Sequence[Summary],
+    colour: str,
+    *,
+    upright: bool = True,
+) -> None:
+    """Draw a thin line for the 95 % interval of each point that has one."""
+    for place, point in zip(places, points, strict=True):
+        if point.ci95_low is not None and point.ci95_high is not None:
+            line = ([place, place], [point.ci95_low, point.ci95_high])
+            axes.plot(*(line if upright else line[::-1]), color=colour, lw=0.9, alpha=0.75)
+
+
+def heat(
+    figure: Figure,
+    table: np.ndarray,
+    *,
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    row_label: str,
+    column_label: str,
+    power: float = 1.0,
+    shares: bool = False,
+) -> None:
+    """Draw a matrix as colours: dark is little, bright is much."""
+    axes = figure.subplots()
+    image = axes.imshow(
+        table, cmap="cividis", norm=PowerNorm(power, 0, 1), interpolation="nearest", aspect="equal"
+    )
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    size = 8.5 if len(rows) <= 12 else 7 if len(rows) <= 24 else 5
+    axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 2 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(labelsize=size)
+    axes.set_title(title)
+    axes.set_xlabel(column_label)
+    axes.set_ylabel(row_label)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_ticks([0, 0.25, 0.5, 0.75, 1] if power == 1 else [0, 0.05, 0.25, 1])
+    bar.ax.yaxis.set_major_formatter(percent if shares else "{x:g}")
+
+
+def grouped_bars(
+    figure: Figure,
+    title: str,
+    groups: Mapping[str, Mapping[str, Summary]],
+    *,
+    limits: tuple[float, float] = (0, 1),
+    shares: bool = True,
+) -> None:
+    """Draw bars from zero with intervals: groups along the axis, one bar for each hemisphere and for both.
+
+    Args:
+        figure: to draw into.
+        title: of the picture.
+        groups: name → side → summary.
+        limits: of the axis.
+        shares: whether values are shares.
+    """
+    axes = figure.subplots()
+    sides = list(next(iter(groups.values())))
+    width = 0.8 / len(sides)
+    for i, side in enumerate(sides):
+        x = np.arange(len(groups)) - 0.4 + width * (i + 0.5)
+        points = [group[side] for group in groups.values()]
+        means = [point.mean for point in points]
+        axes.bar(x, means, width * 0.88, color=COLOURS[side], label=side)
+        for place, point in zip(x, points, strict=True):
+            if point.ci95_low is not None and point.ci95_high is not None:
+                low, high = np.clip([point.ci95_low, point.ci95_high], *limits)
+                axes.plot([place, place], [low, high], color=INK, lw=1.1)
+            if len(groups) * len(sides) > 8:
+                continue
+            words = f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2)
+            axes.annotate(
+                words,
+                (place, 0 if point.mean >= 0 else point.mean),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=PAPER if point.mean > 0.12 * limits[1] else INK,
+            )
+    axes.axhline(0, color=FAINT, lw=0.8)
+    axes.set_xticks(range(len(groups)), ["\n".join(name.rsplit(" ", 1)) for name in groups])
+    axes.grid(False, axis="x")
+    axes.set_ylim(*limits)
+    if shares:
+        axes.yaxis.set_major_formatter(percent)
+    legend_above(axes, title, len(sides))

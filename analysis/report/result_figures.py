@@ -1,0 +1,181 @@
+"""The figures of a study's results: test accuracy by arm, and learning curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.report.cells import decimal
+from analysis.report.figures import COLOURS, legend_above, percent
+from analysis.report.svg import BOTH, FAINT, HALO, INK, PAPER, picture, short
+from analysis.study import FinishedStudy
+from common.settings.levels import LEVELS
+
+
+def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
+    """For each level, test accuracy by arm, and its caption."""
+    found = []
+    for level in LEVELS:
+        arms = {}
+        for row in study.summary:
+            if row.level == level:
+                arms[row.arm] = {
+                    "mean": row.mean,
+                    "low": row.ci95_low,
+                    "high": row.ci95_high,
+                    "seeds": [*study.accuracies(row.arm, level).values()],
+                }
+        if arms:
+            svg = picture(
+                f"accuracy-{level}",
+                f"Test accuracy on {level} labels by arm",
+                accuracy_bars,
+                f"{level} labels",
+                arms,
+                height=0.95 + 0.62 * len(arms),
+            )
+            caption = (
+                "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
+                "edge; an arrow with a number stands for an arm beyond it."
+            )
+            found.append((svg, caption))
+    return found
+
+
+def curves(study: FinishedStudy) -> list[Markup]:
+    """For each arm, its learning curves."""
+    found = []
+    for number, arm in enumerate(study.arms):
+        tables = [stage.metrics for stage in study.of(arm).values() if stage.metrics]
+        if tables:
+            svg = picture(
+                f"curve-{number}",
+                f"Learning curves of {arm}",
+                learning_curves,
+                arm,
+                tables,
+                width=3.4,
+                height=2.7,
+            )
+            found.append(svg)
+    return found
+
+
+def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw bars from zero with every seed as a dot; beside them the same on a scale that shows the differences.
+
+    Args:
+        figure: to draw into.
+        title: of the picture.
+        arms: name → mean, low, high (None without interval), seeds (list of accuracies).
+    """
+    bars, zoom = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    places = np.arange(len(arms))[::-1] * 1.0
+    values = [value for arm in arms.values() for value in arm["seeds"]]
+    for place, (name, arm) in zip(places, arms.items(), strict=True):
+        colour = COLOURS.get(name, BOTH)
+        bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85)
+        bars.text(0, place + 0.3, short(name, 34), va="bottom", fontsize=9)
+        _say_mean(bars, place, arm)
+        for axes in (bars, zoom):
+            spread = np.linspace(-0.12, 0.12, len(arm["seeds"])) if len(arm["seeds"]) > 1 else [0]
+            axes.plot(
+                arm["seeds"],
+                place + np.asarray(spread),
+                "o",
+                ms=4.2,
+                mfc=INK,
+                mec=PAPER,
+                mew=0.8,
+                zorder=4,
+            )
+        if arm["low"] is not None:
+            zoom.plot([arm["low"], arm["high"]], [place, place], color=colour, lw=2.2, zorder=2)
+        zoom.plot([arm["mean"]] * 2, [place - 0.2, place + 0.2], color=colour, lw=2.6, zorder=3)
+    zoom.set_xlim(_close_up(values))
+    bars.set_xlim(0, 1)
+    for place, arm in zip(places, arms.values(), strict=True):
+        _point_outside(zoom, place, [arm["mean"], *arm["seeds"]])
+    for axes, scale in ((bars, "from zero"), (zoom, "close up")):
+        axes.set_ylim(-0.5, len(arms) - 0.25)
+        axes.set_yticks([])
+        axes.grid(False, axis="y")
+        axes.xaxis.set_major_formatter(percent)
+        axes.spines["left"].set_visible(axes is bars)
+        axes.set_xlabel(scale)
+    bars.set_title(title)
+    bars.set_xticks([0, 0.5, 1])
+    zoom.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+
+
+def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any]) -> None:
+    """Write the mean inside the bar where it fits, else behind it."""
+    ends = [arm["mean"], *arm["seeds"]]
+    inside = min(ends) > 0.34
+    axes.text(
+        0.02 if inside else max(ends) + 0.03,
+        place,
+        f"{decimal(100 * arm['mean'], 2)} %",
+        va="center",
+        fontsize=9,
+        color=PAPER if inside else INK,
+        weight="bold",
+    )
+
+
+def _close_up(values: Sequence[float]) -> tuple[float, float]:
+    """Limits around the values near the median: one arm far away would make all others look alike."""
+    centre = np.median(values)
+    reach = max(6 * np.median(np.abs(np.asarray(values) - centre)), 0.03)
+    near = [value for value in values if abs(value - centre) <= reach]
+    margin = max(0.3 * (max(near) - min(near)), 0.008)
+    return max(0, min(near) - margin), min(1, max(near) + margin)
+
+
+def _point_outside(axes: Axes, place: float, values: Sequence[float]) -> None:
+    """Draw an arrow at the edge with the first of the values (a mean, then seeds) that lies beyond it."""
+    low, high = axes.get_xlim()
+    for edge, ha, arrow, beyond in (
+        (low, "left", "← {}", [value for value in values if value < low]),
+        (high, "right", "{} →", [value for value in values if value > high]),
+    ):
+        if beyond:
+            words = arrow.format(f"{decimal(100 * beyond[0], 2)} %")
+            axes.text(edge, place, words, ha=ha, va="center", fontsize=8.5, zorder=5, gid=HALO)
+
+
+def learning_curves(
+    figure: Figure, arm: str, seeds: Sequence[Sequence[Mapping[str, float]]]
+) -> None:
+    """Draw accuracy by epoch: validation as lines, training as dots, one line for each level and seed."""
+    axes = figure.subplots()
+    epochs = 1
+    for level in ("fine", "coarse"):
+        for number, table in enumerate(seeds):
+            for split, style in (("train", (0, (1, 1.6))), ("val", "-")):
+                column = f"{split}_{level}_accuracy"
+                points = [(int(row["epoch"]) + 1, row[column]) for row in table if column in row]
+                if points:
+                    x, y = zip(*points, strict=True)
+                    epochs = max(epochs, *x)
+                    axes.plot(
+                        x,
+                        y,
+                        color=COLOURS[level],
+                        ls=style,
+                        lw=1.6 if split == "val" else 1.2,
+                        marker="o" if len(x) == 1 else None,
+                        ms=3,
+                        label=level if split == "val" and number == 0 else None,
+                    )
+    axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="on training images")
+    legend_above(axes, short(arm, 40), 3)
+    axes.set_xlabel("epoch")
+    axes.set_xlim(1 if epochs > 1 else 0, epochs if epochs > 1 else 2)
+    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(percent)

@@ -1,0 +1,84 @@
+"""The results of a study on the page: the numbers at its top, and its tables."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import mean
+
+from analysis.report.cells import Sheet, decimal, sheet
+from analysis.report.part import Tile
+from analysis.study import FinishedStudy
+from common.results.statistics import DifferenceRow
+from common.settings.levels import SPELLING
+from study.arms import REFERENCE
+
+# The most important columns of summary.csv; a phone shows the first three without scrolling.
+RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds")
+
+
+def tiles(study: FinishedStudy) -> list[Tile]:
+    """The first numbers of the page: accuracy of two hemispheres against one."""
+    found = []
+    for side, level in SPELLING.items():
+        both, alone = study.accuracies("bilateral", level), study.accuracies(level, level)
+        if not both:
+            continue
+        shared = sorted(both.keys() & alone.keys())
+        detail = "test accuracy"
+        if shared:
+            gain = 100 * mean(both[seed] - alone[seed] for seed in shared)
+            detail = f"{decimal(gain, 2, plus=True)} points against the {side} hemisphere alone ({level} arm)"
+        number = f"{decimal(100 * mean(both.values()), 2)} %"
+        found.append(Tile(f"Bilateral, {level} labels", number, detail))
+    return found
+
+
+def results(study: FinishedStudy) -> Sheet:
+    """Test accuracy over seeds; of a study without tests, what is known of each seed."""
+    if study.summary:
+        return sheet(
+            "results",
+            "summary.csv, test accuracy over seeds",
+            study.summary,
+            only=RESULT,
+            titles={"mean": "accuracy, %"},
+        )
+    untested = ["checkpoint", "accuracy", "loss"]
+    return sheet("results", "results.csv", study.rows, leave_out=untested)
+
+
+def seeds(study: FinishedStudy) -> Sheet:
+    """Every row of results.csv."""
+    return sheet("seeds", "results.csv", study.rows, leave_out=["checkpoint"])
+
+
+def further(study: FinishedStudy) -> Sheet | None:
+    """All other columns of the summary: further metrics and costs."""
+    shown = [column for column in RESULT if column not in ("arm", "level")]
+    found = sheet("further", "summary.csv, means over seeds", study.summary, leave_out=shown)
+    return found if len(found.columns) > 2 else None
+
+
+def differences(study: FinishedStudy) -> list[Sheet]:
+    """The differences between each arm and the bilateral network, and then all others."""
+    first = [row for row in study.differences if REFERENCE in (row.arm, row.minus)]
+    others = [row for row in study.differences if row not in first]
+    first = [_swapped(row) if row.arm == REFERENCE else row for row in first]
+
+    def table(name: str, minus: str, rows: Sequence[DifferenceRow]) -> Sheet:
+        return sheet(
+            name,
+            f"differences.csv, arm minus {minus}, percentage points",
+            rows,
+            only=("arm", "minus", "level", "mean", "std", "ci95_low", "seeds"),
+            titles={"mean": "points", "std": "sd"},
+            plus=("mean",),
+        )
+
+    found = [table("differences", REFERENCE, first)] if first else []
+    return found + ([table("further-differences", "arm", others)] if others else [])
+
+
+def _swapped(row: DifferenceRow) -> DifferenceRow:
+    """The same difference, the other way round."""
+    low, high = (None if end is None else -end for end in (row.ci95_high, row.ci95_low))
+    return replace(row, arm=row.minus, minus=row.arm, mean=-row.mean, ci95_low=low, ci95_high=high)

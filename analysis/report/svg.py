@@ -1,0 +1,141 @@
+"""Matplotlib figures as SVG that lives in a page: the page's font and colours, in light and in dark.
+
+Colours are drawn as stand-ins and then replaced by the page's CSS variables, so that one picture serves both themes.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# Stand-in → CSS variable of report.css.
+INK, FAINT, GRID = "#010203", "#010204", "#010205"
+LEFT, RIGHT, BOTH, OTHER = "#010206", "#010207", "#010208", "#010209"
+PAPER = "#01020a"
+VARIABLES = {
+    INK: "ink",
+    FAINT: "faint",
+    GRID: "grid",
+    LEFT: "left",
+    RIGHT: "right",
+    BOTH: "both",
+    OTHER: "other",
+    PAPER: "paper",
+}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text: searchable, in the page's font
+    "text.parse_math": False,  # a class may be called $x$
+    "axes.unicode_minus": False,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlepad": 8,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.6,
+}
+# As the gid of a text: report.css lays the colour of the paper around its letters.
+HALO = "halo"
+WIDTH = 4.3  # inches: as wide as a phone, so that its text can be read there
+
+
+def picture(
+    name: str,
+    title: str,
+    draw: Callable[..., None],
+    /,
+    *args: Any,
+    height: float = 3.0,
+    width: float = WIDTH,
+    **kwargs: Any,
+) -> Markup:
+    """A figure as inline SVG.
+
+    Args:
+        name: unique within the page.
+        title: read out by screen readers.
+        draw: is called as draw(figure, *args, **kwargs).
+        args: for ``draw``.
+        height: in inches.
+        width: in inches; on a phone any figure is as wide as the screen.
+        kwargs: for ``draw``.
+    """
+    # The hash salt makes the file the same each time.
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # A character that matplotlib's font lacks is drawn by the browser's.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure, *args, **kwargs)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    return Markup(_for_page(file.getvalue(), name, title))
+
+
+def _for_page(svg: str, name: str, title: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Between tags stands text, such as names of classes, which may look like anything; matplotlib escapes its <, >.
+    svg = re.sub(r"<[^>]*>", lambda tag: _tag_for_page(tag[0], name), svg)
+    head, rest = svg.split(">", 1)
+    head = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="{escape(title)}">{rest}'
+
+
+def _tag_for_page(tag: str, name: str) -> str:
+    tag = tag.replace(f'id="{HALO}"', f'class="{HALO}"')
+    # Each picture counts its parts from 1.
+    tag = re.sub(r'\bid="([^"]*)"', rf'id="{name}-\1"', tag)
+    tag = re.sub(r"url\(#([^)]*)\)", rf"url(#{name}-\1)", tag)
+    tag = re.sub(r'xlink:href="#([^"]*)"', rf'href="#{name}-\1"', tag)
+    tag = tag.replace("xlink:href", "href")
+    for colour, variable in VARIABLES.items():
+        tag = tag.replace(colour, f"var(--{variable})")
+    return tag
+
+
+def short(text: str, length: int = 26) -> str:
+    """A name that fits beside an axis: one line of printable characters, its middle left out if it is long."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    if len(clean) <= length:
+        return clean
+    end = (length - 1) // 3
+    return f"{clean[: length - 1 - end]}…{clean[len(clean) - end :]}"
+
+
+def labels(names: Sequence[str], length: int) -> list[str]:
+    """Short names that stand in one picture: up to twice as long where they could not be told apart."""
+    found: list[str] = []
+    for limit in (length, length * 3 // 2, length * 2):
+        found = [short(name, limit) for name in names]
+        if len(set(found)) == len(set(names)):
+            break
+    return found

@@ -1,0 +1,233 @@
+"""Which hemisphere was right when, and what the bilateral network predicts then."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
+from analysis.report.figures import heat, percent
+from analysis.report.part import MAX_ROWS, Part
+from analysis.report.svg import LEFT, OTHER, RIGHT, labels, picture, short
+from analysis.section import Findings, Section
+from analysis.sections.gains import add_gains, show_gains
+from analysis.seed import Seed
+from analysis.values import Summary
+from common.settings.levels import LEVELS
+
+CASES = ("both", "left only", "right only", "neither")
+
+
+class Agreement(Section):
+    """Which hemisphere was right when, gains of the bilateral network, and its confusions."""
+
+    order = 60
+
+    def __init__(self) -> None:
+        self.confusion: Tensor | None = None  # of coarse classes, over all seeds
+
+    def compute(self, seed: Seed, found: Findings) -> None:
+        """Add confusions, gains, and the share of images and the accuracy in each case."""
+        truth, classes = seed.test.labels["coarse"], seed.images.classes["coarse"]
+        counts = confusion(seed.logits["coarse"].argmax(1), truth, classes)
+        self.confusion = counts if self.confusion is None else self.confusion + counts
+        add_gains(seed, found)
+        said = coarse_answers(seed)
+        if said is None:
+            found.leave_out(
+                "which hemisphere was right when, and where they look; the networks that were trained on one "
+                "level are no longer there."
+            )
+            return
+        left, right, together = (answers == truth for answers in said)
+        case = case_of(left, right)
+        shares = cases_per_class(case, truth, classes).double()
+        shares = shares / shares.sum(1, keepdim=True)
+        for place, name in enumerate(CASES):
+            where = case == place
+            for of, value in (
+                ("images in a case", where.double().mean().item()),
+                ("bilateral accuracy in a case", together[where].double().mean().item()),
+            ):
+                found.values.add(of, value, item=name, seed=seed.number)
+            names = seed.images.unique_names("coarse")
+            for label, part in zip(names, shares[:, place].tolist(), strict=True):
+                found.values.add(
+                    "images of a class in a case", part, side=name, item=label, seed=seed.number
+                )
+
+    def render(self, found: Findings) -> Part | None:
+        """The cases as a table, and by class as bars; gains; confusions."""
+        if self.confusion is None:
+            return None
+        part = Part(
+            id="agreement",
+            title="Which hemisphere was right when?",
+            nav="Agreement",
+            text=[
+                "How to read it: how often the bilateral network takes one coarse class for another."
+            ],
+        )
+        show_cases(part, found)
+        show_gains(part, found)
+        names = found.class_names["coarse"]
+        if len(names) <= MAX_ROWS:
+            part.figures.append(confusion_figure(self.confusion, names))
+        else:
+            part.notes.append(
+                f"A picture of confusions would need {len(names)} rows; it is among TensorBoard's images."
+            )
+        return part
+
+
+class CoarseAnswers(NamedTuple):
+    """The coarse class that each network took each image for, int64 (N,)."""
+
+    left: Tensor
+    right: Tensor
+    together: Tensor
+
+
+def coarse_answers(seed: Seed) -> CoarseAnswers | None:
+    """What the hemispheres alone and the bilateral network say; None if a hemisphere's own network is gone.
+
+    The left hemisphere says a fine class: its answer is the coarse class to which that belongs.
+    """
+    if set(seed.alone) != set(LEVELS):
+        return None
+    return CoarseAnswers(
+        seed.images.parents[seed.alone["fine"].argmax(1)],
+        seed.alone["coarse"].argmax(1),
+        seed.logits["coarse"].argmax(1),
+    )
+
+
+def case_of(left: Tensor, right: Tensor) -> Tensor:
+    """Whether the left and the right hemisphere were right, bool (N,) each → position in `CASES`, int64 (N,)."""
+    return torch.where(left & right, 0, torch.where(left, 1, torch.where(right, 2, 3)))
+
+
+def cases_per_class(case: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How many images of each class (N,) were in each case (N,): int64 (C, 4)."""
+    pairs = torch.bincount(labels * len(CASES) + case, minlength=classes * len(CASES))
+    return pairs.reshape(classes, len(CASES))
+
+
+def confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """How many images of each class (row) were taken for each class (column): int64 (C, C)."""
+    pairs = torch.bincount(labels * classes + predictions, minlength=classes * classes)
+    return pairs.reshape(classes, classes)
+
+
+def show_cases(part: Part, found: Findings) -> None:
+    """Add the cases, over all images and by class, if the hemispheres' own networks were there."""
+    per_class: dict[str, dict[str, Summary]] = {}
+    for case in CASES:
+        for name, summary in found.values.items("images of a class in a case", "", case).items():
+            per_class.setdefault(name, {})[case] = summary
+    if not per_class:
+        return
+    part.text = [
+        "About the coarse class. The left hemisphere alone is the network of the fine arm: it is right "
+        "if the fine class that it predicts belongs to the right coarse class. The right hemisphere alone is "
+        "the network of the coarse arm.",
+        "How to read it: each bar is a coarse class, and its parts are the images that only one "
+        "hemisphere, or neither, classified right. Where the coloured parts are long, the hemispheres "
+        "know different things, and two can be better than one.",
+    ]
+    ordered = sorted(
+        per_class, key=lambda n: per_class[n]["both"].mean if "both" in per_class[n] else 0
+    )
+    shown = {name: per_class[name] for name in ordered[:MAX_ROWS]}
+    svg = picture(
+        "disagreement",
+        "Images on which one hemisphere or neither was right",
+        disagreement,
+        shown,
+        height=0.8 + 0.19 * len(shown),
+    )
+    caption = (
+        f"The {len(shown)} coarse classes in which the hemispheres fail most often."
+        if len(shown) < len(per_class)
+        else "On the other images of each class both were right."
+    )
+    part.figures.append((svg, caption))
+    part.tables.append(case_table(found))
+    rows = [
+        [Cell(short(name, 40), name, True)] + [summary_cells(cases.get(case))[0] for case in CASES]
+        for name, cases in per_class.items()
+    ]
+    part.add_table_of_classes(
+        Sheet(
+            "cases-by-class",
+            "Test images of each coarse class by which hemisphere alone was right, %",
+            word_columns(("coarse class",), CASES),
+            rows,
+        )
+    )
+
+
+def case_table(found: Findings) -> Sheet:
+    """How many images are in each case, and how many of these the bilateral network got right."""
+    titles = ("images", "95 % interval", "bilateral right", "95 % interval")
+    return Sheet(
+        "cases",
+        "Test images by which hemisphere alone was right, and accuracy of the bilateral network, %",
+        word_columns(("right alone",), titles),
+        [
+            [
+                Cell(case, case, True),
+                *summary_cells(found.values.get("images in a case", item=case)),
+                *summary_cells(found.values.get("bilateral accuracy in a case", item=case)),
+            ]
+            for case in CASES
+        ],
+    )
+
+
+def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -> None:
+    """Draw for each class the share of images on which one hemisphere or neither was right, by case."""
+    axes = figure.subplots()
+    styles = {"left only": (LEFT, 0.9), "right only": (RIGHT, 0.9), "neither": (OTHER, 0.55)}
+    places = np.arange(len(classes))[::-1]
+    start = np.zeros(len(classes))
+    for case, (colour, alpha) in styles.items():
+        widths = np.array([cases[case].mean if case in cases else 0 for cases in classes.values()])
+        axes.barh(places, widths, left=start, height=0.72, color=colour, alpha=alpha, label=case)
+        start = start + widths
+    axes.set_yticks(places, labels([*classes], 20))
+    axes.grid(False, axis="y")
+    axes.set_ylim(-0.6, len(classes) - 0.4)
+    axes.set_xlim(0, min(1, 1.04 * max(start.max(), 0.01)))
+    axes.xaxis.set_major_formatter(percent)
+    axes.set_xlabel("share of the class's images")
+    figure.legend(loc="outside upper left", ncols=3, handlelength=1, columnspacing=1.2)
+
+
+def confusion_figure(counts: Tensor, names: list[str]) -> tuple[Markup, str]:
+    """A confusion matrix (C, C) with the ``names`` of its C coarse classes, and the caption."""
+    shares = counts.double() / counts.sum(1, keepdim=True).clamp_min(1)
+    axis = labels(names, 16)
+    svg = picture(
+        "confusion",
+        "Confusions of coarse classes",
+        heat,
+        shares.numpy(),
+        title="Confusions of the bilateral network",
+        rows=axis,
+        columns=axis,
+        row_label="coarse class",
+        column_label="taken for",
+        power=0.5,
+        shares=True,
+        height=4.1,
+    )
+    caption = (
+        "Share of each row's images, all seeds. Brightness grows with the square root, so that rare "
+        "confusions are visible."
+    )
+    return svg, caption

@@ -1,0 +1,198 @@
+"""Whose features does each head use? The part of each half of the features in its logits.
+
+A logit is a sum over features, so it splits exactly: for class c of a head with weights w and bias b,
+
+    logit_c = b_c + w_c . mean  +  w_c,left . (f_left - mean_left)  +  w_c,right . (f_right - mean_right)
+
+with the mean over training images. The last two terms are the halves' contributions. Silencing a half
+(`analysis.sections.lesions`) sets its term to zero.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from analysis.networks import halves_of
+from analysis.report.cells import Cell, Sheet, decimal, interval_words, word_columns
+from analysis.report.part import Part, Tile, count_classes
+from analysis.report.svg import FAINT, HALO, LEFT, RIGHT, labels, picture, short
+from analysis.section import Findings, Section
+from analysis.seed import Seed
+from analysis.values import Summary
+from common.settings.levels import LEVELS, SIDES
+
+
+class Contributions(Section):
+    """For each head, the evidence that it takes from either hemisphere."""
+
+    order = 20
+
+    def compute(self, seed: Seed, found: Findings) -> None:
+        """Add the evidence of each half for each class, and the left half's share of all."""
+        weights = halves_of(seed.network)
+        for level in LEVELS:
+            truth = seed.test.labels[level]
+            taken = {}
+            for side in SIDES:
+                terms = contribution(
+                    seed.test.features[side], weights[level][side], seed.mean(side)
+                )
+                taken[side] = evidence(terms, truth)
+                means = class_means(taken[side], truth, seed.images.classes[level]).tolist()
+                for name, mean in zip(seed.images.unique_names(level), means, strict=True):
+                    found.values.add(
+                        "evidence", mean, level=level, side=side, item=name, seed=seed.number
+                    )
+            left = share(taken["left"], taken["right"])
+            found.values.add("share of evidence", left, level=level, side="left", seed=seed.number)
+
+    def render(self, found: Findings) -> Part | None:
+        """One dot for each class, and a table."""
+        shares = {level: found.values.get("share of evidence", level, "left") for level in LEVELS}
+        known = {level: share for level, share in shares.items() if share}
+        if len(known) < len(LEVELS):
+            return None
+        sentence = " and ".join(
+            f"the {level} head takes {interval_words(share)} of its evidence from the left hemisphere"
+            for level, share in known.items()
+        )
+        part = Part(
+            id="contributions",
+            title="Whose features does each head use?",
+            nav="Contributions",
+            text=[
+                f"{sentence[:1].upper()}{sentence[1:]}.",
+                "How to read it: one dot for each class. Below the dashed line the left hemisphere gives more "
+                "evidence for the right answer, above it the right hemisphere does.",
+            ],
+            notes=[
+                "A logit is a sum over features, so it splits into the left half's part, the right half's part "
+                "and a constant: weight × (feature − its mean over training images). Evidence is that part for "
+                "the class of the image, against the mean of all classes; the share is that of the summed "
+                "evidence."
+            ],
+            tiles=[evidence_tile(level, share.mean) for level, share in known.items()],
+        )
+        for level in LEVELS:
+            left, right = (found.values.items("evidence", level, side) for side in SIDES)
+            svg = picture(
+                f"evidence-{level}",
+                f"Evidence from either half for each {level} class",
+                evidence_dots,
+                f"{level} head",
+                left,
+                right,
+                height=3.9,
+            )
+            part.figures.append((svg, f"{count_classes(len(left), level)}, means over seeds."))
+            part.add_table_of_classes(evidence_table(level, left, right))
+        return part
+
+
+def contribution(features: Tensor, weight: Tensor, mean: Tensor) -> Tensor:
+    """Compute what one half of the features adds to each logit.
+
+    Args:
+        features: of one hemisphere (N, F).
+        weight: the head's columns for it (C, F).
+        mean: of its features over training images (F,).
+
+    Returns:
+        (N, C).
+    """
+    return (features - mean) @ weight.T
+
+
+def evidence(contributions: Tensor, labels: Tensor) -> Tensor:
+    """A half's contribution to the right class, against its mean over all classes: (N, C), (N,) → (N,).
+
+    A term that all logits share changes no prediction, so it is not evidence.
+    """
+    right = contributions.gather(1, labels[:, None])[:, 0]
+    return right - contributions.mean(1)
+
+
+def class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """The mean of values (N,) over the images of each class, (C,); NaN for a class without images."""
+    sums = torch.zeros(classes, dtype=values.dtype).index_add_(0, labels, values)
+    return sums / torch.bincount(labels, minlength=classes)
+
+
+def share(left: Tensor, right: Tensor) -> float:
+    """The left half's part of the summed evidence: 0 to 1, or outside if one half is evidence against the true class.
+
+    Where every class has as many images as every other, the mean of the features plays no part: each image's
+    evidence is (w_c - mean of all w) . (f - mean), and over all classes the terms of ``mean`` sum to zero. With
+    other counts, and in `class_means`, it does.
+    """
+    return float(left.sum() / (left.sum() + right.sum()))
+
+
+def evidence_dots(
+    figure: Figure, title: str, left: Mapping[str, Summary], right: Mapping[str, Summary]
+) -> None:
+    """Draw one dot for each class: evidence from the left half against evidence from the right half."""
+    axes = figure.subplots()
+    names = [name for name in left if name in right]
+    x = np.array([left[name].mean for name in names])
+    y = np.array([right[name].mean for name in names])
+    low, high = min(0, x.min(), y.min()), 1.06 * max(x.max(), y.max(), 1e-6)
+    axes.plot([0, high], [0, high], color=FAINT, lw=0.9, ls=(0, (4, 3)))
+    colour = [LEFT if a > b else RIGHT for a, b in zip(x, y, strict=True)]
+    axes.scatter(x, y, s=24, color=colour, alpha=0.75, linewidths=0)
+    axes.text(high, high * 0.985, "equal", ha="right", va="bottom", color=FAINT, fontsize=8)
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_aspect("equal")
+    axes.set_title(title)
+    axes.set_xlabel("evidence from the left half")
+    axes.set_ylabel("from the right half")
+    # The classes that lean most to either side are named, on the side on which there are fewer others.
+    most = {int((x - y).argmax()): "top", int((y - x).argmax()): "bottom"}
+    for i, name in zip(most, labels([names[i] for i in most], 26), strict=True):
+        ha = "right" if x[i] > 0.5 * high else "left"
+        axes.annotate(
+            name,
+            (x[i], y[i]),
+            xytext=(0, -4 if most[i] == "top" else 4),
+            textcoords="offset points",
+            ha=ha,
+            va=most[i],
+            fontsize=8,
+            gid=HALO,
+        )
+
+
+def evidence_table(level: str, left: Mapping[str, Summary], right: Mapping[str, Summary]) -> Sheet:
+    """Evidence from either half, a row for each class."""
+    rows = [
+        [
+            Cell(short(name, 40), name, True),
+            Cell(decimal(left[name].mean, 2), repr(left[name].mean)),
+            Cell(decimal(right[name].mean, 2), repr(right[name].mean)),
+        ]
+        for name in left
+        if name in right
+    ]
+    return Sheet(
+        f"evidence-{level}",
+        f"Evidence of the {level} head for the right class, in units of a logit",
+        word_columns((f"{level} class",), ("left", "right")),
+        rows,
+    )
+
+
+def evidence_tile(level: str, left: float) -> Tile:
+    """The left half's share; there is no meter if one half speaks against the true class, so that it is below 0."""
+    detail = f"{decimal(100 * (1 - left), 0)} % from the right hemisphere"
+    if not 0 <= left <= 1:
+        detail += f"; the {'left' if left < 0 else 'right'} one speaks against the true class"
+    return Tile(
+        f"Evidence of the {level} head",
+        f"{decimal(100 * left, 0)} % left",
+        detail,
+        f"{100 * left:.1f}" if 0 <= left <= 1 else None,
+    )

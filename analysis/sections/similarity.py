@@ -1,0 +1,272 @@
+"""How alike two representations of the same images are: linear CKA of hemispheres, layer by layer."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from analysis.networks import as_tested, load, sides, weights_of
+from analysis.report.figures import heat, intervals
+from analysis.report.part import Part
+from analysis.report.svg import BOTH, LEFT, RIGHT, picture
+from analysis.section import Findings, Section
+from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
+from analysis.seed import Seed, drawn
+from analysis.values import Summary
+from common.training.module import TrainingModule
+from study.arms import controls
+
+CKA_IMAGES = 512  # test images
+# Deeper networks are thinned out to this many layers, first and last kept.
+MAX_LAYERS = 10
+OTHER_SEED = "other seed"
+# What is compared: label, colour, marker and line of each pair.
+PAIRS = {
+    "left-right": ("left and right", BOTH, "o", "-"),
+    "left-other seed": ("left of two seeds", LEFT, "s", (0, (4, 2))),
+    "right-other seed": ("right of two seeds", RIGHT, "^", (0, (4, 2))),
+    "left-unspecialised": ("left and unspecialised", LEFT, "D", "-"),
+    "right-unspecialised": ("right and unspecialised", RIGHT, "v", "-"),
+}
+
+
+class Similarity(Section):
+    """CKA of the two hemispheres with each other, with other seeds, and with an unspecialised one; cosines."""
+
+    order = 40
+
+    def __init__(self) -> None:
+        self.layers: dict[str, int] = {}  # number by side
+        self.baseline: str | None = None  # the arm of the unspecialised hemisphere
+        self.earlier_grams: dict[str, list[Tensor]] = {}
+        self.earlier_weights: dict[str, list[str]] = {"left": [], "right": []}
+
+    def compute(self, seed: Seed, found: Findings) -> None:
+        """Add CKA of all pairs of layers of the two hemispheres, of the same layers of other pairs, and cosines."""
+        images = seed.images.test
+        chosen = images.images[images.subset[drawn(len(images), CKA_IMAGES, "cka")]]
+        grams = {
+            side: grams_of(seed.module, one, chosen) for side, one in sides(seed.network).items()
+        }
+        self.layers = {side: len(layers) for side, layers in grams.items()}
+        for i, left in enumerate(grams["left"]):
+            for j, right in enumerate(grams["right"]):
+                found.values.add(
+                    "cka", cka(left, right), side="left-right", item=f"{i},{j}", seed=seed.number
+                )
+        others = self._other_seed(seed, found, grams) | self._unspecialised(seed, found, chosen)
+        for pair, theirs in others.items():
+            mine = grams[pair.split("-")[0]]
+            if len(mine) == len(theirs):
+                for i, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+                    found.values.add(
+                        "cka",
+                        cka(one, other),
+                        side=pair,
+                        item=str(i),
+                        seed=seed.number,
+                        # Pairs of seeds overlap: 0 and 1, 1 and 2.
+                        independent=not pair.endswith(OTHER_SEED),
+                    )
+        add_cosines(seed, found)
+
+    def _other_seed(
+        self, seed: Seed, found: Findings, grams: dict[str, list[Tensor]]
+    ) -> dict[str, list[Tensor]]:
+        """The `gram`s of the seed before, by pair; a hemisphere that both seeds share is left out."""
+        others = {}
+        for side, hemisphere in sides(seed.network).items():
+            earlier = self.earlier_weights[side]
+            weights = weights_of(hemisphere)
+            if weights in earlier:
+                found.values.independent = False
+            if weights in earlier[-1:]:
+                found.leave_out(
+                    f"similarity to the {side} hemisphere of another seed where both seeds share it."
+                )
+            elif earlier:
+                others[f"{side}-{OTHER_SEED}"] = self.earlier_grams[side]
+            earlier.append(weights)
+        self.earlier_grams = grams
+        return others
+
+    def _unspecialised(
+        self, seed: Seed, found: Findings, images: Tensor
+    ) -> dict[str, list[Tensor]]:
+        """The `gram`s of an unspecialised hemisphere of the same seed, for either side."""
+        self.baseline = next((arm for arm in controls() if seed.study.of(arm)), None)
+        if self.baseline is None:
+            found.leave_out(
+                "similarity to an unspecialised hemisphere; no arm of the study has one that learned both levels."
+            )
+            return {}
+        stage = seed.study.of(self.baseline).get(seed.number)
+        if stage is None:
+            return {}
+        module = load(stage.checkpoint)
+        hemisphere = next(iter(module.network.hemispheres.values()))  # type: ignore[operator]
+        grams = grams_of(module, hemisphere, images)
+        return {f"{side}-unspecialised": grams for side in ("left", "right")}
+
+    def render(self, found: Findings) -> Part | None:
+        """CKA as lines and as a matrix; cosines as bars."""
+        matrix = found.values.items("cka", "", "left-right")
+        if not matrix:
+            return None
+        text = [
+            "How to read it: the line shows how alike the two hemispheres see the same images, layer by layer. "
+            "Where it falls, they differ. The dashed lines compare the same hemisphere of two seeds: they "
+            "show how alike two networks are that learned the same thing.",
+        ]
+        if self.baseline:
+            text.append(
+                f"Unspecialised is the hemisphere of {self.baseline}, which learned both levels."
+            )
+        return Part(
+            id="similarity",
+            title="How alike are the hemispheres?",
+            nav="Similarity",
+            text=text,
+            figures=[*self._figures(found, matrix), cosine_figure(found)],
+            tables=[cosine_table(found)],
+            notes=[
+                "Linear CKA (Kornblith et al. 2019) with the unbiased estimator of Nguyen et al. (2021), on "
+                f"{min(CKA_IMAGES, found.test_images):,} of {found.test_images:,} test images. Layers are the "
+                "outputs of convolutions and linear layers, the last one the features. Cosines are over all "
+                "pairs of test images."
+            ],
+        )
+
+    def _figures(self, found: Findings, matrix: Mapping[str, Summary]) -> list[tuple[Markup, str]]:
+        rows, columns = self.layers["left"], self.layers["right"]
+        pairs = {
+            pair: points
+            for pair in PAIRS
+            if pair != "left-right" and (points := found.values.items("cka", "", pair))
+        }
+        if rows == columns:
+            same = {str(i): matrix[f"{i},{i}"] for i in range(rows) if f"{i},{i}" in matrix}
+            pairs = {"left-right": same, **pairs}
+        figures = []
+        if pairs:
+            lines = picture(
+                "cka",
+                "Linear CKA layer by layer",
+                cka_lines,
+                pairs,
+                max(rows, columns),
+                height=3.4,
+            )
+            caption = (
+                "1: the same up to rotation and scale; 0: nothing in common. "
+                "Thin lines: 95 % intervals over seeds."
+            )
+            figures.append((lines, caption))
+        table = np.full((rows, columns), np.nan)
+        for item, similarity in matrix.items():
+            i, j = map(int, item.split(","))
+            table[i, j] = similarity.mean
+        all_pairs = picture(
+            "cka-matrix",
+            "Linear CKA of all pairs of layers",
+            heat,
+            np.clip(table, 0, 1),
+            title="Every layer with every other",
+            rows=[*map(str, range(1, rows)), "F"],
+            columns=[*map(str, range(1, columns)), "F"],
+            row_label="layer of the left hemisphere",
+            column_label="layer of the right hemisphere",
+            height=3.4,
+        )
+        return [*figures, (all_pairs, "Bright: alike. F: the features that the heads see.")]
+
+
+def gram(representation: Tensor) -> Tensor:
+    """Representation (N, ...) → scalar products of all pairs of images (N, N), without the diagonal, centred.
+
+    Centred as in the unbiased estimator of the Hilbert-Schmidt independence criterion (Song et al. 2012,
+    jmlr.org/papers/v13/song12a.html, equation 5): all rows sum to zero, without the diagonal. The biased one finds
+    similarity in noise when a layer has more values than there are images.
+    """
+    flat = representation.flatten(1).float()
+    flat = flat - flat.mean(0)  # changes nothing but rounding
+    products = (flat @ flat.T).double().fill_diagonal_(0)
+    n = len(products)
+    means = products.sum(0) / (n - 2)
+    means -= means.sum() / (2 * (n - 1))
+    return (products - means[:, None] - means[None, :]).fill_diagonal_(0)
+
+
+def cka(one: Tensor, other: Tensor) -> float:
+    """Linear centred kernel alignment (Kornblith et al. 2019, arxiv.org/abs/1905.00414) of two `gram`s (N, N).
+
+    1 for representations that are equal up to rotation and scale, about 0 for unrelated ones. Estimated without
+    bias as by Nguyen et al. 2021 (arxiv.org/abs/2010.15327), so that it may fall a little below 0.
+    """
+    norm = float(one.square().sum().sqrt() * other.square().sum().sqrt())
+    return float((one * other).sum()) / norm if norm > 0 else float("nan")
+
+
+def layer_grams(
+    backbone: nn.Module, images: Tensor, *, forward: Callable[[Tensor], Tensor]
+) -> list[Tensor]:
+    """`gram`s of a backbone's layers: the outputs of its convolutions and linear layers, then its features.
+
+    Args:
+        backbone: in evaluation mode.
+        images: few enough to go through at once.
+        forward: how to run the backbone on them, to features (N, F).
+    """
+    layers = [m for m in backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    count = min(MAX_LAYERS, len(layers))
+    chosen = [layers[round(i * (len(layers) - 1) / max(count - 1, 1))] for i in range(count)]
+    grams: list[Tensor] = []
+    handles = [
+        layer.register_forward_hook(lambda module, inputs, output: grams.append(gram(output)))
+        for layer in chosen
+    ]
+    try:
+        features = forward(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [*(one.cpu() for one in grams), gram(features).cpu()]
+
+
+def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> list[Tensor]:
+    """`layer_grams` of a hemisphere of a network for images uint8 (N, 3, H, W)."""
+    with as_tested(module):
+        return layer_grams(
+            hemisphere.get_submodule("backbone"),
+            images.to(module.device),
+            forward=lambda raw: hemisphere(module.transforms(raw)),
+        )
+
+
+def cka_lines(figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers: int) -> None:
+    """Draw similarity layer by layer, from the image to the features."""
+    axes = figure.subplots()
+    for number, (pair, points) in enumerate(pairs.items()):
+        label, colour, marker, style = PAIRS[pair]
+        # Side by side, so that intervals do not cover one another.
+        x = [int(item) + 1 + 0.08 * (number - (len(pairs) - 1) / 2) for item in points]
+        axes.plot(
+            x,
+            [point.mean for point in points.values()],
+            color=colour,
+            marker=marker,
+            ms=4,
+            ls=style,
+            label=label,
+        )
+    lowest = min(point.mean for points in pairs.values() for point in points.values())
+    axes.set_ylim(min(0, lowest - 0.05), 1.02)
+    for line, points in zip([*axes.lines], pairs.values(), strict=True):
+        intervals(axes, line.get_xdata(), [*points.values()], line.get_color())  # type: ignore[arg-type]
+    axes.set_title("Same layer of two networks")
+    axes.set_xlabel("layer, from the image to the features")
+    axes.set_ylabel("linear CKA")
+    axes.set_xticks(range(1, layers + 1), [*map(str, range(1, layers)), "F"])
+    figure.legend(loc="outside lower left", ncols=2, columnspacing=1.2)

@@ -1,0 +1,89 @@
+"""Combinations of keys that a run with two heads cannot have. Imports no torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from arch_dual_head.macro_architectures import (
+    FREEZE_KEYS,
+    MACRO_ARCHITECTURES,
+    MEMBERS,
+    NOTHING,
+    frozen_sides,
+    macro_architecture,
+)
+from arch_dual_head.sources import NEXT, path_key, templates
+from common.settings.levels import SIDES
+from common.system.errors import UserError
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse what cannot be combined.
+
+    Raises:
+        UserError: names the keys and what is allowed.
+    """
+    hparams = cfg.hparams
+    if hparams.mode == "feature":
+        raise UserError(
+            "hparams.mode is 'feature', which needs a trained network; allowed here: both "
+            "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
+        )
+    check_paths(hparams)
+    _check_whole_network(hparams)
+    _check_from_scratch(hparams)
+    if len(cfg.seeds) == 1 and any(NEXT in path for path in templates(cfg).values()):
+        raise UserError(
+            f"{cfg.arm} takes networks of two seeds, and seeds is {list(cfg.seeds)}: give more, as seeds=[0,1]."
+        )
+    for side in frozen_sides(hparams) if hparams.model_path is None else ():
+        if hparams[path_key(side)] is None:
+            freeze, path = f"hparams.{FREEZE_KEYS[side]}", f"hparams.{path_key(side)}"
+            raise UserError(
+                f"{freeze}=true would freeze a {side} hemisphere that was never trained: give {path}, or "
+                f"{freeze}=false to train it from scratch."
+            )
+
+
+def check_paths(hparams: Mapping[str, Any]) -> None:
+    """Refuse a list of checkpoints where one is loaded, and one where members are.
+
+    Raises:
+        UserError: names the key and what is allowed.
+    """
+    row = macro_architecture(hparams)
+    first, *others = (path_key(side) for side in SIDES)
+    members, value = row.loads == MEMBERS, hparams[first]
+    if members != OmegaConf.is_list(value) or (members and not value):
+        lists = [name for name, other in MACRO_ARCHITECTURES.items() if other.loads == MEMBERS]
+        raise UserError(
+            f"hparams.{first} must be a list of checkpoints with hparams.macro_arch={' or '.join(lists)}, and one "
+            f"path or null with the others; it is {value}."
+        )
+    for name in others if members else (first, *others):
+        if hparams[name] is not None and not isinstance(hparams[name], str):
+            raise UserError(f"hparams.{name} is {hparams[name]}; allowed: a path or null.")
+
+
+def _check_whole_network(hparams: DictConfig) -> None:
+    """Refuse hparams.model_path beside checkpoints of parts."""
+    parts = [hparams[path_key(side)] for side in SIDES]
+    members = macro_architecture(hparams).loads == MEMBERS
+    if hparams.model_path is not None and (members or any(parts)):
+        raise UserError(
+            "hparams.model_path loads the whole network: hparams.model_path_fine and "
+            "hparams.model_path_coarse must then be null, and hparams.macro_arch not one of several networks."
+        )
+
+
+def _check_from_scratch(hparams: DictConfig) -> None:
+    """Refuse to load or freeze hemispheres that are always trained from scratch."""
+    row = macro_architecture(hparams)
+    for side in row.sides if row.loads == NOTHING else ():
+        freeze, path = FREEZE_KEYS[side], path_key(side)
+        if hparams[freeze] or hparams[path] is not None:
+            raise UserError(
+                f"hparams.macro_arch={hparams.macro_arch} loads no hemispheres: it is trained from scratch, with "
+                f"hparams.{freeze}=false and hparams.{path}=null."
+            )

@@ -1,0 +1,90 @@
+"""What each macro-architecture builds: from parts that the configuration describes to a network with two heads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from arch_dual_head.macro_architectures import frozen_sides
+from common.networks.hemisphere import HemisphereConfig
+from common.networks.joins import JOINS
+from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
+from common.networks.size import width_for
+from common.system.errors import UserError
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a network is built from.
+
+    Args:
+        hparams: of the run.
+        num_classes: of each level.
+    """
+
+    hparams: Mapping[str, Any]
+    num_classes: Mapping[str, int]
+
+    def hemisphere_config(self, side: str) -> HemisphereConfig:
+        """Read the parameters of a hemisphere."""
+        return HemisphereConfig.read(self.hparams, side)
+
+    def frozen(self, side: str) -> bool:
+        """Say whether a hemisphere must be frozen."""
+        return side in frozen_sides(self.hparams)
+
+    @property
+    def heads(self) -> dict[str, Any]:
+        """Give the arguments of every network that describe its join and heads."""
+        return {
+            "num_classes": self.num_classes,
+            "dropout": self.hparams["dropout"],
+            "join": JOINS[self.hparams["join"]].load(),
+        }
+
+
+def bilateral(parts: Parts) -> BilateralNet:
+    """Build a network of a left and a right hemisphere."""
+    left, right = parts.hemisphere_config("left"), parts.hemisphere_config("right")
+    return BilateralNet(
+        left_backbone=left.backbone(),
+        right_backbone=right.backbone(),
+        left_filter=left.spatial_filter(),
+        right_filter=right.spatial_filter(),
+        freeze_left=parts.frozen("left"),
+        freeze_right=parts.frozen("right"),
+        **parts.heads,
+    )
+
+
+def unilateral(parts: Parts, width: float | None = None) -> UnilateralNet:
+    """Build a network of the left hemisphere alone, at the configured width if none is given."""
+    config = parts.hemisphere_config("left")
+    if width is not None:
+        config = replace(config, width=width)
+    return UnilateralNet(
+        backbone=config.backbone(),
+        spatial_filter=config.spatial_filter(),
+        freeze=parts.frozen("left"),
+        **parts.heads,
+    )
+
+
+def unilateral_wide(parts: Parts) -> UnilateralNet:
+    """Build a network of the left hemisphere alone, with as many parameters as the bilateral network.
+
+    Raises:
+        UserError: at no width has it so many.
+    """
+    try:
+        width = width_for(lambda width: unilateral(parts, width), like=lambda: bilateral(parts))
+    except UserError as error:
+        arch = parts.hparams["farch"]
+        raise UserError(
+            f"hparams.farch={arch} with hparams.macro_arch=unilateral_wide: {error}"
+        ) from error
+    return unilateral(parts, width)
+
+
+def ensemble(parts: Parts) -> EnsembleNet:
+    """Build as many unilateral networks as hparams.model_path_fine lists."""
+    return EnsembleNet(networks=[unilateral(parts) for _ in parts.hparams["model_path_fine"]])

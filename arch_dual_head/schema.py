@@ -1,0 +1,101 @@
+"""The config keys of arch_dual_head/config/config.yaml. Imports no torch."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig
+
+from arch_dual_head.checks import check_paths
+from arch_dual_head.macro_architectures import MACRO_ARCHITECTURES
+from common.networks.joins import JOINS
+from common.networks.parameters import hemisphere_keys
+from common.runs.schema import DualTrainerParams, RunKeys, training_keys
+from common.settings.levels import LEVELS, SIDES
+from common.settings.schema import ALWAYS, key
+
+
+@dataclass
+@hemisphere_keys(*SIDES)
+class DualNetwork:
+    """Hemispheres, and how they make up a network."""
+
+    mode: str = key(
+        "both",
+        "both levels; feature: only test.py",
+        choices=("both", "feature"),
+        neutral=ALWAYS,
+    )
+    macro_arch: str = key(
+        "bilateral", "macro-architecture", choices=MACRO_ARCHITECTURES, neutral=ALWAYS
+    )
+    join: str = key(
+        "concatenate",
+        "how the features of the hemispheres become those that every head sees",
+        choices=JOINS,
+    )
+
+
+@dataclass
+@training_keys("dual")
+class DualHparams(DualNetwork):
+    """One or two hemispheres, two heads."""
+
+    ffreeze: bool = key(True, "freeze the left hemisphere", neutral=ALWAYS)
+    cfreeze: bool = key(True, "freeze the right hemisphere", neutral=ALWAYS)
+    # A path, or a list of paths for an ensemble, or null.
+    model_path_fine: Any = key(
+        None,
+        "checkpoint of the left hemisphere; {seed} stands for the run's seed, {next_seed} for the next one in the "
+        "list; null: untrained; for an ensemble the list of its members",
+        path=True,
+        shapes_result=False,
+    )
+    model_path_coarse: Any = key(
+        None, "checkpoint of the right hemisphere, likewise", path=True, shapes_result=False
+    )
+    fine_speciality: str = key(
+        "fine",
+        "labels on which the left hemisphere's checkpoint was trained",
+        choices=LEVELS,
+        neutral=ALWAYS,
+    )
+    coarse_speciality: str = key(
+        "coarse",
+        "labels on which the right hemisphere's checkpoint was trained",
+        choices=LEVELS,
+        neutral=ALWAYS,
+    )
+    plasticity_factor: float = key(
+        1.0,
+        "multiplies the plasticity of both hemispheres: what a variant such as bilateral_finetuned says of itself",
+        above=0,
+        high=1000,
+        shapes_result=False,  # its product with each plasticity does
+    )
+    model_path: str | None = key(
+        None,
+        "checkpoint of a whole network to start from, instead of hemispheres",
+        path=True,
+        shapes_result=False,
+    )
+
+
+@dataclass
+class DualConfig(RunKeys):
+    """arch_dual_head/config/config.yaml."""
+
+    arm: str = key(
+        "${hparams.macro_arch}", "the run's line in the tables, and its folder", shapes_result=False
+    )
+    hparams: DualHparams = field(default_factory=DualHparams)
+    trainer_params: DualTrainerParams = field(default_factory=DualTrainerParams)
+
+    @staticmethod
+    def check(cfg: DictConfig) -> None:
+        """Refuse values that contradict each other.
+
+        Raises:
+            UserError: names the keys and what is allowed.
+        """
+        RunKeys.check(cfg)
+        check_paths(cfg.hparams)

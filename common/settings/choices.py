@@ -1,0 +1,18 @@
+"""A row of a table from which a config key chooses by name. Imports no torch."""
+
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+
+class Choice(NamedTuple):
+    """What a name stands for: a sentence of help, and 'module:name' of what is used, in plain text.
+
+    So a wrong name is refused without importing what the right ones stand for.
+    """
+
+    help: str
+    where: str
+
+    def load(self) -> Any:
+        """Import the function or class."""
+        return resolve_name(self.where)

@@ -1,0 +1,69 @@
+"""The config keys of test.py, predict.py and export.py. Imports no torch."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from omegaconf import MISSING
+
+from common.runs.schema import Dataset
+from common.settings.schema import key
+
+
+@dataclass
+class TestHparams:
+    """The one hyper-parameter that a trained network's test may override."""
+
+    mode: str | None = key(
+        None,
+        "feature: write features and labels to features.npz; null: print accuracy",
+        choices=(None, "feature"),
+    )
+
+
+@dataclass
+class TestConfig:
+    """test.py: everything about the network comes out of the checkpoint."""
+
+    # The checkpoint fills in what is missing here.
+    partial: ClassVar[bool] = True
+
+    checkpoint: str = key(MISSING, "checkpoint to test", path=True, exists="file")
+    dataset: Dataset = field(default_factory=Dataset)
+    hparams: TestHparams = field(default_factory=TestHparams)
+
+
+@dataclass
+class PredictConfig:
+    """predict.py: what a trained network makes of pictures."""
+
+    checkpoint: str = key(MISSING, "checkpoint to ask", path=True, exists="file")
+    image: Any = key(
+        MISSING,
+        "picture, folder of pictures, or several of these separated by commas",
+        path=True,
+        words="a path, or paths with commas between",
+    )
+    json: Any = key(
+        False,
+        "true (or --json): print JSON and nothing else; a path: write JSON to it",
+        path=True,
+        words="true, false or a path",
+    )
+    cam: str | None = key(
+        None,
+        "file (png, pdf or svg) for a figure of where each hemisphere looks; null: none",
+        path=True,
+    )
+
+
+@dataclass
+class ExportConfig:
+    """export.py: a trained network for programs that know nothing of this project."""
+
+    checkpoint: str = key(MISSING, "checkpoint to export", path=True, exists="file")
+    format: str = key(
+        "onnx", "onnx, or torch: a program of torch.export", choices=("onnx", "torch")
+    )
+    output: str | None = key(
+        None, "file to write; null: a file with the arm's name in the run's folder", path=True
+    )

@@ -1,0 +1,228 @@
+"""The LightningModule below every training paradigm: all that does not depend on what is learned.
+
+It seeds each step, compiles, sets up the optimiser, logs metrics, and says what a checkpoint holds. An experiment
+folder adds how its network is built (`build_network` and what stands beside it); a paradigm adds what a step does
+(`make_metrics`, `training_step`, `validation_step`, `test_step`). `common.training.supervised` is such a paradigm.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from common.checkpoints.files import RECORD, Record
+from common.data.datamodule import HierarchicalData
+from common.data.transforms import Transforms
+from common.networks.hemisphere import HemisphereConfig
+from common.networks.macro import Network, Outputs
+from common.system.distributed import broadcast_from_first, rank
+from common.system.errors import UserError
+from common.system.randomness import derive
+from common.training.metrics import Batch, LevelMetrics, by_level
+from common.training.optimisers import optimisation
+
+
+class TrainingModule(pl.LightningModule):
+    """Trains the network of an experiment folder.
+
+    Args:
+        cfg: the run's configuration.
+        record: what the network's checkpoints are to say about themselves.
+    """
+
+    def __init__(self, *, cfg: DictConfig, record: Record) -> None:
+        super().__init__()
+        self.network = self.build_network(cfg, record)
+        self.network.to(memory_format=torch.channels_last)
+        _refuse_image_size(self.network, record)
+        self.validation: dict[str, dict[str, float | None]] = {}
+        self.record = record
+        self.cfg = cfg
+        # Read once: a look into the configuration takes as long as a small kernel.
+        self.log_every_n_steps: int = cfg.trainer_params.log_every_n_steps
+        self.transforms = Transforms(
+            mean=record.mean,
+            std=record.std,
+            crop_padding=cfg.dataset.crop_padding,
+            flip=cfg.dataset.flip,
+        )
+        self.train_metrics = self.make_metrics("train")
+        self.val_metrics = self.make_metrics("val")
+        self.test_metrics = self.make_metrics("test")
+        # The network's forward pass, while fitting as compiled; a function, so that weights keep their names.
+        self.forward_pass: Callable[[Tensor], Outputs] = self.network.outputs
+        # Saved in the middle of an epoch, so that its mean is right after continuing.
+        self.train_metrics.persistent()
+
+    # What an experiment folder adds
+
+    @staticmethod
+    def sides(cfg: DictConfig) -> Sequence[str | None]:
+        """Name the hemispheres whose keys shape the network; None stands for the only one."""
+        return (None,)
+
+    @staticmethod
+    def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
+        """Read the parameters of each hemisphere, by side."""
+        return {}
+
+    @classmethod
+    def build_network(cls, cfg: DictConfig, record: Record) -> Network:
+        """Build the network: images float (B, 3, H, W) to logits (B, C) per level."""
+        raise NotImplementedError
+
+    @staticmethod
+    def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
+        """Name the checkpoints that the network builds on, by what they serve as."""
+        return {}
+
+    def load_hemispheres(self, data: HierarchicalData) -> None:
+        """Load what `hemisphere_paths` names; trained on the same images as ``data``'s."""
+
+    # What a paradigm adds, beside Lightning's validation_step and test_step
+
+    def make_metrics(self, split: str) -> LevelMetrics:
+        """Make what steps of "train", "val" or "test" update: metrics of the record's levels."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Give the loss of a batch."""
+        raise NotImplementedError
+
+    @property
+    def features_are_fixed(self) -> bool:
+        """Say whether steps may be given an image's features instead of the image, because they never change.
+
+        By default never: only a paradigm that asks an image for nothing but its features may say so.
+        """
+        return False
+
+    # What both build on
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Give features by side and logits by level, of a batch's images, or of its features where it holds those."""
+        if "features" in batch:
+            features: Any = batch["features"]
+            return Outputs(self.network.split(features), self.network.classify(features))
+        return self.forward_pass(self.transforms(batch["images"]))
+
+    def forward(self, batch: Batch) -> Batch:
+        """Give logits (B, C) per level of a batch."""
+        return self.outputs(batch).logits
+
+    def log_loss(self, loss: Tensor) -> None:
+        """Log a step's loss, at the very steps at which Lightning hands values on to loggers."""
+        if (self.global_step + 1) % self.log_every_n_steps == 0:
+            self.log("train_step_loss", loss, on_step=True, on_epoch=False)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Give features side by side (B, F), not joined, and the labels of each level (B,)."""
+        features = self.network.features(self.transforms(batch["images"]))
+        return {"features": features} | {level: batch[level] for level in self.record.levels}
+
+    def on_fit_start(self) -> None:
+        """Have the forward pass compiled when it is first used."""
+        if self.cfg.hparams.compile:
+            # Otherwise earlier stages' networks count against a limit beyond which torch no longer compiles.
+            torch.compiler.reset()
+            # Not dynamic: the same shape must always meet the same kernels, or continuing would not be exact.
+            self.forward_pass = torch.compile(
+                self.network.outputs,
+                mode=self.cfg.hparams.compile,
+                dynamic=False,
+            )
+
+    def on_fit_end(self) -> None:
+        """Return to the pass that is not compiled: testing, a command of its own too, does not compile."""
+        self.forward_pass = self.network.outputs
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
+        place: tuple[str | int, ...] = (self.record.arm, self.current_epoch, batch_idx)
+        # The first process draws as one process would, each other one for itself.
+        place += (rank(),) if rank() else ()
+        seed = derive(self.record.seed, *place)
+        # Not torch.manual_seed, which takes half a millisecond to note the seed for devices that are not there.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type in ("cuda", "mps"):
+            getattr(torch, self.device.type).manual_seed(seed)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training metrics, of the images as augmented."""
+        self._log_and_reset("train", self.train_metrics)
+
+    def on_validation_start(self) -> None:
+        """Evaluate what is saved: each process has BatchNorm statistics of its own since the last step."""
+        broadcast_from_first(self.network.buffers())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log validation metrics, the mean of the levels' accuracies among them, and keep them for checkpoints."""
+        values = self._log_and_reset("val", self.val_metrics)
+        self.validation = by_level(values, "val", self.record.levels)
+
+    def on_test_epoch_end(self) -> None:
+        """Log test metrics."""
+        self._log_and_reset("test", self.test_metrics)
+
+    def _log_and_reset(self, split: str, metrics: LevelMetrics) -> Batch:
+        values = {f"{split}_{name}": value for name, value in metrics.compute().items()}
+        metrics.reset()
+        self.log_dict(values)
+        return values
+
+    def configure_optimizers(self) -> Any:
+        """Set up the recipe's optimiser over all that is not frozen, and its schedule by steps."""
+        configs = self.hemisphere_configs(self.cfg)
+        return optimisation(
+            self.network,
+            self.cfg.hparams,
+            plasticity={side: one.plasticity for side, one in configs.items()},
+            steps=int(self.trainer.estimated_stepping_batches),
+            # Lightning refuses to clip the gradients of a fused optimiser under autocast.
+            fused=self.cfg.trainer_params.gradient_clip_val is None,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the checkpoint must say about itself; keep metrics apart from weights."""
+        checkpoint[RECORD] = self.record.as_dict()
+        checkpoint["validation"] = self.validation
+        checkpoint["metrics"] = {
+            name: checkpoint["state_dict"].pop(name)
+            for name in list(checkpoint["state_dict"])
+            if not name.startswith("network.")
+        }
+        # Those of the epoch so far: of all processes, though the first one alone writes.
+        with self.train_metrics.of_all_processes():
+            sums = self.train_metrics.state_dict(prefix="train_metrics.")
+        checkpoint["metrics"] |= sums
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Reverse `on_save_checkpoint`."""
+        metrics = checkpoint["metrics"]
+        if rank():  # the first process goes on with the sums of all
+            metrics = {name: value for name, value in self.state_dict().items() if name in metrics}
+        checkpoint["state_dict"] |= metrics
+        self.validation = checkpoint["validation"]
+
+
+def _refuse_image_size(network: nn.Module, record: Record) -> None:
+    """Find out before training whether the images are too small for a backbone's pooling."""
+    height, width = record.image_size
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, height, width))
+    except RuntimeError as error:
+        archs = [
+            value
+            for name, value in record.config["hparams"].items()
+            if name in ("arch", "farch", "carch")
+        ]
+        raise UserError(
+            f"Images of {width} x {height} pixels are too small for {' and '.join(dict.fromkeys(archs))}."
+        ) from error
+    network.train(training)

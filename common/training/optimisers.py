@@ -1,0 +1,80 @@
+"""The recipe's optimiser and schedule: what learns, and at which rate."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from common.settings.levels import side_of
+
+
+def optimisation(
+    network: nn.Module,
+    hparams: DictConfig,
+    *,
+    plasticity: Mapping[str, float],
+    steps: int,
+    fused: bool,
+) -> Any:
+    """Make the optimiser over all that is not frozen, and its schedule by steps, as Lightning takes them.
+
+    Args:
+        network: of hemispheres and heads.
+        hparams: the optimiser's and the schedule's, among others.
+        plasticity: for each side, what multiplies the rate of its hemisphere.
+        steps: of the whole training.
+        fused: whether one kernel takes all parameters.
+    """
+    groups = parameter_groups(network, lr=hparams.lr, plasticity=plasticity)
+    optimizer = _optimizer(groups, hparams, fused=fused)
+    if hparams.schedule == "constant":
+        return optimizer
+    schedule = LambdaLR(optimizer, lambda step: one_cycle(step, steps=steps, warmup=hparams.warmup))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def one_cycle(step: int, *, steps: int, warmup: float) -> float:
+    """Compute the share of the highest learning rate at a step: up and down by half cosines (Smith & Topin 2018).
+
+    From 1/25 to 1 over a share ``warmup`` of the ``steps``, then to 0 after the last one. As torch's OneCycleLR,
+    but right for runs of one step too.
+    """
+    peak = warmup * steps
+    if step < peak:
+        return 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * step / peak)) / 2
+    return (1 + math.cos(math.pi * (step - peak) / (steps - peak))) / 2
+
+
+def parameter_groups(
+    network: nn.Module, *, lr: float, plasticity: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Group what is not frozen by learning rate: ``lr`` itself, which is the join's and the heads', comes first.
+
+    Args:
+        network: of hemispheres and heads.
+        lr: base learning rate.
+        plasticity: for each side, what multiplies the rate of its hemisphere.
+    """
+    rates: dict[float, list[nn.Parameter]] = {lr: []}
+    for name, parameter in network.named_parameters():
+        part, _, path = name.partition(".")
+        side = side_of(path.partition(".")[0]) if part == "hemispheres" else ""
+        if parameter.requires_grad:
+            rates.setdefault(lr * plasticity.get(side, 1.0), []).append(parameter)
+    return [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
+
+
+def _optimizer(
+    groups: list[dict[str, Any]], hparams: DictConfig, *, fused: bool
+) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": fused}
+    if hparams.optimizer == "sgd":
+        nesterov = hparams.momentum > 0
+        return torch.optim.SGD(groups, momentum=hparams.momentum, nesterov=nesterov, **common)
+    if hparams.optimizer == "adam":
+        return torch.optim.Adam(groups, **common)
+    return torch.optim.AdamW(groups, **common)

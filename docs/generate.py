@@ -1,0 +1,162 @@
+"""Write the tables of docs/*.md from the project's own:  ``python docs/generate.py``.
+
+A page holds text and marks, ``<!-- table: NAME -->`` and ``<!-- end -->``: what stands between them is written anew. To
+add a table, add a line to TABLES and its marks to a page.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from analysis.schema import AnalyseConfig
+from arch_dual_head.schema import DualConfig
+from arch_single_head.schema import SingleConfig
+from common.settings.checks import allowed
+from common.settings.compose import ROOT, SHARED, compose_unchecked
+from common.settings.schema import GROUPS, keys_of
+from common.trained.schema import ExportConfig, PredictConfig, TestConfig
+from study.arms import ARMS
+from study.schema import StudyConfig, StudyKeys
+
+DOCS = Path(__file__).resolve().parent
+START, END = "<!-- table: {} -->", "<!-- end -->"
+# Each command's name in the table of keys: its schema, the keys that it documents, and where its YAML file lies.
+COMMANDS = {
+    "study": (StudyConfig, StudyKeys, SHARED, "train_system"),
+    "single": (SingleConfig, SingleConfig, ROOT / "arch_single_head/config", "config"),
+    "dual": (DualConfig, DualConfig, ROOT / "arch_dual_head/config", "config"),
+    "test": (TestConfig, TestConfig, ROOT / "arch_dual_head/config", "test"),
+    "predict": (PredictConfig, PredictConfig, SHARED, "predict"),
+    "export": (ExportConfig, ExportConfig, SHARED, "export"),
+    "analyse": (AnalyseConfig, AnalyseConfig, SHARED, "analyse"),
+}
+
+
+def keys() -> str:
+    """Every key of every command: where it is known, its default, what it may be, and what it means."""
+    commands: dict[tuple[str, ...], list[str]] = {}
+    for command, (schema, documented, directory, name) in COMMANDS.items():
+        cfg = compose_unchecked(
+            ROOT, schema=schema, overrides=[], config_dir=directory, config_name=name
+        )
+        composed = OmegaConf.to_container(cfg, resolve=False)
+        for key, item in keys_of(documented).items():
+            facts = (key, _default(key, composed), allowed(item), item.metadata["help"])
+            commands.setdefault(facts, []).append(command)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for (key, *facts), known in commands.items():
+        alike.setdefault((", ".join(known), *facts), []).append(f"`{key}`")
+    rows = [[", ".join(same), *facts] for facts, same in alike.items()]
+    # Keys of one section side by side, in the order of the sections.
+    sections = list(dict.fromkeys(_section(row[0]) for row in rows))
+    rows.sort(key=lambda row: sections.index(_section(row[0])))
+    return table(["key", "in", "default", "allowed", "meaning"], rows)
+
+
+def _section(keys: str) -> str:
+    """The section of the first of some keys."""
+    return keys.split("`")[1].rpartition(".")[0].split(".")[0]
+
+
+def _default(key: str, composed: Any) -> str:
+    """A key's value where nobody gives one, or the group that it comes from."""
+    value = composed
+    for part in key.split("."):
+        value = value.get(part, "???") if isinstance(value, dict) else "???"
+    for group in ("dataset", "recipe"):
+        if key.startswith(f"{group}.") or str(value).startswith(f"${{{group}."):
+            return group
+    if value == "???":
+        return "to be given"
+    if isinstance(value, list):
+        return f"`[{','.join(map(str, value))}]`"
+    return f"`{OmegaConf.to_yaml(OmegaConf.create([value])).removeprefix('- ').strip()}`"
+
+
+def arms() -> str:
+    """The arms of the study, in the order of its tables."""
+    rows = []
+    for name, row in ARMS.items():
+        loads = [arm for taken in row.loads.values() for arm, _ in taken]
+        under = ", ".join(f"`{arm}`" for arm in dict.fromkeys(loads)) or "–"
+        given = f"`{row.alias or name}`"
+        rows.append(
+            [
+                f"`{name}`",
+                given,
+                row.help,
+                under,
+                str(row.mixes),
+                row.trained_like or "–",
+                "yes" if row.equal_size else "no",
+            ]
+        )
+    header = [
+        *("arm", "in `arms` as", "what it is", "builds on", "seeds in one network"),
+        *("trained like", "of equal size"),
+    ]
+    return table(header, rows)
+
+
+def groups() -> str:
+    """The groups of YAML files that a command line chooses from."""
+    rows = [
+        [
+            f"`{group}=`",
+            ", ".join(f"`{file.stem}`" for file in sorted((SHARED / group).glob("*.yaml"))),
+        ]
+        for group in GROUPS
+    ]
+    return table(["group", "options"], rows)
+
+
+def helps(title: str, rows: Mapping[str, Any]) -> Callable[[], str]:
+    """Give what writes a table of names, each with its ``help``."""
+    return lambda: table(
+        [title, "meaning"], [[f"`{name}`", row.help] for name, row in rows.items()]
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "keys": keys,
+    "groups": groups,
+    "arms": arms,
+}
+
+
+def table(header: list[str], rows: Iterable[list[str]]) -> str:
+    """Rows of cells as Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A cell, in which < and | would be read as something else."""
+    return text.replace("|", "\\|").replace("<", "&lt;") if "`" not in text else text
+
+
+def filled(page: str) -> str:
+    """A page with each of its tables written anew.
+
+    Raises:
+        KeyError: a mark names a table that is not in TABLES.
+    """
+    parts = page.split("<!-- table: ")
+    for place, part in enumerate(parts[1:], start=1):
+        name, _, rest = part.partition(" -->")
+        parts[place] = f"{name} -->\n{TABLES[name]()}\n{END}{rest.partition(END)[2]}"
+    return "<!-- table: ".join(parts)
+
+
+def pages() -> dict[Path, str]:
+    """The pages that hold tables, with what should stand in them."""
+    texts = {file: file.read_text(encoding="utf-8") for file in sorted(DOCS.glob("*.md"))}
+    return {file: filled(text) for file, text in texts.items() if "<!-- table: " in text}
+
+
+if __name__ == "__main__":
+    for file, text in pages().items():
+        file.write_text(text, encoding="utf-8")
+        print(f"Written: {file}")

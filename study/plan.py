@@ -1,0 +1,107 @@
+"""The plan of a study: its stages (an arm with a seed), each with its configuration and with what it builds on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from common.system.errors import UserError
+from study.arms import ARMS
+from study.choice import chosen_arms, chosen_seeds, ordered
+from study.configurations import configurations
+from study.overrides import FOLDERS
+from study.trained_models import trained_models
+
+if TYPE_CHECKING:
+    from common.runs.description import Stage
+
+
+def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
+    """Give the study's stages, each after those it builds on.
+
+    Args:
+        cfg: the study's own keys.
+        overrides: its command line, handed on to the two folders' configurations.
+
+    Raises:
+        UserError: keys that contradict each other, or what the folders' own commands would refuse.
+    """
+    seeds = chosen_seeds(cfg)
+    trained = trained_models(cfg, seeds) or {}
+    arms = chosen_arms(cfg, len(seeds))
+    configs = configurations(arms, cfg, overrides, seeds)
+    _name(cfg, configs)
+    stages: dict[tuple[str, int], Stage] = {}
+    for arm, number in ordered(arms, len(seeds)):
+        if arm not in trained:
+            stages[arm, number] = _stage(arm, number, seeds, configs[arm], stages, trained)
+    if not stages:
+        raise UserError(
+            "trained_models with arms=[fine,coarse] or no_bilateral=true leaves nothing to train."
+        )
+    return list(stages.values())
+
+
+def _name(cfg: DictConfig, configs: Mapping[str, DictConfig]) -> None:
+    """Give all configurations the study's name and place."""
+    # Imported late: an error in the configuration needs none of it, and torch takes seconds.
+    from common.runs.experiment import free_name
+
+    dataset = next(iter(configs.values())).dataset.name
+    name = f"{'study' if cfg.study == 'sound' else cfg.study}-{dataset}"
+    place = OmegaConf.create(
+        {"exp_name": cfg.exp_name or name, "save_dir": cfg.save_dir, "fresh": cfg.fresh}
+    )
+    place.exp_name = free_name(place)
+    for config in configs.values():
+        config.merge_with(place)
+
+
+def _stage(
+    arm: str,
+    number: int,
+    seeds: list[int],
+    config: DictConfig,
+    stages: Mapping[tuple[str, int], Stage],
+    trained: Mapping[str, list[str]],
+) -> Stage:
+    """Describe one stage.
+
+    Args:
+        arm: its name.
+        number: the place of its seed in ``seeds``.
+        seeds: of the study.
+        config: its arm's.
+        stages: those before it, by arm and number.
+        trained: checkpoints, one per seed, of arms that are not trained.
+    """
+    from arch_dual_head.checks import check
+    from common.runs.description import Stage
+
+    row = ARMS[arm]
+    needs: list[str] = []
+    if row.folder == "dual":
+        config = config.copy()
+        for key, taken in row.loads.items():
+            paths = []
+            for source, ahead in taken:
+                other = (number + ahead) % len(seeds)
+                if source in trained:
+                    paths.append(trained[source][other])
+                else:
+                    parent = stages[source, other]
+                    paths.append(str(parent.best))
+                    needs.append(parent.name)
+            config.hparams[key] = paths if len(taken) > 1 else paths[0]
+        check(config)
+    mixed = [seeds[(number + ahead) % len(seeds)] for ahead in range(row.mixes)]
+    return Stage(
+        arm=arm,
+        seed=seeds[number],
+        folder=FOLDERS[row.folder][0].name,
+        config=config,
+        needs=tuple(needs),
+        seeds=tuple(mixed) if row.folder == "dual" else (),
+    )

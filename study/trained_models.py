@@ -1,0 +1,73 @@
+"""Hemispheres that a study uses instead of training its own: the file that `trained_models` names."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from yaml import YAMLError
+
+from common.settings.levels import LEVELS
+from common.system.atomic_files import read_yaml
+from common.system.errors import UserError
+
+
+def trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] | None:
+    """Give the checkpoints of hemispheres, per level one for each seed, or None if they are trained.
+
+    Raises:
+        UserError: the file does not name one checkpoint per level and seed, one of these is not there, or epochs are
+            given for a level that is not trained.
+    """
+    if cfg.trained_models is None:
+        return None
+    file = Path(cfg.trained_models)
+    content = _content(file)
+    found = {}
+    for level in LEVELS:
+        found[level] = _checkpoints(file, level, content[level], len(seeds))
+        if cfg.epochs[level]:
+            raise UserError(
+                f"epochs.{level} has no meaning with trained_models, which are not trained: drop one."
+            )
+    return found
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """What the file says of each level."""
+    try:
+        content = read_yaml(file)
+    except OSError as error:
+        raise UserError(f"{file} (trained_models) cannot be read: {error.strerror}.") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{file} (trained_models) is not YAML: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(content, dict) or set(content) != set(LEVELS):
+        raise UserError(
+            f"{file} (trained_models) must hold two lists of checkpoints, fine: [...] and coarse: [...]."
+        )
+    return content
+
+
+def _checkpoints(file: Path, level: str, paths: Any, seeds: int) -> list[str]:
+    """The checkpoints of one level, which the file names relative to its own folder."""
+    if (
+        not isinstance(paths, list)
+        or len(paths) != seeds
+        or not all(isinstance(path, str) for path in paths)
+    ):
+        raise UserError(
+            f"{file} (trained_models) must list {seeds} checkpoints under {level}, one per seed."
+        )
+    if len(set(paths)) < len(paths):
+        raise UserError(
+            f"{file} (trained_models) names a checkpoint twice under {level}: seeds that share a hemisphere "
+            "are not independent."
+        )
+    found = [file.parent / path for path in paths]
+    for path in found:
+        if not path.is_file():
+            raise UserError(
+                f"{file} (trained_models) names {path} under {level}, which is not there."
+            )
+    return [str(path) for path in found]

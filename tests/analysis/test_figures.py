@@ -1,0 +1,119 @@
+"""What a cell, a table and a figure of the report say."""
+
+import math
+
+import pytest
+import torch
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from analysis.report.cells import cell, decimal, interval_words, sheet
+from analysis.report.result_figures import accuracy_bars
+from analysis.report.svg import INK, PAPER, labels, short
+from analysis.sections.attention import Look, panels
+from analysis.sections.calibration import reliability_curve
+from analysis.sections.gains import gains
+from analysis.sections.similarity import cka_lines
+from analysis.values import Summary
+from common.results.statistics import DifferenceRow
+
+
+def over_seeds(mean: float, low: float | None = None, high: float | None = None) -> Summary:
+    return Summary("gain", "fine", "", "", 2, mean, low, high)
+
+
+@pytest.mark.parametrize(
+    ("said", "number", "plus"),
+    [("0.00", -0.001, False), ("0.00", 0.001, True), ("−3.99", -3.99, True), ("+2.04", 2.04, True)],
+)
+def test_numbers_have_a_minus_sign_and_zero_has_none(said, number, plus):
+    assert decimal(number, 2, plus=plus) == said
+
+
+def test_intervals_in_words():
+    assert interval_words(over_seeds(-0.001, -0.01, 0.011)) == "0 % (95 % interval −1 to 1)"
+    assert interval_words(over_seeds(0.72)) == "72 %"
+
+
+def test_long_names_stay_apart():
+    names = [f"a very long name of a class of animals ({i})" for i in (1, 2)]
+    assert short(names[0], 20) == "a very long n…ls (1)"
+    assert len(set(labels(names, 20))) == 2
+    middle = [f"{'x' * 14}{i}{'y' * 14}" for i in (1, 2)]
+    assert len(set(labels(middle, 20))) == 2
+    assert labels(["same", "same"], 20) == ["same", "same"]
+
+
+def draw(function, *args, **kwargs) -> Figure:
+    figure = Figure(layout="constrained")
+    FigureCanvasSVG(figure)
+    function(figure, *args, **kwargs)
+    figure.canvas.draw()
+    return figure
+
+
+def arm(*seeds: float) -> dict[str, object]:
+    return {"mean": sum(seeds) / len(seeds), "low": None, "high": None, "seeds": [*seeds]}
+
+
+def test_one_arm_far_away_does_not_blur_the_others():
+    arms = {f"a{i}": arm(0.9 + i / 100, 0.905 + i / 100) for i in range(5)} | {"far": arm(0.42)}
+    bars, zoom = draw(accuracy_bars, "fine labels", arms).axes
+    low, high = zoom.get_xlim()
+    assert 0.85 < low < 0.9
+    assert high < 0.97
+    assert [text.get_text() for text in zoom.texts] == ["← 42.00 %"]
+    assert bars.get_xlim() == (0, 1)
+    near = {f"a{i}": arm(0.3 + i / 10) for i in range(6)}
+    assert not draw(accuracy_bars, "fine labels", near).axes[1].texts
+
+
+def test_the_number_of_a_short_bar_stands_behind_it():
+    bars = draw(accuracy_bars, "", {"low": arm(0.05, 0.06), "high": arm(0.9)}).axes[0]
+    said = {text.get_text(): text for text in bars.texts}
+    assert said["5.50 %"].get_position()[0] > 0.06
+    assert said["5.50 %"].get_color() == INK
+    assert said["90.00 %"].get_color() == PAPER
+
+
+def test_intervals_are_drawn_where_there_are_any():
+    classes = {"a": over_seeds(0.1, 0.05, 0.15), "b": over_seeds(-0.1)}
+    (axes,) = draw(gains, "", classes).axes
+    spans = [[*map(float, line.get_xdata())] for line in axes.lines]
+    assert [0.05, 0.15] in spans
+    assert len(spans) == 2  # and the zero line
+    points = {"0": over_seeds(0.9, 0.8, 1.0), "1": over_seeds(0.5)}
+    for function, args in (
+        (cka_lines, ({"left-right": points, "left-other seed": points}, 2)),
+        (reliability_curve, ("", {"bilateral": (points, points)})),
+    ):
+        lines = [[*map(float, line.get_ydata())] for line in draw(function, *args).axes[0].lines]
+        assert [0.8, 1.0] in lines
+        assert [0.9, 0.5] in lines
+
+
+def test_a_case_without_images_keeps_its_heading():
+    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    shown = dict(panels([Look(0, "all are right", 0, {"left": "a"}, image, {})], ["a"]))
+    assert [*shown] == [
+        "Only the left is right",
+        "Only the right is right",
+        "Only both together",
+        "All are right",
+    ]
+    assert [len(looks) for looks in shown.values()] == [0, 0, 0, 1]
+
+
+def test_tables_show_what_is_there():
+    rows = [DifferenceRow("a", "b", "fine", 1234567, 0.12345, None, None, 0.5)]
+    shown = sheet("results", "", rows)
+    assert [column.title for column in shown.columns] == [
+        *("arm", "minus", "level", "seeds", "mean, %", "95 % interval")
+    ]
+    assert [one.text for one in shown.rows[0]][3:] == ["1,234,567", "12.35", "– to 50.00"]
+    assert [one.value for one in shown.rows[0]][3:] == ["1234567", "0.12345", ""]
+    assert sheet("none", "", []).rows == sheet("none", "", [], only=("arm",)).columns == []
+    assert cell("mean", -0.01).text == "−1.00"
+    assert cell("loss", math.nan).text == "–"
+    assert cell("seeds", "0+1").text == "0+1"
+    assert cell("macs", None).text == "–"

@@ -1,0 +1,516 @@
+"""The analyses, on numbers whose answers are known."""
+
+import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from analysis import sections
+from analysis.section import Findings
+from analysis.sections import agreement, attention, similarity
+from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
+from analysis.sections.attention import CASES as LOOKS
+from analysis.sections.attention import PER_CASE, Attention, choose
+from analysis.sections.calibration import BINS, calibration_error, reliability
+from analysis.sections.contributions import class_means, contribution, evidence, share
+from analysis.sections.cosine import cosine_within_and_between
+from analysis.sections.gains import accuracy_per_class
+from analysis.sections.lesions import accuracy, most_used, silence, use
+from analysis.sections.probe import probe, small_letters
+from analysis.sections.similarity import Similarity, cka, gram, layer_grams
+from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, checkpoint_alone
+from analysis.study import FinishedStage, FinishedStudy
+from analysis.values import Values
+from common.data.datamodule import ImageSet
+from common.results.statistics import confidence_interval
+
+
+@pytest.fixture
+def some() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def rotation(size: int, some: torch.Generator) -> torch.Tensor:
+    return torch.linalg.qr(torch.randn(size, size, generator=some)).Q
+
+
+# ---------------------------------------------------------------- contributions
+
+
+def test_contributions_and_the_constant_sum_to_the_logits(some):
+    features, weight, bias = (torch.randn(*s, generator=some) for s in ((9, 5), (4, 5), (4,)))
+    mean = torch.randn(5, generator=some)
+    left = contribution(features[:, :2], weight[:, :2], mean[:2])
+    right = contribution(features[:, 2:], weight[:, 2:], mean[2:])
+    logits = features @ weight.T + bias
+    assert torch.allclose(bias + weight @ mean + left + right, logits, atol=1e-5)
+
+
+def test_a_head_that_ignores_a_half_takes_no_evidence_from_it(some):
+    features = torch.randn(50, 6, generator=some)
+    weight = torch.randn(3, 6, generator=some)
+    weight[:, 3:] = 0
+    labels = (features @ weight.T).argmax(1)
+    halves = [
+        evidence(contribution(features[:, part], weight[:, part], torch.zeros(3)), labels)
+        for part in (slice(0, 3), slice(3, 6))
+    ]
+    assert halves[1].abs().max() == 0
+    assert share(*halves) == 1
+    assert share(*reversed(halves)) == 0
+
+
+def test_what_is_added_to_all_logits_alike_is_no_evidence(some):
+    terms, labels = torch.randn(8, 3, generator=some), torch.arange(8) % 3
+    assert torch.allclose(evidence(terms, labels), evidence(terms + 7, labels), atol=1e-5)
+
+
+def test_class_means_of_a_class_without_images_are_no_number():
+    means = class_means(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 3)
+    assert means[[0, 2]].tolist() == [2, 5]
+    assert means[1].isnan()
+
+
+@pytest.mark.parametrize(("classes", "same"), [([0, 1, 2], True), ([0, 0, 2], False)])
+def test_the_share_depends_on_the_mean_only_where_classes_differ_in_size(some, classes, same):
+    features, weight = torch.randn(60, 6, generator=some).double(), torch.randn(3, 6).double()
+    labels = torch.tensor(classes).repeat(20)
+    halves = (slice(0, 3), slice(3, 6))
+
+    def left(mean: torch.Tensor) -> float:
+        return share(
+            *(evidence(contribution(features[:, h], weight[:, h], mean[h]), labels) for h in halves)
+        )
+
+    means = torch.randn(2, 6, generator=some).double()
+    assert (left(means[0]) == pytest.approx(left(means[1]), rel=1e-9)) == same
+
+
+# ---------------------------------------------------------------- lesions
+
+
+def test_silencing_nothing_changes_nothing_and_all_leaves_the_mean(some):
+    features, mean = torch.randn(4, 6, generator=some), torch.arange(6.0)
+    half = torch.tensor([True] * 3 + [False] * 3)
+    order = torch.rand(6, generator=some)
+    assert silence(features, mean, most_used(order, half, 0.0)).equal(features)
+    silenced = silence(features, mean, most_used(order, half, 1.0))
+    assert silenced[:, :3].equal(mean[:3].expand(4, 3))
+    assert silenced[:, 3:].equal(features[:, 3:])
+
+
+def test_a_network_that_ignores_one_half_loses_nothing_when_it_is_silenced(some):
+    features, head = torch.randn(200, 8, generator=some), nn.Linear(8, 5)
+    with torch.no_grad():
+        head.weight[:, 4:] = 0
+    labels = head(features).argmax(1)
+    half = torch.arange(8) < 4
+    mean = features.mean(0)
+    assert accuracy(head(silence(features, mean, ~half)), labels) == 1
+    assert accuracy(head(silence(features, mean, half)), labels) < 0.9
+
+
+def test_the_most_used_features_fall_silent_first():
+    half = torch.tensor([False, True, True, True, True])
+    order = torch.tensor([9.0, 1.0, 4.0, 2.0, 3.0])
+    assert most_used(order, half, 0.25).nonzero()[:, 0].tolist() == [2]
+    assert most_used(order, half, 0.5).nonzero()[:, 0].tolist() == [2, 4]
+    assert most_used(order, half, 1.0).nonzero()[:, 0].tolist() == [1, 2, 3, 4]
+
+
+def test_use_counts_both_heads_alike_and_not_what_is_the_same_for_all_classes():
+    first = torch.tensor([[1.0, 0.0, 5.0], [-1.0, 0.0, 5.0]])
+    second = torch.tensor([[0.0, 100.0, 5.0], [0.0, -100.0, 5.0]])
+    assert use([first, second], torch.ones(3)).tolist() == [1, 1, 0]
+    # Of a constant feature nothing can be made.
+    assert use([first], torch.tensor([0.0, 1.0, 1.0])).tolist() == [0, 0, 0]
+
+
+# ---------------------------------------------------------------- similarity
+
+
+def test_cka_of_a_rotated_and_scaled_copy_is_one(some):
+    one = torch.randn(100, 20, generator=some)
+    other = 3 * one @ rotation(20, some) + 5
+    assert cka(gram(one), gram(other)) == pytest.approx(1, abs=1e-5)
+
+
+def test_cka_of_unrelated_representations_is_about_zero_though_they_have_many_values(some):
+    one, other = torch.randn(2, 200, 1000, generator=some)
+    assert abs(cka(gram(one), gram(other))) < 0.02
+
+
+def test_cka_of_orthogonal_representations_is_about_zero():
+    angle = torch.arange(400) / 400 * 2 * math.pi
+    one = torch.stack([angle.cos(), angle.sin()], 1)
+    other = torch.stack([(2 * angle).cos(), (2 * angle).sin()], 1)
+    assert abs(cka(gram(one), gram(other))) < 0.01
+
+
+def test_cka_tells_how_much_is_shared(some):
+    shared, alone, other = torch.randn(3, 500, 10, generator=some)
+    half = cka(gram(torch.cat([shared, alone], 1)), gram(torch.cat([shared, other], 1)))
+    assert half == pytest.approx(0.5, abs=0.05)
+
+
+def test_layers_are_those_with_weights_and_then_the_features(some):
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 5), nn.ReLU()
+    )
+    images = torch.randn(10, 3, 6, 6, generator=some)
+    with torch.no_grad():
+        grams = layer_grams(backbone, images, forward=backbone)
+        assert len(grams) == 4
+        assert grams[0].equal(gram(backbone[0](images)))
+        assert grams[-1].equal(gram(backbone(images)))
+    assert not backbone[0]._forward_hooks
+
+
+def test_deep_networks_are_thinned_out(some):
+    backbone = nn.Sequential(*(nn.Linear(3, 3) for _ in range(40)))
+    with torch.no_grad():
+        grams = layer_grams(backbone, torch.randn(6, 3, generator=some), forward=backbone)
+    assert len(grams) == 11
+    assert grams[-1].equal(grams[-2])  # the last layer is kept
+
+
+def test_cosines_are_those_of_all_pairs(some):
+    features, labels = torch.randn(30, 4, generator=some), torch.arange(30) % 3
+    within, between = [], []
+    for i in range(30):
+        for j in range(30):
+            if i != j:
+                value = nn.functional.cosine_similarity(features[i], features[j], dim=0)
+                (within if labels[i] == labels[j] else between).append(float(value))
+    expected = (sum(within) / len(within), sum(between) / len(between))
+    assert cosine_within_and_between(features, labels) == pytest.approx(expected, abs=1e-5)
+
+
+def test_cosines_of_separate_classes():
+    features = torch.tensor([[1.0, 0], [2.0, 0], [0, 1.0], [0, 3.0]])
+    assert cosine_within_and_between(features, torch.tensor([0, 0, 1, 1])) == pytest.approx((1, 0))
+
+
+# ---------------------------------------------------------------- agreement
+
+
+def test_cases():
+    left = torch.tensor([True, True, False, False])
+    right = torch.tensor([True, False, True, False])
+    case = case_of(left, right)
+    assert [CASES[i] for i in case] == ["both", "left only", "right only", "neither"]
+    counts = cases_per_class(case, torch.tensor([0, 0, 1, 1]), 2)
+    assert counts.tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+
+
+def test_confusion_has_true_classes_in_rows():
+    counts = confusion(torch.tensor([1, 1, 0]), torch.tensor([0, 0, 0]), 2)
+    assert counts.tolist() == [[1, 2], [0, 0]]
+
+
+def test_accuracy_per_class():
+    correct, labels = torch.tensor([True, False, True]), torch.tensor([0, 0, 1])
+    found = accuracy_per_class(correct, labels, 3)
+    assert found[:2].tolist() == [0.5, 1]
+    assert found[2].isnan()
+
+
+def test_images_to_look_at_belong_to_their_case():
+    left = torch.tensor([True, False, False, True] * 5)
+    right = torch.tensor([False, True, False, True] * 5)
+    chosen = choose(left, right, torch.ones(20, dtype=torch.bool))
+    assert [case for case, _ in chosen] == [
+        name
+        for name in (
+            "only the left is right",
+            "only the right is right",
+            "only both together",
+            "all are right",
+        )
+        for _ in range(PER_CASE)
+    ]
+    assert [row % 4 for _, row in chosen] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert chosen == choose(left, right, torch.ones(20, dtype=torch.bool))
+    nobody = torch.zeros(20, dtype=torch.bool)
+    assert choose(nobody, nobody, nobody) == []
+
+
+# ---------------------------------------------------------------- one seed after the other
+
+
+class ByRows:
+    """Images that can be asked for by their rows alone, as those that do not fit into memory."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images, self.shape = images, images.shape
+
+    def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
+        assert isinstance(rows, torch.Tensor)
+        return self.images[rows]
+
+
+def sorted_set(classes: int, each: int) -> ImageSet:
+    """Images class after class, each of the colour of its class; two fine classes in a coarse one."""
+    labels = torch.arange(classes).repeat_interleave(each)
+    images = labels.to(torch.uint8)[:, None, None, None].expand(-1, 3, 2, 2)
+    both = {"fine": labels, "coarse": labels // 2}
+    return ImageSet(ByRows(images), both, torch.arange(len(labels)))
+
+
+@pytest.fixture
+def images() -> StudyImages:
+    """Of 10 fine classes, 300 images each for training, validation and test."""
+    these = sorted_set(10, 300)
+    classes = {
+        level: SimpleNamespace(names=[f"{level} {i}" for i in range(count)], ids=[*range(count)])
+        for level, count in (("fine", 10), ("coarse", 5))
+    }
+    return StudyImages(SimpleNamespace(classes=classes, train_set=these, val_set=these), test=these)
+
+
+def seed(
+    number: int,
+    images: StudyImages,
+    left: nn.Module | None = None,
+    said: dict[str, torch.Tensor] | None = None,
+) -> Seed:
+    """One seed; ``said`` are logits: of the left alone fine ones, of the right alone and of both coarse ones."""
+    hemispheres = {"fine": left or nn.Linear(2, 2), "coarse": nn.Linear(2, 2)}
+    nothing = FeatureSet({}, {})
+    return Seed(
+        number=number,
+        study=FinishedStudy(Path(), []),
+        images=images,
+        module=SimpleNamespace(network=SimpleNamespace(hemispheres=hemispheres)),
+        train=nothing,
+        validation=nothing,
+        test=FeatureSet({}, images.test.labels),
+        logits={"fine": said["left"], "coarse": said["together"]} if said else {},
+        alone={"fine": said["left"], "coarse": said["right"]} if said else {},
+    )
+
+
+def test_cka_sees_images_of_every_class(images, monkeypatch):
+    looked: list[torch.Tensor] = []
+    monkeypatch.setattr(similarity, "grams_of", lambda _, __, these: looked.append(these) or [])
+    monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
+    Similarity().compute(seed(0, images), Findings())
+    counts = torch.bincount(looked[0][:, 0, 0, 0].long(), minlength=10)
+    assert counts.sum() == similarity.CKA_IMAGES
+    assert counts.min() > 30
+    assert looked[1].equal(looked[0])
+
+
+def test_probes_are_chosen_on_validation_images_of_every_class(images):
+    rows = images.validation_rows
+    counts = torch.bincount(images.data.val_set.labels["fine"][rows], minlength=10)
+    assert counts.sum() == VALIDATION_IMAGES
+    assert counts.min() > 60
+
+
+@pytest.fixture
+def one_gram(monkeypatch, some):
+    """Each look at a hemisphere gives one layer, another one each time."""
+    monkeypatch.setattr(
+        similarity, "grams_of", lambda *_: [gram(torch.randn(20, 5, generator=some))]
+    )
+    monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
+
+
+def test_pairs_of_seeds_that_overlap_have_no_interval(images, one_gram):
+    section, found = Similarity(), Findings()
+    for number in range(3):
+        section.compute(seed(number, images), found)
+    assert found.values.get("cka", "", "left-right", "0,0").ci95_low is not None
+    other = found.values.get("cka", "", "left-other seed", "0")
+    assert (other.seeds, other.ci95_low, other.ci95_high) == (2, None, None)
+    assert found.left_out[1:] == []
+
+
+def test_a_hemisphere_that_seeds_share_is_no_other_one(images, one_gram):
+    section, found, left = Similarity(), Findings(), nn.Linear(2, 2)
+    for number in range(2):
+        section.compute(seed(number, images, left), found)
+    assert found.values.get("cka", "", "left-other seed", "0") is None
+    assert found.values.get("cka", "", "right-other seed", "0").seeds == 1
+    # Of two seeds that share it there are no two independent numbers.
+    assert found.values.get("cka", "", "left-right", "0,0").ci95_low is None
+    assert any("left hemisphere of another seed" in s for s in found.left_out)
+
+
+def test_seeds_that_built_on_a_common_one_are_not_independent():
+    def study(*made_of: list[int]) -> FinishedStudy:
+        stages = [
+            FinishedStage("bilateral", number, Path(), {"seeds": seeds})
+            for number, seeds in enumerate(made_of)
+        ]
+        return FinishedStudy(Path(), stages)
+
+    assert study([0], [1]).independent("bilateral")
+    assert study([0, 5], [1, 6]).independent("bilateral")
+    assert not study([0], [1, 0]).independent("bilateral")
+    earlier = [FinishedStage("bilateral", number, Path(), {}) for number in range(2)]
+    assert FinishedStudy(Path(), earlier).independent("bilateral")
+
+
+def test_a_case_that_only_a_later_seed_has_is_looked_at(images, monkeypatch):
+    monkeypatch.setattr(
+        attention,
+        "look",
+        lambda module, number, images, labels, chosen, said: [
+            SimpleNamespace(case=case, seed=number) for case, _ in chosen
+        ],
+    )
+    fine, coarse = (nn.functional.one_hot(y).float() for y in images.test.labels.values())
+    wrong = coarse.roll(1, 1)
+    rights = [
+        {"left": fine, "right": wrong, "together": coarse},
+        {"left": fine, "right": coarse, "together": coarse},
+        {"left": fine, "right": wrong, "together": coarse},
+    ]
+    section, found = Attention(), Findings()
+    for number, said in enumerate(rights):
+        section.compute(seed(number, images, said=said), found)
+    looks = [(one.case, one.seed) for one in section.looks]
+    assert looks == [(LOOKS[0], 0)] * PER_CASE + [(LOOKS[3], 1)] * PER_CASE
+
+
+def test_the_left_hemisphere_answers_with_the_coarse_class_of_its_fine_one(images):
+    fine, coarse = (nn.functional.one_hot(y).float() for y in images.test.labels.values())
+    mistaken = fine.view(-1, 5, 2).flip(2).flatten(1)  # the other fine class of the same coarse one
+    said = {"left": mistaken, "right": coarse.roll(1, 1), "together": coarse}
+    section, found = agreement.Agreement(), Findings()
+    section.compute(seed(0, images, said=said), found)
+    shares = {case: one.mean for case, one in found.values.items("images in a case").items()}
+    assert shares == {"both": 0, "left only": 1, "right only": 0, "neither": 0}
+    assert section.confusion.equal(torch.eye(5, dtype=torch.long) * 600)
+
+
+def test_a_network_alone_is_one_whose_file_is_there(tmp_path):
+    given = tmp_path / "given-seed7.ckpt"
+    path = f"{tmp_path}/given-seed{{seed}}.ckpt"
+    stage = FinishedStage("fine", 7, tmp_path, {"checkpoint": "fine.ckpt"})
+    study = FinishedStudy(tmp_path, [stage])
+    assert checkpoint_alone(study, "fine", 7, path) is None
+    given.touch()
+    assert checkpoint_alone(study, "fine", 7, path) == given
+    assert checkpoint_alone(study, "coarse", 7, None) is None
+    (tmp_path / "fine.ckpt").touch()
+    assert checkpoint_alone(study, "fine", 7, path) == tmp_path / "fine.ckpt"
+
+
+SPARSITY = """
+from analysis.report.part import Part
+from analysis.section import Section
+
+
+class Sparsity(Section):
+    order = 25
+
+    def compute(self, seed, found):
+        for side, features in seed.test.features.items():
+            share = (features == 0).double().mean().item()
+            found.values.add("sparsity", share, side=side, seed=seed.number)
+
+    def render(self, found):
+        left = found.values.get("sparsity", side="left")
+        return left and Part("sparsity", "How sparse?", text=[f"Left: {100 * left.mean:.0f} %."])
+"""
+
+
+def test_a_new_file_in_the_folder_is_a_new_analysis(images, tmp_path, monkeypatch):
+    (tmp_path / "sparsity.py").write_text(SPARSITY)
+    monkeypatch.setattr(sections, "__path__", [*sections.__path__, str(tmp_path)])
+    try:
+        every = sections.all_sections()
+    finally:
+        sys.modules.pop("analysis.sections.sparsity", None)
+    assert len(every) == len({type(one) for one in every})
+    (new,) = (one for one in every if type(one).__name__ == "Sparsity")
+    one = seed(0, images)
+    one.test.features["left"] = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+    found = Findings([new])
+    found.add(one)
+    assert [part.text for part in found.parts()] == [["Left: 75 %."]]
+
+
+# ---------------------------------------------------------------- calibration
+
+
+def test_a_head_that_is_half_sure_and_half_right_is_calibrated():
+    logits = torch.zeros(10, 2) + torch.tensor([1e-3, 0])
+    labels = torch.tensor([0, 1] * 5)
+    assert calibration_error(logits, labels) == pytest.approx(0, abs=1e-3)
+    assert calibration_error(20 * logits * 1e3, labels) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_calibration_error_is_that_of_the_reliability_curve(some):
+    logits, labels = 2 * torch.randn(500, 4, generator=some), torch.arange(500) % 4
+    curve = reliability(logits, labels)
+    gap = (curve.confidence - curve.accuracy).abs().nan_to_num() * curve.images / 500
+    assert len(curve.images) == BINS
+    assert curve.images.sum() == 500
+    assert calibration_error(logits, labels) == pytest.approx(float(gap.sum()), abs=1e-5)
+
+
+# ---------------------------------------------------------------- probes
+
+
+def test_a_probe_reads_what_is_there_and_not_what_is_not(some):
+    features, labels = torch.randn(600, 10, generator=some), torch.arange(600) % 3
+    features[torch.arange(600), labels] += 4
+    noise = torch.randn(600, 10, generator=some)
+    for inputs, low, high in ((features, 0.9, 1.0), (noise, 0.2, 0.5)):
+        parts = [(inputs[i : i + 200], labels[i : i + 200]) for i in (0, 200)]
+        right = (probe(*parts, inputs[400:], 3) == labels[400:]).double().mean()
+        assert low <= right <= high
+
+
+def test_a_probe_does_without_features_that_never_change(some):
+    features, labels = torch.randn(90, 4, generator=some), torch.arange(90) % 2
+    features[:, 0] = labels
+    features[:, 3] = 1
+    part = (features[:60], labels[:60])
+    assert probe(part, part, features[60:], 2).equal(labels[60:])
+
+
+def test_small_letters_come_from_names():
+    parents = torch.tensor([0, 0, 1])
+    letters, of = small_letters(["A of X", "A of B", "C of X"], ["A", "C"], parents)
+    assert letters == ["B", "X"]
+    assert of.tolist() == [1, 0, 1]
+    assert small_letters(["dolphin", "A of B", "C of X"], ["A", "C"], parents) is None
+    assert small_letters(["A of X", "C of B", "C of X"], ["A", "C"], parents) is None
+
+
+# ---------------------------------------------------------------- numbers and tables
+
+
+def test_values_have_an_interval_over_seeds_and_none_of_one_seed():
+    values = Values()
+    for seed, number in enumerate((0.5, 0.7, 0.6)):
+        values.add("accuracy", number, level="fine", seed=seed)
+    values.add("accuracy", 0.5, level="coarse", seed=0)
+    values.add("accuracy", math.nan, level="coarse", seed=1)
+    fine, coarse = values.get("accuracy", "fine"), values.get("accuracy", "coarse")
+    assert (fine.seeds, fine.mean) == (3, pytest.approx(0.6))
+    assert (fine.ci95_low, fine.ci95_high) == confidence_interval([0.5, 0.7, 0.6])
+    assert (coarse.seeds, coarse.mean, coarse.ci95_low) == (1, 0.5, None)
+    assert values.get("accuracy", "both") is None
+    assert [*values] == [fine, coarse]
+
+
+def test_numbers_that_are_not_independent_have_no_interval():
+    values = Values()
+    for seed in range(3):
+        values.add("cka", seed, seed=seed, side="other", independent=False)
+        values.add("cka", seed, seed=seed, side="own")
+    assert values.get("cka", "", "other").ci95_low is None
+    assert values.get("cka", "", "other").mean == 1
+    assert values.get("cka", "", "own").ci95_low is not None
+    values.independent = False
+    assert values.get("cka", "", "own").ci95_low is None

@@ -1,0 +1,142 @@
+"""What makes a run another configuration: not a key that is neutral, nor one of a hemisphere that is not there."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+
+from arch_dual_head.module import DualHead
+from arch_dual_head.schema import DualConfig
+from arch_single_head.schema import SingleConfig, SingleHparams
+from common.networks.parameters import PARAMETERS
+from common.runs.fingerprint import fingerprint, identify
+from common.runs.schema import CkptCallback, Dataset, SingleTrainerParams
+from common.settings.compose import ROOT, compose
+from common.settings.schema import ALWAYS, key
+
+DATA = SimpleNamespace(digest="images", test_digest=lambda: "others")
+
+
+@dataclass
+class NewHparams(SingleHparams):
+    """Hyper-parameters, and one that came later."""
+
+    strength: float = key(1.0, "a value that changes nothing at 1", low=0)
+    depth: int | None = key(None, "a value that changes nothing at null", low=1)
+
+
+@dataclass
+class NewDataset(Dataset):
+    """A data set's keys, and one that came later."""
+
+    noise: float = key(0.0, "noise", low=0)
+
+
+@dataclass
+class NewTrainerParams(SingleTrainerParams):
+    """Trainer arguments, and one that came later."""
+
+    accumulate: int = key(1, "steps", low=1)
+
+
+@dataclass
+class NewCallback(CkptCallback):
+    """What chooses the best epoch, and a key that came later."""
+
+    patience: int | None = key(None, "epochs", low=1)
+
+
+@dataclass
+class NewConfig(SingleConfig):
+    """A later version of a folder's schema."""
+
+    hparams: NewHparams = field(default_factory=NewHparams)
+    dataset: NewDataset = field(default_factory=NewDataset)
+    trainer_params: NewTrainerParams = field(default_factory=NewTrainerParams)
+    ckpt_callback: NewCallback = field(default_factory=NewCallback)
+
+
+NEW = {
+    "hparams.strength": (1.0, 2.0),
+    "hparams.depth": (None, 3),
+    "dataset.noise": (0.0, 0.5),
+    "trainer_params.accumulate": (1, 4),
+    "ckpt_callback.patience": (None, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def single():
+    return compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=["dataset=navon"])
+
+
+def of_single(cfg, schema) -> str:
+    return fingerprint(identify(cfg, DATA, "32-true", {}, schema=schema, sides=(None,)))
+
+
+def with_new_keys(cfg, **changed):
+    values = {name: default for name, (default, _) in NEW.items()} | changed
+    cfg = OmegaConf.create(OmegaConf.to_container(cfg))
+    for name, value in values.items():
+        OmegaConf.update(cfg, name, value)
+    return cfg
+
+
+def test_a_key_that_came_later_leaves_the_fingerprint_while_it_has_its_default(single):
+    assert of_single(with_new_keys(single), NewConfig) == of_single(single, SingleConfig)
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_a_key_that_came_later_with_another_value_is_another_configuration(single, name):
+    changed = with_new_keys(single, **{name: NEW[name][1]})
+    assert of_single(changed, NewConfig) != of_single(single, SingleConfig)
+
+
+def test_a_key_that_shapes_no_result_is_not_in_the_fingerprint(single):
+    changed = single.copy()
+    changed.hparams.num_workers = 3
+    changed.trainer_params.devices = 2
+    changed.dataset.memory_gb = 1
+    assert of_single(changed, SingleConfig) == of_single(single, SingleConfig)
+    changed.dataset.crop_padding = 3
+    assert of_single(changed, SingleConfig) != of_single(single, SingleConfig)
+
+
+def of_dual(macro_arch: str, *overrides: str) -> str:
+    given = ["dataset=navon", f"hparams.macro_arch={macro_arch}", *overrides]
+    cfg = compose(ROOT / "arch_dual_head", schema=DualConfig, overrides=given)
+    sides = DualHead.sides(cfg)
+    return fingerprint(identify(cfg, DATA, "32-true", {}, schema=DualConfig, sides=sides))
+
+
+CHANGES = {
+    "arch": "vgg11",
+    "width": "0.5",
+    "k": "0.5",
+    "per_k": "0.5",
+    "plasticity": "0.5",
+    "low_pass": "5",
+    "high_pass": "2",
+    "residual": "false",
+}
+
+
+@pytest.mark.parametrize("macro_arch", ["unilateral", "bilateral"])
+def test_keys_of_a_hemisphere_count_only_where_there_is_one(macro_arch):
+    before = of_dual(macro_arch)
+    for name, value in CHANGES.items():
+        left, right = (f"hparams.{key}={value}" for key in PARAMETERS[name].keys)
+        assert of_dual(macro_arch, left) != before, name
+        assert (of_dual(macro_arch, right) == before) == (macro_arch == "unilateral"), name
+
+
+def test_plasticity_counts_as_it_takes_effect():
+    product = of_dual("bilateral", "hparams.plasticity_factor=0.5")
+    each = ["hparams.fine_plasticity=0.5", "hparams.coarse_plasticity=0.5"]
+    assert product == of_dual("bilateral", *each)
+
+
+def test_a_key_whose_default_belongs_to_a_group_is_always_in_the_fingerprint():
+    item = key("${dataset.width}", "a value")
+    assert item.metadata["neutral"] is ALWAYS

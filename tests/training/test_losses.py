@@ -1,0 +1,81 @@
+"""Losses: the one that is there, bit for bit, and one of features that a student may add."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch.nn import functional
+
+from arch_dual_head.module import DualHead
+from common.checkpoints.files import read
+from common.networks.macro import Outputs
+from common.settings.choices import Choice
+from common.training.loss_table import LOSSES
+from common.training.losses import cross_entropy
+
+CLASSES = {"fine": 6, "coarse": 3}
+
+
+def outputs(seed=0) -> Outputs:
+    random = torch.Generator().manual_seed(seed)
+    features = {side: torch.randn(8, 5, generator=random) for side in ("left", "right")}
+    return Outputs(
+        features, {level: torch.randn(8, of, generator=random) for level, of in CLASSES.items()}
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_summed_over_the_levels_that_have_labels(smoothing):
+    found, labels = outputs(), {level: torch.arange(8) % of for level, of in CLASSES.items()}
+    each = {
+        level: functional.cross_entropy(
+            found.logits[level], labels[level], label_smoothing=smoothing
+        )
+        for level in CLASSES
+    }
+    both = cross_entropy(found, labels, label_smoothing=smoothing)
+    assert both.equal(each["fine"] + each["coarse"])
+    fine = cross_entropy(found, {"fine": labels["fine"]}, label_smoothing=smoothing)
+    assert fine.equal(each["fine"])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_of_the_table_is_a_number_with_gradients(name):
+    module = LOSSES[name].load()
+    found = outputs()
+    for logits in found.logits.values():
+        logits.requires_grad_()
+    labels = {level: torch.arange(8) % of for level, of in CLASSES.items()}
+    loss = module(found, labels, label_smoothing=0.1)
+    assert loss.shape == ()
+    loss.backward()
+    assert all(logits.grad is not None for logits in found.logits.values())
+
+
+def alike(found: Outputs, labels: dict, *, label_smoothing: float, dropout: float):
+    """Cross-entropy, and how far left and right features agree; dropout stands for a key of its own."""
+    left, right = found.features.values()
+    agreement = functional.cosine_similarity(left.float(), right.float()).mean()
+    return cross_entropy(found, labels, label_smoothing=label_smoothing) + dropout * agreement
+
+
+def test_a_loss_sees_features_and_takes_its_hyper_parameters(checkpoints, monkeypatch):
+    monkeypatch.setitem(LOSSES, "alike", Choice("", f"{__name__}:alike"))
+    record, weights = read(checkpoints["bilateral"])
+    batch = {"images": torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)}
+    batch |= {level: torch.arange(8) for level in ("fine", "coarse")}
+    losses = {}
+    for name in ("cross_entropy", "alike"):
+        cfg = OmegaConf.create(record.config)
+        cfg.hparams.loss, cfg.hparams.dropout = name, 0.0
+        if name == "alike":
+            cfg.hparams.dropout = 0.5
+        module = DualHead(cfg=cfg, record=record).eval()
+        module.network.load_state_dict(weights)
+        losses[name] = module.training_step(batch, 1)
+        seen = module.outputs(batch)
+        # Of kept features it is the same one.
+        kept = batch | {"features": module.predict_step(batch, 0)["features"]}
+        torch.testing.assert_close(module.training_step(kept, 1), losses[name])
+    left, right = seen.features.values()
+    agreement = functional.cosine_similarity(left, right).mean()
+    torch.testing.assert_close(losses["alike"], losses["cross_entropy"] + 0.5 * agreement)
