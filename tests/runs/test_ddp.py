@@ -27,7 +27,7 @@ from common.data.tree import write_tree
 from common.results.rows import HOLE
 from common.runs.description import Architecture
 from common.system.errors import StageFailed
-from common.trained.evaluate import load_module
+from common.trained.load import load_module
 from common.training.finite import FiniteLoss
 from common.training.metrics import EvaluationMetrics, by_level
 from data_scripts.make_navon import make_navon
@@ -90,9 +90,7 @@ def test_every_validation_and_test_image_is_counted_once(runs, seed):
     """One process evaluates the same checkpoint to the same numbers."""
     place = runs / f"of{PROCESSES}/fine/seed{seed}"
     result = yaml.safe_load((place / "result.yaml").read_text())
-    module = load_module(
-        place / "checkpoints/best.ckpt", folder="arch_single_head", architecture=ARCHITECTURE
-    )
+    module = load_module(place / "checkpoints/best.ckpt", {"arch_single_head": ARCHITECTURE})
     data = SingleHeadData(module.cfg, seed=0)
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
