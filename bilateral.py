@@ -37,22 +37,14 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
     import torch
 
     from architectures import ARCHITECTURES
-    from common.checkpoints.files import read
-    from common.trained.evaluate import rebuild
     from common.trained.inference import Trained
+    from common.trained.load import load_module
 
-    path = Path(checkpoint).expanduser()
-    record, weights = read(path)
-    architecture = ARCHITECTURES.get(record.folder)
-    if architecture is None:
-        raise UserError(
-            f"{path} was written by {record.folder}, which is not part of this version."
-        )
-    module = rebuild(record, weights, path=path, architecture=architecture)
+    module = load_module(Path(checkpoint).expanduser(), ARCHITECTURES)
     try:
         place = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"{device!r} is no device that torch knows; try cpu or cuda.") from error
     return Trained(
-        network=module.network, transforms=module.transforms, record=record, device=place
+        network=module.network, transforms=module.transforms, record=module.record, device=place
     )

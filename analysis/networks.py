@@ -8,20 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from architectures import ARCHITECTURES
-from common.checkpoints.files import digest, read
+from common.checkpoints.files import digest
 from common.data.datamodule import EVAL_BATCH
 from common.data.images import Undecoded
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, log_mean_softmax
 from common.settings.levels import SPELLING
 from common.system.environment import choose_precision, uses_gpu
-from common.trained.evaluate import rebuild
+from common.trained.load import load_module
 from common.training.module import TrainingModule
 
 
 def load(checkpoint: Path) -> TrainingModule:
     """The network of a checkpoint in its LightningModule, in evaluation mode, on the device it was tested on."""
-    record, weights = read(checkpoint)
-    module = rebuild(record, weights, path=checkpoint, architecture=ARCHITECTURES[record.folder])
+    module = load_module(checkpoint, ARCHITECTURES)
     return module.to("cuda" if uses_gpu(module.cfg.trainer_params.accelerator) else "cpu")
 
 

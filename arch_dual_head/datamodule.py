@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.datamodule import HierarchicalData, rows_of
-from common.data.images import ImageFolder
-from common.data.raw import read_split, unique_names
+from common.data.datamodule import HierarchicalData
+from common.data.image_folder import ImageFolder
+from common.data.labels import rows_of
+from common.data.names import unique_names
+from common.data.raw import read_split
 from common.system.errors import UserError
 
 

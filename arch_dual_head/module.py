@@ -14,6 +14,7 @@ from arch_dual_head.macro_architectures import (
     macro_architecture,
 )
 from arch_dual_head.networks import Parts
+from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import path_key, paths
 from common.checkpoints.files import (
     Record,
@@ -22,6 +23,7 @@ from common.checkpoints.files import (
     read,
     refuse_other_hemisphere,
 )
+from common.checkpoints.record import complete
 from common.data.datamodule import HierarchicalData
 from common.networks.hemisphere import Hemisphere, HemisphereConfig
 from common.networks.macro import EnsembleNet, Network
@@ -122,11 +124,11 @@ def _refuse_other_network(
     path: Path, key: str, record: Record, macro_arch: str, cfg: DictConfig
 ) -> None:
     """Refuse a network of another macro-architecture, of other hemispheres or of another join."""
-    theirs = record.config["hparams"]
-    if theirs.get("macro_arch") != macro_arch:
+    if record.config["hparams"].get("macro_arch") != macro_arch:
         raise UserError(
             f"{key}: {path} is a {record.arm} network; a {macro_arch} one is asked for."
         )
+    theirs = complete(record, DualConfig, path=path).config["hparams"]
     for side, ours in DualHead.hemisphere_configs(cfg).items():
         refuse_other_hemisphere(
             path, key=key, theirs=HemisphereConfig.read(theirs, side), ours=ours

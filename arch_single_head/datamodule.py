@@ -6,7 +6,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from common.data.datamodule import HierarchicalData
-from common.data.images import ImageFolder
+from common.data.image_folder import ImageFolder
 from common.settings.levels import LEVELS
 from common.system.errors import UserError
 

@@ -27,7 +27,7 @@ from common.data.index import (
     write_hierarchy,
     write_index,
 )
-from common.data.raw import check_name
+from common.data.names import check_name
 from common.system.errors import UserError, run_script
 
 FOLDER_DIGEST = "folders-sha256:"

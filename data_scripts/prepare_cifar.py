@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from common.data.index import held_out
-from common.data.raw import Raw, RawSplit, read_raw, unique_names
+from common.data.names import unique_names
+from common.data.raw import Raw, RawSplit, read_raw
 from common.data.tree import write_tree
 from common.system.errors import UserError, run_script
 

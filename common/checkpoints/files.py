@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from common.checkpoints.record import Record, checked
+from common.checkpoints.record import Record, refuse_damaged
 from common.networks.hemisphere import HemisphereConfig
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
@@ -105,33 +105,27 @@ def _verify(file: BinaryIO) -> None:
 
 
 def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
-    """What a checkpoint records about itself, and its network's weights without Lightning's prefix.
+    """Read what a checkpoint records about itself, and its network's weights without Lightning's prefix.
+
+    The recorded configuration may lack later keys: see `common.checkpoints.record.complete`.
 
     Raises:
-        UserError: no checkpoint, or one that says what training does not write.
+        UserError: no checkpoint, or one that is damaged or of another version.
     """
     content = load(path)
-    try:
-        record = Record(**content[RECORD])
-    except TypeError as error:
-        raise UserError(
-            f"{path} records other fields than this version knows: train it anew."
-        ) from error
-    record = checked(record, path)
-    weights = content["state_dict"]
-    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise UserError(f"{path} is damaged: its state_dict is no table of weights; train it anew.")
+    with refuse_damaged(path):
+        return Record.read(content[RECORD]), _network_weights(content["state_dict"])
+
+
+def _network_weights(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Pick the weights of the network, and refuse what is no tensor with all its values."""
     found = {
-        name.removeprefix("network."): w
-        for name, w in weights.items()
-        if name.startswith("network.")
+        name.removeprefix("network."): w for name, w in state.items() if name.startswith("network.")
     }
     for name, w in found.items():
         if not _is_whole(w):
-            raise UserError(
-                f"{path} is damaged: network.{name} of its state_dict is no tensor with all its values; train it anew."
-            )
-    return record, found
+            raise ValueError(f"network.{name} of its state_dict is no tensor with all its values")
+    return found
 
 
 def _is_whole(value: Any) -> bool:
@@ -189,16 +183,17 @@ def hemisphere_weights(
         raise UserError(
             f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
         )
-    theirs = HemisphereConfig.read(record.config["hparams"])
+    with refuse_damaged(path):
+        theirs = HemisphereConfig.read(record.config["hparams"])
+        statistics = torch.tensor([record.mean, record.std])
+        same_statistics = torch.allclose(statistics, torch.tensor([data.mean, data.std]), atol=1e-6)
     refuse_other_hemisphere(path, key=key, theirs=theirs, ours=hemisphere_config)
     if record.train_images != data.train_images:
         raise UserError(
             f"{key}: {path} was trained on other images than this run's training images "
             f"(another data set or held-out split), so its validation would not be held out."
         )
-    if not torch.allclose(
-        torch.tensor([record.mean, record.std]), torch.tensor([data.mean, data.std]), atol=1e-6
-    ):
+    if not same_statistics:
         raise UserError(
             f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir."
         )

@@ -1,9 +1,8 @@
-"""The DataModule that both experiment folders specialise: folders to tensors, the one split, loaders."""
+"""Turn folders of images into the split, the batches and the loaders that both experiment folders train on."""
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,14 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from common.data.images import ImageFolder, Undecoded, count_pixels, load_folder
-from common.data.index import (
-    HIERARCHY_FILE,
-    INDEX_FILE,
-    Hierarchy,
-    Index,
-    held_out,
-    read_hierarchy,
-    read_index,
-)
+from common.data.image_folder import ImageFolder, load_folder
+from common.data.images import Undecoded, count_pixels, pixel_statistics
+from common.data.index import held_out
+from common.data.labels import classes_of, coarse_of_fine, rows_of
+from common.data.samplers import EpochSampler, ShareSampler
 from common.data.workers import loader_options, loading_processes
-from common.settings.levels import LEVELS
 from common.system.distributed import rank, world_size
 from common.system.environment import uses_gpu
 from common.system.errors import UserError
@@ -34,24 +27,6 @@ from common.system.randomness import derive
 
 # Evaluation needs no gradients, so larger batches fit; the number changes speed and nothing else.
 EVAL_BATCH = 512
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of one level in the order of a head's outputs: the data set's label ids, and their names."""
-
-    ids: list[int]
-    names: list[str]
-
-    def to_index(self, labels: np.ndarray, where: Path) -> Tensor:
-        """Label ids (N,) to positions among a head's outputs, int64 (N,)."""
-        position = {label: index for index, label in enumerate(self.ids)}
-        unknown = sorted(set(labels.tolist()) - set(self.ids))
-        if unknown:
-            raise UserError(
-                f"{where} has images of label {unknown[0]}, which hierarchy.yaml does not name."
-            )
-        return torch.tensor([position[label] for label in labels.tolist()])
 
 
 class ImageSet(Dataset):
@@ -95,46 +70,6 @@ class ImageSet(Dataset):
         if self.features is not None:
             return {"features": self.features.index_select(0, chosen)} | labels
         return {"images": self.images.index_select(0, rows)} | labels
-
-
-class EpochSampler(Sampler[int]):
-    """A permutation that depends on the seed and the epoch alone, and that can be entered in the middle.
-
-    Lightning calls `set_epoch` before each epoch.
-    """
-
-    def __init__(self, length: int, *, seed: int) -> None:
-        self.length = length
-        self.seed = seed
-        self.epoch = 0
-        self.start = 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def enter(self, *, epoch: int, batches: int, batch_size: int) -> None:
-        """Start after some batches of an epoch; if that was all of them, the next epoch is told by `set_epoch`."""
-        self.epoch = epoch
-        self.start = min(batches * batch_size, self.length)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the permutation; another epoch than the present one starts at its beginning."""
-        if epoch != self.epoch:
-            self.epoch, self.start = epoch, 0
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
-        yield from torch.randperm(self.length, generator=generator)[self.start :].tolist()
-
-
-class ShareSampler(BatchSampler):
-    """A process's equal share of each batch: the batches are those of one process."""
-
-    def __iter__(self) -> Iterator[list[int]]:
-        share = self.batch_size // world_size()
-        start = rank() * share
-        for batch in super().__iter__():
-            yield batch[start : start + share]
 
 
 class HierarchicalData(pl.LightningDataModule):
@@ -315,85 +250,3 @@ def _as_is(batch: Any) -> Any:
 def load_folder_once(directory: Path, memory_gib: float = math.inf) -> ImageFolder:
     """`load_folder`, remembered within a process: the stages of a study share their images."""
     return load_folder(directory, memory_gib=memory_gib)
-
-
-def pixel_statistics(counts: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels scaled to 0..1.
-
-    Exact, from how often each of the 256 values occurs: ``counts`` int64 (3, 256).
-    """
-    values = torch.arange(256, dtype=torch.float64) / 255
-    share = counts.double() / counts.sum(1, keepdim=True)  # (3, 256)
-    mean = share @ values
-    variance = share @ values.square() - mean.square()
-    # A channel without variance is centred only.
-    std = torch.where(
-        variance > 1e-12, variance.clamp_min(1e-12).sqrt(), torch.ones(3, dtype=torch.float64)
-    )
-    return mean.tolist(), std.tolist()
-
-
-def classes_of(directory: Path) -> dict[str, Classes]:
-    """Both levels' classes of the data set that a folder of labelled images belongs to."""
-    hierarchy: Hierarchy = read_hierarchy(directory.parent.parent)
-    return {
-        level: Classes(ids=sorted(names), names=[names[label] for label in sorted(names)])
-        for level, names in (("fine", hierarchy.fine), ("coarse", hierarchy.coarse))
-    }
-
-
-def coarse_of_fine(directory: Path) -> list[int]:
-    """For each output of a fine head, the output of a coarse head that stands for the class it belongs to."""
-    parent = read_hierarchy(directory.parent.parent).parent
-    classes = classes_of(directory)
-    return [classes["coarse"].ids.index(parent[label]) for label in classes["fine"].ids]
-
-
-def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
-    """The data set's index, and for each image of a folder its row there, int64 (N,).
-
-    Raises:
-        UserError: an image that the index does not list, or one that it lists and the folder lacks; or classes
-            that do not belong together as hierarchy.yaml says.
-    """
-    index = read_index(directory.parent.parent)
-    _refuse_other_parents(index, directory.parent.parent)
-    split = directory.parent.name
-    row = {
-        name: i
-        for i, (part, name) in enumerate(zip(index.split, index.image, strict=True))
-        if part == split
-    }
-    here = set(folder.names)
-    file = directory.parent.parent / "index.csv"
-    for name in folder.names:
-        if name not in row:
-            raise UserError(
-                f"{directory} holds {name}, which {file} does not list: run data_scripts/index_folders.py."
-            )
-    for name in row:
-        if name not in here:
-            raise UserError(
-                f"{file} lists {name}, which {directory} lacks: restore it, or prepare the data set anew."
-            )
-    rows = np.array([row[name] for name in folder.names], dtype=np.int64)
-    if directory.name in LEVELS:
-        labels = getattr(index, directory.name)[rows]
-        for i in np.flatnonzero(labels != folder.labels)[:1]:
-            raise UserError(
-                f"{directory} has {folder.names[i]} in class {folder.labels[i]}, but {file} in class {labels[i]}: "
-                "after moving images run data_scripts/index_folders.py."
-            )
-    return index, rows
-
-
-def _refuse_other_parents(index: Index, root: Path) -> None:
-    """Compare the coarse class of each fine one; the index has one alone for each, or could not be read."""
-    parent = read_hierarchy(root).parent
-    labels, first = np.unique(index.fine, return_index=True)
-    for fine, coarse in zip(labels.tolist(), index.coarse[first].tolist(), strict=True):
-        if parent.get(fine, coarse) != coarse:
-            raise UserError(
-                f"{root / HIERARCHY_FILE} has fine class {fine} in coarse class {parent[fine]}, but "
-                f"{root / INDEX_FILE} in {coarse}: correct it, or run data_scripts/index_folders.py."
-            )

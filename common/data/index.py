@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from common.data.raw import check_name
+from common.data.names import check_name
 from common.system.atomic_files import replacing
 from common.system.errors import UserError, shown
 

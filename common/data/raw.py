@@ -1,27 +1,23 @@
-"""Raw data in the python format of CIFAR-100: read it without trusting it, and write it.
+"""Read raw data in the python format of CIFAR-100 without trusting it, and write it.
 
 A folder in this format holds three pickles. `train` and `test` are dictionaries with `data`
 (uint8, (N, 3*H*W), channel by channel), `fine_labels`, `coarse_labels` and `filenames`; `meta`
-has `fine_label_names` and `coarse_label_names`. An ordinary unpickler would run whatever such a
-file asks for. The one below knows five names, and each of them leads to an inert object of this
-module, so reading a file can run nothing, NumPy's own unpickling included.
+has `fine_label_names` and `coarse_label_names`.
 """
 
 import math
 import pickle
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from common.data.names import check_name
+from common.data.unpickling import read_text, unpickle
 from common.system.atomic_files import replacing
 from common.system.errors import UserError, shown
-
-MAX_NAME = 200  # characters; leaves room for a suffix within the 255 of common file systems
 
 
 @dataclass
@@ -49,170 +45,6 @@ class Raw:
         yield "test", self.test
 
 
-# ---------------------------------------------------------------- names
-
-
-def check_name(name: str, where: object) -> str:
-    """Return the name of an image file, if it is a plain name that stays inside its folder.
-
-    Raises:
-        UserError: a separator, a drive, a leading dot, a control character, empty or too long.
-    """
-    plain = name.isprintable() and not any(c in name for c in "/\\:") and not name.startswith(".")
-    if not plain or not 0 < len(name) <= MAX_NAME:
-        raise UserError(
-            f"{where}: {name[:80]!r} is not allowed as the name of an image: it must be a plain "
-            f"file name of at most {MAX_NAME} printable characters, without '/', '\\', ':' or a "
-            "leading dot"
-        )
-    return name
-
-
-def unique_names(names: Sequence[str], fine: Sequence[int]) -> list[str]:
-    """Give every image of one split a file name of its own, ending in .png.
-
-    A name that occurs once stays. One that occurs more often gets the suffix `_fine<label id>`
-    in each place, whatever the order, and a counter where even that is not enough. Upper and
-    lower case count as equal, because some file systems cannot tell them apart.
-    """
-    stems = [name[:-4] if name.lower().endswith(".png") else name for name in names]
-    repeated = _repeated(stems)
-    stems = [
-        f"{stem}_fine{label}" if _key(stem) in repeated else stem
-        for stem, label in zip(stems, fine, strict=True)
-    ]
-    clashing = _repeated(stems)
-    taken = {_key(stem) for stem in stems}
-    for i, stem in enumerate(stems):
-        if _key(stem) not in clashing:
-            continue
-        counter = 1
-        while _key(f"{stem}_{counter}") in taken:
-            counter += 1
-        stems[i] = f"{stem}_{counter}"
-        taken.add(_key(stems[i]))
-    return [f"{stem}.png" for stem in stems]
-
-
-def _key(stem: str) -> str:
-    return unicodedata.normalize("NFC", stem).casefold()
-
-
-def _repeated(stems: Sequence[str]) -> set[str]:
-    return {key for key, count in Counter(map(_key, stems)).items() if count > 1}
-
-
-# ---------------------------------------------------------------- unpickling
-
-
-class _Inert:
-    """Stands in for a name inside a pickle; a pickle can call it but not change it."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
-
-    def __call__(self, *args: Any) -> Any:
-        return self.call(*args)
-
-    def __setstate__(self, state: Any) -> NoReturn:
-        raise pickle.UnpicklingError("a state for something that has none")
-
-
-class _Dtype:
-    """Stands in for numpy.dtype: remembers the type's name and ignores its byte order."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: Any, *flags: Any) -> None:
-        self.name = _text(name, "the type of an array")
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _Array:
-    """Stands in for numpy.ndarray: keeps what the pickle declares, to be checked afterwards."""
-
-    __slots__ = ("buffer", "dtype", "fortran", "shape")
-
-    def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.dtype, self.fortran, self.buffer = state
-
-
-def _reconstruct(*args: Any) -> _Array:
-    return _Array()
-
-
-def _encode(text: Any, encoding: Any) -> bytes:
-    """Python 3 spells a byte string of a protocol-2 pickle as a str to be encoded in latin1."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError("_codecs.encode of something else than latin1 text")
-    return text.encode("latin1")
-
-
-def _refuse_call(*args: Any) -> NoReturn:
-    raise pickle.UnpicklingError("a call of numpy.ndarray")
-
-
-_KNOWN = {
-    ("numpy.core.multiarray", "_reconstruct"): _Inert(_reconstruct),  # NumPy 1, Python 2
-    ("numpy._core.multiarray", "_reconstruct"): _Inert(_reconstruct),  # NumPy 2
-    ("numpy", "ndarray"): _Inert(_refuse_call),  # only named, as an argument of _reconstruct
-    ("numpy", "dtype"): _Inert(_Dtype),
-    ("_codecs", "encode"): _Inert(_encode),
-}
-
-
-class _Unpickler(pickle._Unpickler):
-    """Knows the names in _KNOWN and refuses every other one.
-
-    The unpickler written in Python: that in C sets aside as much memory as a damaged file asks for.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _KNOWN[module, name]
-        except KeyError:
-            raise UserError(
-                f"it asks for {module:.80}.{name:.80}, which data in the CIFAR-100 python format does not "
-                "need; nothing of it was run"
-            ) from None
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    """Read one pickled dictionary; its keys come back as str."""
-    try:
-        with path.open("rb") as file:
-            content = _Unpickler(file, encoding="bytes").load()
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing: a raw folder holds the files train, test and meta"
-        ) from None
-    except UserError as error:
-        raise UserError(f"{path} was refused: {error}") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (Exception, MemoryError) as error:  # a damaged pickle can raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(
-            f"{path} is truncated, damaged or not a pickle ({reason}): get it again"
-        ) from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no dictionary, so it is not in the CIFAR-100 python format")
-    return {_text(key, f"{path}: a key"): value for key, value in content.items()}
-
-
-def _text(value: Any, where: str) -> str:
-    """Read a text. Nothing else is turned into one: lists within lists double with each level."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="surrogateescape")  # not printable, so refused later
-    if not isinstance(value, str):
-        raise UserError(f"{where} is {shown(value)}; it must be a text")
-    return value
-
-
 # ---------------------------------------------------------------- reading
 
 
@@ -226,7 +58,7 @@ def read_raw(directory: Path) -> Raw:
     if not directory.is_dir():
         raise UserError(f"{directory} is missing: there should be a folder with train, test, meta")
     meta_path = directory / "meta"
-    meta = _unpickle(meta_path)
+    meta = unpickle(meta_path)
     fine_names = _class_names(meta, "fine_label_names", meta_path)
     coarse_names = _class_names(meta, "coarse_label_names", meta_path)
     raw = Raw(
@@ -259,7 +91,7 @@ def read_split(path: Path) -> RawSplit:
     Raises:
         UserError: see `read_raw`.
     """
-    content = _unpickle(path)
+    content = unpickle(path)
     images = _images(_value(content, "data", path), path)
     fine = _labels(content, "fine_labels", path)
     coarse = _labels(content, "coarse_labels", path)
@@ -292,7 +124,7 @@ def _list(content: dict[str, Any], key: str, path: Path) -> list[Any]:
 
 
 def _texts(content: dict[str, Any], key: str, path: Path) -> list[str]:
-    return [_text(value, f"{path}: one of {key!r}") for value in _list(content, key, path)]
+    return [read_text(value, f"{path}: one of {key!r}") for value in _list(content, key, path)]
 
 
 def _labels(content: dict[str, Any], key: str, path: Path) -> list[int]:

@@ -20,24 +20,13 @@ from common.data.index import (
     held_out,
     parents,
     read_hierarchy,
-    read_index,
     write_hierarchy,
     write_index,
 )
-from common.data.raw import Raw, unique_names
+from common.data.names import unique_names
+from common.data.raw import Raw
 from common.system.atomic_files import only_one, sync_folder
 from common.system.errors import UserError
-
-__all__ = [
-    "Hierarchy",
-    "Index",
-    "held_out",
-    "read_hierarchy",
-    "read_index",
-    "write_hierarchy",
-    "write_index",
-    "write_tree",
-]
 
 RAW_DIGEST = "raw-sha256:"  # how the digest of a tree made here begins
 PNG_COMPRESSION = 1  # of 9: a third larger than the default, several times as fast

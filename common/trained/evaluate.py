@@ -1,4 +1,4 @@
-"""test.py of both folders: accuracy, or features, of a trained network; all about it comes from its checkpoint."""
+"""Test a trained network, as test.py of both folders does: its accuracy, or its features."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from common.checkpoints.files import Record, load_network, read
 from common.data.datamodule import HierarchicalData
 from common.results.metrics import METRICS, texts
 from common.runs.description import Architecture
@@ -20,8 +18,8 @@ from common.runs.lightning import quieten
 from common.system.atomic_files import replacing
 from common.system.environment import choose_precision
 from common.system.errors import UserError
+from common.trained.load import load_module
 from common.training.metrics import by_level
-from common.training.module import TrainingModule
 
 
 def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:
@@ -32,7 +30,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     """
     quieten()
     checkpoint = Path(cfg.checkpoint)
-    module = load_module(checkpoint, folder=folder, architecture=architecture)
+    module = load_module(checkpoint, {folder: architecture})
     run = module.cfg
     _use_dataset(run, cfg)
     data = architecture.data(run, seed=module.record.seed)
@@ -68,32 +66,6 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     for level, values in by_level(metrics, "test", data.levels).items():
         table.add_row(level, *texts(values, tuple(METRICS)))
     Console().print(table)
-
-
-def load_module(checkpoint: Path, *, folder: str, architecture: Architecture) -> TrainingModule:
-    """The network of a checkpoint in its LightningModule, in evaluation mode."""
-    record, weights = read(checkpoint)
-    if record.folder != folder:
-        raise UserError(
-            f"{checkpoint} was written by {record.folder}: use the commands of that folder."
-        )
-    return rebuild(record, weights, path=checkpoint, architecture=architecture)
-
-
-def rebuild(
-    record: Record, weights: dict[str, Tensor], *, path: Path, architecture: Architecture
-) -> TrainingModule:
-    """The network that a checkpoint's record describes, with its weights, in evaluation mode.
-
-    Raises:
-        UserError: no such network can be built, or the weights are another one's.
-    """
-    try:
-        module = architecture.module(cfg=OmegaConf.create(record.config), record=record)
-    except UserError as error:
-        raise UserError(f"{path} records a network that cannot be built: {error}") from error
-    load_network(module.network, weights, path=path)
-    return module.eval()
 
 
 def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:

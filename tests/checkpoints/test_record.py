@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 import analyse
+import arch_dual_head.trainer
 import bilateral
 import export
 import predict
@@ -172,59 +173,51 @@ def one_weight(make):
 CYCLE: list = []
 CYCLE.append(CYCLE)
 HOSTILE = [
-    (says(folder=[1]), "folder"),
-    (says(folder="arch_dual_head/../x"), "was written by"),
-    (says(arm="../../w"), "arm is '../../w'"),
-    (says(arm=["bilateral"]), "arm is"),
-    (says(arm=""), "arm is ''"),
-    (says(seed=True), "seed is True"),
-    (says(seed=2**64), "seed is"),
-    (says(mean="x"), "mean is 'x'"),
-    (says(mean=[0.5, 0.5]), "mean is"),
-    (says(mean=[0.5, 0.5, float("nan")]), "mean is"),
-    (says(std=[1.0, 0.0, 1.0]), "std is"),
-    (says(std=[1.0, "1", 1.0]), "std is"),
-    (says(label_ids=[1]), "label_ids is [1]"),
-    (says(label_ids={"fine": [0], "medium": [0]}), "label_ids is"),
-    (says(label_ids={"fine": [0, 0], "coarse": [0]}), "label_ids is"),
-    (says(label_ids={"fine": [], "coarse": [0]}), "label_ids is"),
-    (says(class_names={"fine": "ab", "coarse": ["a"]}), "class_names is"),
-    (says(class_names={"fine": [0], "coarse": ["a"]}), "class_names is"),
-    (fewer_names, "class_names has 99 fine classes, and label_ids 100"),
-    (other_levels, "label_ids are of coarse"),
-    (says(coarse_of_fine=[0] * 7), "coarse_of_fine"),
-    (says(coarse_of_fine=[20] * 100), "coarse_of_fine"),
-    (says(coarse_of_fine=3), "coarse_of_fine is 3"),
-    (says(image_size=[10**9] * 2), "image_size is"),
-    (says(image_size=[0, 32]), "image_size is"),
-    (says(image_size=[32.0, 32.0]), "image_size is"),
-    (says(train_images=None), "train_images is None"),
-    (says(fingerprint=7), "fingerprint is 7"),
-    (says(fingerprint=CYCLE), "fingerprint is"),
-    (says(config={}), "config."),
-    (says(config=[]), "config is []"),
-    (says(config=CYCLE), "config is"),
-    (without("hparams"), "config.hparams."),
-    (without("hparams.fine_width"), "config.hparams.fine_width is missing"),
-    (without("dataset.crop_padding"), "config.dataset.crop_padding is missing"),
-    (configured("hparams", [1]), "config.hparams."),
-    (configured("hparams.fine_width", "${oc.env:HOME}"), "config.hparams.fine_width is"),
-    (configured("hparams.model_path_fine", ["${oc.env:HOME}"]), "config.hparams.model_path_fine"),
-    (configured("hparams.fine_width", "???"), "config.hparams.fine_width is missing"),
-    (configured("hparams.fine_width", 1e9), "config.hparams.fine_width is"),
-    (configured("hparams.farch", "abacus"), "config.hparams.farch is"),
-    (configured("hparams.farch", {"a": 1}), "config.hparams.farch is"),
-    (configured("hparams.dropout", "much"), "config.hparams.dropout is"),
-    (configured("hparams.fine_residual", None), "config.hparams.fine_residual is"),
-    (configured("hparams.model_path_fine", CYCLE), "config.hparams.model_path_fine"),
-    (configured("hparams.macro_arch", "ensemble"), "config.hparams.model_path_fine"),
-    (configured("trainer_params.log_every_n_steps", 0), "config.trainer_params.log_every_n_steps"),
-    (weights([1]), "state_dict"),
-    (weights({1: 2}), "state_dict"),
-    (one_weight(lambda w: "x"), "state_dict"),
-    (one_weight(lambda w: w.to_sparse()), "state_dict"),
-    (one_weight(lambda w: w.to("meta")), "state_dict"),
-    (one_weight(lambda w: torch.zeros(1).expand(2**40)), "state_dict"),
+    says(folder=[1]),
+    says(folder="arch_dual_head/../x"),
+    says(arm="../../w"),
+    says(arm=["bilateral"]),
+    says(seed=True),
+    says(unknown=1),
+    says(mean="x"),
+    says(mean=[0.5, 0.5]),
+    says(std=[1.0, "1", 1.0]),
+    says(label_ids=[1]),
+    says(label_ids={"fine": [0], "medium": [0]}),
+    says(label_ids={}, class_names={}),
+    says(class_names={"fine": [0], "coarse": ["a"]}),
+    fewer_names,
+    other_levels,
+    says(coarse_of_fine=[20] * 100),
+    says(coarse_of_fine=[0] * 7),
+    says(image_size=[0, 32]),
+    says(image_size=[32]),
+    says(image_size=[10**9] * 2),
+    says(fingerprint=CYCLE),
+    says(fingerprint=torch.zeros(1)),
+    says(seeds=3),
+    says(config={}),
+    says(config=CYCLE),
+    says(config={"hparams": {}}),
+    without("dataset.crop_padding"),
+    configured("hparams", [1]),
+    configured("hparams.fine_width", "${oc.env:HOME}"),
+    configured("hparams.model_path_fine", ["${oc.env:HOME}"]),
+    configured("hparams.fine_width", 1e9),
+    configured("hparams.farch", "abacus"),
+    configured("hparams.farch", {"a": 1}),
+    configured("hparams.dropout", "much"),
+    configured("hparams.fine_residual", None),
+    configured("hparams.model_path_fine", CYCLE),
+    configured("hparams.macro_arch", "ensemble"),
+    lambda content: content.update({RECORD: CYCLE}),
+    weights([1]),
+    weights({1: 2}),
+    weights({}),
+    one_weight(lambda w: "x"),
+    one_weight(lambda w: w.to_sparse()),
+    one_weight(lambda w: w.to("meta")),
+    one_weight(lambda w: torch.zeros(1).expand(2**40)),
 ]
 
 
@@ -259,28 +252,85 @@ def test_an_older_checkpoint_has_fewer_keys_and_gets_their_defaults(changed):
         del content[RECORD]["coarse_of_fine"]
         config["hparams"]["gone_since"] = 3
 
-    file = changed(older)
-    record, _ = read(file)
-    hparams = record.config["hparams"]
-    assert (hparams["fine_k"], hparams["fine_plasticity"], hparams["fine_residual"]) == (
-        None,
-        1.0,
-        True,
-    )
-    assert "gone_since" not in hparams
-    assert bilateral.load(file).levels == ("fine", "coarse")
+    trained = bilateral.load(changed(older))
+    hparams = trained.record.config["hparams"]
+    later = [hparams[name] for name in ("fine_k", "fine_plasticity", "fine_residual")]
+    assert later == [None, 1.0, True]
+    assert trained.levels == ("fine", "coarse")
 
 
-@pytest.mark.parametrize(("change", "named"), HOSTILE)
-def test_what_no_training_writes_is_refused_by_file_and_field(change, named, changed):
-    file = changed(change)
-    with pytest.raises(UserError) as caught:
-        bilateral.load(file)
-    sentence = str(caught.value)
+def is_refused(error: object, file: Path) -> None:
+    """In one sentence of ordinary length that names the file."""
+    sentence = str(error)
     assert len(sentence.splitlines()) == 1
     assert len(sentence) < 600
     assert str(file) in sentence
-    assert named in sentence
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+def test_what_no_training_writes_is_refused_by_its_file(change, changed):
+    file = changed(change)
+    with pytest.raises(UserError) as caught:
+        bilateral.load(file)
+    is_refused(caught.value, file)
+
+
+def test_a_key_of_another_value_is_named(changed):
+    file = changed(configured("hparams.dropout", "much"))
+    with pytest.raises(
+        UserError, match=r"best\.ckpt is damaged .*hparams\.dropout.*much.*train it"
+    ):
+        bilateral.load(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        says(mean=[0.5, 0.5]),
+        says(fingerprint=CYCLE),
+        says(config=CYCLE),
+        says(config={"hparams": {}}),
+        configured("hparams.arch", "abacus"),
+        configured("hparams.low_pass", "deep"),
+        weights([1]),
+    ],
+)
+def test_a_damaged_hemisphere_is_refused_by_its_file(
+    change, checkpoints, tiny, in_process, tmp_path
+):
+    content = torch.load(checkpoints["fine"], weights_only=True)
+    content[RECORD]["config"]["hparams"]["high_pass"] = 1.0
+    change(content)
+    file = tmp_path / "hemisphere.ckpt"
+    torch.save(content, file)
+    paths = [
+        f"hparams.model_path_fine={file}",
+        f"hparams.model_path_coarse={checkpoints['coarse']}",
+    ]
+    status, _, err = in_process(
+        arch_dual_head.trainer.main, *tiny, *paths, f"save_dir={tmp_path}", "evaluate=false"
+    )
+    assert status == 1
+    is_refused(err.strip(), file)
+
+
+def test_a_damaged_member_of_an_ensemble_is_refused_by_its_file(
+    checkpoints, tiny, in_process, tmp_path
+):
+    content = torch.load(checkpoints["unilateral"], weights_only=True)
+    content[RECORD]["config"]["hparams"]["fine_width"] = "${oc.env:HOME}"
+    file = tmp_path / "member.ckpt"
+    torch.save(content, file)
+    members = f"hparams.model_path_fine=[{file},{checkpoints['unilateral']}]"
+    status, _, err = in_process(
+        arch_dual_head.trainer.main,
+        *tiny,
+        "hparams.macro_arch=ensemble",
+        members,
+        f"save_dir={tmp_path}",
+    )
+    assert status == 1
+    is_refused(err.strip(), file)
 
 
 def test_an_export_lands_beside_its_checkpoint_or_nowhere(changed, in_process, tmp_path):
@@ -294,7 +344,7 @@ def test_an_export_lands_beside_its_checkpoint_or_nowhere(changed, in_process, t
 
 def test_images_too_small_for_the_recorded_network_name_the_file(changed):
     file = changed(says(image_size=[1, 1]))
-    with pytest.raises(UserError, match=r"best\.ckpt records a network that cannot be built: Ima"):
+    with pytest.raises(UserError, match=r"best\.ckpt is damaged .*: Images of 1 x 1 pixels"):
         bilateral.load(file)
 
 

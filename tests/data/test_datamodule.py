@@ -12,9 +12,11 @@ from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
-from common.data.datamodule import EpochSampler, ImageSet, load_folder_once, pixel_statistics
-from common.data.images import _counts, load_folder
+from common.data.datamodule import ImageSet, load_folder_once
+from common.data.image_folder import load_folder
+from common.data.images import _counts, pixel_statistics
 from common.data.raw import Raw, RawSplit, write_raw
+from common.data.samplers import EpochSampler
 from common.data.tree import write_tree
 from common.settings.compose import ROOT, compose
 from common.system.errors import UserError

@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image
 
-import common.data.images as images
-from common.data.images import decode, list_folder, load_folder
+import common.data.image_folder as image_folder
+from common.data.image_folder import ImageFolder, load_folder
+from common.data.images import decode
 from common.data.index import SUFFIXES
+from common.data.listing import list_folder
 from common.data.pictures import find_pictures, read_picture
 from common.system.errors import UserError
 
@@ -49,7 +51,7 @@ def decodings(monkeypatch) -> list[int]:
         counts.append(len(paths))
         return decode(paths)
 
-    monkeypatch.setattr(images, "decode", counting)
+    monkeypatch.setattr(image_folder, "decode", counting)
     return counts
 
 
@@ -288,7 +290,7 @@ def test_what_killed_commands_left_of_a_cache_is_deleted_and_what_is_being_writt
     for file in (left, written, other):
         file.write_bytes(b"half")
     for file in (left, other):
-        os.utime(file, (time.time() - 2 * images.STALE_S,) * 2)
+        os.utime(file, (time.time() - 2 * image_folder.STALE_S,) * 2)
     load_folder(folder, memory_gib=memory_gb)
     assert {file.name for file in place.iterdir()} == {cache, written.name, other.name}
 
@@ -361,7 +363,7 @@ DAMAGES = [
 ]
 
 
-def same(one: images.ImageFolder, other: images.ImageFolder) -> None:
+def same(one: ImageFolder, other: ImageFolder) -> None:
     assert (one.digest, one.names) == (other.digest, other.names)
     assert (one.labels == other.labels).all()
     assert torch.equal(one.pixel_counts, other.pixel_counts)

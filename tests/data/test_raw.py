@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.raw import Raw, RawSplit, read_raw, read_split, unique_names, write_raw
+from common.data.names import unique_names
+from common.data.raw import Raw, RawSplit, read_raw, read_split, write_raw
 from common.system.errors import UserError
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 import data_scripts.index_folders as index_folders
 import data_scripts.make_navon as make_navon
 import data_scripts.prepare_cifar as prepare_cifar
-from common.data.images import list_folder
-from common.data.index import SUFFIXES
+from common.data.index import SUFFIXES, read_hierarchy, read_index
+from common.data.listing import list_folder
 from common.data.raw import read_raw, write_raw
-from common.data.tree import read_hierarchy, read_index, write_tree
+from common.data.tree import write_tree
 from common.system.atomic_files import only_one
 
 ROOT = Path(__file__).resolve().parents[2]

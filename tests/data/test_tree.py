@@ -17,8 +17,7 @@ from PIL import Image
 
 import common.data.tree as tree
 import common.system.atomic_files as files_module
-from common.data.raw import Raw, RawSplit
-from common.data.tree import (
+from common.data.index import (
     Hierarchy,
     Index,
     held_out,
@@ -26,8 +25,9 @@ from common.data.tree import (
     read_index,
     write_hierarchy,
     write_index,
-    write_tree,
 )
+from common.data.raw import Raw, RawSplit
+from common.data.tree import write_tree
 from common.system.errors import UserError
 
 FINE = ["zero", "one", "two", *map(str, range(3, 12))]

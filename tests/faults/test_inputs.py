@@ -19,7 +19,8 @@ from PIL import Image
 import arch_single_head.trainer
 import train_system
 from common.checkpoints.files import load
-from common.data.images import decode, load_folder
+from common.data.image_folder import load_folder
+from common.data.images import decode
 from common.data.index import read_hierarchy, read_index
 from common.data.tree import write_tree
 from common.results.rows import read_result, write_result

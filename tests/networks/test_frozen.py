@@ -9,7 +9,7 @@ from helpers import CLASSES, SCRATCH, differing, equal, optimised, shapes, weigh
 import arch_dual_head.trainer
 from architectures import ARCHITECTURES
 from common.networks.backbones import build_backbone
-from common.trained.evaluate import load_module
+from common.trained.load import load_module
 
 DUAL = arch_dual_head.trainer.main
 
@@ -63,11 +63,7 @@ def test_a_hemisphere_that_is_not_frozen_changes_its_statistics_too(small_study,
 
 
 def test_a_loaded_bilateral_network_stays_frozen_in_training_mode(small_study):
-    module = load_module(
-        small_study.best["bilateral"],
-        folder="arch_dual_head",
-        architecture=ARCHITECTURES["arch_dual_head"],
-    )
+    module = load_module(small_study.best["bilateral"], ARCHITECTURES)
     before = {k: v.clone() for k, v in module.network.state_dict().items()}
     images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
     module.train()

@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
-from common.data.images import load_folder
+from common.data.image_folder import load_folder
 from common.data.transforms import Transforms, random_crop, random_flip
 from common.settings.compose import ROOT, compose
 

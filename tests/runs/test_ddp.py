@@ -21,12 +21,13 @@ import common.system.distributed as distributed
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
-from common.data.datamodule import EVAL_BATCH, EpochSampler, ShareSampler
+from common.data.datamodule import EVAL_BATCH
+from common.data.samplers import EpochSampler, ShareSampler
 from common.data.tree import write_tree
 from common.results.rows import HOLE
 from common.runs.description import Architecture
 from common.system.errors import StageFailed
-from common.trained.evaluate import load_module
+from common.trained.load import load_module
 from common.training.finite import FiniteLoss
 from common.training.metrics import EvaluationMetrics, by_level
 from data_scripts.make_navon import make_navon
@@ -89,9 +90,7 @@ def test_every_validation_and_test_image_is_counted_once(runs, seed):
     """One process evaluates the same checkpoint to the same numbers."""
     place = runs / f"of{PROCESSES}/fine/seed{seed}"
     result = yaml.safe_load((place / "result.yaml").read_text())
-    module = load_module(
-        place / "checkpoints/best.ckpt", folder="arch_single_head", architecture=ARCHITECTURE
-    )
+    module = load_module(place / "checkpoints/best.ckpt", {"arch_single_head": ARCHITECTURE})
     data = SingleHeadData(module.cfg, seed=0)
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
@@ -154,10 +153,10 @@ def test_processes_share_the_batches_of_one(monkeypatch, start):
 
     whole = batches()
     assert len(whole) == 50 // 12 - start
-    monkeypatch.setattr("common.data.datamodule.world_size", lambda: 3)
+    monkeypatch.setattr("common.data.samplers.world_size", lambda: 3)
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("common.data.datamodule.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("common.data.samplers.rank", lambda rank=rank: rank)
         shares.append(batches())
     assert [[*chain(*parts)] for parts in zip(*shares, strict=True)] == whole
 

@@ -80,7 +80,7 @@ def written(in_process, checkpoints, tmp_path):
 def test_the_same_answers_without_this_project(kind, form, written, checkpoints, navon):
     import numpy as np
 
-    from common.data.images import load_folder
+    from common.data.image_folder import load_folder
 
     file = written(kind, form)
     trained = load(checkpoints[kind])

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 import arch_dual_head.test
 from bilateral import load, study
 from common.checkpoints.files import RECORD
-from common.data.images import load_folder
+from common.data.image_folder import load_folder
 from common.data.pictures import as_rgb, fit, read_picture
 from common.settings.compose import override_keys, spelled
 from common.system.errors import UserError

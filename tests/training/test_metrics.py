@@ -15,10 +15,10 @@ import arch_single_head.test
 import train_system
 from architectures import ARCHITECTURES
 from common.checkpoints.files import Record
-from common.data.datamodule import coarse_of_fine
 from common.data.index import Hierarchy, write_hierarchy
+from common.data.labels import coarse_of_fine
 from common.results.metrics import METRICS, NUMBER, Metric
-from common.trained.evaluate import load_module
+from common.trained.load import load_module
 from common.training.metrics import (
     Answers,
     EvaluationMetrics,
@@ -266,7 +266,7 @@ def predictions(study, arm: str) -> tuple[Record, dict[str, np.ndarray], dict[st
     folder = "arch_dual_head" if arm == "bilateral" else "arch_single_head"
     parts = ARCHITECTURES[folder]
     checkpoint = study / arm / "seed0/checkpoints/best.ckpt"
-    module = load_module(checkpoint, folder=folder, architecture=parts)
+    module = load_module(checkpoint, ARCHITECTURES)
     data = parts.data(module.cfg, seed=0)
     data.setup("test")
     batch = data.test_set.__getitems__(range(len(data.test_set)))

@@ -1,0 +1,126 @@
+"""Load a folder of labelled images: decoded once and cached beside the data set, or decoded on demand."""
+
+import logging
+import math
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from common.data.images import Undecoded, decode, summarise
+from common.data.listing import Listing, list_folder
+from common.system.atomic_files import read_yaml, replacing, write_yaml
+from common.system.randomness import derive
+
+log = logging.getLogger(__name__)
+STALE_S = 3600.0  # a file that another command still writes is younger
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder's images, uint8 (N, 3, H, W) by rows, and all about them.
+
+    ``labels`` int64 (N,), ``names`` (N of them), a ``digest`` of images, labels and names, and ``pixel_counts`` of
+    all images.
+    """
+
+    images: torch.Tensor | Undecoded
+    labels: np.ndarray
+    names: list[str]
+    digest: str
+    pixel_counts: torch.Tensor
+
+
+def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder:
+    """The folder's images from its cache, or decoded and then cached; beyond ``memory_gib``, only looked through.
+
+    The cache lies in ``.cache`` beside the train and test folders and is made anew when a file changed or the
+    cache is damaged. A data set that cannot be written to is decoded each time, which is said.
+    """
+    listing = list_folder(directory)
+    cache = directory.parent.parent / ".cache" / f"{directory.parent.name}-{directory.name}.pt"
+    undecoded = Undecoded(listing.paths)
+    if math.prod(undecoded.shape) > memory_gib * 2**30:
+        return _look_through(undecoded, cache.with_suffix(".yaml"), listing)
+    folder = _read_cache(cache, listing)
+    if folder is None:
+        images = decode(listing.paths)
+        folder = ImageFolder(images, listing.labels, listing.names, *summarise(images, listing))
+        _write_cache(cache, listing, folder)
+    return folder
+
+
+def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFolder:
+    """The folder with its summary from the cache, or from decoding each image once, which checks them all."""
+    signature = listing.signature
+    try:
+        held = read_yaml(cache) if cache.is_file() else {}
+        digest, counts = held.get("digest"), held.get("pixel_counts")
+        if held.get("check") != derive(0, signature, repr(digest), repr(counts)):
+            digest = None
+    # A date that no calendar has is ValueError, as is what is not UTF-8; brackets may nest too deep.
+    except (OSError, ValueError, RecursionError, AttributeError, yaml.YAMLError):
+        digest = None
+    if digest is None:
+        log.warning(
+            "%s is too large for dataset.memory_gb: its images are decoded whenever they are needed.",
+            listing.directory,
+        )
+        digest, found = summarise(images, listing)
+        counts = found.tolist()
+        check = derive(0, signature, repr(digest), repr(counts))
+        try:
+            _sweep(cache)
+            write_yaml(cache, {"check": check, "digest": digest, "pixel_counts": counts})
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): images are decoded at every start.", cache, error
+            )
+    return ImageFolder(images, listing.labels, listing.names, digest, torch.tensor(counts))
+
+
+def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
+    if not cache.is_file():
+        return None
+    try:
+        held = torch.load(cache, mmap=True, weights_only=True)
+        if held["signature"] != listing.signature:
+            return None
+        digest, counts = summarise(held["images"], listing)
+        if digest != held["digest"]:
+            raise ValueError("its content has changed")
+    except MemoryError:
+        raise
+    # A damaged archive can make torch raise nearly anything.
+    except Exception as error:
+        log.warning(
+            "%s is damaged (%s) and is made anew.", cache, " ".join(str(error).split())[:100]
+        )
+        return None
+    return ImageFolder(held["images"], listing.labels, listing.names, digest, counts)
+
+
+def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
+    try:
+        _sweep(cache)
+        with replacing(cache) as temporary:
+            content = {
+                "signature": listing.signature,
+                "digest": folder.digest,
+                "images": folder.images,
+            }
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch's word for a full disk is RuntimeError
+        log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, error)
+
+
+def _sweep(cache: Path) -> None:
+    """Delete what killed commands left of this cache: it may take as much space as the images."""
+    for left in cache.parent.glob(f".{cache.name}.*.tmp"):
+        with suppress(FileNotFoundError):  # another command sweeps too
+            if time.time() - left.stat().st_mtime > STALE_S:
+                left.unlink()

@@ -1,0 +1,49 @@
+"""Choose the order of training images: by seed and epoch, entered anywhere, shared among processes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import BatchSampler, Sampler
+
+from common.system.distributed import rank, world_size
+from common.system.randomness import derive
+
+
+class EpochSampler(Sampler[int]):
+    """A permutation that depends on the seed and the epoch alone, and that can be entered in the middle.
+
+    Lightning calls `set_epoch` before each epoch.
+    """
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def enter(self, *, epoch: int, batches: int, batch_size: int) -> None:
+        """Start after some batches of an epoch; if that was all of them, the next epoch is told by `set_epoch`."""
+        self.epoch = epoch
+        self.start = min(batches * batch_size, self.length)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the permutation; another epoch than the present one starts at its beginning."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive(self.seed, "order", self.epoch))
+        yield from torch.randperm(self.length, generator=generator)[self.start :].tolist()
+
+
+class ShareSampler(BatchSampler):
+    """A process's equal share of each batch: the batches are those of one process."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        share = self.batch_size // world_size()
+        start = rank() * share
+        for batch in super().__iter__():
+            yield batch[start : start + share]
