@@ -567,7 +567,7 @@ def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):
     [
         (lambda place: (place / "fine/seed0/result.yaml").write_text("}"), "is damaged"),
         (lambda place: (place / "fine/seed0/checkpoints/best.ckpt").write_text(""), "best.ckpt"),
-        (lambda place: shutil.rmtree(place), "holds no finished study"),
+        (lambda place: shutil.rmtree(place), "is not there: correct the path"),
     ],
 )
 def test_what_a_person_can_mend_is_said_in_a_sentence(

@@ -12,6 +12,7 @@ from common.results.statistics import confidence_interval, summarise
 from common.results.tables import print_summary, write_tables
 from common.system.atomic_files import read_yaml, replacing, write_text, write_yaml
 from common.system.errors import UserError
+from study.arms import REFERENCE, order
 
 
 def row(arm="fine", seed=0, level="fine", accuracy=0.5, **other) -> Row:
@@ -152,7 +153,7 @@ def test_rows_are_ordered_by_arm_seed_and_level(tmp_path):
         stage(tmp_path, "bilateral", seed, accuracy=both)
         stage(tmp_path, "coarse", seed, accuracy={"coarse": 0.5})
         stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})
-    rows = collect(tmp_path)
+    rows = collect(tmp_path, order=order())
     assert [(r.arm, r.seed, r.level) for r in rows] == [
         ("fine", 2, "fine"),
         ("fine", 10, "fine"),
@@ -170,7 +171,7 @@ def test_rows_are_ordered_by_arm_seed_and_level(tmp_path):
 def test_tables_hold_what_the_stages_left(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.25})
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.75})
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     first, second = table(tmp_path / "results.csv")
     assert first == {
         "arm": "fine",
@@ -202,13 +203,13 @@ def test_tables_hold_what_the_stages_left(tmp_path):
 
 def test_results_are_written_with_full_precision(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 1 / 3})
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     assert float(table(tmp_path / "results.csv")[0]["accuracy"]) == 1 / 3
 
 
 def test_missing_test_results_are_empty_and_the_page_shows_validation(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": None}, validation=0.125)
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     (line,) = table(tmp_path / "results.csv")
     assert (line["accuracy"], line["loss"], line["val_accuracy"]) == ("", "", "0.125")
     assert table(tmp_path / "summary.csv") == []
@@ -221,7 +222,7 @@ def test_page_for_a_person(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.4})
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.6})
     stage(tmp_path, "coarse", 0, accuracy={"coarse": 0.875})
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     assert (tmp_path / "summary.md").read_text().splitlines() == [
         "Test accuracy:",
         "",
@@ -247,7 +248,9 @@ def test_page_for_a_person(tmp_path):
 
 
 def test_table_on_the_terminal(capsys):
-    print_summary([row(accuracy=0.4), row(seed=1, accuracy=0.6)], title="a study")
+    print_summary(
+        [row(accuracy=0.4), row(seed=1, accuracy=0.6)], title="a study", reference=REFERENCE
+    )
     out = capsys.readouterr().out
     assert "a study" in out
     assert "50.00 ± 14.14 %" in out
@@ -317,7 +320,7 @@ def test_failure_leaves_no_file_where_there_was_none(tmp_path):
 
 def test_failure_to_write_a_table_leaves_the_earlier_one(tmp_path, monkeypatch):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.5})
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     before = (tmp_path / "results.csv").read_text()
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.5})
 
@@ -326,7 +329,7 @@ def test_failure_to_write_a_table_leaves_the_earlier_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr("common.system.atomic_files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        write_tables(tmp_path)
+        write_tables(tmp_path, order=order(), reference=REFERENCE)
     assert (tmp_path / "results.csv").read_text() == before
     assert not list(tmp_path.glob(".*.tmp"))
 

@@ -217,7 +217,7 @@ def test_tables_have_empty_cells_and_no_nan(tmp_path):
         finish(tmp_path, "fine", seed, NEW | {"seeds": [seed]}, fine=METRICS)
         mixed = NEW | {"seeds": [seed, 1 - seed]}
         finish(tmp_path, "swapped", seed, mixed, fine=METRICS, coarse=METRICS)
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     assert [r["seeds"] for r in cells(tmp_path / "results.csv")] == ["0", "1"] + 2 * ["0+1"] + 2 * [
         "1+0"
     ]
@@ -245,7 +245,7 @@ def test_results_of_an_earlier_version_are_shown_as_far_as_they_go(tmp_path):
         finish(tmp_path, "fine", seed, {}, fine=old)
     first = collect(tmp_path)[0]
     assert (first.seeds, first.top5, first.macs) == ("0", None, None)
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     (line,) = cells(tmp_path / "summary.csv")
     assert (line["mean"], line["ci95_low"], line["top5_mean"], line["macs"]) == (
         "0.5",
@@ -301,7 +301,7 @@ def everything() -> list[Row]:
 def test_no_number_is_cut_off_whatever_the_terminals_width(width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     rows = everything()
-    print_summary(rows, title="study-NAVON")
+    print_summary(rows, title="study-NAVON", reference=REFERENCE)
     out = capsys.readouterr().out
     assert "…" not in out
     words = out.split()
@@ -319,7 +319,7 @@ def test_a_wide_terminal_shows_intervals_beside_and_a_narrow_one_below(capsys, m
         ("60", r"50\.00 ± 14\.14 % +-15\.00\n +-77"),
     ):
         monkeypatch.setenv("COLUMNS", width)
-        print_summary(rows, title="a study")
+        print_summary(rows, title="a study", reference=REFERENCE)
         assert re.search(pattern, capsys.readouterr().out)
 
 
@@ -357,7 +357,7 @@ def test_costs_stand_once_for_each_arm():
 
 def test_the_page_is_markdown_with_all_three_tables(tmp_path):
     finish(tmp_path, "fine", 0, NEW, fine=METRICS)
-    write_tables(tmp_path)
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
     page = (tmp_path / "summary.md").read_text()
     for table in page.strip().split("\n\n")[1::2]:
         assert len({line.count("|") for line in table.splitlines()}) == 1

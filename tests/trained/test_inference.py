@@ -363,7 +363,7 @@ def test_a_study_from_python_is_that_of_the_command_line(
 @pytest.mark.parametrize(
     ("overrides", "keys", "named"),
     [
-        ([], {"num_seed": 2}, "Unknown key num_seed; did you mean num_seeds"),
+        ([], {"num_seed": 2}, "Unknown key num_seed: did you mean num_seeds"),
         (
             [],
             {"dataset": "imagenet"},
