@@ -28,12 +28,13 @@ from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
 from common.data.datamodule import EVAL_BATCH, HierarchicalData
 from common.runs.description import Stage
-from common.runs.lightning import checkpoints, make_trainer, progress_callbacks, quieten
+from common.runs.lightning import checkpoint_callbacks, make_trainer, progress_callbacks, quieten
 from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
 from common.training.module import TrainingModule
+from common.training.optimisers import optimisation
 
 MATRIX = 8192
 
@@ -149,7 +150,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
     clock = Clock(warmup=case.warmup, steps=case.steps)
     # All that a stage has but BestCheckpoint, for nothing is validated; the last save comes after the clock's end.
-    finite, _, last = checkpoints(stage)
+    finite, _, last = checkpoint_callbacks(stage)
     callbacks = [
         finite,
         *progress_callbacks(stage),
@@ -286,7 +287,14 @@ def _training_step(
     """A training step of the module as a bare loop makes it; without a schedule of the learning rate."""
     module.train()
     module.cfg.hparams.schedule = "constant"
-    optimizer = module.configure_optimizers()
+    configs = module.hemisphere_configs(module.cfg)
+    optimizer = optimisation(
+        module.network,
+        module.cfg.hparams,
+        plasticity={side: one.plasticity for side, one in configs.items()},
+        steps=1,  # only a schedule would need their number
+        fused=True,
+    )
 
     def run(batch: dict[str, Tensor], number: int) -> None:
         batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}

@@ -1,1 +1,1 @@
-"""Raw data to labelled folders; imports nothing from the rest of the project."""
+"""Scripts that turn raw data into labelled folders; what they share lies in common/data."""

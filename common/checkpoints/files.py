@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or refused, what they say of themselves, and strict loading of networks out of them."""
+"""Write checkpoints in one step, refuse damaged ones, and load networks from them completely or not at all."""
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ RECORD = "bilateral"
 
 
 class DurableCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are complete on disk or absent, and that cannot run code when loaded.
+    """Write and read Lightning's checkpoints: complete on disk or absent, and unable to run code when loaded.
 
     Lightning's own are written to the system's temporary folder and moved, which is neither atomic across file
     systems nor flushed.
@@ -41,16 +41,16 @@ class DurableCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> Any:
-        """Load to the CPU; plain containers and tensors only, whatever is asked for."""
+        """Load to the CPU, plain containers and tensors only; ``map_location`` and ``weights_only`` change nothing."""
         return load(Path(path))
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU.
+    """Load a checkpoint's content to the CPU.
 
     Raises:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
-        OSError: the file may be whole, but cannot be read now, for want of memory too.
+        OSError: the file cannot be read now, also because memory is full; it may be undamaged.
     """
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
@@ -63,7 +63,7 @@ def load(path: Path) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     # A damaged or hostile archive can make torch raise nearly anything.
     except Exception as error:
-        number = _passing(error)
+        number = _temporary_fault(error)
         if number is not None:
             raise OSError(number, os.strerror(number), str(path)) from error
         what = "is damaged or not a checkpoint"
@@ -75,8 +75,8 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _passing(error: BaseException | None) -> int | None:
-    """The system's number for what says nothing against a file that was being read, or None."""
+def _temporary_fault(error: BaseException | None) -> int | None:
+    """Give the system's error number where reading failed though the file may be undamaged; else None."""
     # zipfile, for one, raises an error of its own over the system's.
     while error is not None:
         if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
@@ -91,7 +91,7 @@ def _passing(error: BaseException | None) -> int | None:
 def _verify(file: BinaryIO) -> None:
     """Read each part's checksum, which torch does not, and refuse parts of more bytes than the file has.
 
-    Those are packed ones, whose size knows no bounds, and ones that are listed many times.
+    Compressed parts, which may unpack to any size, and parts that are listed many times have more.
 
     Raises:
         zipfile.BadZipFile: not an archive as torch writes it, or damaged.
@@ -118,18 +118,18 @@ def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
 
 
 def _network_weights(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Pick the weights of the network, and refuse what is no tensor with all its values."""
+    """Pick the weights of the network, and refuse what is not a complete tensor."""
     found = {
         name.removeprefix("network."): w for name, w in state.items() if name.startswith("network.")
     }
     for name, w in found.items():
-        if not _is_whole(w):
-            raise ValueError(f"network.{name} of its state_dict is no tensor with all its values")
+        if not _is_complete(w):
+            raise ValueError(f"network.{name} of its state_dict is not a complete tensor")
     return found
 
 
-def _is_whole(value: Any) -> bool:
-    """Whether a value is an ordinary tensor that has as many numbers in memory as its shape says."""
+def _is_complete(value: Any) -> bool:
+    """Say whether a value is a dense tensor on the CPU with as many numbers in memory as its shape says."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
         return False
     known = value.device.type == "cpu"
@@ -137,7 +137,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def digest(weights: dict[str, Tensor]) -> str:
-    """A short name for weights: equal ones have equal names, whatever else their checkpoints say."""
+    """Compute a digest of weights; equal weights have equal digests, whatever else their checkpoints hold."""
     state = hashlib.blake2b(digest_size=8)
     for name in sorted(weights):
         state.update(name.encode())
@@ -166,17 +166,17 @@ def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) 
 def hemisphere_weights(
     path: Path, *, key: str, level: str, hemisphere_config: HemisphereConfig, data: Any
 ) -> dict[str, Tensor]:
-    """The weights of a checkpoint's one hemisphere, as a backbone names them.
+    """Read the weights of a checkpoint's only hemisphere, with the names that they have in a backbone.
 
     Args:
         path: a checkpoint of `arch_single_head`.
         key: the config key that names it, for errors.
         level: the level that the hemisphere must have been trained on.
-        hemisphere_config: what it must be made of, its plasticity apart.
-        data: whose ``mean``, ``std`` and ``train_images`` it must have been trained with.
+        hemisphere_config: the parameters that it must have; its plasticity may differ.
+        data: its ``mean``, ``std`` and ``train_images`` must be those of the hemisphere's training.
 
     Raises:
-        UserError: naming both sides of what does not fit.
+        UserError: names both values of what does not fit.
     """
     record, weights = read(path)
     if record.levels != (level,):

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and how a file that says anything else is refused in one sentence."""
+"""Describe a network within its checkpoint, and refuse a damaged description in one sentence."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ def _reason(error: Exception) -> str:
 
 
 def complete(record: Record, schema: type, *, path: Path) -> Record:
-    """Give the recorded configuration as this version knows it: with the keys that came since, by their defaults.
+    """Fill in the recorded configuration with keys that came later, at their defaults, and drop those that are gone.
 
-    Nothing that is recorded is resolved: a reference in it could read this machine's variables.
+    A recorded text that holds a reference is refused: resolved, it could read this machine's variables.
 
     Args:
         record: as it was read.
@@ -128,7 +128,7 @@ def complete(record: Record, schema: type, *, path: Path) -> Record:
         path: of its checkpoint, for errors.
 
     Raises:
-        UserError: names the file, and a key whose value cannot be or is missing.
+        UserError: names the file and the key.
     """
     with refuse_damaged(path):
         cfg = OmegaConf.structured(schema)
@@ -145,7 +145,7 @@ def complete(record: Record, schema: type, *, path: Path) -> Record:
 
 
 def _is(kind: Any, value: Any) -> bool:
-    """Whether a value is of a field's type, and all that it holds of the types in there."""
+    """Say whether a value, and everything that it holds, is of a field's type."""
     inner = get_args(kind)
     if get_origin(kind) is list:
         return isinstance(value, list) and all(_is(inner[0], one) for one in value)
@@ -157,7 +157,7 @@ def _is(kind: Any, value: Any) -> bool:
 
 
 def _leaf(node: Any, name: str) -> Any:
-    """A key's value in plain containers; `MISSING` where there is none."""
+    """Look up a key in plain containers; `MISSING` where there is none."""
     for part in name.split("."):
         if not isinstance(node, dict) or part not in node:
             return MISSING
@@ -166,7 +166,7 @@ def _leaf(node: Any, name: str) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is a number, a text without references, nothing, or a list of such."""
+    """Say whether a value is a number, a text without references, None, or a list of these."""
     if isinstance(value, list):
         return not any(isinstance(one, list) for one in value) and all(map(_is_plain, value))
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Where an interrupted stage goes on: at its last checkpoint, or at the one before if that is damaged."""
+"""Find the checkpoint from which an interrupted stage resumes: the last one, or if damaged the one before."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from common.checkpoints.files import RECORD, load
 from common.system.errors import UserError
 
-# What Lightning reads beside the weights, and what we add.
+# What Lightning reads beside the weights, and what this project adds.
 PARTS = (
     "epoch",
     "global_step",
@@ -21,24 +21,24 @@ PARTS = (
 def find_resume_checkpoint(
     name: str, checkpoints: Path, fingerprint: str
 ) -> tuple[Path, int] | None:
-    """The checkpoint to continue from and its step, or None: nothing is there, or nothing that is whole.
+    """Find the checkpoint to resume from and its step; None where there is no undamaged one.
 
-    A damaged file is set aside as ``<file>.damaged``, which is said in a line. Nothing can be continued without the
-    best weights so far.
+    A damaged file is renamed to ``<file>.damaged``, and a line says so. Without the best weights so far no checkpoint
+    can be resumed.
 
     Args:
-        name: the stage's.
-        checkpoints: its folder of checkpoints.
-        fingerprint: what its checkpoints must record.
+        name: name of the stage.
+        checkpoints: folder of its checkpoints.
+        fingerprint: of the stage, which its checkpoints must record.
     """
     found = [checkpoints / f"{which}.ckpt" for which in ("last", "previous")]
     found = [path for path in found if path.is_file()]
     for path in found:
-        content = _whole(path, name, fingerprint)
+        content = _load_or_set_aside(path, name, fingerprint)
         if content is None:
             continue
         best = checkpoints / Path(_best(content)).name
-        if best == checkpoints or _whole(best, name, fingerprint, parts=()) is not None:
+        if best == checkpoints or _load_or_set_aside(best, name, fingerprint, parts=()) is not None:
             if path != found[0]:
                 print(f"{name}: goes on from {path}, step {content['global_step']}")
             return path, content["global_step"]
@@ -51,10 +51,10 @@ def find_resume_checkpoint(
     return None
 
 
-def _whole(
+def _load_or_set_aside(
     path: Path, name: str, fingerprint: str, parts: tuple[str, ...] = PARTS
 ) -> dict[str, Any] | None:
-    """A checkpoint's content, or None after setting it aside."""
+    """Load a checkpoint of the stage; give None after renaming a file that is damaged or another stage's."""
     try:
         content = load(path)
         record = content[RECORD]
@@ -74,7 +74,7 @@ def _whole(
 
 
 def _best(content: dict[str, Any]) -> str:
-    """The path of the best weights when a checkpoint was written; empty before the first validation."""
+    """Give the path that the best weights had when a checkpoint was written; empty before the first validation."""
     states = content["callbacks"]
     return next(
         (

@@ -25,7 +25,7 @@ from common.system.environment import uses_gpu
 from common.system.errors import UserError
 from common.system.randomness import derive
 
-# Evaluation needs no gradients, so larger batches fit; the number changes speed and nothing else.
+# Evaluation needs no gradients, so larger batches fit; the number changes only the speed.
 EVAL_BATCH = 512
 
 
@@ -37,8 +37,8 @@ class ImageSet(Dataset):
         labels: per level int64 (N,).
         subset: which of the N images belong to this set, int64 (M,).
 
-    ``features`` (M, F), once given, take the place of the images in batches: networks whose features never change
-    need not see the images again.
+    Once ``features`` (M, F) are set, batches hold them instead of the images: a network whose features never change
+    does not need to see the images again.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class ImageSet(Dataset):
 
     @property
     def decodes(self) -> bool:
-        """Whether a batch takes decoding image files."""
+        """Say whether image files are decoded for each batch."""
         return self.features is None and isinstance(self.images, Undecoded)
 
     def __len__(self) -> int:
         return len(self.subset)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """One image uint8 (3, H, W), or its features (F,), and its label per level."""
+        """Give one image uint8 (3, H, W), or its features (F,), and its label per level."""
         return {name: value[0] for name, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """A batch: images uint8 (B, 3, H, W), or features (B, F), and per level labels (B,)."""
+        """Give a batch: images uint8 (B, 3, H, W), or features (B, F), and per level labels (B,)."""
         chosen = torch.as_tensor(indices)
         rows = self.subset[chosen]
         labels = {level: y[rows] for level, y in self.labels.items()}
@@ -73,7 +73,7 @@ class ImageSet(Dataset):
 
 
 class HierarchicalData(pl.LightningDataModule):
-    """Images with fine and coarse labels.
+    """Load images with fine and coarse labels, hold out a validation set, and make batches.
 
     After `load`: ``classes`` per level; ``coarse_of_fine`` as the function of that name gives it; ``mean`` and
     ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
@@ -91,7 +91,7 @@ class HierarchicalData(pl.LightningDataModule):
 
     @abstractmethod
     def labels(self, directory: Path, folder: ImageFolder) -> dict[str, np.ndarray]:
-        """Label ids of a folder's images, int64 (N,) per level."""
+        """Find the label ids of a folder's images, int64 (N,) per level."""
 
     def load(self) -> None:
         """Read the training and validation images; a second call does nothing."""
@@ -129,7 +129,7 @@ class HierarchicalData(pl.LightningDataModule):
         self._loaded = True
 
     def load_test(self) -> ImageSet:
-        """The test images."""
+        """Load the test images."""
         directory = Path(self.cfg.dataset.test_dir)
         folder = self._folder(directory)
         if not self._loaded:
@@ -137,7 +137,7 @@ class HierarchicalData(pl.LightningDataModule):
         return self._image_set(directory, folder, torch.arange(len(folder.names)))
 
     def test_digest(self) -> str | None:
-        """A digest of the test images and labels; None where there are none."""
+        """Give a digest of the test images and labels; None where there are none."""
         directory = Path(self.cfg.dataset.test_dir)
         return self._folder(directory).digest if directory.is_dir() else None
 
@@ -152,14 +152,14 @@ class HierarchicalData(pl.LightningDataModule):
         return ImageSet(folder.images, labels, subset)
 
     def _held_out(self, directory: Path, folder: ImageFolder) -> np.ndarray:
-        """Which images of the training folder are held out for validation, bool (N,)."""
+        """Say which images of the training folder are held out for validation, bool (N,)."""
         index, row = rows_of(directory, folder)
         split_seed = self.cfg.dataset.split_seed
         if split_seed is None:
             return index.held_out[row]
         return held_out(index.fine[row].tolist(), folder.names, split_seed)
 
-    # Lightning's side -------------------------------------------------------------------------------
+    # What Lightning calls
 
     def setup(self, stage: str) -> None:
         """Read what a stage of the Trainer needs."""
@@ -169,22 +169,22 @@ class HierarchicalData(pl.LightningDataModule):
             self.test_set = self.load_test()
 
     def state_dict(self) -> dict[str, int]:
-        """The place in the epoch, so that continuing sees no image twice and misses none."""
+        """Save how far the epoch is, so that a resumed epoch shows no image twice and misses none."""
         assert self.trainer is not None
         given_out = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         return {"epoch": self.trainer.current_epoch, "batches": given_out}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Start the next loader at that place."""
+        """Let the next loader start there."""
         self._position = state_dict
 
     @property
     def batch_size(self) -> int:
-        """Images in a training batch, over all processes."""
+        """Count the images of a training batch, over all processes."""
         return min(self.cfg.hparams.batch_size, len(self.train_set))
 
     def train_dataloader(self) -> DataLoader:
-        """Batches in an order of their own in each epoch."""
+        """Make batches in another order in each epoch."""
         batch_size = self.batch_size
         sampler = EpochSampler(len(self.train_set), seed=self.seed)
         sampler.enter(**self._position, batch_size=batch_size)
@@ -207,19 +207,19 @@ class HierarchicalData(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """The validation images, in order."""
+        """Make batches of the validation images, in order."""
         return self.in_order(self.val_set)
 
     def test_dataloader(self) -> DataLoader:
-        """The test images, in order."""
+        """Make batches of the test images, in order."""
         return self.in_order(self.test_set)
 
     def predict_dataloader(self) -> DataLoader:
-        """The test images, in order."""
+        """Make batches of the test images, in order."""
         return self.in_order(self.test_set)
 
     def in_order(self, images: ImageSet) -> DataLoader:
-        """Large batches of a set, for evaluation; each process gets other images, and none is repeated."""
+        """Make large batches of a set in order; each process gets other images, and none is repeated."""
         return DataLoader(
             images,
             # Lightning's own sampler would pad.
@@ -242,11 +242,11 @@ class HierarchicalData(pl.LightningDataModule):
 
 
 def _as_is(batch: Any) -> Any:
-    """Batches come ready from `ImageSet`; a function of the module, so that workers can be started."""
+    """Give a batch as `ImageSet` made it; at the top of the module, so that worker processes can import it."""
     return batch
 
 
 @lru_cache(maxsize=8)
 def load_folder_once(directory: Path, memory_gib: float = math.inf) -> ImageFolder:
-    """`load_folder`, remembered within a process: the stages of a study share their images."""
+    """Call `load_folder` once for each folder in a process: the stages of a study share their images."""
     return load_folder(directory, memory_gib=memory_gib)

@@ -22,7 +22,7 @@ STALE_S = 3600.0  # a file that another command still writes is younger
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder's images, uint8 (N, 3, H, W) by rows, and all about them.
+    """The images of a folder, uint8 (N, 3, H, W), with their labels, names and statistics.
 
     ``labels`` int64 (N,), ``names`` (N of them), a ``digest`` of images, labels and names, and ``pixel_counts`` of
     all images.
@@ -36,16 +36,16 @@ class ImageFolder:
 
 
 def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder:
-    """The folder's images from its cache, or decoded and then cached; beyond ``memory_gib``, only looked through.
+    """Load the folder's images from its cache, or decode and cache them; above ``memory_gib``, keep them on disk.
 
     The cache lies in ``.cache`` beside the train and test folders and is made anew when a file changed or the
-    cache is damaged. A data set that cannot be written to is decoded each time, which is said.
+    cache is damaged. Where it cannot be written, images are decoded each time, and a warning says so.
     """
     listing = list_folder(directory)
     cache = directory.parent.parent / ".cache" / f"{directory.parent.name}-{directory.name}.pt"
     undecoded = Undecoded(listing.paths)
     if math.prod(undecoded.shape) > memory_gib * 2**30:
-        return _look_through(undecoded, cache.with_suffix(".yaml"), listing)
+        return _load_undecoded(undecoded, cache.with_suffix(".yaml"), listing)
     folder = _read_cache(cache, listing)
     if folder is None:
         images = decode(listing.paths)
@@ -54,8 +54,8 @@ def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder
     return folder
 
 
-def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFolder:
-    """The folder with its summary from the cache, or from decoding each image once, which checks them all."""
+def _load_undecoded(images: Undecoded, cache: Path, listing: Listing) -> ImageFolder:
+    """Give the folder with its summary from the cache, or from decoding each image once, which checks them all."""
     signature = listing.signature
     try:
         held = read_yaml(cache) if cache.is_file() else {}
@@ -74,7 +74,7 @@ def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFold
         counts = found.tolist()
         check = derive(0, signature, repr(digest), repr(counts))
         try:
-            _sweep(cache)
+            _remove_temporary_files(cache)
             write_yaml(cache, {"check": check, "digest": digest, "pixel_counts": counts})
         except OSError as error:
             log.warning(
@@ -84,6 +84,7 @@ def _look_through(images: Undecoded, cache: Path, listing: Listing) -> ImageFold
 
 
 def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
+    """Read the cached images; None where there is no cache, or an outdated or damaged one."""
     if not cache.is_file():
         return None
     try:
@@ -105,8 +106,9 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
 
 
 def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
+    """Cache the images, or warn that this is impossible."""
     try:
-        _sweep(cache)
+        _remove_temporary_files(cache)
         with replacing(cache) as temporary:
             content = {
                 "signature": listing.signature,
@@ -118,9 +120,9 @@ def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
         log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, error)
 
 
-def _sweep(cache: Path) -> None:
+def _remove_temporary_files(cache: Path) -> None:
     """Delete what killed commands left of this cache: it may take as much space as the images."""
     for left in cache.parent.glob(f".{cache.name}.*.tmp"):
-        with suppress(FileNotFoundError):  # another command sweeps too
+        with suppress(FileNotFoundError):  # another command deletes them too
             if time.time() - left.stat().st_mtime > STALE_S:
                 left.unlink()

@@ -14,11 +14,11 @@ from common.data.listing import Listing
 from common.data.pictures import read_picture
 from common.system.errors import UserError
 
-CHUNK = 1024  # images at a time where all of them are looked at once
+CHUNK = 1024  # images at a time where all of them are read once
 
 
 class Undecoded:
-    """Images that are too large for memory together: what is asked for by its rows is decoded at that moment.
+    """Stand for images that do not fit in memory together; each batch is decoded when it is asked for.
 
     ``shape`` (N, 3, H, W) is that of the tensor that it stands for.
     """
@@ -30,18 +30,18 @@ class Undecoded:
         self.shape = (len(paths), channels, height, width)
 
     def index_select(self, dim: int, rows: torch.Tensor) -> torch.Tensor:
-        """As a tensor's, along the images."""
+        """Give images by their rows, as a tensor does along its first dimension."""
         assert dim == 0
         return self[rows]
 
     def __getitem__(self, rows: torch.Tensor | slice) -> torch.Tensor:
-        """Uint8 (B, 3, H, W)."""
+        """Decode images, uint8 (B, 3, H, W)."""
         chosen = [self.paths[row] for row in self.rows[rows].tolist()]
         return decode(chosen, like=self.paths[0])
 
 
 def count_pixels(images: torch.Tensor | Undecoded, rows: torch.Tensor) -> torch.Tensor:
-    """How often each channel has each of the 256 values in some of the images, int64 (3, 256)."""
+    """Count how often each channel has each of the 256 values in some of the images, int64 (3, 256)."""
     counts = torch.zeros(3, 256, dtype=torch.int64)
     for chunk in rows.split(CHUNK):
         counts += _counts(images[chunk])
@@ -49,7 +49,7 @@ def count_pixels(images: torch.Tensor | Undecoded, rows: torch.Tensor) -> torch.
 
 
 def pixel_statistics(counts: torch.Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels scaled to 0..1.
+    """Compute mean and standard deviation of each channel, of pixels scaled to 0..1.
 
     Exact, from how often each of the 256 values occurs: ``counts`` int64 (3, 256).
     """
@@ -65,7 +65,7 @@ def pixel_statistics(counts: torch.Tensor) -> tuple[list[float], list[float]]:
 
 
 def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
-    """Images of one size as uint8 (N, 3, H, W); other colour modes are converted to RGB.
+    """Decode images of one size to uint8 (N, 3, H, W); other colour modes are converted to RGB.
 
     Args:
         paths: N files.
@@ -98,12 +98,12 @@ def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
 
 
 def _decode_one(path: Path) -> np.ndarray:
-    """One image as uint8 (H, W, 3)."""
+    """Decode one image to uint8 (H, W, 3)."""
     return np.asarray(read_picture(path))
 
 
 def summarise(images: torch.Tensor | Undecoded, listing: Listing) -> tuple[str, torch.Tensor]:
-    """Digest and pixel counts of a folder; each image is looked at once."""
+    """Compute digest and pixel counts of a folder; each image is read once."""
     state = hashlib.blake2b(digest_size=16)
     state.update(repr(tuple(images.shape)).encode())
     counts = torch.zeros(3, 256, dtype=torch.int64)

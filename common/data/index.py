@@ -1,4 +1,4 @@
-"""The two files that describe a labelled tree: index.csv (images) and hierarchy.yaml (classes)."""
+"""Read and write the two files that describe a labelled tree: index.csv (images) and hierarchy.yaml (classes)."""
 
 import csv
 import io
@@ -226,7 +226,7 @@ def read_hierarchy(dataset_dir: Path) -> Hierarchy:
 
 @lru_cache(maxsize=8)
 def _hierarchy(text: str, path: Path) -> Hierarchy:
-    """What the text says; each of a study's stages asks again, and YAML is slow to read."""
+    """Parse the text once: each stage of a study asks again, and YAML is slow to read."""
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates, say, raise ValueError

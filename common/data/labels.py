@@ -28,7 +28,7 @@ class Classes:
     names: list[str]
 
     def to_index(self, labels: np.ndarray, where: Path) -> Tensor:
-        """Label ids (N,) to positions among a head's outputs, int64 (N,)."""
+        """Turn label ids (N,) into positions among a head's outputs, int64 (N,)."""
         position = {label: index for index, label in enumerate(self.ids)}
         unknown = sorted(set(labels.tolist()) - set(self.ids))
         if unknown:
@@ -39,7 +39,7 @@ class Classes:
 
 
 def classes_of(directory: Path) -> dict[str, Classes]:
-    """Both levels' classes of the data set that a folder of labelled images belongs to."""
+    """Read both levels' classes of the data set that a folder of labelled images belongs to."""
     hierarchy: Hierarchy = read_hierarchy(directory.parent.parent)
     return {
         level: Classes(ids=sorted(names), names=[names[label] for label in sorted(names)])
@@ -48,14 +48,14 @@ def classes_of(directory: Path) -> dict[str, Classes]:
 
 
 def coarse_of_fine(directory: Path) -> list[int]:
-    """For each output of a fine head, the output of a coarse head that stands for the class it belongs to."""
+    """Give for each output of a fine head the output of a coarse head to whose class it belongs."""
     parent = read_hierarchy(directory.parent.parent).parent
     classes = classes_of(directory)
     return [classes["coarse"].ids.index(parent[label]) for label in classes["fine"].ids]
 
 
 def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
-    """The data set's index, and for each image of a folder its row there, int64 (N,).
+    """Read the data set's index, and find for each image of a folder its row there, int64 (N,).
 
     Raises:
         UserError: an image that the index does not list, or one that it lists and the folder lacks; or classes
@@ -93,7 +93,7 @@ def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
 
 
 def _refuse_other_parents(index: Index, root: Path) -> None:
-    """Compare the coarse class of each fine one; the index has one alone for each, or could not be read."""
+    """Refuse an index whose fine classes belong to other coarse classes than hierarchy.yaml says."""
     parent = read_hierarchy(root).parent
     labels, first = np.unique(index.fine, return_index=True)
     for fine, coarse in zip(labels.tolist(), index.coarse[first].tolist(), strict=True):

@@ -26,7 +26,7 @@ class Listing:
 
     @property
     def names(self) -> list[str]:
-        """File names, N of them."""
+        """Give the file names, N of them."""
         return [path.name for path in self.paths]
 
 

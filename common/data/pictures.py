@@ -1,4 +1,4 @@
-"""One picture in any common format and colour mode: found, read as RGB, and brought to a network's size."""
+"""Find pictures, read them as RGB whatever their format and colour mode, and bring them to a network's size."""
 
 import contextlib
 import io
@@ -21,10 +21,10 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM") + (
 
 
 def find_pictures(path: Path) -> list[Path]:
-    """A picture itself, whatever its name, or those in a folder by their suffixes, in the order of names.
+    """Find the pictures in a folder by their suffixes, in the order of names; a file counts whatever its name.
 
-    Names that begin with a dot are not looked at: some systems keep notes about pictures there. Nor is what is no
-    regular file once links are followed: a device may have no end.
+    Names that begin with a dot are left out: some systems keep notes about pictures there. So is what is not a regular
+    file once links are followed: a device may have no end.
 
     Raises:
         UserError: nothing is there, or something else than a file or a folder, or the folder holds no pictures (those
@@ -47,7 +47,7 @@ def find_pictures(path: Path) -> list[Path]:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The first frame of an image file in RGB.
+    """Read the first frame of an image file in RGB.
 
     Raises:
         UserError: not an image of one of `FORMATS`, damaged, or of pixels without a known range; by the file's name.
@@ -73,7 +73,7 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image upright, as its EXIF data says, with 8 bits a channel and without transparency.
+    """Turn an image upright, as its EXIF data says, and convert it to 8 bits a channel without transparency.
 
     Raises:
         ValueError: the range of its pixels is not known.
@@ -90,7 +90,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 def fit(image: Image.Image, *, height: int, width: int) -> Image.Image:
     """Scale an image until it covers height x width, and cut what sticks out off both ends alike.
 
-    An image of that size already is not touched; others are resampled with Pillow's bicubic filter, which averages
+    An image of that size is not changed; others are resampled with Pillow's bicubic filter, which averages
     when it shrinks.
     """
     if image.size == (width, height):
@@ -99,7 +99,7 @@ def fit(image: Image.Image, *, height: int, width: int) -> Image.Image:
 
 
 def _high_byte(pixels: np.ndarray) -> np.ndarray:
-    """16-bit grey (H, W) to uint8 (H, W); Pillow would cut off everything above 255."""
+    """Convert 16-bit grey (H, W) to uint8 (H, W); Pillow would cut off everything above 255."""
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 0xFFFF:
         raise ValueError("its pixels are neither 8 nor 16 bits wide")
     return (pixels.astype(np.uint16) >> 8).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Choose the order of training images: by seed and epoch, entered anywhere, shared among processes."""
+"""Choose the order of training images: from seed and epoch, from any step on, for one or several processes."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from common.system.randomness import derive
 
 
 class EpochSampler(Sampler[int]):
-    """A permutation that depends on the seed and the epoch alone, and that can be entered in the middle.
+    """Draw a permutation that depends only on the seed and the epoch, and that can be entered in the middle.
 
     Lightning calls `set_epoch` before each epoch.
     """
@@ -25,7 +25,7 @@ class EpochSampler(Sampler[int]):
         return self.length
 
     def enter(self, *, epoch: int, batches: int, batch_size: int) -> None:
-        """Start after some batches of an epoch; if that was all of them, the next epoch is told by `set_epoch`."""
+        """Start after some batches of an epoch; if those were all, `set_epoch` begins the next one."""
         self.epoch = epoch
         self.start = min(batches * batch_size, self.length)
 
@@ -40,7 +40,7 @@ class EpochSampler(Sampler[int]):
 
 
 class ShareSampler(BatchSampler):
-    """A process's equal share of each batch: the batches are those of one process."""
+    """Give each process an equal share of every batch, so that the batches are those of one process."""
 
     def __iter__(self) -> Iterator[list[int]]:
         share = self.batch_size // world_size()

@@ -1,4 +1,4 @@
-"""Batched crop, flip and normalisation on whichever device the images are."""
+"""Crop, flip and normalise a batch of images on the device where they are."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def random_crop(images: Tensor, padding: int) -> Tensor:
-    """Zero-pad by ``padding`` pixels and cut an H x W window at a place of its own out of each image.
+    """Zero-pad by ``padding`` pixels and cut another H x W window out of each image.
 
     Args:
         images: (B, C, H, W), any dtype.
@@ -33,9 +33,9 @@ def random_flip(images: Tensor) -> Tensor:
 
 
 class Transforms(nn.Module):
-    """What a network sees of an image: uint8 (B, 3, H, W) to normalised float (B, 3, H, W), channels-last.
+    """Turn images into what a network sees: uint8 (B, 3, H, W) to normalised float (B, 3, H, W), channels-last.
 
-    In training mode images are first cropped and flipped, each by chance of its own. ``mean`` and ``std``
+    In training mode each image is first cropped and flipped at random. ``mean`` and ``std``
     (3 values each, of pixels scaled to 0..1) belong to the training images.
     """
 
@@ -55,11 +55,11 @@ class Transforms(nn.Module):
 
     @property
     def augments(self) -> bool:
-        """Whether an image looks different each time that a network in training sees it."""
+        """Say whether an image looks different each time that a network in training sees it."""
         return self.crop_padding > 0 or self.flip
 
     def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (B, 3, H, W) to float32 (B, 3, H, W)."""
+        """Transform uint8 (B, 3, H, W) to float32 (B, 3, H, W)."""
         if self.training and self.crop_padding:
             images = random_crop(images, self.crop_padding)
         if self.training and self.flip:

@@ -1,4 +1,4 @@
-"""Raw data to a tree of labelled folders, complete or not there at all.
+"""Turn raw data into a tree of labelled folders, complete or absent.
 
 NAME/{train,test}/{fine,coarse}/<label id>/<image>.png
 NAME/hierarchy.yaml    classes of both levels
@@ -35,9 +35,8 @@ PNG_COMPRESSION = 1  # of 9: a third larger than the default, several times as f
 def write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
     """Write the labelled tree of a raw data set, unless it is there already.
 
-    The tree is built beside its place and renamed into it, after one sync of the file system. A
-    tree made from other data or with another seed is replaced, its old self staying until the
-    new one is complete.
+    The tree is built beside out_dir and renamed to it, after one sync of the file system. A tree
+    made from other data or with another seed is replaced once the new one is complete.
 
     Raises:
         UserError: out_dir holds something that was not made here, the seed is negative, or the
@@ -55,7 +54,7 @@ def write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
 def _write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
     building = out_dir.with_name(f".{out_dir.name}.building")
     previous = out_dir.with_name(f".{out_dir.name}.previous")
-    _tidy(out_dir, building, previous)
+    _clean_up(out_dir, building, previous)
 
     index, order = _index(raw, split_seed)
     hierarchy = Hierarchy(
@@ -122,7 +121,7 @@ def _digest(raw: Raw, index: Index, orders: list[np.ndarray]) -> str:
 
 
 def _is_done(out_dir: Path, wanted: Hierarchy) -> bool:
-    """Whether out_dir already is the wanted tree, with all of its files.
+    """Say whether out_dir already is the wanted tree, with all of its files.
 
     Raises:
         UserError: out_dir holds something else than a tree made here, which is left alone.
@@ -192,7 +191,7 @@ def _link(path: str, second: str) -> None:
 
 
 def _swap(building: Path, out_dir: Path, previous: Path) -> None:
-    """Move the new tree into its place; the old one goes only once the new one is there."""
+    """Rename the new tree to out_dir; the old one is deleted only once the new one is there."""
     if out_dir.exists():
         out_dir.rename(previous)
     try:
@@ -205,7 +204,7 @@ def _swap(building: Path, out_dir: Path, previous: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def _tidy(out_dir: Path, building: Path, previous: Path) -> None:
+def _clean_up(out_dir: Path, building: Path, previous: Path) -> None:
     """Clean up after an interrupted run: put the old tree back if the new one never came."""
     if previous.exists() and not out_dir.exists():
         previous.rename(out_dir)

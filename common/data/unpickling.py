@@ -13,7 +13,7 @@ from common.system.errors import UserError, shown
 
 
 class _Inert:
-    """Stands in for a name inside a pickle; a pickle can call it but not change it."""
+    """Stand in for a name inside a pickle; a pickle can call it but not change it."""
 
     __slots__ = ("call",)
 
@@ -28,7 +28,7 @@ class _Inert:
 
 
 class _Dtype:
-    """Stands in for numpy.dtype: remembers the type's name and ignores its byte order."""
+    """Stand in for numpy.dtype: remember the type's name and ignore its byte order."""
 
     __slots__ = ("name",)
 
@@ -40,7 +40,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for numpy.ndarray: keeps what the pickle declares, to be checked afterwards."""
+    """Stand in for numpy.ndarray: keep what the pickle declares, to be checked afterwards."""
 
     __slots__ = ("buffer", "dtype", "fortran", "shape")
 
@@ -53,7 +53,7 @@ def _reconstruct(*args: Any) -> _Array:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Python 3 spells a byte string of a protocol-2 pickle as a str to be encoded in latin1."""
+    """Stand in for _codecs.encode: Python 3 writes bytes in a protocol-2 pickle as a str to encode in latin1."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("_codecs.encode of something else than latin1 text")
     return text.encode("latin1")
@@ -73,7 +73,7 @@ _KNOWN = {
 
 
 class _Unpickler(pickle._Unpickler):
-    """Knows the names in _KNOWN and refuses every other one.
+    """Know the names in _KNOWN and refuse every other one.
 
     The unpickler written in Python: that in C sets aside as much memory as a damaged file asks for.
     """
@@ -112,7 +112,7 @@ def unpickle(path: Path) -> dict[str, Any]:
 
 
 def read_text(value: Any, where: str) -> str:
-    """Read a text. Nothing else is turned into one: lists within lists double with each level."""
+    """Read a text; refuse anything else, because writing out nested lists could take for ever."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="surrogateescape")  # not printable, so refused later
     if not isinstance(value, str):

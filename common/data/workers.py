@@ -1,4 +1,4 @@
-"""How many processes load images, and whether there is room for what they pass on."""
+"""Choose how many processes load images, within the shared memory that they need."""
 
 import logging
 import shutil
@@ -13,16 +13,16 @@ from common.system.signals import outlive_notices
 log = logging.getLogger(__name__)
 SHARED_MEMORY = Path("/dev/shm")  # Linux passes batches on through it; Docker gives it 64 MB
 PREFETCHED = 2  # batches of each process that may wait there
-# Longer than any batch takes: one that never comes is not waited for for ever.
-PATIENCE_S = 600.0
+# Longer than any batch takes, so that a process that is stuck ends the wait.
+TIMEOUT_S = 600.0
 
 
 def loading_processes(asked: int | None, *, decodes: bool, batch_bytes: int) -> int:
-    """How many processes load images.
+    """Choose how many processes load images; none where shared memory is too small for them.
 
     Args:
         asked: hparams.num_workers; None: as many as torch has threads, if there is something to decode.
-        decodes: whether a batch takes decoding image files.
+        decodes: whether image files are decoded for each batch.
         batch_bytes: the size of a batch, that of all processes together where several train.
     """
     # What lies in memory is indexed faster than another process could pass it on.
@@ -45,13 +45,13 @@ def _say_once(sentence: str) -> None:
 
 
 def loader_options(processes: int) -> dict[str, Any]:
-    """The arguments of a DataLoader for this many processes."""
+    """Give the arguments of a DataLoader for this many processes."""
     if not processes:
         return {}
     return {
         "num_workers": processes,
         "prefetch_factor": PREFETCHED,
         "persistent_workers": True,
-        "timeout": PATIENCE_S,
+        "timeout": TIMEOUT_S,
         "worker_init_fn": outlive_notices,
     }

@@ -113,7 +113,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
                     checkpoint=str(file.parent / result["checkpoint"]),
                 )
             )
-    rank = {name: place for place, name in enumerate(order)}
+    rank = {name: i for i, name in enumerate(order)}
     rows.sort(key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine"))
     # Around the whole list of seeds every ensemble is the same one: it is listed once.
     once = {_network(row): row for row in reversed(rows)}

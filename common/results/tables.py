@@ -151,8 +151,8 @@ def _side_by_side(section: Section) -> Section:
 def _rich(section: Section) -> Table:
     table = Table(title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     header, *lines = section.lines
-    for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < section.labels else "right", no_wrap=True)
+    for column, name in enumerate(header):
+        table.add_column(name, justify="left" if column < section.labels else "right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     return table
@@ -170,7 +170,7 @@ def markdown(sections: Sequence[Section]) -> str:
 
 def _markdown(section: Section) -> str:
     header, *lines = _side_by_side(section).lines
-    rule = ["---" if place < section.labels else "---:" for place in range(len(header))]
+    rule = ["---" if column < section.labels else "---:" for column in range(len(header))]
     table = [f"| {' | '.join(line)} |" for line in (header, rule, *lines)]
     return "\n".join([f"{section.title[0].upper()}{section.title[1:]}:", "", *table, ""])
 

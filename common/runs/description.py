@@ -1,4 +1,4 @@
-"""What is to be run, described apart from how: stages, and what an experiment folder brings. Imports no torch."""
+"""Describe what is to be run: stages, and what an experiment folder brings. Imports no torch."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Arm and seed, unique within an experiment."""
+        """Name the stage by arm and seed, unique within an experiment."""
         return f"{self.arm}/seed{self.seed}"
 
     @property
     def experiment(self) -> Path:
-        """The experiment's folder."""
+        """Give the experiment's folder."""
         return Path(self.config.save_dir) / self.config.exp_name
 
     @property
     def place(self) -> Path:
-        """Where the stage's files lie."""
+        """Give the folder of the stage's files."""
         return self.experiment / self.arm / f"seed{self.seed}"
 
     @property
     def best(self) -> Path:
-        """Its best checkpoint, once it is done."""
+        """Give the path of the best checkpoint, which is there once the stage is done."""
         return self.place / "checkpoints" / "best.ckpt"
 
 
 class Architecture(NamedTuple):
-    """What an experiment folder brings."""
+    """What an experiment folder brings: its images, its LightningModule and the schema of its keys."""
 
     data: type[HierarchicalData]
     module: type[TrainingModule]

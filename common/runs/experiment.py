@@ -23,7 +23,7 @@ from common.system.errors import StageFailed, Unfinished, UserError
 
 
 class Engine(Protocol):
-    """Runs stages that are ready; entered and left around all of them.
+    """Run stages that are ready; entered before the first and left after the last.
 
     ``room`` is how many stages it takes at once.
     """
@@ -34,14 +34,14 @@ class Engine(Protocol):
     def __exit__(self, *error: Any) -> Any: ...
 
     def start(self, stage: Stage) -> None:
-        """Take a stage, all that it needs being done."""
+        """Start a stage; all stages that it needs are done."""
 
     def next_end(self) -> tuple[Stage, StageFailed | None]:
-        """Wait until one of the stages ends; gives it, and why it could not be finished."""
+        """Wait until one of the stages ends; give it, and why it could not be finished."""
 
 
 class Serial(AbstractContextManager):
-    """One stage after another, in this process."""
+    """Run one stage after another, in this process."""
 
     room = 1
 
@@ -51,14 +51,14 @@ class Serial(AbstractContextManager):
         self.stage: Stage
 
     def __exit__(self, *error: Any) -> None:
-        """Nothing is left running."""
+        """Do nothing: no stage is left running."""
 
     def start(self, stage: Stage) -> None:
-        """Take a stage."""
+        """Keep the stage for `next_end`."""
         self.stage = stage
 
     def next_end(self) -> tuple[Stage, StageFailed | None]:
-        """Run the stage."""
+        """Run the stage; give it, and why it could not be finished."""
         try:
             run_stage(self.stage, self.architectures[self.stage.folder], self.machines)
         except StageFailed as failure:
@@ -74,9 +74,9 @@ def run_experiment(
     order: Sequence[str] = (),
     reference: str = "",
 ) -> list[SummaryRow]:
-    """Run stages, each after those it needs, then write and print the experiment's tables; gives the summary.
+    """Run stages, each after those it needs, then write and print the experiment's tables; give the summary.
 
-    A stage that fails leaves a hole in them; the others go on, except those that need it.
+    A stage that fails is missing in them; the others go on, except those that need it.
 
     Args:
         stages: what to run.
@@ -86,7 +86,7 @@ def run_experiment(
         reference: the arm that each other one is compared with.
 
     Raises:
-        Unfinished: after all that, if there is a hole.
+        Unfinished: after all that, if a stage failed.
     """
     quieten()
     experiment = stages[0].experiment
@@ -121,10 +121,10 @@ def run_experiment(
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:
-    """Find out before the first stage is trained whether there are the backbones of all of them.
+    """Refuse before the first stage is trained a backbone that cannot be built.
 
     Raises:
-        UserError: one cannot be built as its hemisphere's parameters say.
+        UserError: names the backbone.
     """
     asked = {
         hemisphere_config
@@ -143,7 +143,7 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
     """Give the engine each stage once those that it needs are done, in the order of the plan.
 
     Returns:
-        The names of the stages that could not be finished, those among them that need another one.
+        The names of the stages that could not be finished, including those that need another such stage.
     """
     waiting = list(stages)
     running: set[str] = set()
@@ -178,19 +178,19 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
     return failed
 
 
-def remove_temporary_files(place: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Delete what a process that was killed left half-written."""
-    for leftover in place.rglob(".*.tmp"):
+    for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def _taken(experiment: Path) -> bool:
-    """Whether there is more than the lock of a command that was refused."""
+    """Say whether the folder holds more than the lock of a command that was refused."""
     return experiment.is_dir() and any(child.name != ".lock" for child in experiment.iterdir())
 
 
 def free_name(cfg: DictConfig) -> str:
-    """The experiment's name, or with ``fresh`` the first of <name>, <name>-2, ... that is not taken."""
+    """Give the experiment's name, or with ``fresh`` the first of <name>, <name>-2, ... that is not taken."""
     name, number = cfg.exp_name, 1
     while cfg.fresh and _taken(Path(cfg.save_dir) / name):
         number += 1

@@ -1,4 +1,4 @@
-"""Lightning for a stage: its Trainer, callbacks and loggers, without hints about what is on purpose."""
+"""Set up Lightning for a stage: its Trainer, callbacks and loggers."""
 
 import logging
 import sys
@@ -19,8 +19,8 @@ from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint
 from common.training.finite import FiniteLoss
 
 
-def checkpoints(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
-    """The callbacks that save, after the one that keeps them from saving what is no number."""
+def checkpoint_callbacks(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
+    """Make the callbacks that save checkpoints; the first one stops before a loss of NaN or infinity is saved."""
     rule = stage.config.ckpt_callback
     file = stage.best.with_name("last.ckpt")
     finite = FiniteLoss(stage.name, file, stride=stage.config.trainer_params.log_every_n_steps)
@@ -38,7 +38,7 @@ def checkpoints(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoin
 
 
 def progress_callbacks(stage: Stage) -> list[Callback]:
-    """The callbacks that keep metrics.csv and show progress."""
+    """Make the callbacks that write metrics.csv and show progress."""
     table = stage.place / "metrics.csv" if stage.config.logger.csv else None
     callbacks: list[Callback] = [MetricsTable(table)]
     if stage.config.logger.tensorboard:
@@ -46,22 +46,22 @@ def progress_callbacks(stage: Stage) -> list[Callback]:
     if stage.config.trainer_params.enable_progress_bar:
         callbacks.append(EpochLines(stage.name))
         if sys.stdout.isatty():
-            # Of the epoch that runs; its line then stays. A hundred redraws a second would keep steps waiting.
+            # Of the current epoch; its line then stays. A hundred redraws a second would slow the steps down.
             callbacks.append(RichProgressBar(refresh_rate=5))
     return callbacks
 
 
-class Events(TensorBoardLogger):
-    """Lightning's own without its hparams.yaml, which would be empty: config.yaml says it all."""
+class EventLogger(TensorBoardLogger):
+    """Lightning's own logger without its hparams.yaml, which would be empty: config.yaml holds everything."""
 
     def save(self) -> None:
         """Flush."""
         self.experiment.flush()
 
 
-def events(stage: Stage, step: int | None) -> Any:
-    """The logger of TensorBoard events, or False; continuing hides what was written from ``step`` on."""
-    return stage.config.logger.tensorboard and Events(
+def event_logger(stage: Stage, step: int | None) -> Any:
+    """Make the logger of TensorBoard events, or give False; resuming hides what was written from ``step`` on."""
+    return stage.config.logger.tensorboard and EventLogger(
         stage.place, name="", version="", purge_step=step
     )
 
@@ -69,7 +69,11 @@ def events(stage: Stage, step: int | None) -> Any:
 def make_trainer(
     stage: Stage, precision: str, callbacks: list[Callback], *, logger: Any, alone: bool = False
 ) -> pl.Trainer:
-    """Lightning's Trainer with the stage's trainer_params; ``alone``: on one device."""
+    """Make Lightning's Trainer with the stage's trainer_params; ``alone``: on one device.
+
+    Raises:
+        UserError: Lightning refuses one of them.
+    """
     params: Any = OmegaConf.to_container(stage.config.trainer_params, resolve=True)
     options = params | {"precision": precision}
     options["benchmark"] = use_fast_kernels(
@@ -98,7 +102,7 @@ def make_trainer(
 
 
 def quieten() -> None:
-    """Leave Lightning's hints about what is on purpose here out of the log."""
+    """Hide Lightning's hints about what is done on purpose here."""
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     for hint in (

@@ -1,4 +1,4 @@
-"""The checkpoints that a run builds on: all of them there, before anything is trained. Imports no torch."""
+"""Refuse, before anything is trained, that a checkpoint to build on is missing. Imports no torch."""
 
 from pathlib import Path
 

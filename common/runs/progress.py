@@ -1,4 +1,4 @@
-"""What all stages of a study are doing, in one place: a live table on a terminal, plain lines elsewhere."""
+"""Show what all stages of a study are doing: a live table on a terminal, plain lines elsewhere."""
 
 import sys
 from collections import Counter
@@ -15,7 +15,7 @@ STATES = ("running", "failed", "queued", "waiting", "done")
 
 
 class Progress(AbstractContextManager):
-    """Shows stage, state, place and the last line that each stage said.
+    """Show each stage's name, state, machine and last line.
 
     Args:
         stages: names of all stages.
@@ -38,24 +38,24 @@ class Progress(AbstractContextManager):
         if self.live:
             self.live.stop()
 
-    def turn(self, stage: str, state: str) -> None:
-        """A stage has come to another state."""
+    def set_state(self, stage: str, state: str) -> None:
+        """Note that a stage is in another state."""
         self.state[stage] = state
 
     def begin(self, stage: str, where: str) -> None:
-        """A stage runs at a place, maybe anew because its worker died."""
+        """Note on which machine a stage runs, maybe again because its worker died."""
         again = " again, its worker died:" if self.where[stage] else ""
         self.state[stage], self.where[stage] = "running", where
         self.say(stage, f"{stage}:{again} on {where}")
 
     def say(self, stage: str, line: str) -> None:
-        """A stage has printed a line."""
+        """Note a line that a stage printed, and print it where there is no live table."""
         self.said[stage] = line.removeprefix(stage).lstrip(": ")
         if not self.live:
             print(line, flush=True)
 
     def table(self) -> Table:
-        """All stages; those that run come first, since a terminal may be too low for all."""
+        """Draw all stages; running ones come first, because a terminal may be too low for all."""
         counts = Counter(self.state.values())
         title = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         table = Table(title=title, title_justify="left")

@@ -1,4 +1,4 @@
-"""Stages on Ray: several on one GPU, all GPUs of a machine, or a cluster. Imported for engine=ray alone."""
+"""Run stages on Ray: several on one GPU, on all GPUs of a machine, or on a cluster. Imported only for engine=ray."""
 
 import io
 import logging
@@ -45,7 +45,7 @@ STOP_S = 60.0
 
 
 class RayEngine(AbstractContextManager):
-    """Runs each stage as a task of its own, where there is room; Ray retries one whose worker or node died.
+    """Run each stage as a task, where there is room; Ray retries a task whose worker or node died.
 
     A task may be repeated at any point, because `run_stage` continues from what lies on the (shared) storage.
 
@@ -117,7 +117,7 @@ class RayEngine(AbstractContextManager):
         )
         arguments = (stage, self.architectures[stage.folder], threads, sys.argv, self.lines)
         self.running[task.remote(*arguments)] = stage
-        self.progress.turn(stage.name, "queued")
+        self.progress.set_state(stage.name, "queued")
         if not _fits(takes):
             # A cluster may grow; what it has now may never do.
             words = ", ".join(f"{n:g} {name.removeprefix('num_')}" for name, n in takes.items())
@@ -126,7 +126,7 @@ class RayEngine(AbstractContextManager):
             )
 
     def next_end(self) -> tuple[Stage, StageFailed | None]:
-        """Wait until a stage ends; gives it, and why it could not be finished.
+        """Wait until a stage ends; give it, and why it could not be finished.
 
         Raises:
             UserError: what stops the whole study, as in one process.
@@ -150,11 +150,11 @@ class RayEngine(AbstractContextManager):
         del self.running[ended[0]]
         if outcome == "refused":
             raise UserError(sentence)
-        self.progress.turn(stage.name, outcome)
+        self.progress.set_state(stage.name, outcome)
         return stage, StageFailed(sentence) if outcome == "failed" else None
 
     def _show(self) -> None:
-        """Pass on what stages have said."""
+        """Show the lines that stages have printed."""
         for stage, line in self.lines.get_nowait_batch(self.lines.qsize()):
             if line.startswith(BEGINS):
                 self.progress.begin(stage, line.removeprefix(BEGINS))
@@ -162,7 +162,7 @@ class RayEngine(AbstractContextManager):
                 self.progress.say(stage, line)
 
     def _resources(self, stage: Stage, threads: int) -> dict[str, float]:
-        """What a stage takes: a share of a GPU where there is one, else cores."""
+        """Compute what a stage takes: a share of a GPU where there is one, else cores."""
         there = ray.cluster_resources()
         accelerator = stage.config.trainer_params.accelerator
         cores = threads + (stage.config.hparams.num_workers or 0)
@@ -188,7 +188,7 @@ BEGINS = "\0"  # marks a line that says where a stage runs
 
 
 class _Lines(io.TextIOBase):
-    """A stream that sends each whole line to a queue, with the stage's name."""
+    """Send each complete line that is written to a queue, with the stage's name."""
 
     def __init__(self, stage: str, queue: Queue) -> None:
         self.stage = stage
@@ -203,7 +203,7 @@ class _Lines(io.TextIOBase):
         return len(text)
 
     def send(self, line: str) -> None:
-        """Send a line without waiting: while a task waits, Ray gives its core to another one, for good."""
+        """Send a line without waiting: while a task waits, Ray gives its core to another task for good."""
         self.sent = self.actor.put_nowait.remote((self.stage, line))
 
     def close(self) -> None:
@@ -216,7 +216,7 @@ class _Lines(io.TextIOBase):
 def run_remotely(
     stage: Stage, architecture: Architecture, threads: int, command: list[str], lines: Queue
 ) -> tuple[str, str]:
-    """Run one stage in a worker; gives an outcome (done, failed, refused) and its sentence.
+    """Run one stage in a worker; give an outcome (done, failed, refused) and its sentence.
 
     `ray.cancel` comes as SIGINT, which is treated as in one process: a checkpoint after the step. SIGTERM stays
     with Ray: the worker dies, and the stage is retried elsewhere.
@@ -254,7 +254,7 @@ def _connect(address: str | None) -> None:
     if not address:
         options["include_dashboard"] = False
     try:
-        _knock(address)
+        _refuse_unreachable(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (
         Exception
@@ -264,21 +264,21 @@ def _connect(address: str | None) -> None:
         ) from error
 
 
-def _knock(address: str | None) -> None:
-    """Find out at once whether somebody is there: Ray would try for minutes."""
+def _refuse_unreachable(address: str | None) -> None:
+    """Raise OSError at once if nothing answers at the address: Ray would try for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _threads() -> int:
-    """Threads of a stage on a CPU: those of OMP_NUM_THREADS, else one, so that stages fill the cores."""
+    """Count the threads of a stage on a CPU: OMP_NUM_THREADS, else one, so that stages fill the cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else 1
 
 
 def _fits(takes: Mapping[str, float]) -> bool:
-    """Whether some machine has what a stage takes, were nothing else running there."""
+    """Say whether some machine would have what a stage takes if nothing else ran there."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return any(
         machine.get("CPU", 0) >= takes["num_cpus"]

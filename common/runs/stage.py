@@ -1,4 +1,4 @@
-"""Run one stage: fit, pick the best checkpoint, test, write results; skip it if done, continue it if interrupted."""
+"""Run one stage: fit, pick the best checkpoint, test, write results; skip it if done, resume it if interrupted."""
 
 import hashlib
 import math
@@ -22,8 +22,8 @@ from common.results.rows import HOLE, read_result, write_result
 from common.runs.description import Architecture, Stage
 from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
 from common.runs.lightning import (
-    checkpoints,
-    events,
+    checkpoint_callbacks,
+    event_logger,
     make_trainer,
     progress_callbacks,
     quieten,
@@ -39,7 +39,7 @@ from common.system.signals import Interrupted, signals
 from common.training.metrics import by_level
 from common.training.module import TrainingModule
 
-# More than this is not kept, counted as float32. No key: with and without kept features results may differ in bits.
+# Features of more bytes, counted as float32, are not kept. No key: keeping them may change the last bits of results.
 FEATURE_BYTES = 8 * 2**30
 
 
@@ -60,7 +60,7 @@ class Prepared:
 
     @property
     def name(self) -> str:
-        """The stage's fingerprint."""
+        """Give the stage's fingerprint."""
         return fingerprint(self.identity)
 
 
@@ -71,7 +71,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
 
     Raises:
         UserError: its folder holds a result of another configuration.
-        StageFailed: its loss is no longer finite.
+        StageFailed: its loss is NaN or infinite.
     """
     prepared = prepare(stage, architecture)
     stage, data = prepared.stage, prepared.data
@@ -95,7 +95,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
 
 
 def prepare(stage: Stage, architecture: Architecture) -> Prepared:
-    """Load the data, and find out what shapes the stage's result.
+    """Load the data and what the stage builds on, and identify all that shapes its result.
 
     Raises:
         UserError: a checkpoint that it builds on is missing, or its folder holds a run of another configuration.
@@ -160,7 +160,7 @@ def _fit(
 
 
 def _test(prepared: Prepared, module: TrainingModule) -> dict[str, dict[str, float | None]]:
-    """Test the best checkpoint on one device: for each level, each metric."""
+    """Test the best checkpoint on one device; give each metric of each level."""
     stage = prepared.stage
     trainer = make_trainer(
         stage, prepared.precision, [], logger=False, alone=prepared.processes > 1
@@ -172,13 +172,13 @@ def _test(prepared: Prepared, module: TrainingModule) -> dict[str, dict[str, flo
 
 
 def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
-    """The seeds of all networks that a stage is made of: those it was planned with, then others of its checkpoints."""
+    """List the seeds of all networks that a stage is made of: those planned first, then others of its checkpoints."""
     loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
     return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
 
 
 def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
-    """What the stage's checkpoints say about themselves; ``name`` is its fingerprint."""
+    """Make the record that the stage's checkpoints hold; ``name`` is its fingerprint."""
     return Record(
         folder=stage.folder,
         arm=stage.arm,
@@ -199,14 +199,14 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
 def _train_along(
     stage: Stage, architecture: Architecture, precision: str, path: Path | None
 ) -> None:
-    """What another process than the first does: the same fit, of which it keeps no record."""
+    """Run the same fit in a process that is not the first, without writing anything."""
     quieten()
     signals.pending = None
     data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
     data.load()
     module = architecture.module(cfg=stage.config, record=record_of(stage, data, ""))
     module.load_hemispheres(data)
-    trainer = make_trainer(stage, precision, list(checkpoints(stage)), logger=False)
+    trainer = make_trainer(stage, precision, list(checkpoint_callbacks(stage)), logger=False)
     # The first process stops too, and says why.
     with suppress(Interrupted, StageFailed):
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
@@ -235,11 +235,11 @@ def _train(
     precision: str,
     others: Callable[[Path | None], AbstractContextManager[None]],
 ) -> dict[str, Any]:
-    """Fit, from the last checkpoint if there is one, and say what came out; an ensemble is only validated.
+    """Fit, from the last checkpoint if there is one, and give the result without a test; only validate an ensemble.
 
     ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
     """
-    finite, best, last = checkpoints(stage)
+    finite, best, last = checkpoint_callbacks(stage)
     found = find_resume_checkpoint(stage.name, stage.best.parent, module.record.fingerprint)
     path, step = found or (None, None)
     print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
@@ -248,7 +248,7 @@ def _train(
             keep_features(stage, module, data, precision)
         with signals.put_off(), others(path):
             callbacks = [finite, best, *progress_callbacks(stage), last]
-            trainer = make_trainer(stage, precision, callbacks, logger=events(stage, step))
+            trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         if Path(best.best_model_path) != stage.best:
             with replacing(stage.best) as temporary:
@@ -279,7 +279,7 @@ def keep_features(
 ) -> None:
     """Compute once what never changes: the features of all training and validation images.
 
-    In a fixed order and fixed batches, so that continuing finds the same ones bit for bit. Where they would take
+    In a fixed order and fixed batches, so that a resumed run finds the same ones bit for bit. Where they would take
     too much memory, the network sees the images at every step.
     """
     trainer = make_trainer(stage, precision, [], logger=False)
@@ -293,7 +293,7 @@ def keep_features(
 
 
 def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
-    """Find out before training what Lightning would find out after it."""
+    """Refuse before training what Lightning would refuse after it: a share of batches that leaves none."""
     share = cfg.trainer_params.limit_test_batches
     batches = math.ceil(len(images) / EVAL_BATCH)
     if isinstance(share, float) and int(share * batches) == 0:
@@ -304,9 +304,9 @@ def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
 
 
 def _set_other_pairing_aside(stage: Stage) -> None:
-    """In a longer list of seeds the last one of the shorter list has another next one: keep and rename what it was.
+    """Rename the stage's folder if it holds another pairing of seeds, and take back the wanted one if it was kept.
 
-    What was kept of the pairing that is wanted now is taken back.
+    In a longer list of seeds the last seed of the shorter list has another next one.
     """
     file = stage.place / "environment.yaml"
     if len(stage.seeds) < 2:
@@ -331,9 +331,9 @@ def _set_other_pairing_aside(stage: Stage) -> None:
 
 
 def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
-    """The stage's result, if its checkpoint is the one recorded.
+    """Read the stage's result, if its checkpoint is the one recorded.
 
-    A result that is damaged, or whose checkpoint is gone or has changed, is worth nothing: the stage starts anew.
+    A result that is damaged, or whose checkpoint is missing or has changed, does not count: the stage starts anew.
 
     Raises:
         UserError: the result's fingerprint is not ``name``, and no fingerprint.yaml says what differs.

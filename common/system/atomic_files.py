@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, YAML among them, and locks; neither follows a link out of its folder."""
+"""Write files completely or not at all, read and write YAML, and lock; never follow a link out of a folder."""
 
 import errno
 import fcntl
@@ -19,8 +19,8 @@ from common.system.errors import UserError
 def replacing(target: Path) -> Iterator[Path]:
     """Give the path of a new file beside ``target``; on success flush it to disk and rename it onto ``target``.
 
-    A failure or an interrupt leaves the earlier ``target``. A link in its place is replaced, and
-    what it points to stays: the new file has a name that nobody can have foreseen.
+    A failure or an interrupt leaves the earlier ``target``. If ``target`` is a link, the link is
+    replaced and what it points to stays: the new file has a name that nobody can foresee.
     """
     make_folder(target.parent)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
@@ -58,7 +58,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_lock(path: Path) -> BinaryIO:
-    """Open a file to be locked, made where it is missing; what it holds stays.
+    """Open a file to be locked; make it if it is missing, and keep what it holds.
 
     Raises:
         UserError: a link stands there, which may point to anything.
@@ -74,12 +74,12 @@ def open_lock(path: Path) -> BinaryIO:
 
 @contextmanager
 def only_one(place: Path) -> Iterator[None]:
-    """Keep a second process out of what this one makes at ``place``, by a lock beside it.
+    """Keep other processes out of the folder ``place`` while this one makes it, by a lock beside it.
 
     The kernel drops the lock with the process, however that ends.
 
     Raises:
-        UserError: another process is at it.
+        UserError: another process is making it.
     """
     if not os.access(place.parent, os.W_OK):
         # Where nothing can be written, no lock can be made, and there is nothing to keep apart.
@@ -116,8 +116,8 @@ def _umask() -> int:
     return current
 
 
-def second_name(source: Path, target: Path) -> None:
-    """Give a file another name in one step, which replaces what has it; a copy where links are impossible."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link or copy ``source`` to ``target`` in one step, replacing what is there."""
     with replacing(target) as temporary:
         temporary.unlink()
         try:
@@ -138,12 +138,12 @@ def write_yaml(target: Path, content: Any) -> None:
 
 
 def read_yaml(source: Path) -> Any:
-    """Plain containers from a YAML file."""
+    """Read plain containers from a YAML file."""
     return yaml.safe_load(source.read_text(encoding="utf-8"))
 
 
 def read_mapping(source: Path) -> dict[str, Any]:
-    """What a stage's YAML file says by name.
+    """Read the dictionary in a YAML file of a stage.
 
     Raises:
         UserError: names the file, which is damaged.

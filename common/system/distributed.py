@@ -1,4 +1,4 @@
-"""One network on several processes (DDP): how they are started, and what they agree on.
+"""Train one network in several processes (DDP): start them, and exchange values among them.
 
 Lightning would start them by running the command line again, Hydra and sweeps included. Here the command is the first
 process, and alone it holds the lock, prints and writes; the others get their work from it.
@@ -33,17 +33,17 @@ END_S = 60.0
 
 
 def world_size() -> int:
-    """How many processes train the network."""
+    """Count the processes that train the network."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number among them."""
+    """Give this process's number among them."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def all_reduce_max(number: int) -> int:
-    """The largest number that one of the processes gives."""
+    """Find the largest of the numbers that the processes give."""
     if world_size() == 1:
         return number
     # On the CPU, because asking a GPU at each step would wait for it.
@@ -53,7 +53,7 @@ def all_reduce_max(number: int) -> int:
 
 
 def broadcast_from_first(tensors: Iterator[Tensor]) -> None:
-    """Give all processes the first one's values."""
+    """Broadcast the first process's values to all."""
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, 0)
@@ -66,12 +66,12 @@ def _cpu_group() -> Any:
 
 @contextmanager
 def together(work: Callable[[], None], *, devices: int, machines: "Machines") -> Iterator[None]:
-    """Make this the first of several processes, of which the others do ``work``, until the block ends.
+    """Make this the first of several processes until the block ends; the others do ``work``.
 
     Args:
         work: a picklable call.
-        devices: how many processes each machine has.
-        machines: the other ones.
+        devices: number of processes on each machine.
+        machines: all machines that take part.
     """
     port = _free_port()
     environment = _environment(0, 0, machines.address, port)
@@ -106,7 +106,7 @@ def together(work: Callable[[], None], *, devices: int, machines: "Machines") ->
 
 
 class Machines:
-    """The first machine's side of those that train along.
+    """Let several machines train one network: the first leads, the others join.
 
     Args:
         nodes: how many machines there are, this one among them.
@@ -130,7 +130,7 @@ class Machines:
 
     @property
     def first(self) -> bool:
-        """Whether this is the first machine."""
+        """Say whether this is the first machine."""
         return self.nodes == 1 or int(os.environ["NODE_RANK"]) == 0
 
     @contextmanager
@@ -153,7 +153,7 @@ class Machines:
             self.posted += 1
 
     def join(self) -> None:
-        """On another machine: do what the first one posts, until it ends.
+        """Do, on a machine that is not the first, what the first one posts, until it ends.
 
         Raises:
             UserError: a process of this machine or the first machine's command ended early.
@@ -193,7 +193,7 @@ def _store(*, leads: bool) -> dist.TCPStore:
 
 
 def _environment(node: int, local: int, address: str, port: int) -> dict[str, str]:
-    """What Lightning's environment reads."""
+    """Give the variables that Lightning's environment reads."""
     values = {"NODE_RANK": node, "LOCAL_RANK": local, "MASTER_ADDR": address, "MASTER_PORT": port}
     return {name: str(value) for name, value in values.items()}
 
@@ -236,7 +236,7 @@ def _finish(processes: Sequence[subprocess.Popen], seconds: float | None = END_S
 
 
 def _watch(processes: Sequence[subprocess.Popen], ended: threading.Event) -> None:
-    """Without one of its processes the first would wait for ever: end it too."""
+    """End the first process too when another one ends early: it would wait for ever."""
     while not ended.wait(POLL_S):
         for process in processes:
             if process.poll():
@@ -267,7 +267,7 @@ def _end_with_first() -> None:
 
 
 def main() -> None:
-    """Another process than the first: do what comes through standard input."""
+    """Do the work that comes through standard input, in a process that is not the first."""
     # The first process is told too, and all stop after the same step.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)

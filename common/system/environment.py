@@ -1,4 +1,4 @@
-"""What the machine can do, and what it was: precision, versions, commit, device."""
+"""Ask the machine what it can do (precision, fast kernels), and describe it (versions, commit, device)."""
 
 import os
 import platform
@@ -28,12 +28,12 @@ PACKAGES = (
 
 
 def uses_gpu(accelerator: str) -> bool:
-    """Whether Lightning will choose a CUDA device."""
+    """Say whether Lightning will choose a CUDA device."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def choose_precision(precision: str, accelerator: str) -> str:
-    """``auto`` as bf16-mixed where the processor computes in bfloat16 natively, else as 32-true."""
+    """Choose for ``auto`` bf16-mixed where the processor computes in bfloat16 natively, else 32-true."""
     if precision != "auto":
         return precision
     if uses_gpu(accelerator):
@@ -47,7 +47,7 @@ def use_fast_kernels(accelerator: str, *, deterministic: bool) -> bool:
     """On a GPU let float32 products run in TF32, and say whether cuDNN may choose kernels by trying them out.
 
     TF32 keeps 10 bits of mantissa, three more than bfloat16 does, and PyTorch's convolutions use it anyway. Its
-    results repeat bit for bit; which kernel is fastest does not, so ``deterministic`` excludes the choosing only.
+    results repeat bit for bit; which kernel is fastest does not, so ``deterministic`` only forbids the choice.
     """
     gpu = uses_gpu(accelerator)
     if gpu:
@@ -56,13 +56,13 @@ def use_fast_kernels(accelerator: str, *, deterministic: bool) -> bool:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself (AVX512-BF16 or AMX); emulated, it is slower than float32."""
+    """Say whether the CPU multiplies bfloat16 itself (AVX512-BF16 or AMX); emulated, it is slower than float32."""
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 def describe(accelerator: str, root: Path) -> dict[str, Any]:
-    """Versions, git commit and device, in plain containers; memory is the machine's, not a GPU's."""
+    """Describe versions, git commit and device in plain containers; memory is the machine's, not a GPU's."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -77,7 +77,7 @@ def describe(accelerator: str, root: Path) -> dict[str, Any]:
 
 
 def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's model as Linux names it in ``file``; elsewhere its architecture."""
+    """Name the processor's model as Linux does in ``file``; elsewhere its architecture."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -87,7 +87,7 @@ def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def _memory() -> float | None:
-    """The machine's memory in GiB; None where the system does not say."""
+    """Find the machine's memory in GiB; None where the system does not say."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, OSError, ValueError):

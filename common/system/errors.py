@@ -1,4 +1,4 @@
-"""Errors that a person can mend: exceptions whose text is one sentence, and how a script prints it."""
+"""Define the errors that a person can correct: exceptions whose text is one sentence, and how a script prints it."""
 
 import reprlib
 import sys
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something a person can mend, said in one sentence: what, where, and what is allowed.
+    """An error that a person can correct, in one sentence: what, where, and what is allowed.
 
     Commands print the sentence without a traceback and exit with status 1.
     """
 
 
 class Unfinished(UserError):  # noqa: N818 - a study's state, as its name says
-    """A study of which some stages could not be finished; the tables hold the others."""
+    """Some stages of a study could not be finished; the tables hold the others."""
 
 
 class StageFailed(UserError):  # noqa: N818 - a stage's state, as its name says
@@ -22,7 +22,7 @@ class StageFailed(UserError):  # noqa: N818 - a stage's state, as its name says
 
 
 class _Short(reprlib.Repr):
-    """Stops while it writes: what a file says in a few lines may be endless once written out."""
+    """Stop early while writing a value: a few lines of a file may become endless when written out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Short(reprlib.Repr):
 
 
 def shown(value: Any) -> str:
-    """A value from a file as it is quoted in a sentence: at most 40 characters, whatever it is."""
+    """Quote a value from a file in a sentence: at most 40 characters, whatever it is."""
     return _Short().repr(value)[:40]
 
 

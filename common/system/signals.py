@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a stage that trains stops after its step with a checkpoint, everything else at once."""
+"""Handle SIGINT and SIGTERM: training stops after its step with a checkpoint, everything else stops at once."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ OUTLIVE_S = 60
 class Interrupted(BaseException):
     """A signal asked the command to stop; the same command continues later.
 
-    No Exception, because what is caught as an error, such as a damaged file, must not be mistaken for it.
+    Not an Exception, so that code that catches errors, such as of damaged files, does not catch it.
     """
 
     def __init__(self, signum: int) -> None:
@@ -24,7 +24,7 @@ class Interrupted(BaseException):
 
 
 class _Signals:
-    """What has been asked for, and whether it has to wait."""
+    """Remember a signal that has come, and whether it has to wait."""
 
     def __init__(self) -> None:
         self.pending: int | None = None
@@ -39,7 +39,7 @@ class _Signals:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """`install` for a while, where signals can be taken over at all: in the main thread."""
+        """Take over the signals until the block ends; only the main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -88,7 +88,7 @@ signals = _Signals()
 
 
 def outlive_notices(_: int) -> None:
-    """In a process that loads images: leave SIGTERM to the one that trains, which first ends its step.
+    """Let a process that loads images ignore SIGTERM for a while, so that the training process can end its step.
 
     A scheduler may send it to all of them, and torch's own handler would end this one, and with it that step.
     """

@@ -69,9 +69,9 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
 
 
 def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
-    """Put what the command line says of the data set in place of what the checkpoint recorded.
+    """Replace what the checkpoint recorded of the data set by what the command line says.
 
-    Its memory_gb counts in any case: memory is the machine's and not the network's.
+    Its memory_gb always counts: memory is the machine's and not the network's.
     """
     cfg.hparams.mode, asked = run.hparams.mode, cfg.hparams.mode
     for name in cfg.dataset:
@@ -85,7 +85,7 @@ def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
 
 
 def run_folder(checkpoint: Path) -> Path:
-    """The run folder of a checkpoint, or the folder it lies in."""
+    """Find the run folder of a checkpoint, or the folder it lies in."""
     return (
         checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
-from common.system.atomic_files import second_name, write_text
+from common.system.atomic_files import link_or_copy, write_text
 from common.system.distributed import all_reduce_max
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
@@ -69,7 +69,7 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: pl.Trainer) -> None:
         self.finite.check(trainer.lightning_module)
         if trainer.is_global_zero and self.path.is_file():
-            second_name(self.path, self.path.with_name("previous.ckpt"))
+            link_or_copy(self.path, self.path.with_name("previous.ckpt"))
         trainer.save_checkpoint(self.path)
         self.saved = time.monotonic()
         signals.pending = all_reduce_max(signals.pending or 0) or None

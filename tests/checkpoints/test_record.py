@@ -202,6 +202,7 @@ HOSTILE = [
     without("dataset.crop_padding"),
     configured("hparams", [1]),
     configured("hparams.fine_width", "${oc.env:HOME}"),
+    configured("dataset.name", "${oc.env:HOME}"),
     configured("hparams.model_path_fine", ["${oc.env:HOME}"]),
     configured("hparams.fine_width", 1e9),
     configured("hparams.farch", "abacus"),

@@ -140,10 +140,10 @@ def test_lines_of_all_stages_where_there_is_no_terminal(capsys):
 
 def test_a_table_of_all_stages(capsys):
     progress = Progress([f"fine/seed{n}" for n in range(4)], live=False)
-    progress.turn("fine/seed0", "done")
+    progress.set_state("fine/seed0", "done")
     progress.begin("fine/seed2", "node1, GPU 0")
     progress.say("fine/seed2", "fine/seed2  epoch 3/6  train loss 1.0")
-    progress.turn("fine/seed1", "queued")
+    progress.set_state("fine/seed1", "queued")
     progress.say("fine/seed2", "fine/seed2  epoch 3/6  train loss 1.0  " + 9 * "val loss 2.0  ")
     console = Console(width=70)
     with console.capture() as shown:
