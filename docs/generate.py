@@ -1,7 +1,8 @@
-"""Write the tables of docs/*.md from the project's own:  ``python docs/generate.py``.
+"""Write what follows from the project's own tables, into docs/*.md and two arms:  ``python docs/generate.py``.
 
 A page holds text and marks, ``<!-- table: NAME -->`` and ``<!-- end -->``: what stands between them is written anew. To
-add a table, add a line to TABLES and its marks to a page.
+add a table, add a line to TABLES and its marks to a page. The YAML files of the arms whose hemispheres are of one kind
+end with the keys by which one hemisphere is as the other.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +14,11 @@ from omegaconf import OmegaConf
 from analysis.schema import AnalyseConfig
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
+from common.networks.parameters import PARAMETERS
+from common.results.metrics import METRICS
 from common.settings.checks import allowed
 from common.settings.compose import ROOT, SHARED, compose_unchecked
+from common.settings.levels import SPELLING
 from common.settings.schema import GROUPS, keys_of
 from common.trained.schema import ExportConfig, PredictConfig, TestConfig
 from study.arms import ARMS
@@ -22,6 +26,8 @@ from study.schema import StudyConfig, StudyKeys
 
 DOCS = Path(__file__).resolve().parent
 START, END = "<!-- table: {} -->", "<!-- end -->"
+# In an arm's YAML file: what stands below it is written anew.
+ALIKE = "  # In every parameter as the {} hemisphere; python docs/generate.py writes these lines.\n"
 # Each command's name in the table of keys: its schema, the keys that it documents, and where its YAML file lies.
 COMMANDS = {
     "study": (StudyConfig, StudyKeys, SHARED, "train_system"),
@@ -123,6 +129,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "keys": keys,
     "groups": groups,
     "arms": arms,
+    "metrics": helps("column", METRICS),
 }
 
 
@@ -150,10 +157,23 @@ def filled(page: str) -> str:
     return "<!-- table: ".join(parts)
 
 
+def alike() -> dict[Path, str]:
+    """The arms whose hemispheres are both of one kind: each key of one of them takes the value of the other's."""
+    found = {}
+    for side, level in SPELLING.items():
+        file = ROOT / f"arch_dual_head/config/bilateral_swapped_{level}.yaml"
+        mark = ALIKE.format(side)
+        head, _, _ = file.read_text(encoding="utf-8").partition(mark)
+        keys = [row.keys if side == "left" else row.keys[::-1] for row in PARAMETERS.values()]
+        lines = [f"  {other}: ${{hparams.{own}}}\n" for own, other in keys]
+        found[file] = head + mark + "".join(lines)
+    return found
+
+
 def pages() -> dict[Path, str]:
-    """The pages that hold tables, with what should stand in them."""
+    """Every file of which something is written here, with what should stand in it."""
     texts = {file: file.read_text(encoding="utf-8") for file in sorted(DOCS.glob("*.md"))}
-    return {file: filled(text) for file, text in texts.items() if "<!-- table: " in text}
+    return {file: filled(text) for file, text in texts.items() if "<!-- table: " in text} | alike()
 
 
 if __name__ == "__main__":

@@ -112,10 +112,13 @@ def _accuracies(
 
 
 def _further(summary: Sequence[SummaryRow]) -> Section:
-    lines = [["arm", "level", *(METRICS[name].title for name in FURTHER)]]
-    for r in summary:
-        means = {name: getattr(r, f"{name}_mean") for name in FURTHER}
-        lines.append([r.arm, r.level, *texts(means, FURTHER)])
+    found = [{name: getattr(r, f"{name}_mean") for name in FURTHER} for r in summary]
+    # Results of before there was a metric have no column for it.
+    names = [name for name in FURTHER if any(means[name] is not None for means in found)]
+    lines = [["arm", "level", *(METRICS[name].title for name in names)]]
+    lines += [
+        [r.arm, r.level, *texts(means, names)] for r, means in zip(summary, found, strict=True)
+    ]
     return Section("beyond accuracy", 2, lines)
 
 

@@ -60,6 +60,8 @@ def copy(tmp_path, navon) -> Path:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, place / name)
     (place / "datasets" / "NAVON").symlink_to(navon)
+    # Some tests ask git for the project's files.
+    subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
     shim = tmp_path / "bin" / "python"
     shim.parent.mkdir()
     shim.write_text(PYTHON.format(python=sys.executable, short=SHORT))

@@ -21,6 +21,10 @@ def test_every_row_can_be_computed_and_says_how_it_is_read(name):
     assert row.help
 
 
+def test_the_columns_that_programs_read_stay_as_they_are():
+    assert FURTHER[:3] == ("top5", "consistency", "severity")
+
+
 def test_columns_of_both_tables_follow_from_the_table_of_metrics():
     names = [item.name for item in fields(Row)]
     place = names.index("loss") + 1

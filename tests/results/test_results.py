@@ -7,6 +7,7 @@ import shutil
 import pytest
 import yaml
 
+from common.results.metrics import FURTHER
 from common.results.rows import Row, collect
 from common.results.statistics import confidence_interval, summarise
 from common.results.tables import print_summary, write_tables
@@ -17,10 +18,9 @@ from study.arms import REFERENCE, order
 
 def row(arm="fine", seed=0, level="fine", accuracy=0.5, **other) -> Row:
     values = {
+        **dict.fromkeys(FURTHER),
         "loss": 1.0,
         "top5": 0.75,
-        "consistency": None,
-        "severity": None,
         "val_accuracy": 0.25,
         "val_loss": 2.0,
         "best_epoch": 1,
@@ -173,7 +173,7 @@ def test_tables_hold_what_the_stages_left(tmp_path):
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.75})
     write_tables(tmp_path, order=order(), reference=REFERENCE)
     first, second = table(tmp_path / "results.csv")
-    assert first == {
+    known = {
         "arm": "fine",
         "seed": "0",
         "level": "fine",
@@ -193,6 +193,7 @@ def test_tables_hold_what_the_stages_left(tmp_path):
         "seconds": "3.5",
         "checkpoint": str(tmp_path / "fine/seed0/checkpoints/best.ckpt"),
     }
+    assert first == dict.fromkeys(FURTHER, "") | known
     assert (second["seed"], second["accuracy"]) == ("1", "0.75")
     (line,) = table(tmp_path / "summary.csv")
     first_columns = ["arm", "level", "seeds", "mean", "std", "ci95_low", "ci95_high"]
