@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from analysis.values import Summary
+from common.results.metrics import FURTHER, METRICS, PERCENT
 from common.results.rows import Row
 from common.results.statistics import DifferenceRow, SummaryRow
 
@@ -19,7 +20,8 @@ FRACTIONS = (
     *("accuracy", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
     *(
         f"{name}{of}"
-        for name in ("top5", "consistency", "severity")
+        for name in FURTHER
+        if METRICS[name].shown == PERCENT
         for of in ("", "_mean", "_std")
     ),
 )

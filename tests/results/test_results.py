@@ -7,6 +7,7 @@ import shutil
 import pytest
 import yaml
 
+from common.results.metrics import FURTHER
 from common.results.rows import Row, collect
 from common.results.statistics import confidence_interval, summarise
 from common.results.tables import print_summary, write_tables
@@ -18,9 +19,8 @@ from study.arms import REFERENCE, order
 def row(arm="fine", seed=0, level="fine", accuracy=0.5, **other) -> Row:
     values = {
         "loss": 1.0,
+        **dict.fromkeys(FURTHER),
         "top5": 0.75,
-        "consistency": None,
-        "severity": None,
         "val_accuracy": 0.25,
         "val_loss": 2.0,
         "best_epoch": 1,

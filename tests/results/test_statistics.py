@@ -12,6 +12,7 @@ from scipy.stats import ttest_rel
 
 from arch_single_head.schema import SingleConfig
 from architectures import ARCHITECTURES
+from common.results.metrics import FURTHER
 from common.results.rows import Row, collect
 from common.results.statistics import differences, summarise
 from common.results.tables import print_summary, sections, write_tables
@@ -24,9 +25,7 @@ from study.arms import REFERENCE, order
 def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:
     values = {
         "loss": 1.0,
-        "top5": None,
-        "consistency": None,
-        "severity": None,
+        **dict.fromkeys(FURTHER),
         "val_accuracy": 0.25,
         "val_loss": 2.0,
         "best_epoch": 1,

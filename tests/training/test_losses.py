@@ -1,5 +1,7 @@
 """Losses: the one that is there, bit for bit, and one of features that a student may add."""
 
+from inspect import signature
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -40,12 +42,14 @@ def test_cross_entropy_is_summed_over_the_levels_that_have_labels(smoothing):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_of_the_table_is_a_number_with_gradients(name):
-    module = LOSSES[name].load()
+    function = LOSSES[name].load()
+    parameters = signature(function).parameters.values()
+    hyper_parameters = {one.name: 0.1 for one in parameters if one.kind is one.KEYWORD_ONLY}
     found = outputs()
     for logits in found.logits.values():
         logits.requires_grad_()
     labels = {level: torch.arange(8) % of for level, of in CLASSES.items()}
-    loss = module(found, labels, label_smoothing=0.1)
+    loss = function(found, labels, **hyper_parameters)
     assert loss.shape == ()
     loss.backward()
     assert all(logits.grad is not None for logits in found.logits.values())

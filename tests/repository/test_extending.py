@@ -1,0 +1,135 @@
+"""docs/extending.md: each example is applied to a copy, its command runs, and the tests of its rooms pass untouched."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+EXTENDING = ROOT / "docs" / "extending.md"
+# These two stand for all in the quick tests: each is a file and a row of a table.
+QUICK = ("A join", "A loss")
+# Options that make a training of a few seconds out of the page's commands.
+SHORT = "trainer_params.limit_train_batches=3 trainer_params.max_epochs=1 analyse=false"
+PYTHON = """#!/bin/sh
+case "$1" in
+*train_system.py) set -- "$@" {short} ;;
+*trainer.py) set -- "$@" trainer_params.limit_train_batches=3 trainer_params.max_epochs=1 ;;
+esac
+exec "{python}" "$@"
+"""
+
+
+class Example(NamedTuple):
+    """A section of the page: its blocks by kind, and the tests that its mark names."""
+
+    title: str
+    blocks: list[tuple[str, str]]
+    tests: list[str]
+
+
+def examples() -> list[Example]:
+    """Read the page's sections; ``<!-- tests: PATH ... -->`` names the tests of the rooms that a section changes."""
+    found = []
+    for part in EXTENDING.read_text().split("\n## ")[1:]:
+        title, _, text = part.partition("\n")
+        blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        marks = re.findall(r"^<!-- tests: (.*) -->$", text, re.MULTILINE)
+        found.append(Example(title, blocks, [path for mark in marks for path in mark.split()]))
+    return found
+
+
+@pytest.fixture
+def copy(tmp_path, navon) -> Path:
+    """A copy of the repository with the small Navon set, and a ``python`` that trains for a few steps."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    place = tmp_path / "bilateral"
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, place / name)
+    (place / "datasets" / "NAVON").symlink_to(navon)
+    shim = tmp_path / "bin" / "python"
+    shim.parent.mkdir()
+    shim.write_text(PYTHON.format(python=sys.executable, short=SHORT))
+    shim.chmod(0o755)
+    return place
+
+
+def run(command: str, copy: Path) -> str:
+    """Run a command from the copy's root; PYTHONPATH does what installing the copy would."""
+    path = f"{copy.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=copy,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(copy), "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1200,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-6000:]}"
+    return done.stdout
+
+
+def apply(diff: str, copy: Path) -> None:
+    """Change files as a diff says; each of its parts must be found exactly once."""
+    for part in diff.split("--- a/")[1:]:
+        name, _, *lines = part.splitlines()
+        old = "\n".join(line[1:] for line in lines if line[:1] in (" ", "-", ""))
+        new = "\n".join(line[1:] for line in lines if line[:1] in (" ", "+", ""))
+        text = (copy / name).read_text()
+        assert text.count(old) == 1, f"{name} does not hold this once:\n{old}"
+        (copy / name).write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(e, id=e.title, marks=[] if e.title in QUICK else [pytest.mark.slow])
+        for e in examples()
+    ],
+)
+def test_an_example_works_and_no_test_has_to_be_edited(example, copy):
+    for kind, text in example.blocks:
+        if kind == "bash":
+            run(text, copy)
+        elif kind == "diff":
+            apply(text, copy)
+        else:
+            target = copy / text.splitlines()[0].removeprefix("# ")
+            assert not target.exists()
+            target.write_text(text)
+    assert [*(copy / "runs").glob("*/*/seed0/result.yaml")], "no command of the example trained"
+    run(f"{sys.executable} -m ruff check --quiet common analysis study arch_* *.py", copy)
+    assert example.tests, "the section names no tests: <!-- tests: tests/ROOM ... -->"
+    run(
+        f"{sys.executable} -m pytest -q -x -p no:cacheprovider -m 'not slow' {' '.join(example.tests)}",
+        copy,
+    )
+
+
+def test_there_is_an_example_of_everything_that_a_student_adds():
+    assert [example.title for example in examples()] == [
+        "A backbone",
+        "A data set",
+        "A parameter of a hemisphere",
+        "An arm",
+        "A join",
+        "A loss",
+        "A metric",
+        "An analysis",
+        "A training paradigm",
+    ]
