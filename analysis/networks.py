@@ -54,15 +54,19 @@ def side_by_side(features: Sequence[Tensor]) -> Tensor:
 
 
 def halves_of(network: HemispheresAndHeads) -> dict[str, dict[str, Tensor]]:
-    """The weights of each head by level and side, (C, F) on the CPU: the columns for that side's features.
+    """Give what each feature adds to each logit, by level and side, (C, F) on the CPU.
 
-    Heads have such columns only where they see the features of both hemispheres side by side.
+    That is the head's weight and what the join makes of the feature: exact for a join that is linear in features,
+    such as concatenation; for any other one it is what the feature alone adds where it is 1 and all others are 0.
     """
-    width: int = sides(network)["left"].num_features  # type: ignore[assignment]
-    found = {}
-    for level, head in network.heads.items():
-        weight: Tensor = head.linear.weight.detach().cpu()  # type: ignore[union-attr, operator]
-        found[level] = {"left": weight[:, :width], "right": weight[:, width:]}
+    blank = torch.zeros(1, network.num_features, device=next(network.parameters()).device)
+    unit = torch.eye(network.num_features, device=blank.device)
+    with torch.no_grad():
+        rise = network.join(network.split(unit)) - network.join(network.split(blank))
+        found = {}
+        for level, head in network.heads.items():
+            weight: Tensor = head.linear.weight  # type: ignore[union-attr, assignment]
+            found[level] = network.split((weight @ rise.T).cpu())
     return found
 
 

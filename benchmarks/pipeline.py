@@ -95,7 +95,7 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
     for name in ("load", "load_test", "test_digest"):
         watch.time(HierarchicalData, name, "images")
     watch.time(stage, "keep_features", "features")
-    watch.time(stage, "_train", "training")
+    watch.time(stage, "_fit", "training")
     # Validation within training, and the test.
     watch.time(_EvaluationLoop, "run", "evaluation")
     watch.time(analysis, "analyse_after_training", "analysis")

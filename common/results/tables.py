@@ -78,7 +78,8 @@ def sections(rows: Sequence[Row], *, reference: str) -> list[Section]:
         lines = [[r.arm, r.level, str(r.seed), percent(r.val_accuracy)] for r in rows]
         header = ["arm", "level", "seed", "validation accuracy"]
         return [Section("validation accuracy", 2, [header, *lines])]
-    return [_accuracies(summary, differences(rows), reference), _further(summary), _costs(summary)]
+    found = [_accuracies(summary, differences(rows), reference), _further(summary), _costs(summary)]
+    return [one for one in found if len(one.lines[0]) > one.labels]
 
 
 def _accuracies(

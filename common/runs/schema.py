@@ -1,7 +1,7 @@
 """The config keys that both experiment folders share. Imports no torch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -125,67 +125,79 @@ class Recipe:
     dual: RecipeValues = field(default_factory=RecipeValues)
 
 
+@dataclass
+class TrainingKeys:
+    """How a network is trained; PART stands for the part of the recipe that a value comes from."""
+
+    optimizer: str = key("${recipe.PART.optimizer}", "optimiser of training", choices=OPTIMIZERS)
+    lr: float = key(
+        "${recipe.PART.lr}",
+        "learning rate; with schedule=one_cycle its highest value",
+        above=0,
+        high=1e3,
+    )
+    momentum: float = key(
+        "${recipe.PART.momentum}",
+        "Nesterov momentum of sgd; other optimisers ignore it",
+        low=0,
+        high=0.9999,
+    )
+    weight_decay: float = key(
+        "${recipe.PART.weight_decay}", "weight decay of the optimiser", low=0, high=1e3
+    )
+    schedule: str = key(
+        "${recipe.PART.schedule}", "schedule of the learning rate", choices=SCHEDULES
+    )
+    warmup: float = key(
+        "${recipe.PART.warmup}",
+        "share of all steps during which the rate of one_cycle rises",
+        above=0,
+        high=0.99,
+    )
+    label_smoothing: float = key(
+        "${recipe.PART.label_smoothing}",
+        "label smoothing of the training loss; 0: none",
+        low=0,
+        high=0.99,
+    )
+    dropout: float = key(
+        "${recipe.PART.dropout}",
+        "probability of dropping a feature before each head",
+        low=0,
+        high=0.99,
+    )
+    batch_size: int = key(
+        "${recipe.PART.batch_size}", "images in a training step, in all processes together", low=1
+    )
+    num_workers: int | None = key(
+        None,
+        "processes that decode images; null: none if the set fits in memory (dataset.memory_gb), else one per "
+        "thread of PyTorch; 0: none, threads decode",
+        low=0,
+        high=256,
+        shapes_result=False,
+    )
+    compile: str | None = key(
+        None, "mode of torch.compile during training; null: do not compile", choices=COMPILE_MODES
+    )
+    loss: str = key(
+        "cross_entropy", "what is minimised, of features, logits and labels", choices=LOSSES
+    )
+
+
 def training_keys(part: str) -> Callable[[C], C]:
-    """Add the keys of training to the schema of a folder's hparams, before it becomes a dataclass.
+    """Add `TrainingKeys` to the schema of a folder's hparams, before it becomes a dataclass.
 
     Args:
-        part: the part of the recipe that their defaults come from, single or dual.
+        part: the part of the recipe that their values come from, single or dual.
     """
-    keys: dict[str, tuple[Any, Any]] = {
-        "optimizer": (str, ("optimiser of training", {"choices": OPTIMIZERS})),
-        "lr": (
-            float,
-            ("learning rate; with schedule=one_cycle its highest value", {"above": 0, "high": 1e3}),
-        ),
-        "momentum": (
-            float,
-            ("Nesterov momentum of sgd; other optimisers ignore it", {"low": 0, "high": 0.9999}),
-        ),
-        "weight_decay": (float, ("weight decay of the optimiser", {"low": 0, "high": 1e3})),
-        "schedule": (str, ("schedule of the learning rate", {"choices": SCHEDULES})),
-        "warmup": (
-            float,
-            (
-                "share of all steps during which the rate of one_cycle rises",
-                {"above": 0, "high": 0.99},
-            ),
-        ),
-        "label_smoothing": (
-            float,
-            ("label smoothing of the training loss; 0: none", {"low": 0, "high": 0.99}),
-        ),
-        "dropout": (
-            float,
-            ("probability of dropping a feature before each head", {"low": 0, "high": 0.99}),
-        ),
-        "batch_size": (int, ("images in a training step, in all processes together", {"low": 1})),
-    }
 
     def add(schema: C) -> C:
-        for name, (kind, (help, rule)) in keys.items():
-            schema.__annotations__[name] = kind
-            setattr(schema, name, key(f"${{recipe.{part}.{name}}}", help, **rule))
-        schema.__annotations__["num_workers"] = int | None
-        schema.num_workers = key(  # type: ignore[attr-defined]
-            None,
-            "processes that decode images; null: none if the set fits in memory (dataset.memory_gb), else one per "
-            "thread of PyTorch; 0: none, threads decode",
-            low=0,
-            high=256,
-            shapes_result=False,
-        )
-        schema.__annotations__["compile"] = str | None
-        schema.compile = key(  # type: ignore[attr-defined]
-            None,
-            "mode of torch.compile during training; null: do not compile",
-            choices=COMPILE_MODES,
-        )
-        schema.__annotations__["loss"] = str
-        schema.loss = key(  # type: ignore[attr-defined]
-            "cross_entropy",
-            "what is minimised, of features, logits and labels",
-            choices=LOSSES,
-        )
+        for item in fields(TrainingKeys):
+            value: Any = item.default
+            value = value.replace("PART", part) if isinstance(value, str) else value
+            schema.__annotations__[item.name] = item.type
+            setattr(schema, item.name, field(default=value, metadata=item.metadata))
         return schema
 
     return add

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -148,15 +148,51 @@ def _describe(prepared: Prepared) -> None:
 def _fit(
     prepared: Prepared, module: TrainingModule, architecture: Architecture, machines: Machines
 ) -> dict[str, Any]:
-    """Train, together with other processes if there are several."""
+    """Fit, from the last checkpoint if there is one, and give the result without a test; only validate an ensemble."""
+    stage, data, precision = prepared.stage, prepared.data, prepared.precision
+    finite, best, last = checkpoint_callbacks(stage)
+    found = find_resume_checkpoint(stage.name, stage.best.parent, module.record.fingerprint)
+    path, step = found or (None, None)
+    print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
+    if any(p.requires_grad for p in module.parameters()):
+        if module.features_are_fixed:
+            keep_features(stage, module, data, precision)
+        with signals.put_off(), _other_processes(prepared, architecture, path, machines):
+            callbacks = [finite, best, *progress_callbacks(stage), last]
+            trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
+            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        if Path(best.best_model_path) != stage.best:
+            with replacing(stage.best) as temporary:
+                shutil.copyfile(best.best_model_path, temporary)
+    else:
+        trainer = make_trainer(stage, precision, [], logger=False, alone=True)
+        trainer.validate(module, datamodule=data, verbose=False)
+        trainer.save_checkpoint(stage.best)
+    content = load(stage.best)
+    return {
+        "arm": stage.arm,
+        "seed": stage.seed,
+        "seeds": module.record.seeds,
+        "fingerprint": module.record.fingerprint,
+        "checkpoint": str(stage.best.relative_to(stage.place)),
+        "sha256": _sha256(stage.best),
+        "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
+        "epochs": trainer.current_epoch,
+        "seconds": round(last.seconds, 2),
+        **costs(module.network, module.record.image_size),
+        "validation": content["validation"],
+        "test": None,
+    }
 
-    def others(path: Path | None) -> AbstractContextManager[None]:
-        if prepared.processes == 1:
-            return nullcontext()
-        work = partial(_train_along, prepared.stage, architecture, prepared.precision, path)
-        return together(work, devices=prepared.processes // machines.nodes, machines=machines)
 
-    return _train(prepared.stage, module, prepared.data, prepared.precision, others)
+def _other_processes(
+    prepared: Prepared, architecture: Architecture, path: Path | None, machines: Machines
+) -> AbstractContextManager[None]:
+    """Let other processes, if there are several, train along from the checkpoint at ``path`` until the block ends."""
+    if prepared.processes == 1:
+        return nullcontext()
+    work = partial(_train_along, prepared.stage, architecture, prepared.precision, path)
+    return together(work, devices=prepared.processes // machines.nodes, machines=machines)
 
 
 def _test(prepared: Prepared, module: TrainingModule) -> dict[str, dict[str, float | None]]:
@@ -226,52 +262,6 @@ def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> No
         )
     if len(data.val_set) < processes:
         raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
-
-
-def _train(
-    stage: Stage,
-    module: TrainingModule,
-    data: HierarchicalData,
-    precision: str,
-    others: Callable[[Path | None], AbstractContextManager[None]],
-) -> dict[str, Any]:
-    """Fit, from the last checkpoint if there is one, and give the result without a test; only validate an ensemble.
-
-    ``others(path)`` is entered while other processes train along from the checkpoint at ``path``.
-    """
-    finite, best, last = checkpoint_callbacks(stage)
-    found = find_resume_checkpoint(stage.name, stage.best.parent, module.record.fingerprint)
-    path, step = found or (None, None)
-    print(f"{stage.name}: {'continued' if path else 'started'}", flush=True)
-    if any(p.requires_grad for p in module.parameters()):
-        if module.features_are_fixed:
-            keep_features(stage, module, data, precision)
-        with signals.put_off(), others(path):
-            callbacks = [finite, best, *progress_callbacks(stage), last]
-            trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
-            trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-        if Path(best.best_model_path) != stage.best:
-            with replacing(stage.best) as temporary:
-                shutil.copyfile(best.best_model_path, temporary)
-    else:
-        trainer = make_trainer(stage, precision, [], logger=False, alone=True)
-        trainer.validate(module, datamodule=data, verbose=False)
-        trainer.save_checkpoint(stage.best)
-    content = load(stage.best)
-    return {
-        "arm": stage.arm,
-        "seed": stage.seed,
-        "seeds": module.record.seeds,
-        "fingerprint": module.record.fingerprint,
-        "checkpoint": str(stage.best.relative_to(stage.place)),
-        "sha256": _sha256(stage.best),
-        "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
-        "epochs": trainer.current_epoch,
-        "seconds": round(last.seconds, 2),
-        **costs(module.network, module.record.image_size),
-        "validation": content["validation"],
-        "test": None,
-    }
 
 
 def keep_features(

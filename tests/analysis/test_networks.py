@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.networks import FeatureCache
+from analysis.networks import FeatureCache, halves_of
+from common.networks.backbones import build_backbone
+from common.networks.join import Concatenate, Join
+from common.networks.macro import BilateralNet
 
 
 class Module(nn.Module):
@@ -62,3 +65,33 @@ def test_the_network_itself_turns_features_into_logits(images):
     features = [cache.features(module, one) for one in network.hemispheres.values()]
     expected = torch.cat(features, 1).prod(1, keepdim=True)
     assert cache.logits(module)["fine"].equal(expected)
+
+
+class Weighed(Join):
+    """The left features twice, the right ones three times."""
+
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.num_features = sum(num_features.values())
+
+    def forward(self, features):
+        return torch.cat([2 * features["left"], 3 * features["right"]], dim=1)
+
+
+@pytest.mark.parametrize("join", [Concatenate, Weighed])
+def test_what_features_add_to_logits_is_asked_of_the_join(join):
+    network = BilateralNet(
+        left_backbone=build_backbone("resnet9", width=0.125),
+        right_backbone=build_backbone("resnet9", width=0.25),
+        num_classes={"fine": 6, "coarse": 3},
+        dropout=0.5,
+        join=join,
+        freeze_left=True,
+        freeze_right=True,
+    ).eval()
+    features = torch.randn(5, network.num_features, generator=torch.Generator().manual_seed(0))
+    parts = network.split(features)
+    for level, halves in halves_of(network).items():
+        added = sum(parts[side] @ half.T for side, half in halves.items())
+        logits = network.classify(features)[level].detach()
+        assert torch.allclose(added + network.heads[level].linear.bias, logits, atol=1e-5)

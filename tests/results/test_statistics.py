@@ -24,8 +24,8 @@ from study.arms import REFERENCE, order
 
 def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:
     values = {
-        **dict.fromkeys(FURTHER),
         "loss": 1.0,
+        **dict.fromkeys(FURTHER),
         "val_accuracy": 0.25,
         "val_loss": 2.0,
         "best_epoch": 1,

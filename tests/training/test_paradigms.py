@@ -123,6 +123,6 @@ def test_it_continues_bit_for_bit(rotation, tiny, in_process, monkeypatch, tmp_p
 
 
 def test_an_unknown_paradigm_is_refused_by_name(tiny, in_process):
-    status, _, err = in_process(SINGLE, *tiny, "hparams.paradigm=rotation")
+    status, _, err = in_process(SINGLE, *tiny, "hparams.paradigm=telepathy")
     assert status == 1
-    assert "hparams.paradigm is 'rotation'; allowed: supervised" in err
+    assert "hparams.paradigm is 'telepathy'; allowed: supervised" in err
