@@ -95,6 +95,16 @@ def apply(diff: str, copy: Path) -> None:
         (copy / name).write_text(text.replace(old, new))
 
 
+def add(kind: str, text: str, copy: Path) -> None:
+    """Write a new file, or change files by a diff."""
+    if kind == "diff":
+        apply(text, copy)
+        return
+    target = copy / text.splitlines()[0].removeprefix("# ")
+    assert not target.exists()
+    target.write_text(text)
+
+
 @pytest.mark.parametrize(
     "example",
     [
@@ -106,12 +116,8 @@ def test_an_example_works_and_no_test_has_to_be_edited(example, copy):
     for kind, text in example.blocks:
         if kind == "bash":
             run(text, copy)
-        elif kind == "diff":
-            apply(text, copy)
         else:
-            target = copy / text.splitlines()[0].removeprefix("# ")
-            assert not target.exists()
-            target.write_text(text)
+            add(kind, text, copy)
     assert [*(copy / "runs").glob("*/*/seed0/result.yaml")], "no command of the example trained"
     run(f"{sys.executable} -m ruff check --quiet common analysis study arch_* *.py", copy)
     assert example.tests, "the section names no tests: <!-- tests: tests/ROOM ... -->"
@@ -119,6 +125,16 @@ def test_an_example_works_and_no_test_has_to_be_edited(example, copy):
         f"{sys.executable} -m pytest -q -x -p no:cacheprovider -m 'not slow' {' '.join(example.tests)}",
         copy,
     )
+
+
+@pytest.mark.slow
+def test_all_examples_together_pass_make_lint(copy):
+    for example in examples():
+        for kind, text in example.blocks:
+            if kind != "bash":
+                add(kind, text, copy)
+    for check in ("ruff check .", "ruff format --check .", "mypy"):
+        run(f"{sys.executable} -m {check}", copy)
 
 
 def test_there_is_an_example_of_everything_that_a_student_adds():
