@@ -17,7 +17,7 @@ from architectures import ARCHITECTURES
 from common.checkpoints.files import Record
 from common.data.index import Hierarchy, write_hierarchy
 from common.data.labels import coarse_of_fine
-from common.results.metrics import METRICS, NUMBER, Metric
+from common.results.metrics import FURTHER, METRICS, NUMBER, Metric
 from common.trained.load import load_module
 from common.training.metrics import (
     Answers,
@@ -316,8 +316,7 @@ def test_test_py_prints_them(arm, study, in_process):
     assert status == 0, err
     for level, values in told(study, arm)["test"].items():
         line = next(line for line in out.splitlines() if f" {level} " in line)
-        shares = [values[name] for name in ("accuracy", "top5", "consistency", "severity")]
-        shown = ["–" if share is None else f"{100 * share:.2f} %" for share in shares]
+        shown = [METRICS[name].text(values[name]) for name in ("accuracy", *FURTHER)]
         cells = [cell.strip() for cell in line.strip("│ \n").split("│")]
         assert [cells[1], *cells[3:]] == shown
 
