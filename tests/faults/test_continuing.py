@@ -457,6 +457,7 @@ def test_a_folder_of_one_level_is_refused_before_a_study_trains(in_process, tiny
         }, name
 
 
+@pytest.mark.slow
 def test_events_after_the_point_of_continuing_are_hidden(command, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -214,7 +214,8 @@ def vgg_pair():
     return ours, theirs
 
 
-@pytest.mark.parametrize("size", [32, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [32, 64])
 def test_vgg11_computes_what_torchvisions_does(vgg_pair, size):
     images = torch.randn(2, 3, size, size)
 
