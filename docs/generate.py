@@ -178,5 +178,6 @@ def pages() -> dict[Path, str]:
 
 if __name__ == "__main__":
     for file, text in pages().items():
-        file.write_text(text, encoding="utf-8")
-        print(f"Written: {file}")
+        if file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+            print(f"Written: {file}")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class Join(nn.Module):
     """Joins the features of hemispheres.
 
-    What has no parameters adds nothing to a checkpoint; parameters are named `join.*` there and learn at the rate of
-    the heads.
+    A join without parameters adds nothing to a checkpoint. Parameters are named `network.join.*` there, and learn at
+    the rate of the heads.
 
     Args:
         num_features: of each hemisphere, by side, left first.

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 from common.data.datamodule import HierarchicalData
 from common.networks.hemisphere import effective_plasticity
 from common.networks.parameters import PARAMETERS
-from common.settings.checks import leaves
-from common.settings.schema import shaping
+from common.settings.checks import leaves, show
+from common.settings.schema import ALWAYS, keys_of, shaping
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
 from common.system.randomness import derive
@@ -75,14 +75,15 @@ def fingerprint(identity: dict[str, Any]) -> str:
 
 
 def refuse_other_configuration(
-    place: Path, identity: dict[str, Any], sources: dict[str, str]
+    place: Path, identity: dict[str, Any], sources: dict[str, str], *, schema: type
 ) -> None:
-    """All seeds of an arm must be of one configuration, or their mean means nothing.
+    """Refuse a folder of another configuration: over all seeds of an arm it must be one, or their mean means nothing.
 
     Args:
         place: the stage's folder; those of the arm's other seeds lie beside it.
         identity: what `identify` says of the stage.
         sources: digests of the weights it builds on, which differ from seed to seed.
+        schema: knows the values of keys that an identity leaves out.
 
     Raises:
         UserError: names the folder and what differs there.
@@ -93,7 +94,7 @@ def refuse_other_configuration(
             theirs, ours = theirs | {"sources": {}}, ours | {"sources": {}}
         there, here = dict(leaves(theirs)), dict(leaves(ours))
         different = [
-            f"{name} is {there.get(name)} there and {here.get(name)} here"
+            f"{name} was {_shown(name, there, schema)} and is now {_shown(name, here, schema)}"
             for name in dict.fromkeys([*there, *here])
             # As text, because 1 batch and a share of 1.0 are equal as numbers.
             if repr(there.get(name)) != repr(here.get(name))
@@ -103,3 +104,11 @@ def refuse_other_configuration(
                 f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
                 "choose another exp_name, or give fresh=true."
             )
+
+
+def _shown(name: str, identity: dict[str, Any], schema: type) -> str:
+    """Write a value of an identity; one that is left out is the neutral value of its key."""
+    item = keys_of(schema).get(name)
+    neutral = item.metadata["neutral"] if item else None
+    value = identity.get(name, None if neutral is ALWAYS else neutral)
+    return str(value).lower() if isinstance(value, bool) else show(value)

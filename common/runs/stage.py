@@ -121,7 +121,7 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
     sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
     _set_other_pairing_aside(stage)
     stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
-    refuse_other_configuration(stage.place, identity, sources)
+    refuse_other_configuration(stage.place, identity, sources, schema=architecture.schema)
     (stage.place / HOLE).unlink(missing_ok=True)
     return Prepared(stage, data, precision, processes, identity, sources)
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 import arch_single_head.trainer
 import train_system
+from arch_single_head.schema import SingleConfig
 from common.checkpoints.files import load
 from common.data.image_folder import load_folder
 from common.data.images import decode
@@ -129,10 +130,10 @@ def test_a_damaged_fingerprint_is_refused_by_its_name_or_folder(tmp_path, data):
     identity = {"data": {"train": "00ff", "test": None}, "hparams": {"lr": 0.1, "arch": "vgg11"}}
     place = tmp_path / "fine/seed0"
     write_text(place / "fingerprint.yaml", yaml.safe_dump(identity | {"sources": {}}))
-    refuse_other_configuration(place, identity, {})
+    refuse_other_configuration(place, identity, {}, schema=SingleConfig)
     flip(data, place / "fingerprint.yaml", (place / "fingerprint.yaml").read_bytes())
     try:
-        refuse_other_configuration(place, identity, {})
+        refuse_other_configuration(place, identity, {}, schema=SingleConfig)
     except UserError as error:
         one_line(error, place)
 

@@ -26,7 +26,7 @@ exec "{python}" "$@"
 
 
 class Example(NamedTuple):
-    """A section of the page: its blocks by kind, and the tests that its mark names."""
+    """A section of the page: its blocks by kind, and the tests that it names."""
 
     title: str
     blocks: list[tuple[str, str]]
@@ -34,13 +34,13 @@ class Example(NamedTuple):
 
 
 def examples() -> list[Example]:
-    """Read the page's sections; ``<!-- tests: PATH ... -->`` names the tests of the rooms that a section changes."""
+    """Read the page's sections; their lines from ``Tests:`` on name the tests of the rooms that they touch."""
     found = []
     for part in EXTENDING.read_text().split("\n## ")[1:]:
         title, _, text = part.partition("\n")
         blocks = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        marks = re.findall(r"^<!-- tests: (.*) -->$", text, re.MULTILINE)
-        found.append(Example(title, blocks, [path for mark in marks for path in mark.split()]))
+        named = re.search(r"^Tests: (.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+        found.append(Example(title, blocks, re.findall(r"`(.*?)`", named[1]) if named else []))
     return found
 
 
@@ -120,7 +120,7 @@ def test_an_example_works_and_no_test_has_to_be_edited(example, copy):
             add(kind, text, copy)
     assert [*(copy / "runs").glob("*/*/seed0/result.yaml")], "no command of the example trained"
     run(f"{sys.executable} -m ruff check --quiet common analysis study arch_* *.py", copy)
-    assert example.tests, "the section names no tests: <!-- tests: tests/ROOM ... -->"
+    assert example.tests, "the section names no tests: a line Tests: `tests/ROOM`, ..."
     run(
         f"{sys.executable} -m pytest -q -x -p no:cacheprovider -m 'not slow' {' '.join(example.tests)}",
         copy,

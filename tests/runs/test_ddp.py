@@ -122,7 +122,7 @@ def test_the_number_of_processes_shapes_a_result(runs, in_process, tiny):
     place = [f"save_dir={runs}", f"exp_name=of{PROCESSES}", "seeds=[0]"]
     status, _, err = in_process(arch_single_head.trainer.main, *tiny, *SHARED, *place)
     assert status == 1
-    assert "trainer_params.processes is 3 there and None here" in err
+    assert "trainer_params.processes was 3 and is now null" in err
 
 
 @pytest.mark.parametrize(

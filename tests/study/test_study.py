@@ -272,17 +272,17 @@ def test_a_stage_whose_checkpoint_is_lost_is_trained_again_and_no_other(study, a
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("hparams.lr=0.001", "hparams.lr is 0.005 there and 0.001 here"),
-        ("dual.hparams.dropout=0.5", "hparams.dropout is 0.2 there and 0.5 here"),
+        ("hparams.lr=0.001", "hparams.lr was 0.005 and is now 0.001"),
+        ("dual.hparams.dropout=0.5", "hparams.dropout was 0.2 and is now 0.5"),
         pytest.param(
             "epochs.coarse=3",
-            "trainer_params.max_epochs is 2 there and 3 here",
+            "trainer_params.max_epochs was 2 and is now 3",
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            "dataset.flip=true", "dataset.flip is False there and True here", marks=pytest.mark.slow
+            "dataset.flip=true", "dataset.flip was false and is now true", marks=pytest.mark.slow
         ),
-        ("trainer_params.precision=bf16-mixed", "trainer_params.precision is 32-true there"),
+        ("trainer_params.precision=bf16-mixed", "trainer_params.precision was '32-true'"),
         pytest.param(
             "trainer_params.limit_val_batches=1.0",
             "trainer_params.limit_val_batches is 1 there",
@@ -290,7 +290,7 @@ def test_a_stage_whose_checkpoint_is_lost_is_trained_again_and_no_other(study, a
         ),
         pytest.param(
             "arch=resnet18",
-            "hparams.arch is resnet9 there and resnet18 here",
+            "hparams.arch was 'resnet9' and is now 'resnet18'",
             marks=pytest.mark.slow,
         ),
     ],
@@ -312,7 +312,7 @@ def test_an_arms_seeds_are_all_of_one_configuration(again, tmp_path):
     before = snapshot(tmp_path / "two")
     refused = again("seeds=[7]", "hparams.lr=0.001")
     assert refused.status == 1
-    assert "hparams.lr is 0.005 there and 0.001 here" in refused.err
+    assert "hparams.lr was 0.005 and is now 0.001" in refused.err
     assert refused.steps == {}
     assert snapshot(tmp_path / "two") == before
 
