@@ -69,7 +69,7 @@ ARMS = {
         equal_size=True,
     ),
     "bilateral_finetuned": Arm(
-        "the bilateral network, all of it trained on, hemispheres at a tenth of the heads' learning rate",
+        "the bilateral network, trained further with its hemispheres, these at a tenth of the heads' learning rate",
         loads={"model_path": [("bilateral", 0)]},
         equal_size=True,
     ),

@@ -38,8 +38,9 @@ def list_folder(directory: Path) -> Listing:
     """
     if not directory.is_dir():
         raise UserError(
-            f"No folder of labelled images at {directory}: prepare the data set "
-            f"(python data_scripts/prepare_cifar.py) or correct dataset.root or the dataset.*_dir keys."
+            f"No folder of labelled images at {directory}: prepare the data set (Navon figures: make navon; CIFAR-100: "
+            "python data_scripts/prepare_cifar.py --download; others: datasets/README.md), or correct dataset.root or "
+            "the dataset.*_dir keys."
         )
     entries: list[tuple[str, Path, int]] = []
     for folder in sorted(directory.iterdir(), key=lambda path: path.name):

@@ -87,7 +87,7 @@ METRICS = {
     ),
     "severity": Metric(
         "severity",
-        "share of the wrong fine predictions that lie in the right coarse class: mistakes within the family. The "
+        "share of the wrong fine predictions that lie in the right coarse class: mistakes within one coarse class. The "
         "higher, the milder they are. Empty without a wrong prediction",
         "common.training.metrics:severity",
         better="higher",

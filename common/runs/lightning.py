@@ -97,7 +97,7 @@ def make_trainer(
         )
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"Lightning refuses trainer_params: {' '.join(str(error).split())}"
+            f"Lightning refuses trainer_params: {' '.join(str(error).split()).rstrip('.!')}."
         ) from error
 
 

@@ -23,9 +23,11 @@ def refuse_missing(paths: dict[str, Path]) -> dict[str, Path]:
         what, remedy = f"the {part}", "train it first, or correct the key that names it"
         if part in LEVELS:
             what = f"the {part} hemisphere"
+            # By default a checkpoint lies in a folder that says what it was trained on.
+            mode = next((folder.name for folder in path.parents if folder.name in LEVELS), part)
             remedy = (
-                f"train it first (in arch_single_head: python trainer.py hparams.mode={part}), "
-                f"or correct hparams.model_path_{part}"
+                f"train it first (python arch_single_head/trainer.py hparams.mode={mode}, with the same dataset and "
+                f"seeds), or correct hparams.model_path_{part}"
             )
         raise UserError(f"There is no checkpoint at {path} to load {what} from: {remedy}.")
     return paths

@@ -234,7 +234,7 @@ def run_remotely(
         with said, redirect_stdout(said):
             run_stage(stage, architecture, Machines(1))
     except Interrupted:
-        return "failed", f"{stage.name} was stopped; the same command continues it."
+        return "failed", f"{stage.name} was stopped: run the same command to continue."
     except StageFailed as error:
         return "failed", str(error)
     except Exception as error:
@@ -289,9 +289,9 @@ def _fits(takes: Mapping[str, float]) -> bool:
 
 def _lost(stage: Stage, error: RayError) -> str:
     if isinstance(error, TaskCancelledError):
-        return f"{stage.name} was cancelled by Ray; the same command continues it."
+        return f"{stage.name} was cancelled by Ray: run the same command to continue."
     why = " ".join(str(error).split()).partition(". ")[0]
     return (
         f"{stage.name} lost its worker more than {MAX_RETRIES} times ({why}); "
-        "is there enough memory? The same command continues it."
+        "is there enough memory? Run the same command to continue."
     )

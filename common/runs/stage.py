@@ -342,9 +342,13 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
         )
     if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
         return result
-    print(
-        f"{stage.name}: {stage.best} is not the checkpoint that result.yaml records; starting anew"
-    )
+    if not result:
+        why = f"{file} is damaged"
+    elif not stage.best.is_file():
+        why = f"{stage.best} is missing"
+    else:
+        why = f"{stage.best} is not the checkpoint that result.yaml records"
+    print(f"{stage.name}: {why}; starting anew")
     file.unlink()
     for other in ("last.ckpt", "previous.ckpt"):
         stage.best.with_name(other).unlink(missing_ok=True)

@@ -114,7 +114,7 @@ def _of_override(error: OverrideParseException) -> str:
     if "=" not in error.override:
         return f"{error.override!r} is not KEY=VALUE."
     key, _, value = error.override.partition("=")
-    return f"{error.override!r} cannot be read; text with special characters wants quotes: '{key}=\"{value}\"'."
+    return f"{error.override!r} cannot be read; text with special characters needs quotes: '{key}=\"{value}\"'."
 
 
 def _of_value(cause: BaseException, name: str | None, schema: type) -> str | None:
@@ -144,13 +144,13 @@ def _of_hydra(detail: str, name: str | None) -> str:
         return f"+{override}: the key is there already; leave out the +."
     if detail.startswith("Ambiguous value"):
         override = detail.partition("argument ")[2].partition(" 1. To use")[0]
-        return f"{override} holds a comma: several values want --multirun, a list [...], and text quotes."
+        return f"{override} holds a comma: several values need --multirun, a list needs [...], and text needs quotes."
     return f"{name}: {detail}" if name and str(name) not in detail else detail
 
 
 def _of_libraries(error: BaseException) -> str | None:
     if type(error).__name__ == "MisconfigurationException":
-        return f"Lightning refuses trainer_params: {_flat(str(error))}."
+        return f"Lightning refuses trainer_params: {_flat(str(error)).rstrip('.!')}."
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return (
             f"torch.compile fails here ({_flat(str(error).strip().splitlines()[0])}): it needs a C++ compiler and "

@@ -249,7 +249,7 @@ def _watch(processes: Sequence[subprocess.Popen], ended: threading.Event) -> Non
 def _ended_early(process: subprocess.Popen) -> str:
     return (
         f"One of the stage's processes ended with status {process.returncode} (what it said stands above); "
-        "the same command continues."
+        "run the same command to continue."
     )
 
 

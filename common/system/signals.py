@@ -19,7 +19,9 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"Stopped by {signal.Signals(signum).name}; the same command continues.")
+        super().__init__(
+            f"Stopped by {signal.Signals(signum).name}: run the same command to continue."
+        )
         self.status = 128 + signum
 
 

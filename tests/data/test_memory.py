@@ -258,7 +258,7 @@ def test_a_signal_to_all_processes_ends_the_step_first(signum, status, tiny, tmp
         if "epoch 2/500" in line:
             os.killpg(process.pid, signum)
     assert process.wait(60) == status, said
-    assert said[-1] == f"Stopped by {signum.name}; the same command continues.\n"
+    assert said[-1] == f"Stopped by {signum.name}: run the same command to continue.\n"
     assert not [line for line in said if line.startswith(("error", "Traceback"))]
 
 

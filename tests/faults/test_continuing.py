@@ -268,7 +268,28 @@ def test_a_result_with_another_digit_is_not_taken_for_finished(command, places, 
     file.write_text(yaml.safe_dump(result, sort_keys=False))
     status, out, _ = command(tmp_path / "copy")
     assert status == 0
-    assert "starting anew" in out
+    assert "result.yaml is damaged; starting anew" in out
+    same(tmp_path / "copy", places["whole"])
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "why"),
+    [
+        ("result.yaml", lambda file: file.write_bytes(b"\xff"), "result.yaml is damaged"),
+        ("checkpoints/best.ckpt", Path.unlink, "best.ckpt is missing"),
+        (
+            "checkpoints/best.ckpt",
+            lambda file: shutil.copy(file.with_name("last.ckpt"), file),
+            "best.ckpt is not the checkpoint that result.yaml records",
+        ),
+    ],
+)
+def test_what_makes_a_finished_stage_start_anew_is_said(name, harm, why, command, places, tmp_path):
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    harm(stage(tmp_path / "copy") / name)
+    status, out, _ = command(tmp_path / "copy")
+    assert status == 0
+    assert f"{why}; starting anew" in out
     same(tmp_path / "copy", places["whole"])
 
 

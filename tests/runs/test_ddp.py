@@ -278,8 +278,16 @@ def kill_another(process) -> None:
 @pytest.mark.parametrize(
     ("stop", "status", "said"),
     [
-        (lambda process: process.send_signal(signal.SIGTERM), 143, "same command continues"),
-        (lambda process: process.send_signal(signal.SIGINT), 130, "same command continues"),
+        (
+            lambda process: process.send_signal(signal.SIGTERM),
+            143,
+            "run the same command to continue",
+        ),
+        (
+            lambda process: process.send_signal(signal.SIGINT),
+            130,
+            "run the same command to continue",
+        ),
         (lambda process: process.kill(), -signal.SIGKILL, ""),
         (kill_another, 1, "One of the stage's processes ended with status -9"),
     ],

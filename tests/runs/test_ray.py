@@ -182,7 +182,7 @@ def test_a_command_that_is_stopped_continues(serial, options, tmp_path, signum, 
     command.end(status)
     assert "Traceback" not in command.said
     if signum != signal.SIGKILL:
-        assert "the same command continues" in command.said
+        assert "run the same command to continue" in command.said
         assert (tmp_path / "study/fine/seed0/checkpoints/last.ckpt").is_file()
     again = Command(*options, f"save_dir={tmp_path}")
     again.end()

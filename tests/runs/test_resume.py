@@ -260,7 +260,7 @@ def test_a_study_that_is_asked_to_stop_keeps_its_last_step_and_says_so(
     place = tmp_path / "study"
     status, said = study(place, stop=(*where, number), every_step=False)
     assert status == 128 + number, said
-    assert f"Stopped by {number.name}; the same command continues." in said
+    assert f"Stopped by {number.name}: run the same command to continue." in said
     assert "Traceback" not in said
     status, said = study(place)
     assert status == 0, said
