@@ -44,7 +44,7 @@ def count_pixels(images: torch.Tensor | Undecoded, rows: torch.Tensor) -> torch.
     """Count how often each channel has each of the 256 values in some of the images, int64 (3, 256)."""
     counts = torch.zeros(3, 256, dtype=torch.int64)
     for chunk in rows.split(CHUNK):
-        counts += _counts(images[chunk])
+        counts += value_counts(images[chunk])
     return counts
 
 
@@ -110,12 +110,13 @@ def summarise(images: torch.Tensor | Undecoded, listing: Listing) -> tuple[str, 
     for start in range(0, images.shape[0], CHUNK):
         chunk = images[start : start + CHUNK]
         state.update(chunk.numpy().reshape(-1).data)
-        counts += _counts(chunk)
+        counts += value_counts(chunk)
     state.update(listing.labels.tobytes())
     state.update("\n".join(listing.names).encode("utf-8", "surrogateescape"))
     return state.hexdigest(), counts
 
 
-def _counts(images: torch.Tensor) -> torch.Tensor:
+def value_counts(images: torch.Tensor) -> torch.Tensor:
+    """Count each value of each channel of uint8 images (B, 3, H, W): int64 (3, 256)."""
     channels = images.transpose(0, 1).flatten(1)  # (3, B * H * W)
     return torch.stack([torch.bincount(values, minlength=256) for values in channels])

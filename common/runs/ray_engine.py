@@ -108,7 +108,7 @@ class RayEngine(AbstractContextManager):
     def start(self, stage: Stage) -> None:
         """Hand a stage to Ray."""
         threads = _threads()
-        takes = self._resources(stage, threads)
+        takes = self.resources(stage, threads)
         task = ray.remote(run_remotely).options(
             name=stage.name,
             max_retries=MAX_RETRIES,
@@ -118,7 +118,7 @@ class RayEngine(AbstractContextManager):
         arguments = (stage, self.architectures[stage.folder], threads, sys.argv, self.lines)
         self.running[task.remote(*arguments)] = stage
         self.progress.set_state(stage.name, "queued")
-        if not _fits(takes):
+        if not fits(takes):
             # A cluster may grow; what it has now may never do.
             words = ", ".join(f"{n:g} {name.removeprefix('num_')}" for name, n in takes.items())
             self.progress.say(
@@ -161,8 +161,12 @@ class RayEngine(AbstractContextManager):
             else:
                 self.progress.say(stage, line)
 
-    def _resources(self, stage: Stage, threads: int) -> dict[str, float]:
-        """Compute what a stage takes: a share of a GPU where there is one, else cores."""
+    def resources(self, stage: Stage, threads: int) -> dict[str, float]:
+        """Compute what a stage takes: a share of a GPU where there is one, else cores.
+
+        Raises:
+            UserError: it asks for a GPU and Ray finds none.
+        """
         there = ray.cluster_resources()
         accelerator = stage.config.trainer_params.accelerator
         cores = threads + (stage.config.hparams.num_workers or 0)
@@ -277,7 +281,7 @@ def _threads() -> int:
     return int(given) if given.isdecimal() and int(given) else 1
 
 
-def _fits(takes: Mapping[str, float]) -> bool:
+def fits(takes: Mapping[str, float]) -> bool:
     """Say whether some machine would have what a stage takes if nothing else ran there."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return any(

@@ -29,8 +29,9 @@ from common.runs.lightning import (
     quieten,
 )
 from common.runs.needed import refuse_missing
+from common.runs.pairing import set_other_pairing_aside
 from common.settings.compose import ROOT
-from common.system.atomic_files import read_mapping, replacing, write_yaml
+from common.system.atomic_files import replacing, write_yaml
 from common.system.distributed import Machines, together
 from common.system.environment import choose_precision, describe
 from common.system.errors import StageFailed, UserError
@@ -119,7 +120,7 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
         processes=processes,
     )
     sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
-    _set_other_pairing_aside(stage)
+    set_other_pairing_aside(stage)
     stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
     refuse_other_configuration(stage.place, identity, sources, schema=architecture.schema)
     (stage.place / HOLE).unlink(missing_ok=True)
@@ -291,33 +292,6 @@ def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
             f"trainer_params.limit_test_batches={share:g} leaves none of {batches} test batches; "
             f"allowed: a number of batches, or a share of at least {1 / batches:.2g}."
         )
-
-
-def _set_other_pairing_aside(stage: Stage) -> None:
-    """Rename the stage's folder if it holds another pairing of seeds, and take back the wanted one if it was kept.
-
-    In a longer list of seeds the last seed of the shorter list has another next one.
-    """
-    file = stage.place / "environment.yaml"
-    if len(stage.seeds) < 2:
-        return
-
-    def kept(seeds: Sequence[int]) -> Path:
-        return stage.place.with_name(f"earlier-{stage.place.name}-of-{'+'.join(map(str, seeds))}")
-
-    wanted = list(stage.seeds)
-    earlier = read_mapping(file).get("seeds", [stage.seed]) if file.is_file() else wanted
-    # Further ones are of checkpoints that it was given; whether those are the same tells its fingerprint.
-    if earlier[: len(wanted)] != wanted:
-        aside = kept(earlier)
-        if (aside / "result.yaml").is_file():
-            shutil.rmtree(stage.place)  # nothing that is not there already, finished
-        else:
-            shutil.rmtree(aside, ignore_errors=True)
-            stage.place.rename(aside)
-        print(f"{stage.name}: made of seeds {earlier} before, of {wanted} now; kept as {aside}")
-    if kept(wanted).is_dir() and not stage.place.exists():
-        kept(wanted).rename(stage.place)
 
 
 def _finished(stage: Stage, name: str) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from common.checkpoints.files import RECORD, load, read
 from common.checkpoints.resume import find_resume_checkpoint
 from common.results.rows import write_result
 from common.runs.description import Stage
-from common.runs.stage import _set_other_pairing_aside
+from common.runs.pairing import set_other_pairing_aside
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 
@@ -438,4 +438,4 @@ def test_a_damaged_file_in_the_place_of_a_stage_is_named(content, tmp_path):
     cfg = OmegaConf.create({"save_dir": str(tmp_path.parent), "exp_name": tmp_path.name})
     stage = Stage(arm="swapped", seed=0, folder="arch_dual_head", config=cfg, seeds=(0, 1))
     with pytest.raises(UserError, match=r"environment\.yaml is damaged"):
-        _set_other_pairing_aside(stage)
+        set_other_pairing_aside(stage)

@@ -14,7 +14,7 @@ from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
 from common.data.datamodule import ImageSet, load_folder_once
 from common.data.image_folder import load_folder
-from common.data.images import _counts, pixel_statistics
+from common.data.images import pixel_statistics, value_counts
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.samplers import EpochSampler
 from common.data.tree import write_tree
@@ -452,7 +452,7 @@ def test_loader_entered_in_the_middle_continues_exactly(prepared):
 def test_pixel_statistics_equal_those_of_numpy():
     images = np.random.default_rng(0).integers(0, 256, (20, 3, 5, 7), dtype=np.uint8)
     images[:, 1] //= 4
-    mean, std = pixel_statistics(_counts(torch.from_numpy(images)))
+    mean, std = pixel_statistics(value_counts(torch.from_numpy(images)))
     assert np.allclose(mean, (images / 255).mean((0, 2, 3)), atol=1e-12)
     assert np.allclose(std, (images / 255).std((0, 2, 3)), atol=1e-12)
 
@@ -460,6 +460,6 @@ def test_pixel_statistics_equal_those_of_numpy():
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_a_channel_of_one_value_has_deviation_one(value):
     images = torch.full((4, 3, 2, 2), value, dtype=torch.uint8)
-    mean, std = pixel_statistics(_counts(images))
+    mean, std = pixel_statistics(value_counts(images))
     assert mean == pytest.approx([value / 255] * 3)
     assert std == [1, 1, 1]

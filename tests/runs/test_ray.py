@@ -64,8 +64,8 @@ def test_what_a_stage_takes_of_a_cluster(
     config = Named(trainer_params=params, hparams=Named(num_workers=workers))
     stage = Named(name="fine/seed0", config=config)
     engine = ray_engine.RayEngine([stage], {}, address="somewhere:1", stages_per_gpu=per_gpu)
-    assert engine._resources(stage, 2) == takes
-    assert ray_engine._fits(takes) == fits
+    assert engine.resources(stage, 2) == takes
+    assert ray_engine.fits(takes) == fits
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from analysis.pipeline import examine
 from analysis.study import open_study
 from common.checkpoints.files import read
 from common.runs.description import Stage
-from common.runs.stage import _set_other_pairing_aside, made_of
+from common.runs.pairing import set_other_pairing_aside
+from common.runs.stage import made_of
 
 
 def parent(seed: int, *seeds: int) -> SimpleNamespace:
@@ -46,7 +47,7 @@ def test_seeds_of_given_checkpoints_make_no_other_pairing(tmp_path, earlier, kep
     stage = Stage(arm="a", seed=1, folder="", config=config, seeds=(1, 2))
     stage.place.mkdir(parents=True)
     (stage.place / "environment.yaml").write_text(yaml.safe_dump({"seeds": earlier}))
-    _set_other_pairing_aside(stage)
+    set_other_pairing_aside(stage)
     assert stage.place.is_dir() == kept
 
 
