@@ -10,7 +10,7 @@ from arch_dual_head.macro_architectures import MACRO_ARCHITECTURES
 from common.networks.joins import JOINS
 from common.networks.parameters import hemisphere_keys
 from common.runs.schema import DualTrainerParams, RunKeys, training_keys
-from common.settings.levels import LEVELS, SIDES
+from common.settings.levels import BOTH, LEVELS, SIDES
 from common.settings.schema import ALWAYS, key
 
 
@@ -55,14 +55,14 @@ class DualHparams(DualNetwork):
     )
     fine_speciality: str = key(
         "fine",
-        "labels on which the left hemisphere's checkpoint was trained",
-        choices=LEVELS,
+        "labels on which the left hemisphere's checkpoint was trained: of one level, or both",
+        choices=(*LEVELS, BOTH),
         neutral=ALWAYS,
     )
     coarse_speciality: str = key(
         "coarse",
-        "labels on which the right hemisphere's checkpoint was trained",
-        choices=LEVELS,
+        "labels on which the right hemisphere's checkpoint was trained, likewise",
+        choices=(*LEVELS, BOTH),
         neutral=ALWAYS,
     )
     plasticity_factor: float = key(

@@ -160,8 +160,12 @@ def filled(page: str) -> str:
 def alike() -> dict[Path, str]:
     """The arms whose hemispheres are both of one kind: each key of one of them takes the value of the other's."""
     found = {}
-    for side, level in SPELLING.items():
-        file = ROOT / f"arch_dual_head/config/bilateral_swapped_{level}.yaml"
+    for name, row in ARMS.items():
+        sides = [side for side, level in SPELLING.items() if set(row.specialities) == {level}]
+        if row.folder == "single" or not sides:
+            continue
+        (side,) = sides
+        file = ROOT / f"arch_dual_head/config/{row.config or name}.yaml"
         mark = ALIKE.format(side)
         head, _, _ = file.read_text(encoding="utf-8").partition(mark)
         keys = [row.keys if side == "left" else row.keys[::-1] for row in PARAMETERS.values()]

@@ -96,6 +96,33 @@ ARMS = {
         "one hemisphere with two heads, trained from random weights on both levels",
         trained_like="hemispheres",
     ),
+    "unilateral_second": Arm(
+        "another unilateral network of each seed, with random numbers of its own, for `unspecialised_pair`",
+        trained_like="hemispheres",
+    ),
+    "unspecialised_pair": Arm(
+        "heads on two frozen hemispheres that were both trained on both levels: bilateral minus this one is what "
+        "speciality adds",
+        loads={
+            "model_path_fine": [("unilateral", 0)],
+            "model_path_coarse": [("unilateral_second", 0)],
+        },
+        specialities=("fine", "fine"),
+        equal_size=True,
+    ),
+    "fine_refit": Arm(
+        "new heads on the frozen left hemisphere alone",
+        loads={"model_path_fine": [("fine", 0)]},
+    ),
+    "coarse_refit": Arm(
+        "new heads on the frozen right hemisphere alone",
+        loads={"model_path_fine": [("coarse", 0)]},
+        specialities=("coarse", "coarse"),
+    ),
+    "unilateral_refit": Arm(
+        "new heads on the frozen hemisphere of the unilateral network",
+        loads={"model_path_fine": [("unilateral", 0)]},
+    ),
     "unilateral_wide": Arm(
         "the same, as wide as gives it the number of parameters of the bilateral network",
         trained_like="hemispheres",
@@ -118,6 +145,9 @@ ARMS = {
 DEFAULT_ARMS = ("fine", "coarse", "bilateral")
 # The arm that each other one is compared with.
 REFERENCE = "bilateral"
+# The contrast that a study is about, named before looking: the reference minus this arm. Both have two frozen
+# hemispheres of equal size and equally trained heads; they differ in what the hemispheres were trained on.
+PRIMARY = "unspecialised_pair"
 
 
 def standing_for(name: str) -> list[str]:

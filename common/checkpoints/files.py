@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from common.checkpoints.record import Record, refuse_damaged
 from common.networks.hemisphere import HemisphereConfig
+from common.settings.levels import BOTH, LEVELS
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
 
@@ -169,9 +170,9 @@ def hemisphere_weights(
     """Read the weights of a checkpoint's only hemisphere, with the names that they have in a backbone.
 
     Args:
-        path: a checkpoint of `arch_single_head`.
+        path: a checkpoint of a network with one hemisphere.
         key: the config key that names it, for errors.
-        level: the level that the hemisphere must have been trained on.
+        level: the level that the hemisphere must have been trained on, or `BOTH`.
         hemisphere_config: the parameters that it must have; its plasticity may differ.
         data: its ``mean``, ``std`` and ``train_images`` must be those of the hemisphere's training.
 
@@ -179,12 +180,17 @@ def hemisphere_weights(
         UserError: names both values of what does not fit.
     """
     record, weights = read(path)
-    if record.levels != (level,):
+    if record.levels != (LEVELS if level == BOTH else (level,)):
         raise UserError(
             f"{key}: {path} was trained on {' and '.join(record.levels)} labels, not on {level} ones."
         )
+    names = {name.split(".")[1] for name in weights if name.startswith("hemispheres.")}
+    if len(names) != 1:
+        raise UserError(f"{key}: {path} has {len(names)} hemispheres; allowed: a network of one.")
     with refuse_damaged(path):
-        theirs = HemisphereConfig.read(record.config["hparams"])
+        hparams = record.config["hparams"]
+        # Of a network with two heads its only hemisphere is described by the left one's keys.
+        theirs = HemisphereConfig.read(hparams, None if "arch" in hparams else "left")
         statistics = torch.tensor([record.mean, record.std])
         same_statistics = torch.allclose(statistics, torch.tensor([data.mean, data.std]), atol=1e-6)
     refuse_other_hemisphere(path, key=key, theirs=theirs, ours=hemisphere_config)
@@ -197,7 +203,7 @@ def hemisphere_weights(
         raise UserError(
             f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir."
         )
-    prefix = f"hemispheres.{level}.backbone."
+    prefix = f"hemispheres.{names.pop()}.backbone."
     return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
 
 

@@ -20,14 +20,21 @@ def refuse_missing(paths: dict[str, Path]) -> dict[str, Path]:
                     f"{path} is of a training that was not finished: run its command again first."
                 )
             continue
-        what, remedy = f"the {part}", "train it first, or correct the key that names it"
-        if part in LEVELS:
-            what = f"the {part} hemisphere"
-            # By default a checkpoint lies in a folder that says what it was trained on.
-            mode = next((folder.name for folder in path.parents if folder.name in LEVELS), part)
-            remedy = (
-                f"train it first (python arch_single_head/trainer.py hparams.mode={mode}, with the same dataset and "
-                f"seeds), or correct hparams.model_path_{part}"
-            )
-        raise UserError(f"There is no checkpoint at {path} to load {what} from: {remedy}.")
+        what = f"the {part} hemisphere" if part in LEVELS else f"the {part}"
+        wrong = f"hparams.model_path_{part}" if part in LEVELS else "the key that names it"
+        raise UserError(
+            f"There is no checkpoint at {path} to load {what} from: train it first{_how(path)}, or correct {wrong}."
+        )
     return paths
+
+
+def _how(path: Path) -> str:
+    """Name the command that writes a checkpoint, if its path has the form that commands give it."""
+    if path.parent.name != "checkpoints" or len(path.parents) < 4:
+        return ""
+    arm = path.parents[2].name  # <arm>/seed<n>/checkpoints/best.ckpt
+    folder, choice = "dual", f"--config-name {arm}"
+    if arm in LEVELS:
+        folder, choice = "single", f"hparams.mode={arm}"
+    command = f"python arch_{folder}_head/trainer.py {choice}"
+    return f" ({command}, with the same dataset and seeds)"

@@ -2,6 +2,7 @@
 
 LEVELS = ("fine", "coarse")
 SIDES = ("left", "right")
+BOTH = "both"  # in place of a level: fine and coarse together
 # Config keys, names of tensors and csv files call the left hemisphere fine and the right one coarse, after what
 # they learn in the study. This is the one map from a hemisphere to that spelling.
 SPELLING = {"left": "fine", "right": "coarse"}
