@@ -31,6 +31,7 @@ def check(cfg: DictConfig) -> None:
             "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
         )
     check_paths(hparams)
+    _check_epochs(cfg)
     _check_whole_network(hparams)
     _check_from_scratch(hparams)
     if len(cfg.seeds) == 1 and any(NEXT in path for path in templates(cfg).values()):
@@ -43,6 +44,17 @@ def check(cfg: DictConfig) -> None:
             raise UserError(
                 f"{freeze}=true would freeze a {side} hemisphere that was never trained: give {path}, or "
                 f"{freeze}=false to train it from scratch."
+            )
+
+
+def _check_epochs(cfg: DictConfig) -> None:
+    """Refuse to make the training of heads alone as long as that of whole networks."""
+    if cfg.trainer_params.max_epochs is None and macro_architecture(cfg.hparams).loads != MEMBERS:
+        frozen = frozen_sides(cfg.hparams)
+        if frozen:
+            raise UserError(
+                f"trainer_params.max_epochs is null, for as much training as the bilateral network has had, but the "
+                f"{' and '.join(frozen)} hemisphere is frozen: give a number of epochs."
             )
 
 

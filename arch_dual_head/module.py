@@ -7,6 +7,7 @@ from typing import cast
 from omegaconf import DictConfig
 from torch import nn
 
+from arch_dual_head.budget import equal_epochs
 from arch_dual_head.macro_architectures import (
     MEMBERS,
     described_sides,
@@ -25,6 +26,7 @@ from common.checkpoints.files import (
 )
 from common.checkpoints.record import complete
 from common.data.datamodule import HierarchicalData
+from common.data.transforms import augments
 from common.networks.hemisphere import Hemisphere, HemisphereConfig
 from common.networks.macro import EnsembleNet, Network
 from common.settings.levels import SPELLING, side_of
@@ -64,6 +66,18 @@ class DualHead(Supervised):
                     f"the row {cfg.hparams.macro_arch} of MACRO_ARCHITECTURES and the configuration ask for {wanted}."
                 )
         return network
+
+    @staticmethod
+    def epochs(cfg: DictConfig, data: HierarchicalData) -> int:
+        """Give the epochs of training: those of the configuration, or as many as make training equal."""
+        if cfg.trainer_params.max_epochs is not None:
+            return cfg.trainer_params.max_epochs
+        return equal_epochs(
+            cfg,
+            num_classes={level: len(data.classes[level].ids) for level in data.levels},
+            image_size=data.image_size,
+            augments=augments(crop_padding=cfg.dataset.crop_padding, flip=cfg.dataset.flip),
+        )
 
     @staticmethod
     def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:

@@ -69,6 +69,16 @@ def unilateral(parts: Parts, width: float | None = None) -> UnilateralNet:
     )
 
 
+def specialist(parts: Parts, side: str, level: str) -> UnilateralNet:
+    """Build one hemisphere with a head for one level alone, as it is trained before the bilateral network."""
+    config = parts.hemisphere_config(side)
+    return UnilateralNet(
+        backbone=config.backbone(),
+        spatial_filter=config.spatial_filter(),
+        **parts.heads | {"num_classes": {level: parts.num_classes[level]}},
+    )
+
+
 def unilateral_wide(parts: Parts) -> UnilateralNet:
     """Build a network of the left hemisphere alone, with as many parameters as the bilateral network.
 

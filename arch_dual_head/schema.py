@@ -81,6 +81,27 @@ class DualHparams(DualNetwork):
 
 
 @dataclass
+class BilateralEpochs:
+    """Epochs of the bilateral network's parts, which say how much training it has had."""
+
+    left: int = key(
+        "${recipe.single.max_epochs}",
+        "epochs of the left hemisphere; read where trainer_params.max_epochs is null",
+        low=1,
+        shapes_result=False,  # the epochs that follow from it do
+    )
+    right: int = key(
+        "${recipe.single.max_epochs}",
+        "epochs of the right hemisphere, likewise",
+        low=1,
+        shapes_result=False,
+    )
+    heads: int = key(
+        "${recipe.heads_epochs}", "epochs of the heads, likewise", low=1, shapes_result=False
+    )
+
+
+@dataclass
 class DualConfig(RunKeys):
     """arch_dual_head/config/config.yaml."""
 
@@ -89,6 +110,7 @@ class DualConfig(RunKeys):
     )
     hparams: DualHparams = field(default_factory=DualHparams)
     trainer_params: DualTrainerParams = field(default_factory=DualTrainerParams)
+    bilateral_epochs: BilateralEpochs = field(default_factory=BilateralEpochs)
 
     @staticmethod
     def check(cfg: DictConfig) -> None:

@@ -23,6 +23,8 @@ class Arm:
         trained_like: whose part of the recipe it is trained by: "hemispheres", which start from random weights, or
             "heads" on hemispheres that were trained before; None: it is not trained.
         equal_size: whether it has about as many parameters as the reference, so that its size explains no difference.
+        equal_training: whether it is trained with as many operations as the reference with all that it builds on, so
+            that training explains no difference. Hemispheres that others load are trained by the recipe, always.
         config: its YAML file in the folder's config/; None: the file that has the arm's name.
         alias: the name that stands for this arm, together with others, in ``arms`` and ``epochs``; None: its own.
     """
@@ -33,6 +35,7 @@ class Arm:
     specialities: tuple[str, ...] = LEVELS
     trained_like: str | None = "heads"
     equal_size: bool = False
+    equal_training: bool = False
     config: str | None = None
     alias: str | None = None
 
@@ -74,9 +77,11 @@ ARMS = {
         equal_size=True,
     ),
     "bilateral_nonspecialised": Arm(
-        "two hemispheres and two heads, trained together from random weights on both levels",
+        "two hemispheres and two heads, trained together from random weights on both levels, with as many operations "
+        "as the bilateral network in all",
         trained_like="hemispheres",
         equal_size=True,
+        equal_training=True,
     ),
     "bilateral_swapped_fine": Arm(
         "heads on two frozen hemispheres that were both trained on fine labels, with two seeds",
@@ -123,10 +128,16 @@ ARMS = {
         "new heads on the frozen hemisphere of the unilateral network",
         loads={"model_path_fine": [("unilateral", 0)]},
     ),
+    "unilateral_long": Arm(
+        "the unilateral network, trained with as many operations as the bilateral network in all, hemispheres included",
+        trained_like="hemispheres",
+        equal_training=True,
+    ),
     "unilateral_wide": Arm(
         "the same, as wide as gives it the number of parameters of the bilateral network",
         trained_like="hemispheres",
         equal_size=True,
+        equal_training=True,
     ),
     "ensemble": Arm(
         "the mean of the probabilities of two unilateral networks of different seeds",

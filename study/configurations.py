@@ -1,12 +1,12 @@
 """The configuration of each arm: what its own command would run with, under what the study says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
 
 from common.settings.compose import compose_unchecked, finish, with_variant
-from study.arms import ARMS
+from study.arms import ARMS, REFERENCE
 from study.overrides import FOLDERS, overrides_for
 
 # What study=NAME puts before the command line.
@@ -33,8 +33,11 @@ def configurations(
     """
     # Hydra takes a tenth of a second each time; most arms share all but their own YAML file.
     shared: dict[tuple[str, ...], DictConfig] = {}
-    found = {}
-    for arm in arms:
+    found: dict[str, DictConfig] = {}
+    # What the reference is trained for says how long those are that are trained as much.
+    equal = any(ARMS[arm].equal_training for arm in arms)
+    trained = [arm for arm in ARMS if arm in {REFERENCE, *ARMS[REFERENCE].needs}] if equal else []
+    for arm in dict.fromkeys([*trained, *arms]):
         row = ARMS[arm]
         directory, schema = FOLDERS[row.folder]
         given = overrides_for(row.folder, [*PRESETS[cfg.study], *overrides], row.specialities)
@@ -53,9 +56,23 @@ def configurations(
             folder=directory,
             overrides=given,
             config_name=name,
-            values=_values(arm, cfg, seeds),
+            values=_values(arm, cfg, seeds) | _equal_training(arm, cfg, found),
         )
-    return found
+    return {arm: found[arm] for arm in arms}
+
+
+def _equal_training(arm: str, cfg: DictConfig, found: Mapping[str, DictConfig]) -> dict[str, Any]:
+    """What `budget` says of an arm that is trained as much as the reference; ``found`` holds that one's parts."""
+    if not ARMS[arm].equal_training or cfg.epochs.get(ARMS[arm].alias or arm):
+        return {}
+    if cfg.budget == "recipe":
+        return {"recipe.dual.max_epochs": "${recipe.single.max_epochs}"}
+    parts = {"left": "fine", "right": "coarse", "heads": REFERENCE}
+    epochs = {
+        f"bilateral_epochs.{part}": found[one].trainer_params.max_epochs
+        for part, one in parts.items()
+    }
+    return epochs | {"trainer_params.max_epochs": None}
 
 
 def _values(arm: str, cfg: DictConfig, seeds: list[int]) -> dict[str, Any]:

@@ -24,7 +24,9 @@ class Record:
     training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
     ``fingerprint`` identifies everything that shaped the weights; ``coarse_of_fine`` says for each fine class
     to which coarse class it belongs, both as positions among a head's outputs; ``seeds`` are those of all networks
-    that it is built from (both are empty in checkpoints written before there were such fields).
+    that it is built from; ``training`` says what its training takes, and that of all networks that it is built from:
+    multiply-adds ("macs"), "images" and weight "updates" (these three are empty in checkpoints written before there
+    were such fields).
     """
 
     folder: str
@@ -40,6 +42,7 @@ class Record:
     fingerprint: str
     coarse_of_fine: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
+    training: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Record:

@@ -32,6 +32,11 @@ def random_flip(images: Tensor) -> Tensor:
     return torch.where(flipped[:, None, None, None], images.flip(3), images)
 
 
+def augments(*, crop_padding: int, flip: bool) -> bool:
+    """Say whether an image looks different each time that a network in training sees it."""
+    return crop_padding > 0 or flip
+
+
 class Transforms(nn.Module):
     """Turn images into what a network sees: uint8 (B, 3, H, W) to normalised float (B, 3, H, W), channels-last.
 
@@ -56,7 +61,7 @@ class Transforms(nn.Module):
     @property
     def augments(self) -> bool:
         """Say whether an image looks different each time that a network in training sees it."""
-        return self.crop_padding > 0 or self.flip
+        return augments(crop_padding=self.crop_padding, flip=self.flip)
 
     def forward(self, images: Tensor) -> Tensor:
         """Transform uint8 (B, 3, H, W) to float32 (B, 3, H, W)."""

@@ -1,10 +1,12 @@
-"""What a network costs: its parameters, and the multiply-adds that one image takes."""
+"""What a network costs: its parameters, and the multiply-adds that an image and that training take."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from common.networks.macro import HemispheresAndHeads
 
 
 def costs(network: nn.Module, image_size: Sequence[int]) -> dict[str, int]:
@@ -27,6 +29,24 @@ def costs(network: nn.Module, image_size: Sequence[int]) -> dict[str, int]:
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "macs": _macs(network, image.expand(2, -1, -1, -1)) - _macs(network, image),
     }
+
+
+def training_macs(
+    network: HemispheresAndHeads, image_size: Sequence[int], *, images: int, distinct: int
+) -> int:
+    """Count the multiply-adds of training, forward and backward.
+
+    A step through what learns takes those of three forward passes, since the backward pass takes twice a forward one.
+    A frozen hemisphere computes the features of each distinct image once, whether or not they are kept.
+
+    Args:
+        network: as it is trained.
+        image_size: height and width, in pixels.
+        images: images of all steps together.
+        distinct: different images among these; each augmented one is another image.
+    """
+    frozen = sum(costs(one, image_size)["macs"] for one in network.sides.values() if one.frozen)
+    return 3 * images * (costs(network, image_size)["macs"] - frozen) + distinct * frozen
 
 
 def _macs(network: nn.Module, images: torch.Tensor) -> int:

@@ -22,7 +22,8 @@ class Row:
 
     Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
-    that it is built from, joined by +; ``seconds`` is the stage's own training time.
+    that it is built from, joined by +; ``train_macs``, ``train_images`` and ``updates`` (of weights) count its training
+    and that of all networks that it is built from; ``seconds`` is the stage's own training time.
     """
 
     arm: str
@@ -37,6 +38,9 @@ class Row:
     parameters: int | None
     trained_parameters: int | None
     macs: int | None
+    train_macs: int | None
+    train_images: int | None
+    updates: int | None
     seeds: str
     seconds: float
     checkpoint: str
@@ -91,6 +95,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
     """
     rows = []
     for file, result in finished(experiment):
+        training = result.get("training") or {}
         for level, validation in result["validation"].items():
             test = (result["test"] or {}).get(level, {})
             rows.append(
@@ -108,6 +113,9 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
                     parameters=result.get("parameters"),
                     trained_parameters=result.get("trained_parameters"),
                     macs=result.get("macs"),
+                    train_macs=training.get("macs"),
+                    train_images=training.get("images"),
+                    updates=training.get("updates"),
                     seeds="+".join(map(str, result.get("seeds", [result["seed"]]))),
                     seconds=result["seconds"],
                     checkpoint=str(file.parent / result["checkpoint"]),

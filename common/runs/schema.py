@@ -114,13 +114,18 @@ class RecipeValues:
     label_smoothing: float = key(MISSING, "default of hparams.label_smoothing", low=0, high=0.99)
     dropout: float = key(MISSING, "default of hparams.dropout", low=0, high=0.99)
     batch_size: int = key(MISSING, "default of hparams.batch_size", low=1)
-    max_epochs: int = key(MISSING, "default of trainer_params.max_epochs", low=1)
+    max_epochs: int | None = key(MISSING, "default of trainer_params.max_epochs", low=1)
 
 
 @dataclass
 class Recipe:
     """Optimiser, schedule, epochs and regularisation, for both folders."""
 
+    heads_epochs: int = key(
+        "${recipe.dual.max_epochs}",
+        "epochs of heads on frozen hemispheres, also where dual.max_epochs is of another network",
+        low=1,
+    )
     single: RecipeValues = field(default_factory=RecipeValues)
     dual: RecipeValues = field(default_factory=RecipeValues)
 
@@ -207,7 +212,7 @@ def training_keys(part: str) -> Callable[[C], C]:
 class TrainerParams:
     """The arguments of Lightning's Trainer that a person may set."""
 
-    max_epochs: int = key(MISSING, "epochs of training", low=1)
+    max_epochs: int | None = key(MISSING, "epochs of training", low=1)
     accelerator: str = key(
         "auto",
         "device to train on, as in Lightning's Trainer",
@@ -268,7 +273,12 @@ class SingleTrainerParams(TrainerParams):
 class DualTrainerParams(TrainerParams):
     """TrainerParams whose epochs come from the recipe's ``dual`` part."""
 
-    max_epochs: int = key("${recipe.dual.max_epochs}", "epochs of training", low=1)
+    max_epochs: int | None = key(
+        "${recipe.dual.max_epochs}",
+        "epochs of training; null: as many as give the network the training operations of the bilateral one "
+        "(bilateral_epochs)",
+        low=1,
+    )
 
 
 @dataclass

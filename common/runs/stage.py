@@ -20,6 +20,7 @@ from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
 from common.networks.costs import costs
 from common.results.rows import HOLE, read_result, write_result
 from common.runs.description import Architecture, Stage
+from common.runs.effort import training_of
 from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
 from common.runs.lightning import (
     checkpoint_callbacks,
@@ -48,8 +49,8 @@ FEATURE_BYTES = 8 * 2**30
 class Prepared:
     """A stage before anything is trained.
 
-    ``identity`` is everything that shapes its result, ``sources`` are digests of the weights that it builds on, and
-    ``processes`` train it together.
+    ``identity`` is everything that shapes its result, ``sources`` are digests of the weights that it builds on,
+    ``parents`` the records of these, and ``processes`` train it together.
     """
 
     stage: Stage
@@ -58,6 +59,7 @@ class Prepared:
     processes: int
     identity: dict[str, Any]
     sources: dict[str, str]
+    parents: list[Record]
 
     @property
     def name(self) -> str:
@@ -74,7 +76,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
         UserError: its folder holds a result of another configuration.
         StageFailed: its loss is NaN or infinite.
     """
-    prepared = prepare(stage, architecture)
+    asked, prepared = stage, prepare(stage, architecture)
     stage, data = prepared.stage, prepared.data
     evaluate = stage.config.evaluate
     result = _finished(stage, prepared.name)
@@ -87,6 +89,11 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
         _refuse_untestable(data.load_test(), stage.config)
     module = _build(prepared, architecture)
     if result is None:
+        if asked.config.trainer_params.max_epochs is None:
+            epochs = stage.config.trainer_params.max_epochs
+            print(
+                f"{stage.name}: {epochs} epochs, to be trained as much as the bilateral network in all"
+            )
         _describe(prepared)
         result = _fit(prepared, module, architecture, machines)
     if evaluate:
@@ -101,9 +108,11 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
     Raises:
         UserError: a checkpoint that it builds on is missing, or its folder holds a run of another configuration.
     """
-    cfg = stage.config
-    data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
+    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
     data.load()
+    cfg = stage.config.copy()
+    cfg.trainer_params.max_epochs = architecture.module.epochs(cfg, data)
+    stage = replace(stage, config=cfg)
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
     paths = refuse_missing(architecture.module.hemisphere_paths(cfg, stage.seed))
     found = {part: read(path) for part, path in paths.items()}
@@ -121,10 +130,11 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
     )
     sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
     set_other_pairing_aside(stage)
-    stage = replace(stage, seeds=made_of(stage, [record for record, _ in found.values()]))
+    parents = [record for record, _ in found.values()]
+    stage = replace(stage, seeds=made_of(stage, parents))
     refuse_other_configuration(stage.place, identity, sources, schema=architecture.schema)
     (stage.place / HOLE).unlink(missing_ok=True)
-    return Prepared(stage, data, precision, processes, identity, sources)
+    return Prepared(stage, data, precision, processes, identity, sources, parents)
 
 
 def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
@@ -133,6 +143,7 @@ def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
     pl.seed_everything(derive(stage.seed, stage.arm, "weights") % 2**32, verbose=False)
     module = architecture.module(cfg=stage.config, record=record_of(stage, data, prepared.name))
     module.load_hemispheres(data)
+    module.record = replace(module.record, training=training_of(module, data, prepared.parents))
     return module
 
 
@@ -181,6 +192,7 @@ def _fit(
         "epochs": trainer.current_epoch,
         "seconds": round(last.seconds, 2),
         **costs(module.network, module.record.image_size),
+        "training": module.record.training,
         "validation": content["validation"],
         "test": None,
     }

@@ -70,6 +70,11 @@ class TrainingModule(pl.LightningModule):
         """Read the parameters of each hemisphere, by side."""
         return {}
 
+    @staticmethod
+    def epochs(cfg: DictConfig, data: HierarchicalData) -> int:
+        """Give the epochs of training."""
+        return cfg.trainer_params.max_epochs
+
     @classmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> Network:
         """Build the network: images float (B, 3, H, W) to logits (B, C) per level."""
