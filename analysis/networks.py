@@ -11,7 +11,7 @@ from architectures import ARCHITECTURES
 from common.checkpoints.files import digest
 from common.data.datamodule import EVAL_BATCH
 from common.data.images import Undecoded
-from common.networks.macro import EnsembleNet, HemispheresAndHeads, log_mean_softmax
+from common.networks.macro import EnsembleNet, HemispheresAndHeads
 from common.settings.levels import SPELLING
 from common.system.environment import choose_precision, uses_gpu
 from common.trained.load import load_module
@@ -111,7 +111,7 @@ class FeatureCache:
         if not isinstance(network, EnsembleNet):
             return self._logits(module, network)
         outputs = [self._logits(module, one) for one in network.networks]  # type: ignore[arg-type]
-        return {level: log_mean_softmax([out[level] for out in outputs]) for level in outputs[0]}
+        return network.combine(outputs)
 
     def _logits(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
         features = [self.features(module, one) for one in network.hemispheres.values()]

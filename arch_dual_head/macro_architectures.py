@@ -13,6 +13,7 @@ from common.settings.levels import SIDES
 # What the checkpoints of hparams.model_path_fine and model_path_coarse are.
 HEMISPHERES = "hemispheres"  # one for each side; a loaded hemisphere may be frozen
 MEMBERS = "members"  # hparams.model_path_fine lists whole networks, which are tested together and not trained
+SPECIALISTS = "specialists"  # as members: a hemisphere with its own head for each side, as arch_single_head trains it
 NOTHING = "nothing"  # there are none: such networks are trained from scratch
 FREEZE_KEYS = {"left": "ffreeze", "right": "cfreeze"}
 
@@ -26,7 +27,7 @@ class MacroArchitecture:
         build: 'module:function', imported when a network is built: `arch_dual_head.networks.Parts` → network.
         sides: its hemispheres.
         loads: what the checkpoints of its sides are: HEMISPHERES, MEMBERS or NOTHING.
-        members: the macro-architecture of its members, if it loads those.
+        members: the macro-architecture of its members, if it loads those, or SPECIALISTS.
         sized_like: the macro-architecture whose number of parameters it takes, if it does.
     """
 
@@ -66,6 +67,20 @@ MACRO_ARCHITECTURES = {
         sides=("left",),
         loads=MEMBERS,
         members="unilateral",
+    ),
+    "product": MacroArchitecture(
+        "a fine and a coarse specialist with their own heads, whose probabilities are multiplied",
+        "arch_dual_head.networks:product",
+        sides=SIDES,
+        loads=MEMBERS,
+        members=SPECIALISTS,
+    ),
+    "mean_of_specialists": MacroArchitecture(
+        "a fine and a coarse specialist with their own heads, whose coarse probabilities are averaged",
+        "arch_dual_head.networks:mean_of_specialists",
+        sides=SIDES,
+        loads=MEMBERS,
+        members=SPECIALISTS,
     ),
 }
 

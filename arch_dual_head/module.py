@@ -10,6 +10,7 @@ from torch import nn
 from arch_dual_head.budget import equal_epochs
 from arch_dual_head.macro_architectures import (
     MEMBERS,
+    SPECIALISTS,
     described_sides,
     frozen_sides,
     macro_architecture,
@@ -23,12 +24,13 @@ from common.checkpoints.files import (
     load_network,
     read,
     refuse_other_hemisphere,
+    specialist_weights,
 )
 from common.checkpoints.record import complete
 from common.data.datamodule import HierarchicalData
 from common.data.transforms import augments
 from common.networks.hemisphere import Hemisphere, HemisphereConfig
-from common.networks.macro import EnsembleNet, Network
+from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SPELLING, side_of
 from common.system.errors import UserError
 from common.training.supervised import Supervised
@@ -55,7 +57,7 @@ class DualHead(Supervised):
             UserError: the network cannot be built so, or is not what its row of the table says.
         """
         row = macro_architecture(cfg.hparams)
-        network = row.builder()(Parts(cfg.hparams, record.num_classes))
+        network = row.builder()(Parts(cfg.hparams, record.num_classes, record.coarse_of_fine))
         if row.loads != MEMBERS:
             found = {side: one.frozen for side, one in network.sides.items()}
             frozen = frozen_sides(cfg.hparams)
@@ -97,7 +99,10 @@ class DualHead(Supervised):
         if row.loads == MEMBERS:
             members = cast(EnsembleNet, self.network).members.values()
             for member, path in zip(members, sources.values(), strict=True):
-                self._load_whole(member, path, path_key("left"), row.members, data)
+                if row.members == SPECIALISTS:
+                    self._load_specialist(member, path, data)
+                else:
+                    self._load_whole(member, path, path_key("left"), row.members, data)
                 loaded.append(member)
         elif "network" in sources:
             macro_arch = self.cfg.hparams.macro_arch
@@ -119,6 +124,20 @@ class DualHead(Supervised):
         hemisphere = self.network.sides[side]
         load_network(hemisphere.backbone, weights, path=path)
         return hemisphere
+
+    def _load_specialist(
+        self, network: HemispheresAndHeads, path: Path, data: HierarchicalData
+    ) -> None:
+        """Load one hemisphere with its own head."""
+        (side,) = network.sides
+        weights = specialist_weights(
+            path,
+            key=f"hparams.{path_key('left')}",
+            level=SPELLING[side],
+            hemisphere_config=self.hemisphere_configs(self.cfg)[side],
+            data=data,
+        )
+        load_network(network, weights, path=path)
 
     def _load_whole(
         self, network: nn.Module, path: Path, key: str, macro_arch: str, data: HierarchicalData

@@ -1,14 +1,16 @@
 """What each macro-architecture builds: from parts that the configuration describes to a network with two heads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from arch_dual_head.macro_architectures import frozen_sides
+from common.networks.combine import MeanOfSpecialists, Product
 from common.networks.hemisphere import HemisphereConfig
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.networks.size import width_for
+from common.settings.levels import SIDES, SPELLING
 from common.system.errors import UserError
 
 
@@ -19,10 +21,12 @@ class Parts:
     Args:
         hparams: of the run.
         num_classes: of each level.
+        coarse_of_fine: the coarse class of each fine class; empty where that is not known.
     """
 
     hparams: Mapping[str, Any]
     num_classes: Mapping[str, int]
+    coarse_of_fine: Sequence[int] = ()
 
     def hemisphere_config(self, side: str) -> HemisphereConfig:
         """Read the parameters of a hemisphere."""
@@ -75,7 +79,8 @@ def specialist(parts: Parts, side: str, level: str) -> UnilateralNet:
     return UnilateralNet(
         backbone=config.backbone(),
         spatial_filter=config.spatial_filter(),
-        **parts.heads | {"num_classes": {level: parts.num_classes[level]}},
+        num_classes={level: parts.num_classes[level]},
+        dropout=parts.hparams["dropout"],
     )
 
 
@@ -98,3 +103,19 @@ def unilateral_wide(parts: Parts) -> UnilateralNet:
 def ensemble(parts: Parts) -> EnsembleNet:
     """Build as many unilateral networks as hparams.model_path_fine lists."""
     return EnsembleNet(networks=[unilateral(parts) for _ in parts.hparams["model_path_fine"]])
+
+
+def product(parts: Parts) -> EnsembleNet:
+    """Build two specialists whose own heads' probabilities are multiplied."""
+    combine = Product(parts.coarse_of_fine, parts.num_classes["coarse"])
+    return EnsembleNet(networks=_specialists(parts), combine=combine)
+
+
+def mean_of_specialists(parts: Parts) -> EnsembleNet:
+    """Build two specialists whose own heads' probabilities are averaged where both have some."""
+    combine = MeanOfSpecialists(parts.coarse_of_fine, parts.num_classes["coarse"])
+    return EnsembleNet(networks=_specialists(parts), combine=combine)
+
+
+def _specialists(parts: Parts) -> list[UnilateralNet]:
+    return [specialist(parts, side, SPELLING[side]) for side in SIDES]

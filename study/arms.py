@@ -139,6 +139,18 @@ ARMS = {
         equal_size=True,
         equal_training=True,
     ),
+    "product": Arm(
+        "the two specialists with their own heads: the product of their probabilities, without further training",
+        loads={"model_path_fine": [("fine", 0), ("coarse", 0)]},
+        trained_like=None,
+        equal_size=True,
+    ),
+    "mean_of_specialists": Arm(
+        "the same, with the mean of their coarse probabilities, those of the fine one summed over fine classes",
+        loads={"model_path_fine": [("fine", 0), ("coarse", 0)]},
+        trained_like=None,
+        equal_size=True,
+    ),
     "ensemble": Arm(
         "the mean of the probabilities of two unilateral networks of different seeds",
         loads={"model_path_fine": [("unilateral", ahead) for ahead in range(2)]},

@@ -169,6 +169,21 @@ def hemisphere_weights(
 ) -> dict[str, Tensor]:
     """Read the weights of a checkpoint's only hemisphere, with the names that they have in a backbone.
 
+    Arguments and errors are those of `specialist_weights`.
+    """
+    weights = specialist_weights(
+        path, key=key, level=level, hemisphere_config=hemisphere_config, data=data
+    )
+    name = next(name.split(".")[1] for name in weights if name.startswith("hemispheres."))
+    prefix = f"hemispheres.{name}.backbone."
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
+def specialist_weights(
+    path: Path, *, key: str, level: str, hemisphere_config: HemisphereConfig, data: Any
+) -> dict[str, Tensor]:
+    """Read the weights of a network of one hemisphere, its heads among them.
+
     Args:
         path: a checkpoint of a network with one hemisphere.
         key: the config key that names it, for errors.
@@ -203,8 +218,7 @@ def hemisphere_weights(
         raise UserError(
             f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir."
         )
-    prefix = f"hemispheres.{names.pop()}.backbone."
-    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    return weights
 
 
 def refuse_other_hemisphere(

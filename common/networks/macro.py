@@ -8,7 +8,6 @@ so that the left hemisphere is found in a checkpoint by the prefix `hemispheres.
 `hemispheres.coarse.`.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone
+from common.networks.combine import Mean
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join
 from common.settings.levels import LEVELS, SPELLING, side_of
@@ -183,22 +183,31 @@ class BilateralNet(HemispheresAndHeads):
 
 
 class EnsembleNet(nn.Module):
-    """Averages the predictions of trained networks; for evaluation only, nothing in it learns.
+    """Combines the predictions of trained networks; for evaluation only, nothing in it learns.
 
     Weights are named `networks.<i>.` and then as in the member; sides are named `member<i>.<side>`.
+
+    Args:
+        networks: its members.
+        combine: one of `common.networks.combine`; by default the mean, which needs members of the same classes.
     """
 
-    def __init__(self, *, networks: Sequence[HemispheresAndHeads]) -> None:
+    def __init__(
+        self, *, networks: Sequence[HemispheresAndHeads], combine: nn.Module | None = None
+    ) -> None:
         super().__init__()
         if not networks:
             raise UserError("an ensemble needs at least one network")
-        self.num_classes = networks[0].num_classes
-        for i, network in enumerate(networks):
-            if network.num_classes != self.num_classes:
+        for i, network in enumerate(networks if combine is None else ()):
+            if network.num_classes != networks[0].num_classes:
                 raise UserError(
                     f"networks of an ensemble must have the same classes: the first has "
-                    f"{self.num_classes}, number {i + 1} has {network.num_classes}"
+                    f"{networks[0].num_classes}, number {i + 1} has {network.num_classes}"
                 )
+        self.num_classes = by_level(
+            {level: n for one in networks for level, n in one.num_classes.items()}
+        )
+        self.combine = combine or Mean()
         self.num_features = sum(network.num_features for network in networks)
         self.networks = nn.ModuleList(networks)
         self.requires_grad_(False)
@@ -244,10 +253,10 @@ class EnsembleNet(nn.Module):
 
     @torch.no_grad()
     def classify(self, features: Tensor) -> dict[str, Tensor]:
-        """Average the predictions from features side by side (B, F_1 + F_2 + ...), as `forward`."""
+        """Combine the predictions from features side by side (B, F_1 + F_2 + ...), as `forward`."""
         members = [*self.members.values()]
         parts = features.split([member.num_features for member in members], dim=1)
-        return _mean([one.classify(part) for one, part in zip(members, parts, strict=True)])
+        return self.combine([one.classify(part) for one, part in zip(members, parts, strict=True)])
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Outputs:
@@ -258,24 +267,11 @@ class EnsembleNet(nn.Module):
             for name, one in found.items()
             for side, values in one.features.items()
         }
-        return Outputs(features, _mean([one.logits for one in found.values()]))
+        return Outputs(features, self.combine([one.logits for one in found.values()]))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Average predictions of images (B, 3, H, W): for each level, the log of the mean probability (B, C).
-
-        Cross-entropy and argmax take it like logits. Computed in float32 under autocast too.
-        """
+        """Combine predictions of images (B, 3, H, W): for each level, log-probabilities (B, C)."""
         return self.outputs(images).logits
 
 
 Network = HemispheresAndHeads | EnsembleNet
-
-
-def _mean(logits: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {level: log_mean_softmax([one[level] for one in logits]) for level in logits[0]}
-
-
-def log_mean_softmax(logits: Sequence[Tensor]) -> Tensor:
-    """Average predictions: logits of several networks, each (B, C) → log of their mean probability (B, C), float32."""
-    log_probabilities = torch.stack([one.float().log_softmax(dim=1) for one in logits])
-    return log_probabilities.logsumexp(dim=0) - math.log(len(logits))
