@@ -188,6 +188,13 @@ class TrainingKeys:
     loss: str = key(
         "cross_entropy", "what is minimised, of features, logits and labels", choices=LOSSES
     )
+    hierarchy_beta: float = key(
+        10.0,
+        "how hard the labels of loss=soft_hierarchy are: a class at the distance d of the tree (0 to 1) weighs "
+        "exp(-hierarchy_beta * d)",
+        above=0,
+        high=1000,
+    )
 
 
 def training_keys(part: str) -> Callable[[C], C]:

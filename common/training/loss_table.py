@@ -6,4 +6,8 @@ LOSSES = {
     "cross_entropy": Choice(
         "cross-entropy of each level, summed over levels", "common.training.losses:cross_entropy"
     ),
+    "soft_hierarchy": Choice(
+        "cross-entropy with labels softened along the tree of classes (hparams.hierarchy_beta; Bertinetto et al. 2020)",
+        "common.training.losses:soft_hierarchy",
+    ),
 }

@@ -1,5 +1,6 @@
 """The paradigm of labels: a loss over the heads of all levels, and metrics of their predictions."""
 
+from collections.abc import Sequence
 from functools import partial
 from inspect import Parameter, signature
 from typing import Any
@@ -8,9 +9,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from common.checkpoints.files import Record
+from common.system.errors import UserError
 from common.training.loss_table import LOSSES
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
 from common.training.module import TrainingModule
+
+TREE = "coarse_of_fine"  # the argument of a loss that is no hyper-parameter
 
 
 class Supervised(TrainingModule):
@@ -18,7 +22,9 @@ class Supervised(TrainingModule):
 
     def __init__(self, *, cfg: DictConfig, record: Record) -> None:
         super().__init__(cfg=cfg, record=record)
-        self.loss = _with_hyper_parameters(LOSSES[cfg.hparams.loss].load(), cfg.hparams)
+        self.loss = _with_hyper_parameters(
+            LOSSES[cfg.hparams.loss].load(), cfg.hparams, record.coarse_of_fine
+        )
 
     def make_metrics(self, split: str) -> LevelMetrics:
         """Make accuracy and loss of each level, and for validation and test all other metrics."""
@@ -49,8 +55,20 @@ class Supervised(TrainingModule):
         self.test_metrics.update(self(batch), batch)
 
 
-def _with_hyper_parameters(loss: Any, hparams: DictConfig) -> Any:
-    """Give a loss the values of those of its arguments that are hyper-parameters, each read once."""
+def _with_hyper_parameters(loss: Any, hparams: DictConfig, coarse_of_fine: Sequence[int]) -> Any:
+    """Give a loss the values of those of its arguments that are hyper-parameters, each read once.
+
+    Raises:
+        UserError: it needs the coarse class of each fine class, which is not known.
+    """
     parameters = signature(loss).parameters.values()
     names = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
-    return partial(loss, **{name: hparams[name] for name in names})
+    values = {name: hparams[name] for name in names if name != TREE}
+    if TREE in names:
+        if not coarse_of_fine:
+            raise UserError(
+                f"hparams.loss={hparams.loss} needs the coarse class of each fine class, which the data set's "
+                "index.csv does not give: some fine class has none, or several."
+            )
+        values[TREE] = tuple(coarse_of_fine)
+    return partial(loss, **values)

@@ -9,7 +9,7 @@ from torchvision.models import get_model, get_model_weights
 import arch_single_head.trainer
 from arch_single_head.schema import SingleConfig
 from common.networks.backbones import build_backbone
-from common.networks.costs import costs
+from common.networks.costs import costs, training_macs
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.settings.compose import ROOT, compose
 
@@ -96,6 +96,17 @@ def test_counting_changes_nothing():
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
     assert torch.get_rng_state().equal(random)
     assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+def test_operations_of_training_by_hand():
+    """Forward and backward are three passes through what learns; frozen, one for each distinct image."""
+    one = costs(build_backbone("resnet9", width=0.125), (32, 32))["macs"]
+    features = build_backbone("resnet9", width=0.125).num_features
+    heads = 2 * features * sum(CLASSES.values())
+    frozen = training_macs(bilateral(True), (32, 32), images=100, distinct=7)
+    assert frozen == 3 * 100 * heads + 7 * 2 * one
+    free = training_macs(bilateral(False), (32, 32), images=100, distinct=7)
+    assert free == 3 * 100 * (heads + 2 * one)
 
 
 def test_a_stage_records_its_costs(tiny, in_process, tmp_path, navon):

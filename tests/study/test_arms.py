@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import arch_dual_head.trainer
 import train_system
+from arch_dual_head.budget import equal_epochs
 from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
 from common.checkpoints.files import load_network, read
@@ -384,3 +385,88 @@ def test_a_third_seed_pairs_the_second_anew_and_keeps_what_was(whole, in_process
     assert (status, err) == (0, "")
     assert "bilateral_swapped_fine/seed1: done before" in out
     assert kept.read_text() == finished
+
+
+# Equal training
+
+
+def backbone_macs(width: float) -> int:
+    """Multiply-adds of ResNet-9 for an image of 32 x 32 pixels, by hand."""
+    channels = [round(width * of / 8) * 8 for of in (64, 128, 256, 512)]
+    one, two, three, four = (max(8, of) for of in channels)
+    layers = [(3, one, 32), (one, two, 32), (two, two, 16), (two, two, 16)]
+    layers += [(two, three, 16), (three, four, 8), (four, four, 4), (four, four, 4)]
+    return sum(9 * before * after * size**2 for before, after, size in layers)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "epochs", "heads", "width", "augments"),
+    [("navon", 6, 10, 0.25, False), ("cifar100", 30, 15, 1.0, True)],
+)
+def test_equal_training_by_hand(dataset, epochs, heads, width, augments):
+    cfg = alone("unilateral_long", f"dataset={dataset}")
+    assert dict(cfg.bilateral_epochs) == {"left": epochs, "right": epochs, "heads": heads}
+    assert cfg.hparams.fine_width == width
+    one, features = backbone_macs(width), round(512 * width)
+    hemispheres = 3 * epochs * (one + 100 * features) + 3 * epochs * (one + 20 * features)
+    frozen = 2 * one * (heads if augments else 1)
+    total = hemispheres + frozen + 3 * heads * 2 * features * 120
+    expected = round(total / (3 * (one + features * 120)))
+    found = equal_epochs(
+        cfg, num_classes={"fine": 100, "coarse": 20}, image_size=(32, 32), augments=augments
+    )
+    assert found == expected
+    assert 2 * epochs < found < 2.5 * epochs
+
+
+def test_in_a_study_equal_training_follows_the_epochs_of_what_it_equals():
+    study = planned("num_seeds=1", "epochs.fine=4", "epochs.coarse=5", "epochs.bilateral=7")
+    for arm in (arm for arm, row in ARMS.items() if row.equal_training):
+        assert study[arm].trainer_params.max_epochs is None
+        assert dict(study[arm].bilateral_epochs) == {"left": 4, "right": 5, "heads": 7}
+    assert (
+        study["unilateral"].trainer_params.max_epochs
+        == alone("unilateral").trainer_params.max_epochs
+    )
+
+
+def test_epochs_of_an_arm_and_budget_recipe_leave_equal_training():
+    study = planned("num_seeds=1", "epochs.unilateral_long=3", "budget=recipe")
+    assert study["unilateral_long"].trainer_params.max_epochs == 3
+    recipe = alone("unilateral").trainer_params.max_epochs
+    assert study["unilateral_wide"].trainer_params.max_epochs == recipe
+    one = planned("num_seeds=1", "trainer_params.max_epochs=2")
+    assert one["unilateral_long"].trainer_params.max_epochs is None
+    assert dict(one["unilateral_long"].bilateral_epochs) == {"left": 2, "right": 2, "heads": 2}
+
+
+def test_heads_alone_are_not_trained_as_much_as_whole_networks():
+    with pytest.raises(UserError, match="max_epochs is null"):
+        arch_dual_head.trainer.check(alone("bilateral", "trainer_params.max_epochs=null"))
+
+
+def test_what_training_takes_counts_all_that_an_arm_builds_on(tiny, succeed, tmp_path):
+    """Of each image three passes; of frozen hemispheres one for each distinct image."""
+    arms = "arms=[bilateral,unilateral_long,product]"
+    succeed(
+        train_system.main, *tiny, arms, "num_seeds=1", f"save_dir={tmp_path}", "exp_name=e",
+        "analyse=false",
+    )  # fmt: skip
+    with (tmp_path / "e/results.csv").open(newline="") as file:
+        rows = {row["arm"]: row for row in csv.DictReader(file)}
+    hemispheres = [rows["fine"], rows["coarse"]]
+
+    def total(name: str) -> int:
+        return sum(int(row[name]) for row in hemispheres)
+
+    assert rows["product"]["train_macs"] == str(total("train_macs"))
+    assert rows["product"]["updates"] == str(total("updates"))
+    own = int(rows["bilateral"]["updates"]) - total("updates")
+    assert own == int(rows["fine"]["updates"])  # as many epochs
+    per_image = int(rows["unilateral_long"]["train_macs"]) / int(
+        rows["unilateral_long"]["train_images"]
+    )
+    assert per_image == 3 * int(rows["unilateral_long"]["macs"])
+    ratio = int(rows["unilateral_long"]["train_macs"]) / int(rows["bilateral"]["train_macs"])
+    one_epoch = per_image * int(rows["fine"]["train_images"]) / int(rows["fine"]["epochs"])
+    assert abs(ratio - 1) * int(rows["bilateral"]["train_macs"]) <= one_epoch

@@ -1,5 +1,6 @@
 """Losses: the one that is there, bit for bit, and one of features that a student may add."""
 
+import math
 from inspect import signature
 
 import pytest
@@ -12,7 +13,7 @@ from common.checkpoints.files import read
 from common.networks.macro import Outputs
 from common.settings.choices import Choice
 from common.training.loss_table import LOSSES
-from common.training.losses import cross_entropy
+from common.training.losses import cross_entropy, soft_hierarchy, soft_labels
 
 CLASSES = {"fine": 6, "coarse": 3}
 
@@ -45,6 +46,8 @@ def test_every_loss_of_the_table_is_a_number_with_gradients(name):
     function = LOSSES[name].load()
     parameters = signature(function).parameters.values()
     hyper_parameters = {one.name: 0.1 for one in parameters if one.kind is one.KEYWORD_ONLY}
+    if "coarse_of_fine" in hyper_parameters:
+        hyper_parameters["coarse_of_fine"] = (0, 0, 1, 1, 2, 2)
     found = outputs()
     for logits in found.logits.values():
         logits.requires_grad_()
@@ -53,6 +56,32 @@ def test_every_loss_of_the_table_is_a_number_with_gradients(name):
     assert loss.shape == ()
     loss.backward()
     assert all(logits.grad is not None for logits in found.logits.values())
+
+
+def test_soft_labels_fall_with_the_distance_in_the_tree():
+    """Classes 0 and 1 have one parent, 2 has another: distances 0, 1/2 and 1."""
+    near, far = math.exp(-3 / 2), math.exp(-3)
+    rows = torch.tensor([[1, near, far], [near, 1, far], [far, far, 1]])
+    expected = rows / rows.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(soft_labels((4, 4, 7), 3.0, torch.device("cpu")), expected)
+    # Where all have one parent, it is the root of their tree.
+    flat = soft_labels((0, 0, 0), 3.0, torch.device("cpu"))
+    torch.testing.assert_close(flat[0], torch.tensor([1, far, far]) / (1 + 2 * far))
+
+
+def test_soft_hierarchy_is_cross_entropy_where_labels_are_hard_and_prefers_a_sibling():
+    found, labels = outputs(), {level: torch.arange(8) % of for level, of in CLASSES.items()}
+    tree = (0, 0, 1, 1, 2, 2)
+    hard = soft_hierarchy(found, labels, hierarchy_beta=500.0, coarse_of_fine=tree)
+    torch.testing.assert_close(hard, cross_entropy(found, labels, label_smoothing=0.0))
+
+    def loss_of_answer(answer: int) -> float:
+        logits = {"fine": 5.0 * torch.eye(6)[[answer]]}
+        label = {"fine": torch.tensor([0])}
+        soft = soft_hierarchy(Outputs({}, logits), label, hierarchy_beta=4.0, coarse_of_fine=tree)
+        return float(soft)
+
+    assert loss_of_answer(0) < loss_of_answer(1) < loss_of_answer(2)
 
 
 def alike(found: Outputs, labels: dict, *, label_smoothing: float, dropout: float):
