@@ -14,6 +14,7 @@ from arch_dual_head.macro_architectures import (
     macro_architecture,
 )
 from arch_dual_head.sources import NEXT, path_key, templates
+from common.runs.schema import PER_SEED
 from common.settings.levels import SIDES
 from common.system.errors import UserError
 
@@ -37,6 +38,11 @@ def check(cfg: DictConfig) -> None:
     if len(cfg.seeds) == 1 and any(NEXT in path for path in templates(cfg).values()):
         raise UserError(
             f"{cfg.arm} takes networks of two seeds, and seeds is {list(cfg.seeds)}: give more, as seeds=[0,1]."
+        )
+    if cfg.dataset.split_seed == PER_SEED and any(NEXT in path for path in templates(cfg).values()):
+        raise UserError(
+            f"{cfg.arm} mixes seeds, and dataset.split_seed={PER_SEED} gives each other images; allowed for it: a "
+            "number, or null."
         )
     for side in frozen_sides(hparams) if hparams.model_path is None else ():
         if hparams[path_key(side)] is None:

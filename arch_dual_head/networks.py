@@ -43,6 +43,7 @@ class Parts:
             "num_classes": self.num_classes,
             "dropout": self.hparams["dropout"],
             "join": JOINS[self.hparams["join"]].load(),
+            "auxiliary": self.hparams["auxiliary"] > 0,
         }
 
 

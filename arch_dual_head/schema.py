@@ -33,6 +33,13 @@ class DualNetwork:
         "how the features of the hemispheres become those that every head sees",
         choices=JOINS,
     )
+    auxiliary: float = key(
+        0.0,
+        "weight in the training loss of heads that each hemisphere has for itself, which keep joint training from "
+        "starving one side; 0: no such heads",
+        low=0,
+        high=1000,
+    )
 
 
 @dataclass

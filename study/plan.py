@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from common.runs.schema import PER_SEED
 from common.system.errors import UserError
 from study.arms import ARMS
 from study.choice import chosen_arms, chosen_seeds, ordered
@@ -31,7 +32,8 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     seeds = chosen_seeds(cfg)
     trained = trained_models(cfg, seeds) or {}
     arms = chosen_arms(cfg, len(seeds))
-    configs = configurations(arms, cfg, overrides, seeds)
+    configs = _of_one_split(configurations(arms, cfg, overrides, seeds))
+    arms = list(configs)
     _name(cfg, configs)
     stages: dict[tuple[str, int], Stage] = {}
     for arm, number in ordered(arms, len(seeds)):
@@ -42,6 +44,19 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
             "trained_models with arms=[fine,coarse] or no_bilateral=true leaves nothing to train."
         )
     return list(stages.values())
+
+
+def _of_one_split(configs: dict[str, DictConfig]) -> dict[str, DictConfig]:
+    """Leave out arms whose networks would have been trained on other images each, and say so."""
+    found = {}
+    for arm, config in configs.items():
+        if config.dataset.split_seed == PER_SEED and ARMS[arm].mixes > 1:
+            print(
+                f"{arm} is left out: it mixes seeds, and dataset.split_seed={PER_SEED} gives each other images."
+            )
+        else:
+            found[arm] = config
+    return found
 
 
 def _name(cfg: DictConfig, configs: Mapping[str, DictConfig]) -> None:

@@ -77,7 +77,8 @@ class HierarchicalData(pl.LightningDataModule):
 
     After `load`: ``classes`` per level; ``coarse_of_fine`` as the function of that name gives it; ``mean`` and
     ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
-    result; ``train_images``, a digest of the training images' names, the same for both levels' folders.
+    result; ``images_digest`` of the same however it is split; ``train_images``, a digest of the training images'
+    names, the same for both levels' folders.
     """
 
     levels: tuple[str, ...]
@@ -108,14 +109,15 @@ class HierarchicalData(pl.LightningDataModule):
             train, left_out = everything[~held], everything[held]
             self.train_set = self._image_set(directory, folder, train)
             self.val_set = self._image_set(directory, folder, left_out)
-            content = [folder.digest, held.numpy().tobytes().hex()]
+            images = [folder.digest]
+            content = [*images, held.numpy().tobytes().hex()]
         else:
             train = everything
             val_dir = Path(self.cfg.dataset.val_dir)
             val_folder = self._folder(val_dir)
             self.train_set = self._image_set(directory, folder, train)
             self.val_set = self._image_set(val_dir, val_folder, torch.arange(len(val_folder.names)))
-            content = [folder.digest, val_folder.digest]
+            images = content = [folder.digest, val_folder.digest]
         for part, name in ((self.train_set, "training"), (self.val_set, "validation")):
             if len(part) == 0:
                 raise UserError(f"{directory} leaves no {name} images: more images are needed.")
@@ -125,6 +127,7 @@ class HierarchicalData(pl.LightningDataModule):
         self.image_size = tuple(folder.images.shape[2:])
         labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
         self.digest = f"{derive(0, *content, *labels):016x}"
+        self.images_digest = f"{derive(0, *images):016x}"
         self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
         self._loaded = True
 

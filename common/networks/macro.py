@@ -3,12 +3,14 @@
 Names of weights, the same for every network and whether or not a hemisphere is frozen:
 
     hemispheres.<fine|coarse>.backbone.*     join.*     heads.<fine|coarse>.linear.*
+    auxiliary.<fine|coarse>.<fine|coarse>.linear.*     of a hemisphere and a level, where there are such heads
 
 so that the left hemisphere is found in a checkpoint by the prefix `hemispheres.fine.`, the right one by
 `hemispheres.coarse.`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 import torch
@@ -43,10 +45,14 @@ def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
 
 
 class Outputs(NamedTuple):
-    """What a network makes of images: features by side, each (B, F), and logits by level, each (B, C)."""
+    """What a network makes of images: features by side, each (B, F), and logits by level, each (B, C).
+
+    ``auxiliary`` holds logits by side and level, where hemispheres have heads of their own; in training only.
+    """
 
     features: dict[str, Tensor]
     logits: dict[str, Tensor]
+    auxiliary: Mapping[str, dict[str, Tensor]] = MappingProxyType({})
 
 
 class HemispheresAndHeads(nn.Module):
@@ -57,6 +63,8 @@ class HemispheresAndHeads(nn.Module):
         num_classes: of each level.
         dropout: of the joined features, before each head.
         join: built from the hemispheres' numbers of features by side (see `common.networks.join`).
+        auxiliary: whether each hemisphere has heads of its own too, which only training looks at: deep supervision
+            (Lee et al. 2015) of each side.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class HemispheresAndHeads(nn.Module):
         num_classes: Mapping[str, int],
         dropout: float,
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
+        auxiliary: bool = False,
     ) -> None:
         super().__init__()
         self.num_classes = by_level(num_classes)
@@ -73,11 +82,19 @@ class HemispheresAndHeads(nn.Module):
         self.num_features = sum(self.widths.values())
         self.hemispheres = nn.ModuleDict({SPELLING[side]: one for side, one in hemispheres.items()})
         self.join = join(self.widths)
-        self.heads = nn.ModuleDict(
+        self.heads = self._make_heads(self.join.num_features, dropout)
+        self.auxiliary = nn.ModuleDict(
             {
-                level: Head(
-                    num_features=self.join.num_features, num_classes=classes, dropout=dropout
-                )
+                SPELLING[side]: self._make_heads(width, dropout)
+                for side, width in self.widths.items()
+                if auxiliary
+            }
+        )
+
+    def _make_heads(self, num_features: int, dropout: float) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {
+                level: Head(num_features=num_features, num_classes=classes, dropout=dropout)
                 for level, classes in self.num_classes.items()
             }
         )
@@ -104,7 +121,7 @@ class HemispheresAndHeads(nn.Module):
     def features_are_fixed(self) -> bool:
         """Say whether only join and heads learn, so that the features of an image never change."""
         learning = [name for name, p in self.named_parameters() if p.requires_grad]
-        return all(name.startswith(("join.", "heads.")) for name in learning)
+        return all(name.startswith(("join.", "heads.", "auxiliary.")) for name in learning)
 
     def classify(self, features: Tensor) -> dict[str, Tensor]:
         """Join features side by side (B, num_features) and give, for each level, logits (B, C)."""
@@ -112,12 +129,25 @@ class HemispheresAndHeads(nn.Module):
 
     def outputs(self, images: Tensor) -> Outputs:
         """Give features by side and logits by level, of images (B, 3, H, W)."""
-        features = {side: hemisphere(images) for side, hemisphere in self.sides.items()}
-        return Outputs(features, self._logits(features))
+        return self._outputs({side: one(images) for side, one in self.sides.items()})
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """Give what `outputs` gives, of features side by side (B, num_features)."""
+        return self._outputs(self.split(features))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Classify images (B, 3, H, W): for each level, logits (B, C)."""
         return self.outputs(images).logits
+
+    def _outputs(self, features: dict[str, Tensor]) -> Outputs:
+        auxiliary = {
+            side: {
+                level: head(features[side]) for level, head in cast(nn.ModuleDict, heads).items()
+            }
+            for side, heads in ((side_of(name), heads) for name, heads in self.auxiliary.items())
+            if self.training
+        }
+        return Outputs(features, self._logits(features), auxiliary)
 
     def _logits(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         joined = self.join(features)
@@ -139,6 +169,7 @@ class UnilateralNet(HemispheresAndHeads):
         freeze: bool = False,
         spatial_filter: nn.Module | None = None,
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
+        auxiliary: bool = False,
     ) -> None:
         side = side_of(next(iter(by_level(num_classes))))
         super().__init__(
@@ -148,6 +179,7 @@ class UnilateralNet(HemispheresAndHeads):
             num_classes=num_classes,
             dropout=dropout,
             join=join,
+            auxiliary=auxiliary,
         )
 
 
@@ -166,6 +198,7 @@ class BilateralNet(HemispheresAndHeads):
         left_filter: nn.Module | None = None,
         right_filter: nn.Module | None = None,
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
+        auxiliary: bool = False,
     ) -> None:
         super().__init__(
             hemispheres={
@@ -179,6 +212,7 @@ class BilateralNet(HemispheresAndHeads):
             num_classes=num_classes,
             dropout=dropout,
             join=join,
+            auxiliary=auxiliary,
         )
 
 
@@ -257,6 +291,10 @@ class EnsembleNet(nn.Module):
         members = [*self.members.values()]
         parts = features.split([member.num_features for member in members], dim=1)
         return self.combine([one.classify(part) for one, part in zip(members, parts, strict=True)])
+
+    def outputs_of(self, features: Tensor) -> Outputs:
+        """Give what `outputs` gives, of features side by side (B, F_1 + F_2 + ...)."""
+        return Outputs(self.split(features), self.classify(features))
 
     @torch.no_grad()
     def outputs(self, images: Tensor) -> Outputs:

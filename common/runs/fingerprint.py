@@ -25,6 +25,7 @@ def identify(
     schema: type,
     sides: Sequence[str | None],
     processes: int = 1,
+    split_per_seed: bool = False,
 ) -> dict[str, Any]:
     """Everything that shapes a stage's result, and nothing else, in plain containers.
 
@@ -36,14 +37,17 @@ def identify(
         schema: says of each key whether it shapes a result, and at which value it changes nothing.
         sides: the hemispheres whose keys shape the network.
         processes: that train it together.
+        split_per_seed: whether each seed holds out other images.
     """
     trainer = shaping(schema, "trainer_params", dict(cfg.trainer_params) | {"precision": precision})
     if processes > 1:
         # Each has BatchNorm statistics and random numbers of its own.
         trainer["processes"] = processes
     hparams = shaping(schema, "hparams", hemisphere_values(dict(cfg.hparams), sides))
+    # Beside what differs from seed to seed, what must not.
+    split = {"images": data.images_digest} if split_per_seed else {}
     return {
-        "data": {"train": data.digest, "test": data.test_digest()},
+        "data": {"train": data.digest, "test": data.test_digest()} | split,
         "dataset": shaping(schema, "dataset", dict(cfg.dataset)),
         # null leaves a value open.
         "hparams": {name: value for name, value in hparams.items() if value is not None},
@@ -91,7 +95,7 @@ def refuse_other_configuration(
     for file in sorted(place.parent.glob("seed*/fingerprint.yaml")):
         theirs, ours = read_mapping(file), identity | {"sources": sources}
         if file.parent != place:
-            theirs, ours = theirs | {"sources": {}}, ours | {"sources": {}}
+            theirs, ours = _over_seeds(theirs), _over_seeds(ours)
         there, here = dict(leaves(theirs)), dict(leaves(ours))
         different = [
             f"{name} was {_shown(name, there, schema)} and is now {_shown(name, here, schema)}"
@@ -104,6 +108,14 @@ def refuse_other_configuration(
                 f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
                 "choose another exp_name, or give fresh=true."
             )
+
+
+def _over_seeds(identity: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of an identity what may differ between the seeds of an arm."""
+    if "images" in identity["data"]:
+        data = {name: value for name, value in identity["data"].items() if name != "train"}
+        identity = identity | {"data": data, "hemispheres": {}}
+    return identity | {"sources": {}}
 
 
 def _shown(name: str, identity: dict[str, Any], schema: type) -> str:

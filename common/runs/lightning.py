@@ -28,7 +28,8 @@ def checkpoint_callbacks(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, Last
         dirpath=stage.best.parent,
         # Lightning numbers several files as they come; the best of them is then copied.
         filename=stage.best.stem if rule.save_top_k == 1 else "top",
-        monitor=rule.monitor,
+        # Without a monitor Lightning keeps the last one.
+        monitor=None if rule.select == "last" else rule.monitor,
         mode=rule.mode,
         save_top_k=rule.save_top_k,
         save_weights_only=True,

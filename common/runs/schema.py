@@ -9,7 +9,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
-from common.system.errors import UserError
+from common.system.errors import UserError, shown
 from common.training.loss_table import LOSSES
 
 C = TypeVar("C", bound=type)
@@ -18,6 +18,9 @@ COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("one_cycle", "constant")
+# As dataset.split_seed: each run draws the held-out tenth with its own seed.
+PER_SEED = "per_seed"
+SPLIT_SEEDS = f"an integer at least 0, {PER_SEED} or null"
 # What chooses the best epoch, and in which direction it is better.
 MONITORS = {"val_accuracy": "max", "val_loss": "min"}
 
@@ -70,10 +73,11 @@ class Dataset:
         path=True,
         shapes_result=False,
     )
-    split_seed: int | None = key(
+    split_seed: Any = key(
         None,
-        "seed that draws another held-out tenth; null: the tenth in index.csv",
-        low=0,
+        "seed that draws another held-out tenth; per_seed: each run's own seed does, for all its arms; null: the tenth "
+        "in index.csv",
+        words=SPLIT_SEEDS,
         shapes_result=False,
     )
     crop_padding: int = key(
@@ -304,6 +308,12 @@ class CkptCallback:
         choices=("max", "min"),
         neutral=ALWAYS,
     )
+    select: str = key(
+        "best",
+        "which epoch's weights are tested: best: as monitor says; last: those of the last epoch, so that nothing is "
+        "chosen",
+        choices=("best", "last"),
+    )
     save_top_k: int = key(
         1,
         "number of best epochs whose checkpoints are kept; if above 1, as top*.ckpt beside best.ckpt",
@@ -353,6 +363,14 @@ class RunKeys:
                 f"ckpt_callback.mode={mode} with ckpt_callback.monitor={monitor} would choose the worst "
                 f"epoch; use {MONITORS[monitor]}."
             )
+        if cfg.ckpt_callback.select == "last" and cfg.ckpt_callback.save_top_k > 1:
+            raise UserError(
+                f"ckpt_callback.select=last keeps one epoch, but ckpt_callback.save_top_k is "
+                f"{cfg.ckpt_callback.save_top_k}; allowed: 1."
+            )
+        split = cfg.dataset.split_seed
+        if split not in (None, PER_SEED) and (type(split) is not int or split < 0):
+            raise UserError(f"dataset.split_seed is {shown(split)}; allowed: {SPLIT_SEEDS}.")
         for name in ("train_dir", "val_dir", "test_dir"):
             _check_level(name, cfg.dataset[name], cfg.hparams.mode)
 

@@ -31,6 +31,7 @@ from common.runs.lightning import (
 )
 from common.runs.needed import refuse_missing
 from common.runs.pairing import set_other_pairing_aside
+from common.runs.schema import PER_SEED
 from common.settings.compose import ROOT
 from common.system.atomic_files import replacing, write_yaml
 from common.system.distributed import Machines, together
@@ -108,9 +109,12 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
     Raises:
         UserError: a checkpoint that it builds on is missing, or its folder holds a run of another configuration.
     """
-    data = architecture.data(stage.config, seed=derive(stage.seed, stage.arm))
-    data.load()
     cfg = stage.config.copy()
+    split_per_seed = cfg.dataset.split_seed == PER_SEED
+    if split_per_seed:
+        cfg.dataset.split_seed = stage.seed
+    data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
+    data.load()
     cfg.trainer_params.max_epochs = architecture.module.epochs(cfg, data)
     stage = replace(stage, config=cfg)
     precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
@@ -127,6 +131,7 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
         schema=architecture.schema,
         sides=architecture.module.sides(cfg),
         processes=processes,
+        split_per_seed=split_per_seed,
     )
     sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
     set_other_pairing_aside(stage)

@@ -111,8 +111,7 @@ class TrainingModule(pl.LightningModule):
     def outputs(self, batch: Batch) -> Outputs:
         """Give features by side and logits by level, of a batch's images, or of its features where it holds those."""
         if "features" in batch:
-            features: Any = batch["features"]
-            return Outputs(self.network.split(features), self.network.classify(features))
+            return self.network.outputs_of(batch["features"])
         return self.forward_pass(self.transforms(batch["images"]))
 
     def forward(self, batch: Batch) -> Batch:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from common.checkpoints.files import Record
+from common.networks.macro import Outputs
 from common.system.errors import UserError
 from common.training.loss_table import LOSSES
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
@@ -26,6 +27,8 @@ class Supervised(TrainingModule):
             LOSSES[cfg.hparams.loss].load(), cfg.hparams, record.coarse_of_fine
         )
 
+        self.auxiliary: float = cfg.hparams.get("auxiliary", 0.0)
+
     def make_metrics(self, split: str) -> LevelMetrics:
         """Make accuracy and loss of each level, and for validation and test all other metrics."""
         classes = self.record.num_classes
@@ -41,7 +44,10 @@ class Supervised(TrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the loss of all levels."""
         outputs = self.outputs(batch)
-        loss = self.loss(outputs, {level: batch[level] for level in self.record.levels})
+        labels = {level: batch[level] for level in self.record.levels}
+        loss = self.loss(outputs, labels)
+        for logits in outputs.auxiliary.values():
+            loss = loss + self.auxiliary * self.loss(Outputs(outputs.features, logits), labels)
         self.train_metrics.update(outputs.logits, batch)
         self.log_loss(loss)
         return loss
