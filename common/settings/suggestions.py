@@ -157,7 +157,7 @@ def takes_list(item: Field) -> bool:
 
 
 def _there_are(name: str, schema: type) -> str:
-    """The keys of the section, if they are few, else where to find them."""
+    """The keys of the section, or the first of many and where to find them all."""
     section = name.rpartition(".")[0]
     siblings = [
         key.removeprefix(f"{section}.").split(".")[0]
@@ -167,4 +167,7 @@ def _there_are(name: str, schema: type) -> str:
     siblings = list(dict.fromkeys(siblings))
     if siblings and len(siblings) <= MANY:
         return f"allowed{f' in {section}' if section else ''}: {', '.join(siblings)}"
+    if section and siblings:
+        first = ", ".join(siblings[:MANY])
+        return f"allowed in {section}: {first}, ... (docs/keys.md lists all)"
     return "--help lists all keys, and docs/keys.md explains them"

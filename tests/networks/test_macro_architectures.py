@@ -13,6 +13,7 @@ from arch_dual_head.macro_architectures import (
     HEMISPHERES,
     MACRO_ARCHITECTURES,
     MEMBERS,
+    SPECIALISTS,
     MacroArchitecture,
     frozen_sides,
 )
@@ -85,6 +86,11 @@ def extra(monkeypatch):
     return add
 
 
+def members(row: MacroArchitecture) -> list[str]:
+    """The checkpoints of the two networks of which an ensemble is made here."""
+    return ["fine", "coarse"] if row.members == SPECIALISTS else [row.members] * 2
+
+
 @pytest.fixture
 def built(tiny, checkpoints):
     """Build a macro-architecture with all that its row allows frozen, check it and load its checkpoints."""
@@ -100,7 +106,7 @@ def built(tiny, checkpoints):
             "model_path_coarse": str(checkpoints["coarse"]) if single else None,
         }
         if row.loads == MEMBERS:
-            keys["model_path_fine"] = [str(checkpoints[row.members])] * 2
+            keys["model_path_fine"] = [str(checkpoints[one]) for one in members(row)]
         cfg = compose(ROOT / "arch_dual_head", schema=DualConfig, overrides=tiny)
         # Choices are those of the table when it was imported.
         for key, value in (keys | changed).items():
@@ -130,10 +136,12 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_every_frozen_hemisphere_was_loaded(name, built, extra, checkpoints):
     row = MACRO_ARCHITECTURES[name]
     made = built(name)
-    levels = ["fine", "coarse"] if row.loads != MEMBERS else ["fine"] * 2
+    specialists = row.members == SPECIALISTS
+    levels = ["fine", "coarse"] if row.loads != MEMBERS or specialists else ["fine"] * 2
     found = made.network.sides
     if row.loads == MEMBERS:
-        assert list(found) == ["member0.left", "member1.left"]
+        sides = SIDES if specialists else ("left", "left")
+        assert list(found) == [f"member{i}.{side}" for i, side in enumerate(sides)]
         assert not any(p.requires_grad for p in made.network.parameters())
     else:
         assert tuple(found) == row.sides
@@ -141,7 +149,7 @@ def test_every_frozen_hemisphere_was_loaded(name, built, extra, checkpoints):
         assert frozen == (row.sides if row.loads == HEMISPHERES else ())
         assert frozen == frozen_sides(made.cfg.hparams)
     for level, hemisphere in zip(levels, found.values(), strict=False):
-        source = checkpoints[row.members or level]
+        source = checkpoints[row.members if row.members and not specialists else level]
         loaded = equal(hemisphere.backbone.state_dict(), backbone_of(source, level))
         assert loaded == (row.loads in (HEMISPHERES, MEMBERS))
     assert {"fine", "coarse"} == set(made.network(torch.zeros(2, 3, 32, 32)))
@@ -174,7 +182,7 @@ def test_keys_of_the_right_hemisphere_count_where_they_shape_the_network(name, b
     nothing = {} if row.loads == MEMBERS else {"model_path_fine": None, "model_path_coarse": None}
     counts = identity() != identity(coarse_width=0.25)
     # A wide network is as large as a left and a right hemisphere are together.
-    assert counts == (name in ("bilateral", "unilateral_wide"))
+    assert counts == ("right" in row.sides or row.sized_like == "bilateral")
 
 
 def test_a_network_that_is_not_what_its_row_says_is_refused(extra, built):
