@@ -105,6 +105,34 @@ def test_every_trainable_parameter_gets_a_gradient(precision):
             assert parameter.grad.any(), name
 
 
+def test_auxiliary_heads_teach_each_hemisphere_alone_and_are_for_training_only():
+    network = BilateralNet(
+        left_backbone=backbone(),
+        right_backbone=backbone(),
+        num_classes=CLASSES,
+        dropout=0.0,
+        freeze_left=False,
+        freeze_right=False,
+        auxiliary=True,
+    )
+    found = network.train().outputs(images())
+    assert {side: {*levels} for side, levels in found.auxiliary.items()} == {
+        "left": {"fine", "coarse"},
+        "right": {"fine", "coarse"},
+    }
+    assert found.auxiliary["right"]["fine"].shape == (8, CLASSES["fine"])
+    found.auxiliary["right"]["fine"].sum().backward()
+    assert all(p.grad is None for p in network.sides["left"].parameters())
+    assert any(p.grad is not None for p in network.sides["right"].parameters())
+    assert not network.eval().outputs(images()).auxiliary
+    # From features that were kept, as from images.
+    network.train()
+    kept = network.outputs_of(network.features(images()))
+    assert kept.auxiliary["left"]["coarse"].shape == (8, CLASSES["coarse"])
+    names = {name.split(".linear")[0] for name in network.state_dict() if "auxiliary" in name}
+    assert names == {f"auxiliary.{side}.{level}" for side in CLASSES for level in CLASSES}
+
+
 def test_each_hemisphere_has_its_own_architecture():
     network = BilateralNet(
         left_backbone=backbone("resnet9"),

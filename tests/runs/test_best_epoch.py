@@ -48,6 +48,7 @@ def scripted(monkeypatch):
         pytest.param([0.0, 0.0, 0.0], 0, [], marks=pytest.mark.slow),
         pytest.param([0.1, 0.2, 0.3], 2, [], marks=pytest.mark.slow),
         ([0.2, 0.3, 0.6], 2, ["ckpt_callback.save_top_k=2"]),
+        ([0.2, 0.6, 0.1], 2, ["ckpt_callback.select=last"]),
         pytest.param([0.6, 0.6, 0.6], 0, ["ckpt_callback.save_top_k=3"], marks=pytest.mark.slow),
     ],
 )

@@ -470,3 +470,72 @@ def test_what_training_takes_counts_all_that_an_arm_builds_on(tiny, succeed, tmp
     ratio = int(rows["unilateral_long"]["train_macs"]) / int(rows["bilateral"]["train_macs"])
     one_epoch = per_image * int(rows["fine"]["train_images"]) / int(rows["fine"]["epochs"])
     assert abs(ratio - 1) * int(rows["bilateral"]["train_macs"]) <= one_epoch
+
+
+# Arms that isolate speciality
+
+
+def test_heads_are_trained_on_hemispheres_of_whole_networks(tiny, succeed, tmp_path):
+    """An unspecialised pair and each refit: frozen bit for bit, and of the networks that the table names."""
+    arms = "arms=[unspecialised_pair,fine_refit,coarse_refit,unilateral_refit]"
+    succeed(
+        train_system.main, *tiny, arms, "num_seeds=1", f"save_dir={tmp_path}", "exp_name=e",
+        "analyse=false",
+    )  # fmt: skip
+
+    def backbone(arm: str, name: str) -> dict[str, torch.Tensor]:
+        weights = read(tmp_path / f"e/{arm}/seed0/checkpoints/best.ckpt")[1]
+        prefix = f"hemispheres.{name}.backbone."
+        return {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
+
+    came_from = {
+        ("unspecialised_pair", "fine"): ("unilateral", "fine"),
+        ("unspecialised_pair", "coarse"): ("unilateral_second", "fine"),
+        ("fine_refit", "fine"): ("fine", "fine"),
+        ("coarse_refit", "fine"): ("coarse", "coarse"),
+        ("unilateral_refit", "fine"): ("unilateral", "fine"),
+    }
+    for ours, theirs in came_from.items():
+        one, other = backbone(*ours), backbone(*theirs)
+        assert one.keys() == other.keys()
+        assert all(one[name].equal(other[name]) for name in one)
+    # Equal seeds, but draws of their own: else the pair would be one hemisphere twice.
+    first, second = backbone("unilateral", "fine"), backbone("unilateral_second", "fine")
+    assert any(not first[name].equal(second[name]) for name in first)
+
+
+@pytest.mark.parametrize("arm", ["unspecialised_pair", "fine_refit", "bilateral"])
+def test_a_missing_checkpoint_is_refused_with_the_command_that_writes_it(arm, in_process, tmp_path):
+    status, _, err = in_process(
+        arch_dual_head.trainer.main, "--config-name", arm, "dataset=navon", f"save_dir={tmp_path}",
+        "seeds=[77]",
+    )  # fmt: skip
+    assert status == 1
+    assert err.count("\n") == 1
+    wanted = "arch_dual_head/trainer.py --config-name unilateral,"
+    single = "arch_single_head/trainer.py hparams.mode=fine,"
+    assert (wanted if arm == "unspecialised_pair" else single) in err
+
+
+# Sources of spread
+
+
+def test_each_seed_can_hold_out_other_images(tiny, succeed, in_process, tmp_path):
+    """All arms of a seed share its split, another seed has another one, and arms that mix seeds are left out."""
+    options = [*tiny, "seeds=[3,4]", f"save_dir={tmp_path}", "exp_name=e", "analyse=false"]
+    options += ["dataset.split_seed=per_seed", "arms=[bilateral,ensemble]"]
+    said = succeed(train_system.main, *options)
+    assert "ensemble is left out: it mixes seeds" in said
+    trained_on = {
+        (arm, seed): read(tmp_path / f"e/{arm}/seed{seed}/checkpoints/best.ckpt")[0].train_images
+        for arm in ("fine", "coarse", "bilateral")
+        for seed in (3, 4)
+    }
+    for seed in (3, 4):
+        assert len({trained_on[arm, seed] for arm in ("fine", "coarse", "bilateral")}) == 1
+    assert trained_on["fine", 3] != trained_on["fine", 4]
+    again = succeed(train_system.main, *options)
+    assert again.count("done before") == 6
+    status, _, err = in_process(train_system.main, *options[:-2], "dataset.split_seed=null")
+    assert status == 1
+    assert "holds a run of another configuration" in err

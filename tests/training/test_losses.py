@@ -8,10 +8,15 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional
 
+from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.module import DualHead
+from arch_dual_head.schema import DualConfig
 from common.checkpoints.files import read
 from common.networks.macro import Outputs
+from common.runs.description import Stage
+from common.runs.stage import record_of
 from common.settings.choices import Choice
+from common.settings.compose import ROOT, compose
 from common.training.loss_table import LOSSES
 from common.training.losses import cross_entropy, soft_hierarchy, soft_labels
 
@@ -82,6 +87,29 @@ def test_soft_hierarchy_is_cross_entropy_where_labels_are_hard_and_prefers_a_sib
         return float(soft)
 
     assert loss_of_answer(0) < loss_of_answer(1) < loss_of_answer(2)
+
+
+def test_auxiliary_heads_add_their_weighted_loss(tiny):
+    """Without dropout, the loss of a step is the joint one plus the weight times that of each hemisphere."""
+    options = ["hparams.dropout=0", "hparams.ffreeze=false", "hparams.cfreeze=false"]
+    options += ["hparams.model_path_fine=null", "hparams.model_path_coarse=null"]
+    options += ["hparams.auxiliary=0.3", "hparams.label_smoothing=0"]
+    cfg = compose(ROOT / "arch_dual_head", schema=DualConfig, overrides=[*tiny, *options])
+    data = DualHeadData(cfg, seed=0)
+    data.load()
+    stage = Stage(arm="any", seed=0, folder="arch_dual_head", config=cfg)
+    module = DualHead(cfg=cfg, record=record_of(stage, data, ""))
+    batch = {"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8)}
+    batch |= {level: torch.arange(4) for level in ("fine", "coarse")}
+    found = module.train().outputs(batch)
+    labels = {level: batch[level] for level in ("fine", "coarse")}
+    each = [
+        cross_entropy(Outputs({}, logits), labels, label_smoothing=0.0)
+        for logits in (found.logits, *found.auxiliary.values())
+    ]
+    assert len(each) == 3
+    module.log_loss = lambda loss: None
+    torch.testing.assert_close(module.training_step(batch, 0), each[0] + 0.3 * (each[1] + each[2]))
 
 
 def alike(found: Outputs, labels: dict, *, label_smoothing: float, dropout: float):
