@@ -25,6 +25,9 @@ class Arm:
         equal_size: whether it has about as many parameters as the reference, so that its size explains no difference.
         equal_training: whether it is trained with as many operations as the reference with all that it builds on, so
             that training explains no difference. Hemispheres that others load are trained by the recipe, always.
+        learns: the level of its labels, of an arm with one head; None: that of its speciality.
+        of_natures: whether it says something only where hemispheres differ by nature; study=asymmetry takes it, and
+            ``arms=all`` of other studies leaves it out.
         config: its YAML file in the folder's config/; None: the file that has the arm's name.
         alias: the name that stands for this arm, together with others, in ``arms`` and ``epochs``; None: its own.
     """
@@ -36,6 +39,8 @@ class Arm:
     trained_like: str | None = "heads"
     equal_size: bool = False
     equal_training: bool = False
+    learns: str | None = None
+    of_natures: bool = False
     config: str | None = None
     alias: str | None = None
 
@@ -163,6 +168,58 @@ ARMS = {
         trained_like=None,
         alias="ensemble",
     ),
+    "fine_mirrored": Arm(
+        "fine labels, learned by a hemisphere of the right one's parameters",
+        folder="single",
+        specialities=("coarse",),
+        trained_like="hemispheres",
+        learns="fine",
+        of_natures=True,
+        config="config",
+    ),
+    "coarse_mirrored": Arm(
+        "coarse labels, learned by a hemisphere of the left one's parameters",
+        folder="single",
+        specialities=("fine",),
+        trained_like="hemispheres",
+        learns="coarse",
+        of_natures=True,
+        config="config",
+    ),
+    "bilateral_mirrored": Arm(
+        "the bilateral network with labels exchanged: each hemisphere has the parameters of the other one",
+        loads={
+            "model_path_fine": [("fine_mirrored", 0)],
+            "model_path_coarse": [("coarse_mirrored", 0)],
+        },
+        specialities=("coarse", "fine"),
+        equal_size=True,
+        of_natures=True,
+    ),
+    "bilateral_left_alike": Arm(
+        "the bilateral network with the left hemisphere's parameters on both sides",
+        loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse_mirrored", 0)]},
+        specialities=("fine", "fine"),
+        of_natures=True,
+    ),
+    "bilateral_right_alike": Arm(
+        "the bilateral network with the right hemisphere's parameters on both sides",
+        loads={"model_path_fine": [("fine_mirrored", 0)], "model_path_coarse": [("coarse", 0)]},
+        specialities=("coarse", "coarse"),
+        of_natures=True,
+    ),
+    "nonspecialised_left_alike": Arm(
+        "as bilateral_nonspecialised, with the left hemisphere's parameters on both sides",
+        specialities=("fine", "fine"),
+        trained_like="hemispheres",
+        of_natures=True,
+    ),
+    "nonspecialised_right_alike": Arm(
+        "as bilateral_nonspecialised, with the right hemisphere's parameters on both sides",
+        specialities=("coarse", "coarse"),
+        trained_like="hemispheres",
+        of_natures=True,
+    ),
 }
 # Of the study, where nobody says which.
 DEFAULT_ARMS = ("fine", "coarse", "bilateral")
@@ -171,6 +228,15 @@ REFERENCE = "bilateral"
 # The contrast that a study is about, named before looking: the reference minus this arm. Both have two frozen
 # hemispheres of equal size and equally trained heads; they differ in what the hemispheres were trained on.
 PRIMARY = "unspecialised_pair"
+
+
+def natures() -> tuple[str, ...]:
+    """The arms of study=asymmetry: natures crossed with labels, and both natures in joint training."""
+    return (
+        *DEFAULT_ARMS,
+        "bilateral_nonspecialised",
+        *(arm for arm, row in ARMS.items() if row.of_natures),
+    )
 
 
 def standing_for(name: str) -> list[str]:

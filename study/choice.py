@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.suggestions import closest
 from common.system.errors import UserError
-from study.arms import ARMS, DEFAULT_ARMS, names, standing_for
+from study.arms import ARMS, DEFAULT_ARMS, names, natures, standing_for
 
 DEFAULT_SEEDS = 5
 
@@ -44,7 +44,14 @@ def chosen_arms(cfg: DictConfig, seeds: int) -> list[str]:
 def _asked(cfg: DictConfig) -> list[str]:
     """The names that ``arms`` gives, each of them known; hemispheres alone with ``no_bilateral``."""
     asked = list(cfg.arms) if OmegaConf.is_list(cfg.arms) else [cfg.arms]
-    asked = list(names()) if asked == ["all"] else asked
+    if cfg.study == "asymmetry" and asked == list(DEFAULT_ARMS):
+        asked = list(natures())
+    if asked == ["all"]:
+        asked = [
+            name
+            for name in names()
+            if cfg.study == "asymmetry" or not ARMS[standing_for(name)[0]].of_natures
+        ]
     allowed = f"all, or a list of {', '.join(names())}"
     if not asked:
         raise UserError(f"arms is empty; allowed: {allowed}.")

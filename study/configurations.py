@@ -3,18 +3,32 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from common.settings.compose import compose_unchecked, finish, with_variant
+from common.settings.compose import compose_unchecked, finish, spelled, with_variant
+from common.system.errors import UserError
 from study.arms import ARMS, REFERENCE
 from study.overrides import FOLDERS, overrides_for
+from study.schema import asymmetries
 
-# What study=NAME puts before the command line.
-PRESETS = {
-    "sound": (),
-    # As published, with the test images for validation too, so that its numbers can be compared.
-    "paper": ("recipe=paper", "dataset.val_dir=${dataset.test_dir}"),
-}
+
+def preset(cfg: DictConfig) -> list[str]:
+    """What study=NAME puts before the command line.
+
+    Raises:
+        UserError: an asymmetry is missing, or has no meaning.
+    """
+    if (cfg.study == "asymmetry") != (cfg.asymmetry is not None):
+        raise UserError(
+            f"study=asymmetry and asymmetry=NAME belong together: give both, NAME one of {', '.join(asymmetries())}."
+        )
+    if cfg.study == "paper":
+        # As published, with the test images for validation too, so that its numbers can be compared.
+        return ["recipe=paper", "dataset.val_dir=${dataset.test_dir}"]
+    if cfg.study == "asymmetry":
+        nature = OmegaConf.load(asymmetries()[cfg.asymmetry])
+        return spelled({"hparams": OmegaConf.to_container(nature.hparams, resolve=False)})
+    return []
 
 
 def configurations(
@@ -32,6 +46,7 @@ def configurations(
         UserError: what the folders' own commands would refuse.
     """
     # Hydra takes a tenth of a second each time; most arms share all but their own YAML file.
+    first = preset(cfg)
     shared: dict[tuple[str, ...], DictConfig] = {}
     found: dict[str, DictConfig] = {}
     # What the reference is trained for says how long those are that are trained as much.
@@ -40,7 +55,7 @@ def configurations(
     for arm in dict.fromkeys([*trained, *arms]):
         row = ARMS[arm]
         directory, schema = FOLDERS[row.folder]
-        given = overrides_for(row.folder, [*PRESETS[cfg.study], *overrides], row.specialities)
+        given = overrides_for(row.folder, [*first, *overrides], row.specialities)
         name = row.config or arm
         place = (row.folder, *given)
         if place not in shared:
@@ -81,7 +96,7 @@ def _values(arm: str, cfg: DictConfig, seeds: list[int]) -> dict[str, Any]:
     values: dict[str, Any] = {"seeds": seeds, "evaluate": cfg.evaluate}
     single = row.folder == "single"
     if single:
-        (values["hparams.mode"],) = row.specialities
+        values["hparams.mode"] = row.learns or row.specialities[0]
     for key, level in zip(
         ("arch",) if single else ("farch", "carch"), row.specialities, strict=True
     ):

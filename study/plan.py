@@ -65,7 +65,8 @@ def _name(cfg: DictConfig, configs: Mapping[str, DictConfig]) -> None:
     from common.runs.experiment import free_name
 
     dataset = next(iter(configs.values())).dataset.name
-    name = f"{'study' if cfg.study == 'sound' else cfg.study}-{dataset}"
+    study = {"sound": "study", "asymmetry": f"asymmetry_{cfg.asymmetry}"}.get(cfg.study, cfg.study)
+    name = f"{study}-{dataset}"
     place = OmegaConf.create(
         {"exp_name": cfg.exp_name or name, "save_dir": cfg.save_dir, "fresh": cfg.fresh}
     )

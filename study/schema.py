@@ -1,6 +1,7 @@
 """The config keys of train_system.py. Imports no torch."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from arch_dual_head.schema import DualConfig, DualHparams
@@ -11,6 +12,13 @@ from common.settings.schema import key, keys_of
 from study.arms import DEFAULT_ARMS, names, trained_names
 
 C = TypeVar("C", bound=type)
+ASYMMETRIES = Path(__file__).resolve().parents[1] / "arch_dual_head" / "config"
+
+
+def asymmetries() -> dict[str, Path]:
+    """The files that say how hemispheres differ by nature, by what is behind asymmetry_ in their names."""
+    files = sorted(ASYMMETRIES.glob("asymmetry_*.yaml"))
+    return {file.stem.removeprefix("asymmetry_"): file for file in files}
 
 
 def epochs_of_arms(schema: C) -> C:
@@ -33,8 +41,14 @@ class StudyKeys:
 
     study: str = key(
         "sound",
-        "sound: held-out validation images; paper: recipe=paper, best epoch chosen on the test images, as published",
-        choices=("sound", "paper"),
+        "sound: held-out validation images; paper: recipe=paper, best epoch chosen on the test images, as published; "
+        "asymmetry: natures of hemispheres crossed with labels",
+        choices=("sound", "paper", "asymmetry"),
+    )
+    asymmetry: str | None = key(
+        None,
+        "how the hemispheres of study=asymmetry differ by nature, as asymmetry_NAME.yaml in arch_dual_head/config says",
+        choices=(None, *asymmetries()),
     )
     arms: Any = key(
         list(DEFAULT_ARMS),

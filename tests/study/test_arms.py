@@ -25,13 +25,22 @@ from common.settings.compose import ROOT, compose
 from common.settings.levels import LEVELS
 from common.settings.schema import keys_of
 from common.system.errors import UserError
-from study.arms import ARMS, DEFAULT_ARMS, REFERENCE, controls, names, standing_for, trained_names
+from study.arms import (
+    ARMS,
+    DEFAULT_ARMS,
+    REFERENCE,
+    controls,
+    names,
+    natures,
+    standing_for,
+    trained_names,
+)
 from study.overrides import FOLDERS
 from study.plan import plan
 from study.schema import StudyConfig
 
 DUAL = ROOT / "arch_dual_head"
-DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual"]
+DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual" and not row.of_natures]
 
 
 def planned(*overrides: str) -> dict[str, DictConfig]:
@@ -539,3 +548,63 @@ def test_each_seed_can_hold_out_other_images(tiny, succeed, in_process, tmp_path
     status, _, err = in_process(train_system.main, *options[:-2], "dataset.split_seed=null")
     assert status == 1
     assert "holds a run of another configuration" in err
+
+
+# Hemispheres that differ by nature
+
+
+def test_natures_are_crossed_with_labels():
+    """One hemisphere of a quarter of the width, in every place: learning either level, and on either side."""
+    found = planned("num_seeds=1", "study=asymmetry", "asymmetry=width")
+    wide, narrow = found["fine"].hparams.width, 0.0625
+    assert wide == 0.25
+    singles = {
+        arm: (found[arm].hparams.mode, found[arm].hparams.width)
+        for arm in ("fine", "coarse", "fine_mirrored", "coarse_mirrored")
+    }
+    assert singles == {
+        "fine": ("fine", wide),
+        "coarse": ("coarse", narrow),
+        "fine_mirrored": ("fine", narrow),
+        "coarse_mirrored": ("coarse", wide),
+    }
+    sides = {
+        arm: (found[arm].hparams.fine_width, found[arm].hparams.coarse_width)
+        for arm, row in ARMS.items()
+        if (row.of_natures and row.folder == "dual") or arm == "bilateral_nonspecialised"
+    }
+    assert sides == {
+        "bilateral_nonspecialised": (wide, narrow),
+        "bilateral_mirrored": (narrow, wide),
+        "bilateral_left_alike": (wide, wide),
+        "bilateral_right_alike": (narrow, narrow),
+        "nonspecialised_left_alike": (wide, wide),
+        "nonspecialised_right_alike": (narrow, narrow),
+    }
+
+
+def test_the_arms_of_natures_are_of_that_study_alone():
+    assert not set(planned("num_seeds=1")) & {arm for arm, row in ARMS.items() if row.of_natures}
+    overrides = ["dataset=navon", "study=asymmetry", "asymmetry=k", "num_seeds=1"]
+    with pytest.raises(UserError, match="asymmetry is k; allowed"):
+        compose(
+            ROOT / "common", schema=StudyConfig, overrides=overrides, config_name="train_system"
+        )
+
+
+@pytest.mark.parametrize("given", [["study=asymmetry"], ["asymmetry=width"]])
+def test_the_study_and_the_name_of_an_asymmetry_belong_together(given):
+    with pytest.raises(UserError, match="belong together"):
+        planned("num_seeds=1", *given)
+
+
+@pytest.mark.slow
+def test_a_study_of_natures_runs(tiny, succeed, tmp_path):
+    said = succeed(
+        train_system.main, *tiny, "study=asymmetry", "asymmetry=width", "num_seeds=1",
+        f"save_dir={tmp_path}", "dataset.width=0.25", "analyse=false",
+    )  # fmt: skip
+    assert (tmp_path / "asymmetry_width-NAVON/results.csv").is_file(), said
+    with (tmp_path / "asymmetry_width-NAVON/results.csv").open(newline="") as file:
+        arms = {row["arm"] for row in csv.DictReader(file)}
+    assert arms == set(natures())
