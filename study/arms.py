@@ -118,6 +118,9 @@ ARMS = {
 DEFAULT_ARMS = ("fine", "coarse", "bilateral")
 # The arm that each other one is compared with.
 REFERENCE = "bilateral"
+# The contrast that a study is about, named before looking: the reference minus this arm. Both have two frozen
+# hemispheres of equal size and equally trained heads; they differ in what the hemispheres were trained on.
+PRIMARY = "unspecialised_pair"
 
 
 def standing_for(name: str) -> list[str]:

@@ -1,0 +1,192 @@
+"""The tables of an experiment that a person is shown, as text: what stands in which line, and the notes below."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from common.results.contrasts import LEVEL, MARGIN, same_within
+from common.results.intervals import FEWEST
+from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
+from common.results.rows import Row
+from common.results.statistics import (
+    PRIMARY,
+    REFERENCE,
+    DifferenceRow,
+    SummaryRow,
+    differences,
+    own_minus_via_fine,
+    summarise,
+)
+
+APPROXIMATE = "≈"
+
+
+class Section(NamedTuple):
+    """A table for a person.
+
+    The first of ``lines`` is the header; the first ``labels`` cells of each name what the others are about. Where
+    a cell has two rows (a value above its interval), they may as well stand side by side. ``notes`` stand below.
+    """
+
+    title: str
+    labels: int
+    lines: list[list[str]]
+    notes: tuple[str, ...] = ()
+
+
+def sections(
+    rows: Sequence[Row], *, reference: str, primary: str = "", margin: float = MARGIN
+) -> list[Section]:
+    """Make the tables that a person is shown; without a tested stage, one of validation accuracies.
+
+    Args:
+        rows: of results.csv.
+        reference: the arm that each other one is compared with.
+        primary: the arm whose contrast with it was named beforehand, and stands first.
+        margin: within which a difference does not matter, in percentage points.
+    """
+    summary = summarise(rows)
+    if not summary:
+        lines = [[r.arm, r.level, str(r.seed), percent(r.val_accuracy)] for r in rows]
+        header = ["arm", "level", "seed", "validation accuracy"]
+        return [Section("validation accuracy", 2, [header, *lines])]
+    compared = [
+        row.swapped() if row.arm == reference else row
+        for row in differences(rows, reference=reference, primary=primary, margin=margin)
+        if row.family is not None
+    ]
+    found = [
+        _primary(compared, margin),
+        _accuracies(summary, compared, reference),
+        _contrasts(compared, reference, margin),
+        _via_fine(own_minus_via_fine(rows)),
+        _further(summary),
+        _costs(summary),
+    ]
+    return [one for one in found if len(one.lines) > 1 and len(one.lines[0]) > one.labels]
+
+
+def _primary(compared: Sequence[DifferenceRow], margin: float) -> Section:
+    """The contrast that was named beforehand: the reference minus the primary arm."""
+    rows = [row.swapped() for row in compared if row.family == PRIMARY]
+    header = ["level", "seeds", "difference\n95 % interval", "p\np, Holm", "verdict\nseeds needed"]
+    lines = [[row.level, str(row.seeds), _difference(row), _p(row), _verdict(row)] for row in rows]
+    name = "".join(f", {row.arm} minus {row.minus}" for row in rows[:1])
+    title = f"primary contrast{name}, in points"
+    return Section(title, 1, [header, *lines], tuple(_explained(rows, margin)))
+
+
+def _accuracies(
+    summary: Sequence[SummaryRow], compared: Sequence[DifferenceRow], reference: str
+) -> Section:
+    lines = [["arm", "level", "seeds", "accuracy\n95 % interval"]]
+    lines += [
+        [r.arm, r.level, str(r.seeds), f"{percent(r.mean, r.std)}\n{_interval(r)}"] for r in summary
+    ]
+    notes = []
+    if any(r.approximate for r in summary) or any(row.approximate for row in compared):
+        notes.append(
+            f"{APPROXIMATE}: approximate, widened for networks that share parts between seeds."
+        )
+    if any(row.seeds < FEWEST for row in summary):
+        notes.append(f"An interval or a test takes {FEWEST} seeds or more.")
+    if not compared:
+        return Section("test accuracy", 2, lines, tuple(notes))
+    lines[0].append(f"minus {reference}\n95 % interval")
+    cells = {(row.arm, row.level): _difference(row) for row in compared}
+    for line, r in zip(lines[1:], summary, strict=True):
+        line.append(cells.get((r.arm, r.level), f"{NONE}\n{NONE}"))
+    return Section("test accuracy, differences in percentage points", 2, lines, tuple(notes))
+
+
+def _contrasts(compared: Sequence[DifferenceRow], reference: str, margin: float) -> Section:
+    """The tests of all other contrasts with the reference arm; none that had too few seeds."""
+    rows = [row for row in compared if row.family == REFERENCE and row.p is not None]
+    header = ["arm", "level", "difference", "p\np, Holm", "verdict\nseeds needed"]
+    lines = [[row.arm, row.level, f"{100 * row.mean:+.2f}", _p(row), _verdict(row)] for row in rows]
+    title = f"contrasts with {reference}, in percentage points"
+    return Section(title, 2, [header, *lines], tuple(_explained(rows, margin)))
+
+
+def _explained(rows: Sequence[DifferenceRow], margin: float) -> Iterable[str]:
+    """Say what p and words mean in a table of contrasts, and how many seeds the margin takes."""
+    number = sum(row.p_holm is not None for row in rows)
+    if number:
+        yield (
+            f"p: paired t-test over seeds; Holm: corrected for the {number} p of this table; *: below {LEVEL:g}."
+        )
+    if any(row.verdict == same_within(margin) for row in rows):
+        yield (
+            f"{same_within(margin)}: two one-sided tests (TOST) exclude, at {100 * LEVEL:g} %, a difference of "
+            f"{margin:g} points or more."
+        )
+    needed = [row.seeds_needed for row in rows if row.seeds_needed is not None]
+    if needed:
+        ends = dict.fromkeys(f"{end:,}" for end in (min(needed), max(needed)))
+        yield (
+            f"With the spread seen here, {' to '.join(ends)} seeds would show a difference of {margin:g} points "
+            "(80 % power, two-sided 5 %, paired t)."
+        )
+
+
+def _via_fine(found: Sequence[DifferenceRow]) -> Section:
+    lines = [["arm", "seeds", "own minus via fine\n95 % interval"]]
+    lines += [[row.arm, str(row.seeds), _difference(row)] for row in found]
+    note = "Accuracy of the coarse head minus that of the coarse class to which the fine head gives most probability."
+    return Section("own coarse head minus via fine, in percentage points", 1, lines, (note,))
+
+
+def _further(summary: Sequence[SummaryRow]) -> Section:
+    found = [{name: getattr(r, f"{name}_mean") for name in FURTHER} for r in summary]
+    # Results of before there was a metric have no column for it.
+    names = [name for name in FURTHER if any(means[name] is not None for means in found)]
+    lines = [["arm", "level", *(METRICS[name].title for name in names)]]
+    lines += [
+        [r.arm, r.level, *texts(means, names)] for r, means in zip(summary, found, strict=True)
+    ]
+    return Section("beyond accuracy", 2, lines)
+
+
+def _costs(summary: Sequence[SummaryRow]) -> Section:
+    header = ["arm", "parameters, M (trained)", "multiply-adds, M", "seconds"]
+    by_arm = {
+        r.arm: [
+            r.arm,
+            f"{_millions(r.parameters, 3)} ({_millions(r.trained_parameters, 3)})",
+            _millions(r.macs, 1),
+            f"{r.seconds:,.1f}",
+        ]
+        for r in summary
+    }
+    return Section("costs, of one image and of training", 1, [header, *by_arm.values()])
+
+
+def _interval(row: SummaryRow | DifferenceRow, sign: str = "") -> str:
+    if row.ci95_low is None or row.ci95_high is None:
+        return NONE
+    mark = f"{APPROXIMATE} " if row.approximate else ""
+    return f"{mark}{100 * row.ci95_low:{sign}.2f} to {100 * row.ci95_high:{sign}.2f}"
+
+
+def _difference(row: DifferenceRow) -> str:
+    return f"{100 * row.mean:+.2f}\n{_interval(row, sign='+')}"
+
+
+def _p(row: DifferenceRow) -> str:
+    """Both p of a contrast; a star where the corrected one survives."""
+    if row.p is None or row.p_holm is None:
+        return f"{NONE}\n{NONE}"
+    star = " *" if row.p_holm < LEVEL else ""
+    return f"{_probability(row.p)}\n{_probability(row.p_holm)}{star}"
+
+
+def _probability(p: float) -> str:
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _verdict(row: DifferenceRow) -> str:
+    needed = NONE if row.seeds_needed is None else f"{row.seeds_needed:,}"
+    return f"{row.verdict or NONE}\n{needed}"
+
+
+def _millions(number: float | None, digits: int) -> str:
+    return NONE if number is None else f"{number / 1e6:,.{digits}f}"
