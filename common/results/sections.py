@@ -101,9 +101,9 @@ def _accuracies(
 def _contrasts(compared: Sequence[DifferenceRow], reference: str, margin: float) -> Section:
     """The tests of all other contrasts with the reference arm; none that had too few seeds."""
     rows = [row for row in compared if row.family == REFERENCE and row.p is not None]
-    header = ["arm", "level", "difference", "p\np, Holm", "verdict\nseeds needed"]
+    header = ["arm", "level", "points", "p\np, Holm", "verdict\nseeds needed"]
     lines = [[row.arm, row.level, f"{100 * row.mean:+.2f}", _p(row), _verdict(row)] for row in rows]
-    title = f"contrasts with {reference}, in percentage points"
+    title = f"contrasts: arm minus {reference}, in percentage points"
     return Section(title, 2, [header, *lines], tuple(_explained(rows, margin)))
 
 
@@ -112,20 +112,24 @@ def _explained(rows: Sequence[DifferenceRow], margin: float) -> Iterable[str]:
     number = sum(row.p_holm is not None for row in rows)
     if number:
         yield (
-            f"p: paired t-test over seeds; Holm: corrected for the {number} p of this table; *: below {LEVEL:g}."
+            f"p: paired t-test over seeds; Holm: corrected for the {number} tests of this table; *: below {LEVEL:g}."
         )
     if any(row.verdict == same_within(margin) for row in rows):
         yield (
             f"{same_within(margin)}: two one-sided tests (TOST) exclude, at {100 * LEVEL:g} %, a difference of "
-            f"{margin:g} points or more."
+            f"{_points(margin)} or more."
         )
     needed = [row.seeds_needed for row in rows if row.seeds_needed is not None]
     if needed:
         ends = dict.fromkeys(f"{end:,}" for end in (min(needed), max(needed)))
         yield (
-            f"With the spread seen here, {' to '.join(ends)} seeds would show a difference of {margin:g} points "
+            f"With the spread seen here, {' to '.join(ends)} seeds would show a difference of {_points(margin)} "
             "(80 % power, two-sided 5 %, paired t)."
         )
+
+
+def _points(margin: float) -> str:
+    return "1 point" if margin == 1 else f"{margin:g} points"
 
 
 def _via_fine(found: Sequence[DifferenceRow]) -> Section:

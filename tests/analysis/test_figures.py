@@ -1,6 +1,7 @@
 """What a cell, a table and a figure of the report say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,6 +113,8 @@ def test_tables_show_what_is_there():
     ]
     assert [one.text for one in shown.rows[0]][3:] == ["1,234,567", "12.35", "– to 50.00"]
     assert [one.value for one in shown.rows[0]][3:] == ["1234567", "0.12345", ""]
+    wide = [replace(rows[0], ci95_low=-0.25, approximate=True)]
+    assert sheet("results", "", wide, only=["ci95_low"]).rows[0][0].text == "≈ −25.00 to 50.00"
     assert sheet("none", "", []).rows == sheet("none", "", [], only=("arm",)).columns == []
     assert cell("mean", -0.01).text == "−1.00"
     assert cell("loss", math.nan).text == "–"

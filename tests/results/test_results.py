@@ -9,7 +9,7 @@ import yaml
 
 from common.results.metrics import FURTHER
 from common.results.rows import Row, collect
-from common.results.statistics import confidence_interval, summarise
+from common.results.statistics import summarise
 from common.results.tables import print_summary, write_tables
 from common.system.atomic_files import read_yaml, replacing, write_text, write_yaml
 from common.system.errors import UserError
@@ -76,37 +76,32 @@ def table(file) -> list[dict[str, str]]:
 
 
 def test_summary_against_known_numbers():
-    """Mean 5, sample variance 32/7; Student's t of 7 degrees of freedom at 97.5 % is 2.364624."""
-    values = [2, 4, 4, 4, 5, 5, 7, 9]
+    """Mean 0.5, sample variance 32/700; Student's t of 7 degrees of freedom at 97.5 % is 2.364624.
+
+    The logit of 0.5 is 0, where it rises by 4 for each unit of a share.
+    """
+    values = [0.2, 0.4, 0.4, 0.4, 0.5, 0.5, 0.7, 0.9]
     (found,) = summarise([row(seed=i, accuracy=value) for i, value in enumerate(values)])
-    half = 2.364624 * math.sqrt(32 / 7) / math.sqrt(8)
+    half = 4 * 2.364624 * math.sqrt(32 / 700) / math.sqrt(8)
     assert (found.arm, found.level, found.seeds) == ("fine", "fine", 8)
-    assert found.mean == pytest.approx(5)
-    assert found.std == pytest.approx(math.sqrt(32 / 7))
-    assert found.ci95_low == pytest.approx(5 - half, abs=1e-5)
-    assert found.ci95_high == pytest.approx(5 + half, abs=1e-5)
+    assert found.mean == pytest.approx(0.5)
+    assert found.std == pytest.approx(math.sqrt(32 / 700))
+    assert found.ci95_low == pytest.approx(1 / (1 + math.exp(half)), abs=1e-6)
+    assert found.ci95_high == pytest.approx(1 / (1 + math.exp(-half)), abs=1e-6)
+    assert found.approximate is False
 
 
-def test_interval_of_two_values():
-    """One degree of freedom: t is 12.7062."""
-    low, high = confidence_interval([0.4, 0.6])
-    assert (low, high) == pytest.approx((0.5 - 1.27062, 0.5 + 1.27062), abs=1e-5)
+def test_two_seeds_have_a_spread_and_no_interval():
+    (found,) = summarise([row(seed=seed, accuracy=value) for seed, value in enumerate((0.4, 0.6))])
+    assert found.std == pytest.approx(0.1 * 2**0.5)
+    assert (found.ci95_low, found.ci95_high, found.approximate) == (None, None, None)
 
 
-def test_interval_covers_the_mean_of_a_normal_distribution_95_times_in_100():
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    covered = 0
-    for sample in rng.normal(0.5, 0.1, (1000, 5)):
-        low, high = confidence_interval(sample.tolist())
-        covered += low < 0.5 < high
-    assert 925 < covered < 975
-
-
-def test_equal_values_have_no_spread():
-    (found,) = summarise([row(seed=seed, accuracy=0.5) for seed in range(3)])
-    assert (found.std, found.ci95_low, found.ci95_high) == (0, 0.5, 0.5)
+@pytest.mark.parametrize("accuracy", [0.0, 0.1, 0.5, 1.0])
+def test_equal_values_have_no_spread_and_no_interval(accuracy):
+    (found,) = summarise([row(seed=seed, accuracy=accuracy) for seed in range(3)])
+    assert (found.mean, found.std) == (accuracy, 0)
+    assert (found.ci95_low, found.ci95_high) == (None, None)
 
 
 def test_one_seed_has_a_mean_and_no_spread():
@@ -229,12 +224,13 @@ def test_page_for_a_person(tmp_path):
         "",
         "| arm | level | seeds | accuracy | 95 % interval |",
         "| --- | --- | ---: | ---: | ---: |",
-        "| fine | fine | 2 | 50.00 ± 14.14 % | -77.06 to 177.06 |",
+        "| fine | fine | 2 | 50.00 ± 14.14 % | – |",
         "| coarse | coarse | 1 | 87.50 % | – |",
         "",
     ]
-    assert lines[7] == "Beyond accuracy:"
-    titles, _, fine, coarse = ([c.strip() for c in line.split("|")[1:-1]] for line in lines[9:13])
+    start = lines.index("Beyond accuracy:") + 2
+    further = lines[start : start + 4]
+    titles, _, fine, coarse = ([c.strip() for c in line.split("|")[1:-1]] for line in further)
     shown = [dict(zip(titles, cells, strict=True)) for cells in (fine, coarse)]
     assert [(row["top-5"], row["severity"]) for row in shown] == [
         ("75.00 %", "50.00 %"),
