@@ -51,7 +51,7 @@ def mcnemar(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def error_consistency(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Compute Cohen's kappa of being right for each seed, (seeds,) (Geirhos, Meding & Wichmann 2020, equation 3).
+    """Compute Cohen's kappa of being right for each seed, (seeds,) (Geirhos, Meding & Wichmann 2020).
 
     0: they err on the same images as often as two independent networks of their accuracies would; 1: on exactly the
     same. NaN where both are right everywhere, or wrong everywhere.

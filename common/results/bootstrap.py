@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 2_000
-AT_ONCE = 250  # draws, so that those of many seeds fit into memory
 
 
 class Bootstrapped(NamedTuple):
@@ -34,22 +33,20 @@ def images_and_seeds(
     """
     difference = _difference(ours, theirs)
     seeds, images = difference.shape
-    # Images with the same differences under all seeds are interchangeable: how many of each kind are drawn is enough.
-    kinds, number = np.unique(difference, axis=1, return_counts=True)
     generator = np.random.default_rng(seed)
     drawn = []
-    for start in range(0, draws, AT_ONCE):
-        size = min(AT_ONCE, draws - start)
-        of_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=size)
-        of_kinds = generator.multinomial(images, number / images, size=size)
-        drawn.append(((of_seeds @ kinds) * of_kinds).sum(axis=1) / (seeds * images))
-    low, high = np.quantile(np.concatenate(drawn), (0.025, 0.975))
-    return Bootstrapped(float(difference.mean()), float(low), float(high))
+    for _ in range(draws):
+        # How often each is drawn: two products are then enough.
+        of_seeds = np.bincount(generator.integers(seeds, size=seeds), minlength=seeds)
+        of_images = np.bincount(generator.integers(images, size=images), minlength=images)
+        drawn.append(of_seeds @ (difference @ of_images.astype(np.float32)) / (seeds * images))
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Bootstrapped(float(ours.mean() - theirs.mean()), float(low), float(high))
 
 
-def _difference(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _difference(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> NDArray[np.float32]:
     if ours.shape != theirs.shape or ours.ndim != 2 or not ours.size:
         raise ValueError(
             f"two tables (seeds, images) are compared, not {ours.shape}, {theirs.shape}"
         )
-    return ours.astype(np.int64) - theirs
+    return ours.astype(np.float32) - theirs

@@ -1,4 +1,4 @@
-"""How many seeds a paired t-test takes to show a difference (Colas, Sigaud & Oudeyer 2018, section 4)."""
+"""How many seeds a paired t-test takes to show a difference (Colas, Sigaud & Oudeyer 2018)."""
 
 import math
 

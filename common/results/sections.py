@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from common.results.contrasts import LEVEL, MARGIN, same_within
+from common.results.images import ImageRow
 from common.results.intervals import FEWEST
 from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
 from common.results.rows import Row
@@ -139,6 +140,24 @@ def _via_fine(found: Sequence[DifferenceRow]) -> Section:
     return Section("own coarse head minus via fine, in percentage points", 1, lines, (note,))
 
 
+def image_sections(found: Sequence[ImageRow]) -> list[Section]:
+    """Make a table of the contrasts image by image, if there are any."""
+    lines = [["arm", "level", "points\n95 % interval", "ahead\n95 % interval", "differ\nkappa"]]
+    for row in found:
+        ahead = NONE if row.ahead is None else f"{100 * row.ahead:.0f} %"
+        kappa = NONE if row.kappa is None else f"{row.kappa:.2f}"
+        points = f"{100 * row.mean:+.2f}\n{_ends(row.ci95_low, row.ci95_high, '+.2f')}"
+        ahead += f"\n{_ends(row.ahead_ci95_low, row.ahead_ci95_high, '.0f')}"
+        differ = f"{round((row.mcnemar or 0) * row.seeds)} of {row.seeds}"
+        lines.append([row.arm, row.level, points, ahead, f"{differ}\n{kappa}"])
+    notes = (
+        "points: interval of a bootstrap over seeds and images; ahead: share of seeds in which the arm is ahead.",
+        f"differ: seeds in which the two networks differ (McNemar, p below {LEVEL:g}); kappa: error consistency.",
+    )
+    title = f"image by image: arm minus {found[0].minus}, in percentage points" if found else ""
+    return [Section(title, 2, lines, notes)] if found else []
+
+
 def _further(summary: Sequence[SummaryRow]) -> Section:
     found = [{name: getattr(r, f"{name}_mean") for name in FURTHER} for r in summary]
     # Results of before there was a metric have no column for it.
@@ -165,10 +184,14 @@ def _costs(summary: Sequence[SummaryRow]) -> Section:
 
 
 def _interval(row: SummaryRow | DifferenceRow, sign: str = "") -> str:
-    if row.ci95_low is None or row.ci95_high is None:
-        return NONE
     mark = f"{APPROXIMATE} " if row.approximate else ""
-    return f"{mark}{100 * row.ci95_low:{sign}.2f} to {100 * row.ci95_high:{sign}.2f}"
+    return f"{mark}{_ends(row.ci95_low, row.ci95_high, f'{sign}.2f')}"
+
+
+def _ends(low: float | None, high: float | None, form: str) -> str:
+    if low is None or high is None:
+        return NONE
+    return f"{100 * low:{form}} to {100 * high:{form}}"
 
 
 def _difference(row: DifferenceRow) -> str:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -12,8 +13,9 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from common.results.contrasts import MARGIN
+from common.results.images import ImageRow, image_contrasts
 from common.results.rows import Row, collect, holes
-from common.results.sections import Section, sections
+from common.results.sections import Section, image_sections, sections
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import write_text
 
@@ -40,8 +42,15 @@ def write_tables(
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
     found = differences(rows, reference=reference, primary=primary, margin=margin)
     write_text(experiment / "differences.csv", _csv(found, DifferenceRow))
+    compared = image_contrasts(experiment, rows, reference=reference)
+    if compared:
+        write_text(experiment / "images.csv", _csv(compared, ImageRow))
+    else:
+        # Of answers that are no longer there.
+        (experiment / "images.csv").unlink(missing_ok=True)
     missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
-    shown = markdown(sections(rows, reference=reference, primary=primary, margin=margin))
+    read = sections(rows, reference=reference, primary=primary, margin=margin)
+    shown = markdown([*read, *image_sections(compared)])
     write_text(experiment / "summary.md", shown + (f"\n{missing}" if missing else ""))
     return rows
 
@@ -106,7 +115,8 @@ def _markdown(section: Section) -> str:
     return "\n".join([f"{section.title[0].upper()}{section.title[1:]}:", "", *table, *notes, ""])
 
 
-def _csv(rows: Sequence[Row] | Sequence[SummaryRow] | Sequence[DifferenceRow], kind: type) -> str:
+def _csv(rows: Sequence[Any], kind: type) -> str:
+    """Write dataclass rows as csv text."""
     text = io.StringIO()
     table = csv.DictWriter(text, [item.name for item in fields(kind)], lineterminator="\n")
     table.writeheader()
