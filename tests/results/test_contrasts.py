@@ -6,11 +6,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from helpers import arm, row
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import nct, ttest_1samp
 from scipy.stats import t as student_t
-from test_statistics import arm, row
 
 from common.results.contrasts import equivalence, holm, paired_t
 from common.results.intervals import estimate

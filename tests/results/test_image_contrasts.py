@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_statistics import finish
+from helpers import finish
 
 from common.results.agreement import error_consistency
 from common.results.bootstrap import images_and_seeds

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers import row
 from scipy.special import expit
-from test_statistics import row
 
 from common.results.bootstrap import images_and_seeds
 from common.results.contrasts import equivalence, holm, paired_t

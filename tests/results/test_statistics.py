@@ -6,6 +6,7 @@ import re
 
 import pytest
 import yaml
+from helpers import arm, finish, row
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.special import logit
@@ -14,7 +15,6 @@ from scipy.stats import ttest_rel
 
 from arch_single_head.schema import SingleConfig
 from architectures import ARCHITECTURES
-from common.results.metrics import FURTHER
 from common.results.rows import Row, collect
 from common.results.statistics import differences, summarise
 from common.results.tables import print_summary, sections, write_tables
@@ -22,33 +22,6 @@ from common.runs.description import Stage
 from common.runs.experiment import run_experiment
 from common.settings.compose import ROOT, compose
 from study.arms import REFERENCE, order
-
-
-def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:
-    values = {
-        "loss": 1.0,
-        **dict.fromkeys(FURTHER),
-        "val_accuracy": 0.25,
-        "val_loss": 2.0,
-        "best_epoch": 1,
-        "epochs": 2,
-        "parameters": 12_345_678,
-        "trained_parameters": 1_234_567,
-        "macs": 1_234_500_000,
-        "seeds": str(seed) if seeds is None else seeds,
-        "seconds": 1234.5,
-        "checkpoint": "best.ckpt",
-    }
-    return Row(arm=arm, seed=seed, level=level, accuracy=accuracy, **(values | other))
-
-
-def arm(name: str, *accuracies: float, seeds=None, **other) -> list[Row]:
-    """Rows of seeds 0, 1, ...; ``seeds`` names the networks that each is built from."""
-    return [
-        row(name, seed, accuracy, seeds=seeds and seeds[seed], **other)
-        for seed, accuracy in enumerate(accuracies)
-    ]
-
 
 # Paired differences
 
@@ -203,22 +176,6 @@ def test_summary_of_the_further_metrics_and_costs():
 
 
 # Files
-
-
-def finish(experiment, arm, seed, result, **levels):
-    place = experiment / arm / f"seed{seed}"
-    place.mkdir(parents=True)
-    common = {
-        "arm": arm,
-        "seed": seed,
-        "checkpoint": "checkpoints/best.ckpt",
-        "best_epoch": 1,
-        "epochs": 2,
-        "seconds": 3.5,
-        "validation": levels,
-        "test": levels,
-    }
-    (place / "result.yaml").write_text(yaml.safe_dump(common | result))
 
 
 METRICS = {"accuracy": 0.5, "loss": 1.0, "top5": 1.0, "consistency": None, "severity": None}
