@@ -265,3 +265,27 @@ def test_studies_of_before_that_metric_have_no_such_table():
     rows = [row("bilateral"), row("bilateral", level="coarse")]
     assert own_minus_via_fine(rows) == []
     assert not any("via fine" in one.title for one in sections(rows, reference=""))
+
+
+def test_a_small_p_without_survival_has_no_star():
+    base = [0.90, 0.91, 0.92, 0.90, 0.93]
+    rows = arm("bilateral", *base)
+    for number in range(4):
+        shift = (0.02, 0.004, 0.016, 0.006, 0.01)
+        rows += arm(f"arm{number}", *(one + other for one, other in zip(base, shift, strict=True)))
+    found = [d for d in differences(rows, reference="bilateral") if d.family]
+    assert all(d.p < 0.05 < d.p_holm for d in found)
+    assert " * |" not in markdown(sections(rows, reference="bilateral"))
+
+
+def test_seeds_needed_of_shared_networks_count_the_widening():
+    ring = ["0+1", "1+2", "2+3", "3+0"]
+    alone, mixed = (
+        differences([*arm("a", 0.5, 0.62, 0.7, 0.6), *arm("b", 0.4, 0.55, 0.6, 0.55, seeds=seeds)])[
+            0
+        ]
+        for seeds in (None, ring)
+    )
+    wide = (2 / (1 - 1 / 3)) ** 0.5
+    assert alone.seeds_needed == seeds_needed(effect=0.005, deviation=alone.std)
+    assert mixed.seeds_needed == seeds_needed(effect=0.005, deviation=wide * alone.std)
