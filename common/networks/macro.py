@@ -23,7 +23,11 @@ from common.system.errors import UserError
 
 
 class Head(nn.Module):
-    """Dropout and a linear classifier for one level: features (B, F) → logits (B, C)."""
+    """Dropout and a linear classifier for one level: features (B, F) → logits (B, C), float32 under autocast too.
+
+    In bfloat16, whose numbers have 8 significant bits, the two highest logits of some images would be equal, and the
+    order of classes would decide.
+    """
 
     def __init__(self, *, num_features: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -32,7 +36,8 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Classify joined features: (B, F) → logits (B, C)."""
-        return self.linear(self.dropout(features))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.linear(self.dropout(features.to(self.linear.weight.dtype)))
 
 
 def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
