@@ -7,19 +7,20 @@ from itertools import combinations
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from common.results.metrics import FURTHER, further_columns
+from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
 from common.results.rows import Row
 from common.settings.levels import LEVELS
 
 
 @dataclass(frozen=True)
+@chance_columns
 @further_columns(after="ci95_high", ends=("_mean", "_std"))
 class SummaryRow:
     """One arm and level over its rows; ``seeds`` is their number, and shares are fractions, 0 to 1.
 
     Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval of test
-    accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after ``ci95_high``; and
-    what the arm costs on average.
+    accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after ``ci95_high``;
+    what the arm costs on average; and what chance would give of each metric.
     """
 
     arm: str
@@ -67,7 +68,7 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
         columns: dict[str, Any] = accuracy._asdict()
         for name in FURTHER:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
-        for name in ("parameters", "trained_parameters", "macs", "seconds"):
+        for name in ("parameters", "trained_parameters", "macs", "seconds", *CHANCE):
             columns[name], _ = _mean_and_std(group, name)
         summary.append(SummaryRow(arm=arm, level=level, seeds=len(group), **columns))
     return summary

@@ -15,6 +15,7 @@ from rich.table import Table
 from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
 from common.results.rows import Row, collect, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
+from common.settings.levels import LEVELS
 from common.system.atomic_files import write_text
 
 
@@ -78,7 +79,11 @@ def sections(rows: Sequence[Row], *, reference: str) -> list[Section]:
         lines = [[r.arm, r.level, str(r.seed), percent(r.val_accuracy)] for r in rows]
         header = ["arm", "level", "seed", "validation accuracy"]
         return [Section("validation accuracy", 2, [header, *lines])]
-    found = [_accuracies(summary, differences(rows), reference), _further(summary), _costs(summary)]
+    found = [
+        _accuracies(summary, differences(rows), reference),
+        *_further(summary),
+        _costs(summary),
+    ]
     return [one for one in found if len(one.lines[0]) > one.labels]
 
 
@@ -112,15 +117,34 @@ def _accuracies(
     return Section("test accuracy, differences in percentage points", 2, lines)
 
 
-def _further(summary: Sequence[SummaryRow]) -> Section:
-    found = [{name: getattr(r, f"{name}_mean") for name in FURTHER} for r in summary]
-    # Results of before there was a metric have no column for it.
-    names = [name for name in FURTHER if any(means[name] is not None for means in found)]
-    lines = [["arm", "level", *(METRICS[name].title for name in names)]]
-    lines += [
-        [r.arm, r.level, *texts(means, names)] for r, means in zip(summary, found, strict=True)
-    ]
-    return Section("beyond accuracy", 2, lines)
+def _further(summary: Sequence[SummaryRow]) -> list[Section]:
+    """Make a table for each title that metrics name, with what chance gives below the arms."""
+    found = []
+    for title in dict.fromkeys(METRICS[name].table for name in FURTHER):
+        # Results of before there was a metric have no column for it.
+        names = [
+            name
+            for name in FURTHER
+            if METRICS[name].table == title
+            and any(getattr(r, f"{name}_mean") is not None for r in summary)
+        ]
+        lines = [["arm", "level", *(METRICS[name].title for name in names)]]
+        shown = [r for r in summary if any(r.level in METRICS[name].levels for name in names)]
+        for r in shown:
+            means = {name: getattr(r, f"{name}_mean") for name in names}
+            lines.append([r.arm, r.level, *texts(means, names)])
+        for level in LEVELS:
+            chance = {name: _chance(shown, level, name) for name in names}
+            if any(value is not None for value in chance.values()):
+                lines.append(["chance", level, *texts(chance, names)])
+        found.append(Section(title, 2, lines))
+    return found
+
+
+def _chance(summary: Sequence[SummaryRow], level: str, name: str) -> float | None:
+    """Find what chance gives of a metric in the first row that says so: all arms are tested on the same images."""
+    found = (getattr(r, f"{name}_chance") for r in summary if r.level == level)
+    return next((value for value in found if value is not None), None)
 
 
 def _costs(summary: Sequence[SummaryRow]) -> Section:
