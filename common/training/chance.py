@@ -11,7 +11,7 @@ from common.results.metrics import METRICS
 from common.system.randomness import derive
 from common.training.metrics import LevelMetrics, by_level
 
-DRAWS = 100_000  # answers to measure, at least
+DRAWS = 50_000  # answers to measure, at least
 BATCH = 5_000  # at a time; the number changes memory and nothing else
 # Standard deviation of logits: every order of classes is equally likely and probabilities are all but equal, so that
 # the cross-entropy is the logarithm of the number of classes.

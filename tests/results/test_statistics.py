@@ -280,13 +280,21 @@ def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
 # For a person
 
 
+MEASURED = (
+    *("top5", "consistency", "tice", "path"),
+    *("within_family", "mistake_severity", "ahd1", "ahd5"),
+    *("coarse_via_fine", "coarse_via_fine_sum", "coarse_minus_via_fine", "within_coarse"),
+)
+
+
 def everything() -> list[Row]:
     """Every arm of the study with numbers as wide as they come."""
     rows = []
     for name in order():
         levels = [name] if name in ("fine", "coarse") else ["fine", "coarse"]
         for place, level in enumerate(levels):
-            more = {"level": level, "top5": 1.0, "consistency": 0.9, "within_family": 0.5}
+            more = {"level": level, **dict.fromkeys(MEASURED, 1.0)}
+            more |= {f"{name}_chance": 0.5 for name in MEASURED}
             if name == "ensemble_five":
                 rows.append(row(name, 0, 0.8, seeds="0+1+2+3+4", **more))
             else:
