@@ -112,7 +112,7 @@ METRICS = {
         needs=("fine", "coarse", "hierarchy"),
     ),
     "path": Metric(
-        "full path",
+        "path",
         "full-path accuracy: share of images whose fine and coarse predictions are both right; one value for both "
         "levels, of networks with two heads",
         "common.training.hierarchy_metrics:path",
@@ -143,7 +143,7 @@ METRICS = {
         table=VIA_FINE,
     ),
     "coarse_minus_via_fine": Metric(
-        "own minus it",
+        "own minus",
         "accuracy of the network's own coarse head minus `coarse_via_fine`. Below 0 the fine head alone would tell "
         "coarse classes better",
         "common.training.hierarchy_metrics:coarse_minus_via_fine",
@@ -154,7 +154,7 @@ METRICS = {
         table=VIA_FINE,
     ),
     "within_coarse": Metric(
-        "within coarse",
+        "in coarse",
         "share of images whose label has the highest fine output among the fine classes of its coarse class: fine "
         "accuracy where the coarse class is given",
         "common.training.hierarchy_metrics:within_coarse",
