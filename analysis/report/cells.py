@@ -18,12 +18,12 @@ Value = str | float | None
 WORDS = ("arm", "minus", "level", "checkpoint")
 # Columns that hold fractions, shown in per cent; a difference of two is in percentage points.
 FRACTIONS = (
-    *("accuracy", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
+    *("accuracy", "accuracy_chance", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
     *(
         f"{name}{of}"
         for name in FURTHER
         if METRICS[name].shown == PERCENT
-        for of in ("", "_mean", "_std")
+        for of in ("", "_mean", "_std", "_chance")
     ),
 )
 TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % interval", "p_holm": "p, Holm"}

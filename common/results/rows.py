@@ -8,7 +8,7 @@ from typing import Any
 
 from yaml import YAMLError
 
-from common.results.metrics import FURTHER, further_columns
+from common.results.metrics import CHANCE, FURTHER, RENAMED, chance_columns, further_columns
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
@@ -16,13 +16,15 @@ HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
 
 
 @dataclass(frozen=True)
+@chance_columns
 @further_columns(after="loss")
 class Row:
     """One arm, seed and level, with a field for each further metric (`common.results.metrics`) after ``loss``.
 
     Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
-    that it is built from, joined by +; ``seconds`` is the stage's own training time.
+    that it is built from, joined by +; ``seconds`` is the stage's own training time. What chance would give of each
+    metric follows last (`common.training.chance`).
     """
 
     arm: str
@@ -52,7 +54,19 @@ def read_result(file: Path) -> dict[str, Any] | None:
     if not isinstance(result, dict) or not keys <= result.keys():
         return None
     digest = result.pop("digest", None)
-    return result if digest in (None, _digest(result)) else None
+    if digest not in (None, _digest(result)):
+        return None
+    for part in ("validation", "test"):
+        result[part] = result[part] and _renamed(result[part])
+    return result
+
+
+def _renamed(levels: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Call the metrics of each level by their names of today."""
+    return {
+        level: {RENAMED.get(name, name): value for name, value in metrics.items()}
+        for level, metrics in levels.items()
+    }
 
 
 def write_result(file: Path, result: dict[str, Any]) -> None:
@@ -93,6 +107,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
     for file, result in finished(experiment):
         for level, validation in result["validation"].items():
             test = (result["test"] or {}).get(level, {})
+            chance = result.get("chance", {}).get(level, {})
             rows.append(
                 Row(
                     arm=result["arm"],
@@ -111,6 +126,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
                     seeds="+".join(map(str, result.get("seeds", [result["seed"]]))),
                     seconds=result["seconds"],
                     checkpoint=str(file.parent / result["checkpoint"]),
+                    **{column: chance.get(name) for column, name in CHANCE.items()},
                 )
             )
     rank = {name: i for i, name in enumerate(order)}

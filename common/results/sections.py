@@ -17,6 +17,7 @@ from common.results.statistics import (
     own_minus_via_fine,
     summarise,
 )
+from common.settings.levels import LEVELS
 
 APPROXIMATE = "≈"
 
@@ -60,7 +61,7 @@ def sections(
         _accuracies(summary, compared, reference),
         _contrasts(compared, reference, margin),
         _via_fine(own_minus_via_fine(rows)),
-        _further(summary),
+        *_further(summary),
         _costs(summary),
     ]
     return [one for one in found if len(one.lines) > 1 and len(one.lines[0]) > one.labels]
@@ -158,15 +159,34 @@ def image_sections(found: Sequence[ImageRow]) -> list[Section]:
     return [Section(title, 2, lines, notes)] if found else []
 
 
-def _further(summary: Sequence[SummaryRow]) -> Section:
-    found = [{name: getattr(r, f"{name}_mean") for name in FURTHER} for r in summary]
-    # Results of before there was a metric have no column for it.
-    names = [name for name in FURTHER if any(means[name] is not None for means in found)]
-    lines = [["arm", "level", *(METRICS[name].title for name in names)]]
-    lines += [
-        [r.arm, r.level, *texts(means, names)] for r, means in zip(summary, found, strict=True)
-    ]
-    return Section("beyond accuracy", 2, lines)
+def _further(summary: Sequence[SummaryRow]) -> list[Section]:
+    """Make a table for each title that metrics name, with what chance gives below the arms."""
+    found = []
+    for title in dict.fromkeys(METRICS[name].table for name in FURTHER):
+        # Results of before there was a metric have no column for it.
+        names = [
+            name
+            for name in FURTHER
+            if METRICS[name].table == title
+            and any(getattr(r, f"{name}_mean") is not None for r in summary)
+        ]
+        lines = [["arm", "level", *(METRICS[name].title for name in names)]]
+        shown = [r for r in summary if any(r.level in METRICS[name].levels for name in names)]
+        for r in shown:
+            means = {name: getattr(r, f"{name}_mean") for name in names}
+            lines.append([r.arm, r.level, *texts(means, names)])
+        for level in LEVELS:
+            chance = {name: _chance(shown, level, name) for name in names}
+            if any(value is not None for value in chance.values()):
+                lines.append(["chance", level, *texts(chance, names)])
+        found.append(Section(title, 2, lines))
+    return found
+
+
+def _chance(summary: Sequence[SummaryRow], level: str, name: str) -> float | None:
+    """Find what chance gives of a metric in the first row that says so: all arms are tested on the same images."""
+    found = (getattr(r, f"{name}_chance") for r in summary if r.level == level)
+    return next((value for value in found if value is not None), None)
 
 
 def _costs(summary: Sequence[SummaryRow]) -> Section:

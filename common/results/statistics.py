@@ -8,7 +8,7 @@ from typing import Any
 
 from common.results.contrasts import MARGIN, equivalence, holm, paired_t, verdict
 from common.results.intervals import Estimate, estimate, spread, student, student_of_share
-from common.results.metrics import FURTHER, further_columns
+from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
 from common.results.power import seeds_needed
 from common.results.rows import Row
 from common.results.sharing import pairs, widening
@@ -21,15 +21,16 @@ VIA_FINE = "coarse_via_fine_sum"
 
 
 @dataclass(frozen=True)
+@chance_columns
 @further_columns(after="ci95_high", ends=("_mean", "_std"))
 class SummaryRow:
     """One arm and level over its rows; ``seeds`` is their number, and shares are fractions, 0 to 1.
 
     Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval, on the logit scale,
     of test accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after
-    ``ci95_high``; and what the arm costs on average. ``approximate``: the interval is one for networks that share
-    parts between seeds. ``own_minus_via_fine`` (of coarse rows): accuracy of the coarse head minus that of the coarse
-    class of what the fine head says.
+    ``ci95_high``; what the arm costs on average; and what chance would give of each metric. ``approximate``: the
+    interval is one for networks that share parts between seeds. ``own_minus_via_fine`` (of coarse rows): accuracy of
+    the coarse head minus that of the coarse class of what the fine head says.
     """
 
     arm: str
@@ -96,7 +97,7 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
         columns["approximate"] = _approximate(found)
         for name in FURTHER:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
-        for name in ("parameters", "trained_parameters", "macs", "seconds"):
+        for name in ("parameters", "trained_parameters", "macs", "seconds", *CHANCE):
             columns[name], _ = _mean_and_std(group, name)
         if level == "coarse" and arm in own:
             columns["own_minus_via_fine"] = own[arm].mean

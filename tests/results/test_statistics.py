@@ -164,13 +164,13 @@ def test_a_network_that_shapes_two_differences_from_either_side_makes_them_appro
 
 def test_summary_of_the_further_metrics_and_costs():
     rows = [
-        row(seed=0, top5=0.8, severity=0.2, seconds=10.0, macs=7),
-        row(seed=1, top5=0.9, severity=None, seconds=20.0, macs=7),
+        row(seed=0, top5=0.8, within_family=0.2, seconds=10.0, macs=7),
+        row(seed=1, top5=0.9, within_family=None, seconds=20.0, macs=7),
     ]
     (found,) = summarise(rows)
     assert (found.top5_mean, found.top5_std) == (pytest.approx(0.85), pytest.approx(0.05 * 2**0.5))
     # Undefined for one of the seeds.
-    assert (found.severity_mean, found.severity_std) == (0.2, None)
+    assert (found.within_family_mean, found.within_family_std) == (0.2, None)
     assert (found.consistency_mean, found.consistency_std) == (None, None)
     assert (found.macs, found.seconds, found.parameters) == (7, 15, 12_345_678)
 
@@ -178,7 +178,7 @@ def test_summary_of_the_further_metrics_and_costs():
 # Files
 
 
-METRICS = {"accuracy": 0.5, "loss": 1.0, "top5": 1.0, "consistency": None, "severity": None}
+METRICS = {"accuracy": 0.5, "loss": 1.0, "top5": 1.0, "consistency": None, "within_family": None}
 NEW = {"parameters": 3, "trained_parameters": 2, "macs": 1}
 
 
@@ -255,13 +255,21 @@ def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
 # For a person
 
 
+MEASURED = (
+    *("top5", "consistency", "tice", "path"),
+    *("within_family", "mistake_severity", "ahd1", "ahd5"),
+    *("coarse_via_fine", "coarse_via_fine_sum", "coarse_minus_via_fine", "within_coarse"),
+)
+
+
 def everything() -> list[Row]:
     """Every arm of the study with numbers as wide as they come."""
     rows = []
     for name in order():
         levels = [name] if name in ("fine", "coarse") else ["fine", "coarse"]
         for place, level in enumerate(levels):
-            more = {"level": level, "top5": 1.0, "consistency": 0.9, "severity": 0.5}
+            more = {"level": level, **dict.fromkeys(MEASURED, 1.0)}
+            more |= {f"{name}_chance": 0.5 for name in MEASURED}
             if name == "ensemble_five":
                 rows.append(row(name, 0, 0.8, seeds="0+1+2+3+4", **more))
             else:

@@ -22,19 +22,21 @@ import train_system
 from common.checkpoints.files import read
 from common.data.index import read_index
 from common.networks.backbones import build_backbone
-from common.results.metrics import FURTHER
+from common.results.metrics import CHANCE, FURTHER
 from common.training.supervised import Supervised
 
 RESULTS = [
     *("arm", "seed", "level", "accuracy", "loss", *FURTHER),
     *("val_accuracy", "val_loss", "best_epoch", "epochs"),
     *("parameters", "trained_parameters", "macs", "seeds", "seconds", "checkpoint"),
+    *CHANCE,
 ]
 SUMMARY = [
     *("arm", "level", "seeds", "mean", "std", "ci95_low", "ci95_high"),
     *(f"{name}_{end}" for name in FURTHER for end in ("mean", "std")),
     *("parameters", "trained_parameters", "macs", "seconds", "approximate"),
     *("own_minus_via_fine", "own_minus_via_fine_ci95_low", "own_minus_via_fine_ci95_high"),
+    *CHANCE,
 ]
 ARMS = {"fine": ["fine"], "coarse": ["coarse"], "bilateral": ["fine", "coarse"]}
 TWO_STEPS = "trainer_params.limit_train_batches=2"
