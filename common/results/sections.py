@@ -138,7 +138,7 @@ def _via_fine(found: Sequence[DifferenceRow]) -> Section:
     lines = [["arm", "seeds", "own minus via fine\n95 % interval"]]
     lines += [[row.arm, str(row.seeds), _difference(row)] for row in found]
     note = "Accuracy of the coarse head minus that of the coarse class to which the fine head gives most probability."
-    return Section("own coarse head minus via fine, in percentage points", 1, lines, (note,))
+    return Section("own coarse head minus via fine, in points", 1, lines, (note,))
 
 
 def image_sections(found: Sequence[ImageRow]) -> list[Section]:
