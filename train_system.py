@@ -17,7 +17,7 @@ from common.settings.command import command, explain, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
-from study.arms import REFERENCE, controls, order
+from study.arms import PRIMARY, REFERENCE, controls, order
 from study.plan import plan
 from study.schema import StudyConfig
 
@@ -61,7 +61,13 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
     hole = None
     try:
         summary = run_experiment(
-            stages, ARCHITECTURES, _engine(cfg, stages), order=order(), reference=REFERENCE
+            stages,
+            ARCHITECTURES,
+            _engine(cfg, stages),
+            order=order(),
+            reference=REFERENCE,
+            primary=PRIMARY,
+            margin=cfg.margin,
         )
     except Unfinished as error:  # what was finished is looked at all the same
         hole = error

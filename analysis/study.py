@@ -10,7 +10,7 @@ from common.results.rows import Row, collect, finished, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
-from study.arms import order
+from study.arms import PRIMARY, REFERENCE, order
 
 # The mapping in a stage's YAML file that the report looks into.
 SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages"}
@@ -72,7 +72,7 @@ class FinishedStudy:
     @cached_property
     def differences(self) -> list[DifferenceRow]:
         """The rows of differences.csv."""
-        return differences(self.rows)
+        return differences(self.rows, reference=REFERENCE, primary=PRIMARY)
 
     @property
     def arms(self) -> list[str]:

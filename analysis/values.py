@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from common.results.statistics import spread
+from common.results.intervals import spread
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Summary:
-    """The same over seeds; without an interval if there is one seed, or if the numbers are not independent."""
+    """The same over seeds; without an interval if there are fewer than three, or the numbers are not independent."""
 
     of: str
     level: str

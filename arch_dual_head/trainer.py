@@ -8,7 +8,7 @@ from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
 from common.settings.command import command
-from study.arms import REFERENCE, order
+from study.arms import PRIMARY, REFERENCE, order
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -29,7 +29,13 @@ def train(cfg: DictConfig) -> None:
         for seed in cfg.seeds
     ]
     architecture = Architecture(DualHeadData, DualHead, DualConfig)
-    run_experiment(stages, {FOLDER.name: architecture}, order=order(), reference=REFERENCE)
+    run_experiment(
+        stages,
+        {FOLDER.name: architecture},
+        order=order(),
+        reference=REFERENCE,
+        primary=PRIMARY,
+    )
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from arch_single_head.schema import SingleConfig
 from common.settings.command import command
 from common.system.errors import UserError
-from study.arms import REFERENCE, order
+from study.arms import PRIMARY, REFERENCE, order
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -30,7 +30,13 @@ def train(cfg: DictConfig) -> None:
         Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
     ]
     architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
-    run_experiment(stages, {FOLDER.name: architecture}, order=order(), reference=REFERENCE)
+    run_experiment(
+        stages,
+        {FOLDER.name: architecture},
+        order=order(),
+        reference=REFERENCE,
+        primary=PRIMARY,
+    )
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ add a table, add a line to TABLES and its marks to a page. The YAML files of the
 end with the keys by which one hemisphere is as the other.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +118,17 @@ def groups() -> str:
     return table(["group", "options"], rows)
 
 
-def helps(title: str, rows: Mapping[str, Any]) -> Callable[[], str]:
-    """Give what writes a table of names, each with its ``help``."""
-    return lambda: table(
-        [title, "meaning"], [[f"`{name}`", row.help] for name, row in rows.items()]
-    )
+def metrics() -> str:
+    """The metrics, in the order of columns: their names there, their headings in printed tables, and what they are."""
+    rows = [[f"`{name}`", row.title, row.help] for name, row in METRICS.items()]
+    return table(["column", "printed as", "meaning"], rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "keys": keys,
     "groups": groups,
     "arms": arms,
-    "metrics": helps("column", METRICS),
+    "metrics": metrics,
 }
 
 

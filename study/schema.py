@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from arch_dual_head.schema import DualConfig, DualHparams
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.backbone_names import TORCHVISION, backbone_names
+from common.results.contrasts import MARGIN
 from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
 from common.settings.schema import key, keys_of
 from study.arms import DEFAULT_ARMS, names, trained_names
@@ -105,6 +106,12 @@ class StudyKeys:
     stages_per_gpu: int = key(1, "stages that share a GPU, with engine=ray", low=1, high=100)
     ray_address: str | None = key(
         None, "running Ray cluster, auto or HOST:PORT, with engine=ray; null: this machine"
+    )
+    margin: float = key(
+        MARGIN,
+        "difference of accuracy, in percentage points, within which two arms count as the same (docs/statistics.md)",
+        above=0,
+        high=100,
     )
     evaluate: bool = key(True, "test the best checkpoints after training")
     analyse: bool = key(True, "write analysis/ and report.html afterwards, as analyse.py does")

@@ -16,6 +16,7 @@ from torch import nn
 from common.data.index import read_index
 from common.networks.backbones import build_backbone
 from common.results.metrics import FURTHER
+from common.results.rows import Row
 
 CLASSES = {"fine": 100, "coarse": 20}
 # Overrides for two heads on hemispheres that nobody has trained.
@@ -138,3 +139,47 @@ def optimised(built) -> set[str]:
     """Names of the parameters that the optimiser holds."""
     held = {id(p) for group in built.optimizer.param_groups for p in group["params"]}
     return {name for name, p in built.network.named_parameters() if id(p) in held}
+
+
+def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:
+    """A row of results.csv, with numbers as wide as they come."""
+    values = {
+        "loss": 1.0,
+        **dict.fromkeys(FURTHER),
+        "val_accuracy": 0.25,
+        "val_loss": 2.0,
+        "best_epoch": 1,
+        "epochs": 2,
+        "parameters": 12_345_678,
+        "trained_parameters": 1_234_567,
+        "macs": 1_234_500_000,
+        "seeds": str(seed) if seeds is None else seeds,
+        "seconds": 1234.5,
+        "checkpoint": "best.ckpt",
+    }
+    return Row(arm=arm, seed=seed, level=level, accuracy=accuracy, **(values | other))
+
+
+def arm(name: str, *accuracies: float, seeds=None, **other) -> list[Row]:
+    """Rows of seeds 0, 1, ...; ``seeds`` names the networks that each is built from."""
+    return [
+        row(name, seed, accuracy, seeds=seeds and seeds[seed], **other)
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+def finish(experiment, arm, seed, result, **levels):
+    """The result.yaml that a finished stage leaves; of each level its metrics."""
+    place = experiment / arm / f"seed{seed}"
+    place.mkdir(parents=True)
+    common = {
+        "arm": arm,
+        "seed": seed,
+        "checkpoint": "checkpoints/best.ckpt",
+        "best_epoch": 1,
+        "epochs": 2,
+        "seconds": 3.5,
+        "validation": levels,
+        "test": levels,
+    }
+    (place / "result.yaml").write_text(yaml.safe_dump(common | result))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from analysis.values import Summary
 from common.results.metrics import FURTHER, METRICS, PERCENT
 from common.results.rows import Row
+from common.results.sections import APPROXIMATE
 from common.results.statistics import DifferenceRow, SummaryRow
 
 # What a column of a study's tables holds: a word, a number, or nothing.
@@ -17,15 +18,15 @@ Value = str | float | None
 WORDS = ("arm", "minus", "level", "checkpoint")
 # Columns that hold fractions, shown in per cent; a difference of two is in percentage points.
 FRACTIONS = (
-    *("accuracy", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
+    *("accuracy", "accuracy_chance", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
     *(
         f"{name}{of}"
         for name in FURTHER
         if METRICS[name].shown == PERCENT
-        for of in ("", "_mean", "_std")
+        for of in ("", "_mean", "_std", "_chance")
     ),
 )
-TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % interval"}
+TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % interval", "p_holm": "p, Holm"}
 # Shown in the cell of the lower bound.
 UPPER = "ci95_high"
 
@@ -126,7 +127,8 @@ def _interval_cell(row: Mapping[str, Value], *, plus: bool) -> Cell:
     """Both bounds; sorted by the lower one."""
     low, high = (cell(name, row[name], plus=plus) for name in ("ci95_low", UPPER))
     if low.value or high.value:
-        return Cell(f"{low.text} to {high.text}", low.value)
+        mark = f"{APPROXIMATE} " if row.get("approximate") else ""
+        return Cell(f"{mark}{low.text} to {high.text}", low.value)
     return Cell("–", "")
 
 

@@ -44,6 +44,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         further=results.further(study),
         missing=study.missing,
         chosen_on_test=study.chosen_on_test,
+        via_fine=results.via_fine(study),
         differences=results.differences(study),
         seeds=results.seeds(study),
         bars=result_figures.bars(study),

@@ -27,6 +27,7 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                     "mean": row.mean,
                     "low": row.ci95_low,
                     "high": row.ci95_high,
+                    "approximate": row.approximate,
                     "seeds": [*study.accuracies(row.arm, level).values()],
                 }
         if arms:
@@ -40,7 +41,7 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
             )
             caption = (
                 "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
-                "edge; an arrow with a number stands for an arm beyond it."
+                "edge (dashed: approximate); an arrow with a number stands for an arm beyond it."
             )
             found.append((svg, caption))
     return found
@@ -71,7 +72,8 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
     Args:
         figure: to draw into.
         title: of the picture.
-        arms: name → mean, low, high (None without interval), seeds (list of accuracies).
+        arms: name → mean, low, high (None without interval), seeds (list of accuracies); approximate: whether the
+            interval is.
     """
     bars, zoom = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     places = np.arange(len(arms))[::-1] * 1.0
@@ -94,7 +96,8 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
                 zorder=4,
             )
         if arm["low"] is not None:
-            zoom.plot([arm["low"], arm["high"]], [place, place], color=colour, lw=2.2, zorder=2)
+            ends, style = [arm["low"], arm["high"]], "--" if arm.get("approximate") else "-"
+            zoom.plot(ends, [place, place], style, color=colour, lw=2.2, zorder=2)
         zoom.plot([arm["mean"]] * 2, [place - 0.2, place + 0.2], color=colour, lw=2.6, zorder=3)
     zoom.set_xlim(_close_up(values))
     bars.set_xlim(0, 1)

@@ -1,18 +1,22 @@
 """The results of a study on the page: the numbers at its top, and its tables."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import mean
 
 from analysis.report.cells import Sheet, decimal, sheet
 from analysis.report.part import Tile
 from analysis.study import FinishedStudy
-from common.results.statistics import DifferenceRow
+from common.results.statistics import PRIMARY, DifferenceRow, own_minus_via_fine
 from common.settings.levels import SPELLING
 from study.arms import REFERENCE
 
 # The most important columns of summary.csv; a phone shows the first three without scrolling.
 RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds")
+# Columns that are shown in another table, or as a mark.
+ELSEWHERE = (
+    *("approximate", "own_minus_via_fine"),
+    *(f"own_minus_via_fine_ci95_{end}" for end in ("low", "high")),
+)
 
 
 def tiles(study: FinishedStudy) -> list[Tile]:
@@ -53,32 +57,37 @@ def seeds(study: FinishedStudy) -> Sheet:
 
 def further(study: FinishedStudy) -> Sheet | None:
     """All other columns of the summary: further metrics and costs."""
-    shown = [column for column in RESULT if column not in ("arm", "level")]
+    shown = [column for column in (*RESULT, *ELSEWHERE) if column not in ("arm", "level")]
     found = sheet("further", "summary.csv, means over seeds", study.summary, leave_out=shown)
     return found if len(found.columns) > 2 else None
 
 
+def via_fine(study: FinishedStudy) -> Sheet | None:
+    """The accuracy of each coarse head minus that of the coarse class of what the fine head says."""
+    found = own_minus_via_fine(study.rows)
+    caption = "own coarse head minus the coarse class with most of the fine head's probability, percentage points"
+    columns = ("arm", "mean", "std", "ci95_low", "seeds")
+    titles = {"mean": "points", "std": "sd"}
+    table = sheet("via-fine", caption, found, only=columns, titles=titles, plus=("mean",))
+    return table if found else None
+
+
 def differences(study: FinishedStudy) -> list[Sheet]:
-    """The differences between each arm and the bilateral network, and then all others."""
+    """The differences between each arm and the bilateral network, the primary one first, and then all others."""
     first = [row for row in study.differences if REFERENCE in (row.arm, row.minus)]
     others = [row for row in study.differences if row not in first]
-    first = [_swapped(row) if row.arm == REFERENCE else row for row in first]
+    first = [row.swapped() if row.arm == REFERENCE else row for row in first]
+    first.sort(key=lambda row: row.family != PRIMARY)
 
     def table(name: str, minus: str, rows: Sequence[DifferenceRow]) -> Sheet:
         return sheet(
             name,
             f"differences.csv, arm minus {minus}, percentage points",
             rows,
-            only=("arm", "minus", "level", "mean", "std", "ci95_low", "seeds"),
+            only=("arm", "minus", "level", "mean", "std", "ci95_low", "seeds", "p", "p_holm"),
             titles={"mean": "points", "std": "sd"},
             plus=("mean",),
         )
 
     found = [table("differences", REFERENCE, first)] if first else []
     return found + ([table("further-differences", "arm", others)] if others else [])
-
-
-def _swapped(row: DifferenceRow) -> DifferenceRow:
-    """The same difference, the other way round."""
-    low, high = (None if end is None else -end for end in (row.ci95_high, row.ci95_low))
-    return replace(row, arm=row.minus, minus=row.arm, mean=-row.mean, ci95_low=low, ci95_high=high)

@@ -144,6 +144,10 @@ class HierarchicalData(pl.LightningDataModule):
         directory = Path(self.cfg.dataset.test_dir)
         return self._folder(directory).digest if directory.is_dir() else None
 
+    def test_names(self) -> list[str]:
+        """Give the names of the test images, in order."""
+        return self._folder(Path(self.cfg.dataset.test_dir)).names
+
     def _folder(self, directory: Path) -> ImageFolder:
         return load_folder_once(directory, self.cfg.dataset.memory_gb)
 

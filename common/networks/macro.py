@@ -10,8 +10,9 @@ so that the left hemisphere is found in a checkpoint by the prefix `hemispheres.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,11 @@ from common.system.errors import UserError
 
 
 class Head(nn.Module):
-    """Dropout and a linear classifier for one level: features (B, F) → logits (B, C)."""
+    """Dropout and a linear classifier for one level: features (B, F) → logits (B, C), float32 under autocast too.
+
+    In bfloat16, whose numbers have 8 significant bits, the two highest logits of some images would be equal, and the
+    order of classes would decide.
+    """
 
     def __init__(self, *, num_features: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -34,7 +39,15 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Classify joined features: (B, F) → logits (B, C)."""
-        return self.linear(self.dropout(features))
+        with _without_autocast(features.device.type):
+            return self.linear(self.dropout(features.float()))
+
+
+def _without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Switch autocast off on a kind of device; some, such as meta, have none."""
+    if torch.amp.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The table of metrics: what evaluation measures, and how it is shown. Imports no torch.
 
 A new one is a function (or a class) in `common/training/metrics.py` (or elsewhere) and a row here: columns of the
-csv files, printed tables, test.py and docs/tables.md follow from the row.
+csv files, printed tables, what chance would give, test.py and docs/tables.md follow from the row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +16,10 @@ C = TypeVar("C", bound=type)
 PERCENT = "percent"
 NUMBER = "number"
 NONE = "–"  # where there is no value
+# Titles of printed tables.
+BEYOND = "beyond accuracy"
+VIA_FINE = "coarse class via the fine prediction"
+MISTAKES = "mistakes of the fine prediction"
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Metric:
         levels: those that it is measured of.
         needs: what must be there, else it is left out: levels that the network must predict too, and "hierarchy", the
             coarse class of each fine class.
+        table: title of the printed table that holds its column; four columns fit on 80 characters.
     """
 
     title: str
@@ -40,6 +45,7 @@ class Metric:
     shown: str
     levels: tuple[str, ...] = LEVELS
     needs: tuple[str, ...] = ()
+    table: str = BEYOND
 
     def load(self) -> Any:
         """Import the function or class."""
@@ -80,26 +86,125 @@ METRICS = {
         "consistency",
         "share of images whose fine prediction lies in the coarse class that the other head predicts, right or wrong; "
         "one value for both levels, of networks with two heads",
-        "common.training.metrics:consistency",
+        "common.training.hierarchy_metrics:consistency",
         better="higher",
         shown=PERCENT,
         needs=("fine", "coarse", "hierarchy"),
     ),
-    "severity": Metric(
-        "severity",
+    "within_family": Metric(
+        "within family",
         "share of the wrong fine predictions that lie in the right coarse class: mistakes within one coarse class. The "
-        "higher, the milder they are. Empty without a wrong prediction",
-        "common.training.metrics:severity",
+        "higher, the milder they are. Empty without a wrong prediction. Earlier versions called it severity",
+        "common.training.hierarchy_metrics:within_family",
         better="higher",
         shown=PERCENT,
         levels=("fine",),
         needs=("hierarchy",),
+        table=MISTAKES,
+    ),
+    "tice": Metric(
+        "TICE",
+        "tree-based inconsistency error rate (Park et al. 2025), 1 - consistency: share of images whose two "
+        "predictions are no path of the hierarchy",
+        "common.training.hierarchy_metrics:tice",
+        better="lower",
+        shown=PERCENT,
+        needs=("fine", "coarse", "hierarchy"),
+    ),
+    "path": Metric(
+        "path",
+        "full-path accuracy: share of images whose fine and coarse predictions are both right; one value for both "
+        "levels, of networks with two heads",
+        "common.training.hierarchy_metrics:path",
+        better="higher",
+        shown=PERCENT,
+        needs=("fine", "coarse"),
+    ),
+    "coarse_via_fine": Metric(
+        "via fine",
+        "share of images whose fine prediction lies in the right coarse class: the coarse accuracy of a network that "
+        "is asked for fine classes alone, with which every coarse head is to be compared",
+        "common.training.hierarchy_metrics:coarse_via_fine",
+        better="higher",
+        shown=PERCENT,
+        levels=("fine",),
+        needs=("hierarchy",),
+        table=VIA_FINE,
+    ),
+    "coarse_via_fine_sum": Metric(
+        "by sum",
+        "the same by probabilities: share of images whose right coarse class has the highest sum of its fine classes' "
+        "probabilities",
+        "common.training.hierarchy_metrics:coarse_via_fine_sum",
+        better="higher",
+        shown=PERCENT,
+        levels=("fine",),
+        needs=("hierarchy",),
+        table=VIA_FINE,
+    ),
+    "coarse_minus_via_fine": Metric(
+        "own minus",
+        "accuracy of the network's own coarse head minus `coarse_via_fine`. Below 0 the fine head alone would tell "
+        "coarse classes better",
+        "common.training.hierarchy_metrics:coarse_minus_via_fine",
+        better="higher",
+        shown=PERCENT,
+        levels=("fine",),
+        needs=("fine", "coarse", "hierarchy"),
+        table=VIA_FINE,
+    ),
+    "within_coarse": Metric(
+        "in coarse",
+        "share of images whose label has the highest fine output among the fine classes of its coarse class: fine "
+        "accuracy where the coarse class is given",
+        "common.training.hierarchy_metrics:within_coarse",
+        better="higher",
+        shown=PERCENT,
+        levels=("fine",),
+        needs=("hierarchy",),
+        table=VIA_FINE,
+    ),
+    "mistake_severity": Metric(
+        "severity",
+        "mean tree distance between a wrong fine prediction and the label (Bertinetto et al. 2020), by the height of "
+        "their lowest common ancestor: 1 in the same coarse class, 2 in another. Empty without a wrong prediction",
+        "common.training.hierarchy_metrics:mistake_severity",
+        better="lower",
+        shown=NUMBER,
+        levels=("fine",),
+        needs=("hierarchy",),
+        table=MISTAKES,
+    ),
+    "ahd1": Metric(
+        "AHD@1",
+        "average hierarchical distance of the fine prediction (Bertinetto et al. 2020): mean tree distance to the "
+        "label of all images, 0 where it is right",
+        "common.training.hierarchy_metrics:ahd1",
+        better="lower",
+        shown=NUMBER,
+        levels=("fine",),
+        needs=("hierarchy",),
+        table=MISTAKES,
+    ),
+    "ahd5": Metric(
+        "AHD@5",
+        "the same of the five highest fine outputs: the mean of their five tree distances to the label",
+        "common.training.hierarchy_metrics:ahd5",
+        better="lower",
+        shown=NUMBER,
+        levels=("fine",),
+        needs=("hierarchy",),
+        table=MISTAKES,
     ),
 }
+# Names that earlier versions wrote into result.yaml and checkpoints, and those of today.
+RENAMED = {"severity": "within_family"}
 # What training measures too; every network and every paradigm has these two.
 BASIC = ("accuracy", "loss")
 # What evaluation adds to them, in the order of tables.
 FURTHER = tuple(name for name in METRICS if name not in BASIC)
+# Columns for what chance would give (`common.training.chance`), and the metric of each.
+CHANCE = {f"{name}_chance": name for name in ("accuracy", *FURTHER)}
 
 
 def applicable(
@@ -139,6 +244,14 @@ def further_columns(*, after: str, ends: Sequence[str] = ("",)) -> Callable[[C],
         return kind
 
     return add
+
+
+def chance_columns(kind: C) -> C:
+    """Add the columns of CHANCE, by default None, behind those of a class, before it becomes a dataclass."""
+    for column in CHANCE:
+        kind.__annotations__[column] = float | None
+        setattr(kind, column, None)
+    return kind
 
 
 def percent(share: float | None, std: float | None = None) -> str:

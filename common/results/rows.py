@@ -8,7 +8,7 @@ from typing import Any
 
 from yaml import YAMLError
 
-from common.results.metrics import FURTHER, further_columns
+from common.results.metrics import CHANCE, FURTHER, RENAMED, chance_columns, further_columns
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
@@ -16,6 +16,7 @@ HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
 
 
 @dataclass(frozen=True)
+@chance_columns
 @further_columns(after="loss")
 class Row:
     """One arm, seed and level, with a field for each further metric (`common.results.metrics`) after ``loss``.
@@ -23,7 +24,8 @@ class Row:
     Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
     that it is built from, joined by +; ``train_macs``, ``train_images`` and ``updates`` (of weights) count its training
-    and that of all networks that it is built from; ``seconds`` is the stage's own training time.
+    and that of all networks that it is built from; ``seconds`` is the stage's own training time. What chance would
+    give of each metric follows last (`common.training.chance`).
     """
 
     arm: str
@@ -38,12 +40,12 @@ class Row:
     parameters: int | None
     trained_parameters: int | None
     macs: int | None
-    train_macs: int | None
-    train_images: int | None
-    updates: int | None
     seeds: str
     seconds: float
     checkpoint: str
+    train_macs: int | None = None
+    train_images: int | None = None
+    updates: int | None = None
 
 
 def read_result(file: Path) -> dict[str, Any] | None:
@@ -56,7 +58,19 @@ def read_result(file: Path) -> dict[str, Any] | None:
     if not isinstance(result, dict) or not keys <= result.keys():
         return None
     digest = result.pop("digest", None)
-    return result if digest in (None, _digest(result)) else None
+    if digest not in (None, _digest(result)):
+        return None
+    for part in ("validation", "test"):
+        result[part] = result[part] and _renamed(result[part])
+    return result
+
+
+def _renamed(levels: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Call the metrics of each level by their names of today."""
+    return {
+        level: {RENAMED.get(name, name): value for name, value in metrics.items()}
+        for level, metrics in levels.items()
+    }
 
 
 def write_result(file: Path, result: dict[str, Any]) -> None:
@@ -98,6 +112,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
         training = result.get("training") or {}
         for level, validation in result["validation"].items():
             test = (result["test"] or {}).get(level, {})
+            chance = result.get("chance", {}).get(level, {})
             rows.append(
                 Row(
                     arm=result["arm"],
@@ -119,6 +134,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
                     seeds="+".join(map(str, result.get("seeds", [result["seed"]]))),
                     seconds=result["seconds"],
                     checkpoint=str(file.parent / result["checkpoint"]),
+                    **{column: chance.get(name) for column, name in CHANCE.items()},
                 )
             )
     rank = {name: i for i, name in enumerate(order)}

@@ -1,25 +1,36 @@
-"""From rows of single stages to means, spreads and paired differences over seeds."""
+"""From rows of single stages to means, spreads and paired differences over seeds, and what these show."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import mean, stdev
-from typing import Any, NamedTuple
+from statistics import mean
+from typing import Any
 
-from common.results.metrics import FURTHER, further_columns
+from common.results.contrasts import MARGIN, equivalence, holm, paired_t, verdict
+from common.results.intervals import Estimate, estimate, spread, student, student_of_share
+from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
+from common.results.power import seeds_needed
 from common.results.rows import Row
+from common.results.sharing import pairs, widening
 from common.settings.levels import LEVELS
+
+# Families of contrasts, each corrected by itself.
+PRIMARY, REFERENCE = "primary", "reference"
+# The metric of the fine head: accuracy of the coarse class with the highest sum of fine probabilities.
+VIA_FINE = "coarse_via_fine_sum"
 
 
 @dataclass(frozen=True)
+@chance_columns
 @further_columns(after="ci95_high", ends=("_mean", "_std"))
 class SummaryRow:
     """One arm and level over its rows; ``seeds`` is their number, and shares are fractions, 0 to 1.
 
-    Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval of test
-    accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after ``ci95_high``; and
-    what the arm costs on average.
+    Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval, on the logit scale,
+    of test accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after
+    ``ci95_high``; what the arm costs on average (``train_macs``: multiply-adds of its training and of all that it builds on); and what chance would give of each metric. ``approximate``: the
+    interval is one for networks that share parts between seeds. ``own_minus_via_fine`` (of coarse rows): accuracy of
+    the coarse head minus that of the coarse class of what the fine head says.
     """
 
     arm: str
@@ -33,11 +44,21 @@ class SummaryRow:
     trained_parameters: float | None
     macs: float | None
     seconds: float | None
+    approximate: bool | None = None
+    own_minus_via_fine: float | None = None
+    own_minus_via_fine_ci95_low: float | None = None
+    own_minus_via_fine_ci95_high: float | None = None
+    train_macs: float | None = None
 
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """Test accuracy of ``arm`` minus that of the arm ``minus``, seed by seed; ``seeds`` is the number of pairs."""
+    """Test accuracy of ``arm`` minus that of the arm ``minus``, seed by seed; ``seeds`` is the number of pairs.
+
+    ``p`` of a paired t-test, ``equivalence_p`` of the two one-sided tests against ``margin`` (a fraction), and
+    ``seeds_needed``, the number of seeds that would show a difference of it. Only a contrast of a ``family`` has a
+    ``p_holm``, corrected over the family, and a ``verdict``.
+    """
 
     arm: str
     minus: str
@@ -47,76 +68,135 @@ class DifferenceRow:
     std: float | None
     ci95_low: float | None
     ci95_high: float | None
+    approximate: bool | None = None
+    p: float | None = None
+    family: str | None = None
+    p_holm: float | None = None
+    margin: float | None = None
+    equivalence_p: float | None = None
+    verdict: str | None = None
+    seeds_needed: int | None = None
 
-
-class Spread(NamedTuple):
-    """Mean, sample standard deviation and Student's 95 % confidence interval of the mean."""
-
-    mean: float
-    std: float | None
-    ci95_low: float | None
-    ci95_high: float | None
+    def swapped(self) -> "DifferenceRow":
+        """Give the same difference, the other way round."""
+        low, high = (None if end is None else -end for end in (self.ci95_high, self.ci95_low))
+        return replace(
+            self, arm=self.minus, minus=self.arm, mean=-self.mean, ci95_low=low, ci95_high=high
+        )
 
 
 def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
     """Compute mean and spread of what was tested per arm and level, in the order of the rows."""
     summary = []
+    own = {row.arm: row for row in own_minus_via_fine(rows)}
     for (arm, level), group in _tested(rows).items():
-        independent = _independent([(row,) for row in group])
-        accuracy = spread([_accuracy(row) for row in group], independent=independent)
-        columns: dict[str, Any] = accuracy._asdict()
+        found = estimate(
+            [_accuracy(row) for row in group], widening=widening([(row,) for row in group])
+        )
+        columns: dict[str, Any] = {"mean": found.mean, "std": found.std}
+        columns["ci95_low"], columns["ci95_high"] = student_of_share(found)
+        columns["approximate"] = _approximate(found)
         for name in FURTHER:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
-        for name in ("parameters", "trained_parameters", "macs", "seconds"):
+        for name in ("parameters", "trained_parameters", "macs", "train_macs", "seconds", *CHANCE):
             columns[name], _ = _mean_and_std(group, name)
+        if level == "coarse" and arm in own:
+            columns["own_minus_via_fine"] = own[arm].mean
+            columns["own_minus_via_fine_ci95_low"] = own[arm].ci95_low
+            columns["own_minus_via_fine_ci95_high"] = own[arm].ci95_high
         summary.append(SummaryRow(arm=arm, level=level, seeds=len(group), **columns))
     return summary
 
 
-def differences(rows: Sequence[Row]) -> list[DifferenceRow]:
+def differences(
+    rows: Sequence[Row], *, reference: str = "", primary: str = "", margin: float = MARGIN
+) -> list[DifferenceRow]:
     """Compare each arm with each that follows it, per level, over the seeds that both were tested with.
 
     A single network of several seeds, such as an ensemble of all, is compared with the other arm's mean over these.
+
+    Args:
+        rows: of all arms.
+        reference: the arm whose contrasts with all others, over both levels, are one family of tests.
+        primary: the arm whose contrast with the reference was named beforehand; its levels are a family of their own.
+        margin: within which a difference does not matter, in percentage points.
     """
     groups = _tested(rows)
     arms = dict.fromkeys(arm for arm, _ in groups)
     found = []
     for arm, other in combinations(arms, 2):
         for level in LEVELS:
-            pairs = _pairs(groups.get((arm, level), []), groups.get((other, level), []))
-            if pairs:
-                values = [_mean_accuracy(one) - _mean_accuracy(two) for one, two in pairs]
-                difference = spread(values, independent=_independent([a + b for a, b in pairs]))
-                found.append(DifferenceRow(arm, other, level, len(pairs), *difference))
+            compared = pairs(groups.get((arm, level), []), groups.get((other, level), []))
+            if compared:
+                values = [_mean_accuracy(one) - _mean_accuracy(two) for one, two in compared]
+                over_seeds = estimate(values, widening=widening([a + b for a, b in compared]))
+                row = _difference((arm, other, level), len(values), over_seeds, margin / 100)
+                found.append(replace(row, family=_family(row, reference, primary)))
+    return _judged(found, margin)
+
+
+def own_minus_via_fine(rows: Sequence[Row]) -> list[DifferenceRow]:
+    """Compare each arm's coarse head with the coarse class that its fine head gives, seed by seed."""
+    groups = _tested(rows)
+    found = []
+    for arm in dict.fromkeys(arm for arm, _ in groups):
+        # Studies of before there was this metric have no such field.
+        via = {
+            row.seed: (row, value)
+            for row in groups.get((arm, "fine"), [])
+            if (value := getattr(row, VIA_FINE, None)) is not None
+        }
+        own = [row for row in groups.get((arm, "coarse"), []) if row.seed in via]
+        if own:
+            values = [_accuracy(row) - via[row.seed][1] for row in own]
+            over_seeds = estimate(values, widening=widening([(row,) for row in own]))
+            found.append(_difference((arm, VIA_FINE, "coarse"), len(own), over_seeds, margin=None))
     return found
 
 
-def _pairs(ours: list[Row], theirs: list[Row]) -> list[tuple[list[Row], list[Row]]]:
-    """Pair what is compared: rows of one seed, or a single row of several seeds with all rows of these seeds."""
-    for one, others, swap in ((ours, theirs, False), (theirs, ours, True)):
-        if len(one) == 1 < len(others) and "+" in one[0].seeds:
-            among = [row for row in others if str(row.seed) in one[0].seeds.split("+")]
-            return ([(among, one)] if swap else [(one, among)]) if among else []
-    by_seed = {row.seed: row for row in theirs}
-    return [([row], [by_seed[row.seed]]) for row in ours if row.seed in by_seed]
+def _difference(
+    names: tuple[str, str, str], number: int, found: Estimate, margin: float | None
+) -> DifferenceRow:
+    """Give the row of a difference; without a margin, none of the columns that need it."""
+    tests: dict[str, Any] = {}
+    if margin is not None:
+        tests = {"margin": margin, "equivalence_p": equivalence(found, margin)}
+        if found.error is not None:
+            deviation = found.error * number**0.5
+            tests["seeds_needed"] = seeds_needed(effect=margin, deviation=deviation)
+    low, high = student(found)
+    return DifferenceRow(
+        *(*names, number, found.mean, found.std, low, high),
+        approximate=_approximate(found),
+        p=paired_t(found),
+        **tests,
+    )
 
 
-def spread(values: Sequence[float], *, independent: bool) -> Spread:
-    """Estimate the mean of one or more values; only independent values give an interval."""
-    std = stdev(values) if len(values) > 1 else None
-    low, high = confidence_interval(values) if std is not None and independent else (None, None)
-    return Spread(mean(values), std, low, high)
+def _family(row: DifferenceRow, reference: str, primary: str) -> str | None:
+    if reference not in (row.arm, row.minus):
+        return None
+    return PRIMARY if primary in (row.arm, row.minus) else REFERENCE
 
 
-def confidence_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Compute Student's 95 % confidence interval of the mean of two or more independent values."""
-    from scipy.special import stdtrit
+def _judged(found: Sequence[DifferenceRow], margin: float) -> list[DifferenceRow]:
+    """Correct p within each family, and say what the contrasts of families show."""
+    corrected: dict[int, float] = {}
+    for family in (PRIMARY, REFERENCE):
+        tested = {
+            place: row.p
+            for place, row in enumerate(found)
+            if row.family == family and row.p is not None
+        }
+        corrected |= dict(zip(tested, holm([*tested.values()]), strict=True))
+    judged = [*found]
+    for place, p_holm in corrected.items():
+        word = verdict(p_holm, found[place].equivalence_p, margin=margin)
+        judged[place] = replace(found[place], p_holm=p_holm, verdict=word)
+    return judged
 
-    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
-    return mean(values) - half, mean(values) + half
 
-
-def _tested(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+def _tested(rows: Sequence[Row]) -> Mapping[tuple[str, str], list[Row]]:
     """Group rows with a test accuracy by arm and level, both levels of an arm side by side, fine first."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -127,6 +207,11 @@ def _tested(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     return {key: groups[key] for key in keys}
 
 
+def _approximate(found: Estimate) -> bool | None:
+    """Say whether the interval is approximate; None where there is none."""
+    return None if found.error is None else found.approximate
+
+
 def _accuracy(row: Row) -> float:
     assert row.accuracy is not None
     return row.accuracy
@@ -134,14 +219,6 @@ def _accuracy(row: Row) -> float:
 
 def _mean_accuracy(rows: Sequence[Row]) -> float:
     return mean(_accuracy(row) for row in rows)
-
-
-def _independent(values: Sequence[Sequence[Row]]) -> bool:
-    """Say whether no seed shaped two of the values, each computed from some rows."""
-    seeds = [
-        seed for rows in values for seed in {seed for row in rows for seed in row.seeds.split("+")}
-    ]
-    return len(seeds) == len(set(seeds))
 
 
 def _mean_and_std(rows: Sequence[Row], name: str) -> tuple[float | None, float | None]:

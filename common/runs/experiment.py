@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from omegaconf import DictConfig
 
+from common.results.contrasts import MARGIN
 from common.results.rows import HOLE
 from common.results.statistics import SummaryRow, summarise
 from common.results.tables import print_holes, print_summary, write_tables
@@ -73,6 +74,8 @@ def run_experiment(
     *,
     order: Sequence[str] = (),
     reference: str = "",
+    primary: str = "",
+    margin: float = MARGIN,
 ) -> list[SummaryRow]:
     """Run stages, each after those it needs, then write and print the experiment's tables; give the summary.
 
@@ -84,6 +87,8 @@ def run_experiment(
         engine: runs them; None: one after another in this process.
         order: arms in the order of the tables.
         reference: the arm that each other one is compared with.
+        primary: the arm whose contrast with it was named beforehand, and is tested apart.
+        margin: within which a difference does not matter, in percentage points.
 
     Raises:
         Unfinished: after all that, if a stage failed.
@@ -105,9 +110,13 @@ def run_experiment(
                 raise UserError(
                     f"{result} vanished while the command ran: run the same command again."
                 )
-        rows = write_tables(experiment, order=order, reference=reference)
+        rows = write_tables(
+            experiment, order=order, reference=reference, primary=primary, margin=margin
+        )
     if rows or not failed:
-        print_summary(rows, title=experiment.name, reference=reference)
+        print_summary(
+            rows, title=experiment.name, reference=reference, primary=primary, margin=margin
+        )
     print_holes(experiment)
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")

@@ -18,6 +18,7 @@ from common.checkpoints.files import Record, digest, load, read
 from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
 from common.networks.costs import costs
+from common.results.predictions import PREDICTIONS, write_predictions
 from common.results.rows import HOLE, read_result, write_result
 from common.runs.description import Architecture, Stage
 from common.runs.effort import training_of
@@ -41,6 +42,7 @@ from common.system.randomness import derive
 from common.system.signals import Interrupted, signals
 from common.training.metrics import by_level
 from common.training.module import TrainingModule
+from common.training.predictions import Predictions
 
 # Features of more bytes, counted as float32, are not kept. No key: keeping them may change the last bits of results.
 FEATURE_BYTES = 8 * 2**30
@@ -98,7 +100,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
         _describe(prepared)
         result = _fit(prepared, module, architecture, machines)
     if evaluate:
-        result["test"] = _test(prepared, module)
+        result |= _test(prepared, module)
     write_result(stage.place / "result.yaml", result)
     stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
 
@@ -213,16 +215,25 @@ def _other_processes(
     return together(work, devices=prepared.processes // machines.nodes, machines=machines)
 
 
-def _test(prepared: Prepared, module: TrainingModule) -> dict[str, dict[str, float | None]]:
-    """Test the best checkpoint on one device; give each metric of each level."""
-    stage = prepared.stage
+def _test(prepared: Prepared, module: TrainingModule) -> dict[str, Any]:
+    """Test the best checkpoint on one device, and write what it answers to each image.
+
+    Gives ``test``, each metric of each level, and ``chance``, what chance would give.
+    """
+    stage, data = prepared.stage, prepared.data
+    predictions = Predictions(data.test_names(), module.record.label_ids, data.train_set)
     trainer = make_trainer(
-        stage, prepared.precision, [], logger=False, alone=prepared.processes > 1
+        stage, prepared.precision, [predictions], logger=False, alone=prepared.processes > 1
     )
     (metrics,) = trainer.test(
-        module, datamodule=prepared.data, ckpt_path=stage.best, weights_only=True, verbose=False
+        module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
     )
-    return by_level(metrics, "test", prepared.data.levels)
+    if found := predictions.collected():
+        write_predictions(stage.place / PREDICTIONS, found)
+    return {
+        "test": by_level(metrics, "test", data.levels),
+        "chance": module.chance(data.test_set.labels),
+    }
 
 
 def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:

@@ -12,22 +12,30 @@ from rich.console import Console
 from rich.table import Table
 
 from common.data.datamodule import HierarchicalData
-from common.results.metrics import METRICS, texts
+from common.results.metrics import METRICS
+from common.results.predictions import write_predictions
 from common.runs.description import Architecture
 from common.runs.lightning import quieten
+from common.settings.levels import SIDES
 from common.system.atomic_files import replacing
 from common.system.environment import choose_precision
 from common.system.errors import UserError
 from common.trained.load import load_module
 from common.training.metrics import by_level
+from common.training.module import TrainingModule
+from common.training.predictions import Predictions
 
 
 def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:
     """Print a checkpoint's test accuracy, or with ``hparams.mode=feature`` write its features to features.npz.
 
+    With ``predictions`` what it answers to each image is written there, too.
+
     Raises:
         UserError: a checkpoint that is missing, damaged or of the other folder, or a data set that does not fit.
     """
+    if cfg.predictions and cfg.hparams.mode == "feature":
+        raise UserError("hparams.mode=feature writes features alone: leave predictions out.")
     quieten()
     checkpoint = Path(cfg.checkpoint)
     module = load_module(checkpoint, {folder: architecture})
@@ -41,6 +49,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
                 f"{run.dataset.test_dir} has other {level} classes ({len(data.classes[level].ids)}) than "
                 f"{checkpoint} was trained on ({len(module.record.label_ids[level])})."
             )
+    predictions = _predictions(cfg.predictions, module, data)
     precision: Any = choose_precision(run.trainer_params.precision, run.trainer_params.accelerator)
     trainer = pl.Trainer(
         accelerator=run.trainer_params.accelerator,
@@ -50,6 +59,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        callbacks=[predictions] if predictions else [],
     )
     if cfg.hparams.mode == "feature":
         target = run_folder(checkpoint) / "features.npz"
@@ -60,12 +70,33 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         return
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
     print(f"{checkpoint} on {len(data.test_set):,} test images of {run.dataset.test_dir}")
-    table = Table()
-    for name in ("level", *(metric.title for metric in METRICS.values())):
-        table.add_column(name)
-    for level, values in by_level(metrics, "test", data.levels).items():
-        table.add_row(level, *texts(values, tuple(METRICS)))
+    chance = module.chance(data.test_set.labels)
+    table = Table("metric", *data.levels, *(f"chance, {level}" for level in chance))
+    values = [*by_level(metrics, "test", data.levels).values(), *chance.values()]
+    for name, metric in METRICS.items():
+        table.add_row(metric.title, *(metric.text(level[name]) for level in values))
     Console().print(table)
+    if predictions:
+        write_predictions(Path(cfg.predictions), predictions.collected())
+        print(f"Predictions: {cfg.predictions}")
+
+
+def _predictions(
+    file: str | None, module: TrainingModule, data: HierarchicalData
+) -> Predictions | None:
+    """Collect answers if a file is asked for; of one hemisphere alone, if the network's training images are here."""
+    if file is None:
+        return None
+    train = None
+    if Path(data.cfg.dataset.train_dir).is_dir():
+        data.load()
+        train = data.train_set if data.train_images == module.record.train_images else None
+    if train is None and tuple(module.network.sides) == SIDES:
+        print(
+            f"{data.cfg.dataset.train_dir} does not hold the images that this network was trained on: the answers "
+            "of one hemisphere alone, which need their mean features, are left out."
+        )
+    return Predictions(data.test_names(), module.record.label_ids, train)
 
 
 def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:

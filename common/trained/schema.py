@@ -28,6 +28,9 @@ class TestConfig:
     partial: ClassVar[bool] = True
 
     checkpoint: str = key(MISSING, "checkpoint to test", path=True, exists="file")
+    predictions: str | None = key(
+        None, "file (.csv.gz) for what the network answers to each image; null: none", path=True
+    )
     dataset: Dataset = field(default_factory=Dataset)
     hparams: TestHparams = field(default_factory=TestHparams)
 

@@ -2,7 +2,8 @@
 
 A metric is a function of `Answers` that gives a value for each image and whether the image counts; its mean over the
 images that count is reported. Or it is a class: a torchmetrics.Metric that is built with the number of classes of its
-level, and whose `update` takes `Answers`. Neither may wait for the device.
+level, and whose `update` takes `Answers`. Neither may wait for the device. Those that need the hierarchy are in
+`common.training.hierarchy_metrics`.
 """
 
 import math
@@ -41,6 +42,10 @@ class Answers(NamedTuple):
         """Give logits (B, C) and labels (B,) of the level that is measured."""
         return self.logits[self.level], self.labels[self.level]
 
+    def predicted(self, level: str) -> Tensor:
+        """Give the class of the highest logit, int64 (B,)."""
+        return self.logits[level].argmax(dim=1)
+
 
 class Accuracy(MulticlassAccuracy):
     """The share of images whose highest logit is the label's."""
@@ -72,20 +77,6 @@ class CrossEntropy(MeanMetric):
         logits, labels = answers.own
         # Of each image, not of the batch: with nan_strategy="disable", torchmetrics drops weights.
         super().update(functional.cross_entropy(logits.float(), labels, reduction="none"))
-
-
-def consistency(answers: Answers) -> tuple[Tensor, Tensor]:
-    """Say whether the fine prediction lies in the class that the coarse head predicts: bool (B,), of all images."""
-    coarse = answers.coarse_of_fine[answers.logits["fine"].argmax(dim=1)]
-    same = coarse == answers.logits["coarse"].argmax(dim=1)
-    return same, torch.ones_like(same)
-
-
-def severity(answers: Answers) -> tuple[Tensor, Tensor]:
-    """Say whether the fine prediction lies in the right coarse class: bool (B,), of images whose fine one is wrong."""
-    fine, labels = answers.logits["fine"].argmax(dim=1), answers.labels["fine"]
-    parent = answers.coarse_of_fine
-    return parent[fine] == parent[labels], fine != labels
 
 
 class MeanOfImages(Metric):

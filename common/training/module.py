@@ -106,6 +106,13 @@ class TrainingModule(pl.LightningModule):
         """
         return False
 
+    def chance(self, labels: Batch) -> dict[str, dict[str, float | None]]:
+        """Say what chance would give of each metric (level to name to value), from the test images' labels (N,).
+
+        By default nothing: only a paradigm that measures answers against these labels may say so.
+        """
+        return {}
+
     # What both build on
 
     def outputs(self, batch: Batch) -> Outputs:

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.checkpoints.files import Record
 from common.networks.macro import Outputs
 from common.system.errors import UserError
+from common.training.chance import chance
 from common.training.loss_table import LOSSES
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
 from common.training.module import TrainingModule
@@ -56,9 +57,15 @@ class Supervised(TrainingModule):
         """Count right answers and mistakes, and sum up losses."""
         self.val_metrics.update(self(batch), batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers and mistakes, and sum up losses."""
-        self.test_metrics.update(self(batch), batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:  # type: ignore[override]
+        """Count right answers and mistakes, and sum up losses; give the outputs to whoever collects answers."""
+        outputs = self.outputs(batch)
+        self.test_metrics.update(outputs.logits, batch)
+        return outputs
+
+    def chance(self, labels: Batch) -> dict[str, dict[str, float | None]]:
+        """Measure random logits."""
+        return chance(self.record.num_classes, self.record.coarse_of_fine, labels)
 
 
 def _with_hyper_parameters(loss: Any, hparams: DictConfig, coarse_of_fine: Sequence[int]) -> Any:

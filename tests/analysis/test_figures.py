@@ -1,12 +1,16 @@
 """What a cell, a table and a figure of the report say."""
 
 import math
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import row
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from analysis.report import results
 from analysis.report.cells import cell, decimal, interval_words, sheet
 from analysis.report.result_figures import accuracy_bars
 from analysis.report.svg import INK, PAPER, labels, short
@@ -112,8 +116,22 @@ def test_tables_show_what_is_there():
     ]
     assert [one.text for one in shown.rows[0]][3:] == ["1,234,567", "12.35", "– to 50.00"]
     assert [one.value for one in shown.rows[0]][3:] == ["1234567", "0.12345", ""]
+    wide = [replace(rows[0], ci95_low=-0.25, approximate=True)]
+    assert sheet("results", "", wide, only=["ci95_low"]).rows[0][0].text == "≈ −25.00 to 50.00"
     assert sheet("none", "", []).rows == sheet("none", "", [], only=("arm",)).columns == []
     assert cell("mean", -0.01).text == "−1.00"
     assert cell("loss", math.nan).text == "–"
     assert cell("seeds", "0+1").text == "0+1"
     assert cell("macs", None).text == "–"
+
+
+def test_own_coarse_head_minus_via_fine_has_a_table_where_that_was_measured():
+    rows = [row("bilateral", seed, 0.5 + seed / 100, level="coarse") for seed in range(3)]
+    assert results.via_fine(SimpleNamespace(rows=rows)) is None
+    for seed in range(3):
+        fine = row("bilateral", seed)
+        rows.append(SimpleNamespace(**asdict(fine) | {"coarse_via_fine_sum": 0.5}))
+    shown = results.via_fine(SimpleNamespace(rows=rows))
+    assert [cell.text for cell in shown.rows[0]] == [
+        *("bilateral", "+1.00", "1.00", "−1.48 to +3.48", "3")
+    ]

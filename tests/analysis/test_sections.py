@@ -26,7 +26,7 @@ from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, chec
 from analysis.study import FinishedStage, FinishedStudy
 from analysis.values import Values
 from common.data.datamodule import ImageSet
-from common.results.statistics import confidence_interval
+from common.results.intervals import estimate, student
 
 
 @pytest.fixture
@@ -498,7 +498,7 @@ def test_values_have_an_interval_over_seeds_and_none_of_one_seed():
     values.add("accuracy", math.nan, level="coarse", seed=1)
     fine, coarse = values.get("accuracy", "fine"), values.get("accuracy", "coarse")
     assert (fine.seeds, fine.mean) == (3, pytest.approx(0.6))
-    assert (fine.ci95_low, fine.ci95_high) == confidence_interval([0.5, 0.7, 0.6])
+    assert (fine.ci95_low, fine.ci95_high) == student(estimate([0.5, 0.7, 0.6]))
     assert (coarse.seeds, coarse.mean, coarse.ci95_low) == (1, 0.5, None)
     assert values.get("accuracy", "both") is None
     assert [*values] == [fine, coarse]

@@ -150,6 +150,24 @@ def test_each_hemisphere_has_its_own_architecture():
     }
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_heads_compute_in_float32_whatever_the_hemispheres_compute_in(kind):
+    """Two logits that bfloat16 and float16 cannot tell apart, and the second is the higher one."""
+    network = bilateral().eval()
+    with torch.no_grad():
+        for head in network.heads.values():
+            head.linear.bias[:2] = torch.tensor([1000.0, 1000.001])
+    with torch.autocast("cpu", kind):
+        features = network.features(images())
+        logits = network(images())
+    assert features.dtype == kind
+    for level, head in network.heads.items():
+        assert logits[level].dtype == torch.float32
+        assert torch.equal(logits[level], head.linear(features.float()))
+    tied = torch.tensor([1000.0, 1000.001]).to(kind)
+    assert tied[0] == tied[1]
+
+
 def test_dropout_acts_in_training_only():
     head = Head(num_features=100, num_classes=5, dropout=0.6)
     features = torch.ones(2, 100)

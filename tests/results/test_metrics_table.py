@@ -22,7 +22,7 @@ def test_every_row_can_be_computed_and_says_how_it_is_read(name):
 
 
 def test_the_columns_that_programs_read_stay_as_they_are():
-    assert FURTHER[:3] == ("top5", "consistency", "severity")
+    assert FURTHER[:3] == ("top5", "consistency", "within_family")
 
 
 def test_columns_of_both_tables_follow_from_the_table_of_metrics():
@@ -61,9 +61,9 @@ def test_shares_are_printed_as_percentages_and_other_numbers_as_they_are():
 
 def test_a_metric_is_left_out_where_something_that_it_needs_is_missing():
     both = applicable(tuple(METRICS), LEVELS, hierarchy=True)
-    assert both["severity"] == ["fine"]
+    assert both["within_family"] == ["fine"]
     assert both["consistency"] == ["fine", "coarse"]
     assert "consistency" not in applicable(tuple(METRICS), ("fine",), hierarchy=True)
-    assert {"consistency", "severity"}.isdisjoint(
+    assert {"consistency", "within_family"}.isdisjoint(
         applicable(tuple(METRICS), LEVELS, hierarchy=False)
     )

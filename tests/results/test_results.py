@@ -7,9 +7,9 @@ import shutil
 import pytest
 import yaml
 
-from common.results.metrics import FURTHER
-from common.results.rows import Row, collect
-from common.results.statistics import confidence_interval, summarise
+from common.results.metrics import CHANCE, FURTHER
+from common.results.rows import Row, collect, read_result, write_result
+from common.results.statistics import summarise
 from common.results.tables import print_summary, write_tables
 from common.system.atomic_files import read_yaml, replacing, write_text, write_yaml
 from common.system.errors import UserError
@@ -57,7 +57,7 @@ def stage(experiment, arm, seed, *, accuracy, validation=0.25):
                 "loss": 1.0,
                 "top5": 0.75,
                 "consistency": None,
-                "severity": 0.5 if level == "fine" else None,
+                "within_family": 0.5 if level == "fine" else None,
             }
             for level, value in accuracy.items()
             if value is not None
@@ -76,37 +76,32 @@ def table(file) -> list[dict[str, str]]:
 
 
 def test_summary_against_known_numbers():
-    """Mean 5, sample variance 32/7; Student's t of 7 degrees of freedom at 97.5 % is 2.364624."""
-    values = [2, 4, 4, 4, 5, 5, 7, 9]
+    """Mean 0.5, sample variance 32/700; Student's t of 7 degrees of freedom at 97.5 % is 2.364624.
+
+    The logit of 0.5 is 0, where it rises by 4 for each unit of a share.
+    """
+    values = [0.2, 0.4, 0.4, 0.4, 0.5, 0.5, 0.7, 0.9]
     (found,) = summarise([row(seed=i, accuracy=value) for i, value in enumerate(values)])
-    half = 2.364624 * math.sqrt(32 / 7) / math.sqrt(8)
+    half = 4 * 2.364624 * math.sqrt(32 / 700) / math.sqrt(8)
     assert (found.arm, found.level, found.seeds) == ("fine", "fine", 8)
-    assert found.mean == pytest.approx(5)
-    assert found.std == pytest.approx(math.sqrt(32 / 7))
-    assert found.ci95_low == pytest.approx(5 - half, abs=1e-5)
-    assert found.ci95_high == pytest.approx(5 + half, abs=1e-5)
+    assert found.mean == pytest.approx(0.5)
+    assert found.std == pytest.approx(math.sqrt(32 / 700))
+    assert found.ci95_low == pytest.approx(1 / (1 + math.exp(half)), abs=1e-6)
+    assert found.ci95_high == pytest.approx(1 / (1 + math.exp(-half)), abs=1e-6)
+    assert found.approximate is False
 
 
-def test_interval_of_two_values():
-    """One degree of freedom: t is 12.7062."""
-    low, high = confidence_interval([0.4, 0.6])
-    assert (low, high) == pytest.approx((0.5 - 1.27062, 0.5 + 1.27062), abs=1e-5)
+def test_two_seeds_have_a_spread_and_no_interval():
+    (found,) = summarise([row(seed=seed, accuracy=value) for seed, value in enumerate((0.4, 0.6))])
+    assert found.std == pytest.approx(0.1 * 2**0.5)
+    assert (found.ci95_low, found.ci95_high, found.approximate) == (None, None, None)
 
 
-def test_interval_covers_the_mean_of_a_normal_distribution_95_times_in_100():
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    covered = 0
-    for sample in rng.normal(0.5, 0.1, (1000, 5)):
-        low, high = confidence_interval(sample.tolist())
-        covered += low < 0.5 < high
-    assert 925 < covered < 975
-
-
-def test_equal_values_have_no_spread():
-    (found,) = summarise([row(seed=seed, accuracy=0.5) for seed in range(3)])
-    assert (found.std, found.ci95_low, found.ci95_high) == (0, 0.5, 0.5)
+@pytest.mark.parametrize("accuracy", [0.0, 0.1, 0.5, 1.0])
+def test_equal_values_have_no_spread_and_no_interval(accuracy):
+    (found,) = summarise([row(seed=seed, accuracy=accuracy) for seed in range(3)])
+    assert (found.mean, found.std) == (accuracy, 0)
+    assert (found.ci95_low, found.ci95_high) == (None, None)
 
 
 def test_one_seed_has_a_mean_and_no_spread():
@@ -181,7 +176,7 @@ def test_tables_hold_what_the_stages_left(tmp_path):
         "loss": "1.0",
         **dict.fromkeys(FURTHER, ""),
         "top5": "0.75",
-        "severity": "0.5",
+        "within_family": "0.5",
         "val_accuracy": "0.25",
         "val_loss": "2.0",
         "best_epoch": "1",
@@ -192,6 +187,7 @@ def test_tables_hold_what_the_stages_left(tmp_path):
         "seeds": "0",
         "seconds": "3.5",
         "checkpoint": str(tmp_path / "fine/seed0/checkpoints/best.ckpt"),
+        **dict.fromkeys(CHANCE, ""),
     }
     assert (second["seed"], second["accuracy"]) == ("1", "0.75")
     (line,) = table(tmp_path / "summary.csv")
@@ -199,6 +195,43 @@ def test_tables_hold_what_the_stages_left(tmp_path):
     assert list(line)[: len(first_columns)] == first_columns
     assert (line["seeds"], line["mean"]) == ("2", "0.5")
     assert float(line["std"]) == pytest.approx(math.sqrt(0.125))
+
+
+def test_a_result_of_before_severity_was_called_within_family(tmp_path):
+    stage(tmp_path, "fine", 0, accuracy={"fine": 0.25})
+    file = tmp_path / "fine/seed0/result.yaml"
+    result = read_yaml(file)
+    metrics = {"accuracy": 0.25, "loss": 1.0, "severity": 0.125}
+    write_result(file, result | {"test": {"fine": metrics}, "validation": {"fine": metrics}})
+    assert "severity: 0.125" in file.read_text()
+    (found,) = collect(tmp_path)
+    assert (found.within_family, found.mistake_severity) == (0.125, None)
+    assert read_result(file)["validation"] == read_result(file)["test"]
+    file.write_text(file.read_text().replace("severity: 0.125", "severity: 0.25"))
+    assert read_result(file) is None  # its digest is of the names as written
+
+
+def test_chance_is_a_line_of_the_printed_tables_and_columns_of_the_others(tmp_path):
+    for seed in (0, 1):
+        stage(tmp_path, "bilateral", seed, accuracy={"fine": 0.5, "coarse": 0.75})
+        file = tmp_path / f"bilateral/seed{seed}/result.yaml"
+        chance = {
+            "fine": {"accuracy": 0.01, "loss": 4.6, "top5": 0.05, "within_family": 0.04},
+            "coarse": {"accuracy": 0.05, "loss": 3.0, "top5": 0.25, "within_family": None},
+        }
+        write_result(file, read_yaml(file) | {"chance": chance})
+    stage(tmp_path, "older", 0, accuracy={"fine": 0.5})
+    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    results, summary = (table(tmp_path / f"{name}.csv") for name in ("results", "summary"))
+    for lines in (results, summary):
+        shown = {(line["arm"], line["level"]): line for line in lines}
+        assert shown["bilateral", "fine"]["accuracy_chance"] == "0.01"
+        assert shown["bilateral", "coarse"]["top5_chance"] == "0.25"
+        assert shown["bilateral", "coarse"]["within_family_chance"] == ""
+        assert shown["older", "fine"]["top5_chance"] == ""
+    page = (tmp_path / "summary.md").read_text()
+    assert "| chance | fine | 5.00 % |\n| chance | coarse | 25.00 % |\n" in page
+    assert "| chance | fine | 4.00 % |\n" in page
 
 
 def test_results_are_written_with_full_precision(tmp_path):
@@ -229,16 +262,22 @@ def test_page_for_a_person(tmp_path):
         "",
         "| arm | level | seeds | accuracy | 95 % interval |",
         "| --- | --- | ---: | ---: | ---: |",
-        "| fine | fine | 2 | 50.00 ± 14.14 % | -77.06 to 177.06 |",
+        "| fine | fine | 2 | 50.00 ± 14.14 % | – |",
         "| coarse | coarse | 1 | 87.50 % | – |",
         "",
     ]
-    assert lines[7] == "Beyond accuracy:"
-    titles, _, fine, coarse = ([c.strip() for c in line.split("|")[1:-1]] for line in lines[9:13])
+    start = lines.index("Beyond accuracy:") + 2
+    further = lines[start : start + 4]
+    titles, _, fine, coarse = ([c.strip() for c in line.split("|")[1:-1]] for line in further)
     shown = [dict(zip(titles, cells, strict=True)) for cells in (fine, coarse)]
-    assert [(row["top-5"], row["severity"]) for row in shown] == [
-        ("75.00 %", "50.00 %"),
-        ("75.00 %", "–"),
+    assert [row["top-5"] for row in shown] == ["75.00 %", "75.00 %"]
+    # What is measured of fine predictions has no line for an arm without any.
+    place = lines.index("Mistakes of the fine prediction:")
+    assert lines[place + 2 : place + 6] == [
+        "| arm | level | within family |",
+        "| --- | --- | ---: |",
+        "| fine | fine | 50.00 % |",
+        "",
     ]
     assert lines[-6:] == [
         "Costs, of one image and of training:",

@@ -6,13 +6,15 @@ import re
 
 import pytest
 import yaml
+from helpers import arm, finish, row
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.special import logit
+from scipy.stats import t as t_distribution
 from scipy.stats import ttest_rel
 
 from arch_single_head.schema import SingleConfig
 from architectures import ARCHITECTURES
-from common.results.metrics import FURTHER
 from common.results.rows import Row, collect
 from common.results.statistics import differences, summarise
 from common.results.tables import print_summary, sections, write_tables
@@ -20,33 +22,6 @@ from common.runs.description import Stage
 from common.runs.experiment import run_experiment
 from common.settings.compose import ROOT, compose
 from study.arms import REFERENCE, order
-
-
-def row(arm="fine", seed=0, accuracy=0.5, *, level="fine", seeds=None, **other) -> Row:
-    values = {
-        "loss": 1.0,
-        **dict.fromkeys(FURTHER),
-        "val_accuracy": 0.25,
-        "val_loss": 2.0,
-        "best_epoch": 1,
-        "epochs": 2,
-        "parameters": 12_345_678,
-        "trained_parameters": 1_234_567,
-        "macs": 1_234_500_000,
-        "seeds": str(seed) if seeds is None else seeds,
-        "seconds": 1234.5,
-        "checkpoint": "best.ckpt",
-    }
-    return Row(arm=arm, seed=seed, level=level, accuracy=accuracy, **(values | other))
-
-
-def arm(name: str, *accuracies: float, seeds=None, **other) -> list[Row]:
-    """Rows of seeds 0, 1, ...; ``seeds`` names the networks that each is built from."""
-    return [
-        row(name, seed, accuracy, seeds=seeds and seeds[seed], **other)
-        for seed, accuracy in enumerate(accuracies)
-    ]
-
 
 # Paired differences
 
@@ -104,14 +79,16 @@ def test_every_pair_of_arms_and_level_in_the_order_of_the_table():
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=8),
 )
 def test_the_interval_is_that_of_the_paired_t_test(values):
     ours, theirs = zip(*values, strict=True)
     spread = [one - two for one, two in values]
     assume(max(spread) - min(spread) > 1e-3)
     (found,) = differences([*arm("a", *ours), *arm("b", *theirs)])
-    low, high = ttest_rel(ours, theirs).confidence_interval(0.95)
+    test = ttest_rel(ours, theirs)
+    low, high = test.confidence_interval(0.95)
+    assert found.p == pytest.approx(test.pvalue, abs=1e-9)
     assert found.ci95_low == pytest.approx(low, abs=1e-9)
     assert found.ci95_high == pytest.approx(high, abs=1e-9)
     (reverse,) = differences([*arm("b", *theirs), *arm("a", *ours)])
@@ -124,20 +101,32 @@ def test_the_interval_is_that_of_the_paired_t_test(values):
 CYCLE = ["0+1", "1+2", "2+0"]
 
 
-def test_rows_that_share_seeds_have_a_spread_and_no_interval():
+def test_rows_that_share_seeds_have_a_wider_interval_that_is_called_approximate():
     (found,) = summarise(arm("ensemble", 0.5, 0.6, 0.7, seeds=CYCLE))
+    (alone,) = summarise(arm("unilateral", 0.5, 0.6, 0.7))
     assert (found.seeds, found.mean, found.std) == (3, pytest.approx(0.6), pytest.approx(0.1))
-    assert (found.ci95_low, found.ci95_high) == (None, None)
+    assert (found.approximate, alone.approximate) == (True, False)
+    for end in ("ci95_low", "ci95_high"):
+        wide, narrow = (logit(getattr(one, end)) - logit(0.6) for one in (found, alone))
+        assert wide == pytest.approx(narrow * math.sqrt(2 / (1 - 1 / 2)))
 
 
-def test_rows_of_several_seeds_that_share_none_have_an_interval():
-    (found,) = summarise(arm("ensemble", 0.5, 0.7, seeds=["0+1", "2+3"]))
-    assert found.ci95_low == pytest.approx(0.6 - 12.7062 * 0.1, abs=1e-5)
+def test_rows_of_several_seeds_that_share_none_have_an_exact_interval():
+    mixed = arm("ensemble", 0.5, 0.7, 0.6, seeds=["0+1", "2+3", "4+5"])
+    (found,), (alone,) = summarise(mixed), summarise(arm("ensemble", 0.5, 0.7, 0.6))
+    assert found == alone
+    assert found.approximate is False
 
 
 def test_seeds_are_compared_as_numbers_not_as_text():
-    assert summarise(arm("ensemble", 0.5, 0.7, seeds=["1+2", "11+12"]))[0].ci95_low is not None
-    assert summarise(arm("ensemble", 0.5, 0.7, seeds=["1+2", "12+2"]))[0].ci95_low is None
+    for third, shared in (("12+21", False), ("12+2", True)):
+        (found,) = summarise(arm("ensemble", 0.5, 0.7, 0.6, seeds=["1+2", "11+22", third]))
+        assert found.approximate is shared
+
+
+def test_rows_that_are_all_made_of_the_same_networks_have_no_interval():
+    (found,) = summarise(arm("ensemble", 0.5, 0.7, 0.6, seeds=["0+1", "1+0", "0+1"]))
+    assert (found.ci95_low, found.ci95_high, found.approximate) == (None, None, None)
 
 
 def test_a_single_row_carries_its_one_value():
@@ -147,24 +136,27 @@ def test_a_single_row_carries_its_one_value():
 
 
 def test_rows_that_were_not_tested_do_not_count_as_sharing():
-    rows = arm("ensemble", 0.5, None, 0.7, seeds=["0+1", "1+2", "2+3"])
+    rows = arm("ensemble", 0.5, None, 0.7, 0.6, seeds=["0+1", "1+2", "2+3", "4+5"])
     (found,) = summarise(rows)
-    assert found.seeds == 2
-    assert found.ci95_low is not None
+    assert (found.seeds, found.approximate) == (3, False)
 
 
-def test_differences_with_an_arm_whose_rows_share_seeds_have_no_interval():
+def test_differences_with_an_arm_whose_rows_share_seeds_are_approximate():
     single, mixed = arm("a", 0.5, 0.6, 0.7), arm("b", 0.4, 0.55, 0.6, seeds=CYCLE)
-    for rows in ([*single, *mixed], [*mixed, *single]):
+    for rows, sign in (([*single, *mixed], 1), ([*mixed, *single], -1)):
         (found,) = differences(rows)
+        half = 2 * 4.302653 * 0.05 / math.sqrt(3) / math.sqrt(3)
         assert found.std == pytest.approx(0.05 / math.sqrt(3))
-        assert (found.ci95_low, found.ci95_high) == (None, None)
+        assert found.ci95_low == pytest.approx(sign * 0.25 / 3 - half, abs=1e-7)
+        assert found.approximate is True
+        # Half as large a t as without sharing.
+        assert found.p == pytest.approx(2 * t_distribution.sf(0.25 / 3 / (half / 4.302653), 2))
 
 
-def test_a_network_that_shapes_two_differences_from_either_side_leaves_no_interval():
-    # Neither arm shares seeds within itself, but seed 1 is in both pairs.
-    one, other = arm("a", 0.5, 0.6, seeds=["0", "1"]), arm("b", 0.4, 0.5, seeds=["1", "2"])
-    assert differences([*one, *other])[0].ci95_low is None
+def test_a_network_that_shapes_two_differences_from_either_side_makes_them_approximate():
+    # Neither arm shares seeds within itself, but seeds 1 and 2 are in two pairs.
+    one, other = arm("a", 0.5, 0.6, 0.8), arm("b", 0.4, 0.5, 0.6, seeds=["1", "2", "3"])
+    assert differences([*one, *other])[0].approximate is True
 
 
 # The other columns
@@ -172,13 +164,13 @@ def test_a_network_that_shapes_two_differences_from_either_side_leaves_no_interv
 
 def test_summary_of_the_further_metrics_and_costs():
     rows = [
-        row(seed=0, top5=0.8, severity=0.2, seconds=10.0, macs=7),
-        row(seed=1, top5=0.9, severity=None, seconds=20.0, macs=7),
+        row(seed=0, top5=0.8, within_family=0.2, seconds=10.0, macs=7),
+        row(seed=1, top5=0.9, within_family=None, seconds=20.0, macs=7),
     ]
     (found,) = summarise(rows)
     assert (found.top5_mean, found.top5_std) == (pytest.approx(0.85), pytest.approx(0.05 * 2**0.5))
     # Undefined for one of the seeds.
-    assert (found.severity_mean, found.severity_std) == (0.2, None)
+    assert (found.within_family_mean, found.within_family_std) == (0.2, None)
     assert (found.consistency_mean, found.consistency_std) == (None, None)
     assert (found.macs, found.seconds, found.parameters) == (7, 15, 12_345_678)
 
@@ -186,23 +178,7 @@ def test_summary_of_the_further_metrics_and_costs():
 # Files
 
 
-def finish(experiment, arm, seed, result, **levels):
-    place = experiment / arm / f"seed{seed}"
-    place.mkdir(parents=True)
-    common = {
-        "arm": arm,
-        "seed": seed,
-        "checkpoint": "checkpoints/best.ckpt",
-        "best_epoch": 1,
-        "epochs": 2,
-        "seconds": 3.5,
-        "validation": levels,
-        "test": levels,
-    }
-    (place / "result.yaml").write_text(yaml.safe_dump(common | result))
-
-
-METRICS = {"accuracy": 0.5, "loss": 1.0, "top5": 1.0, "consistency": None, "severity": None}
+METRICS = {"accuracy": 0.5, "loss": 1.0, "top5": 1.0, "consistency": None, "within_family": None}
 NEW = {"parameters": 3, "trained_parameters": 2, "macs": 1}
 
 
@@ -228,8 +204,9 @@ def test_tables_have_empty_cells_and_no_nan(tmp_path):
         "seeds": "2",
         "mean": "0.0",
         "std": "0.0",
-        "ci95_low": "",
-        "ci95_high": "",
+        **dict.fromkeys(("ci95_low", "ci95_high", "approximate", "p", "family", "p_holm"), ""),
+        "margin": "0.005",
+        **dict.fromkeys(("equivalence_p", "verdict", "seeds_needed"), ""),
     }
     for name in ("results", "summary", "differences"):
         text = (tmp_path / f"{name}.csv").read_text()
@@ -241,17 +218,15 @@ def test_tables_have_empty_cells_and_no_nan(tmp_path):
 def test_results_of_an_earlier_version_are_shown_as_far_as_they_go(tmp_path):
     old = {"accuracy": 0.5, "loss": 1.0}
     for seed in (0, 1):
-        finish(tmp_path, "fine", seed, {}, fine=old)
+        finish(tmp_path, "fine", seed, {}, fine=old | {"accuracy": 0.5 - seed / 10})
+    finish(tmp_path, "fine", 2, {}, fine=old | {"accuracy": 0.6})
     first = collect(tmp_path)[0]
     assert (first.seeds, first.top5, first.macs) == ("0", None, None)
     write_tables(tmp_path, order=order(), reference=REFERENCE)
     (line,) = cells(tmp_path / "summary.csv")
-    assert (line["mean"], line["ci95_low"], line["top5_mean"], line["macs"]) == (
-        "0.5",
-        "0.5",
-        "",
-        "",
-    )
+    assert (line["mean"], line["top5_mean"], line["macs"]) == ("0.5", "", "")
+    assert line["own_minus_via_fine"] == ""
+    assert 0 < float(line["ci95_low"]) < 0.5
     assert "nan" not in (tmp_path / "summary.md").read_text()
 
 
@@ -280,13 +255,21 @@ def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
 # For a person
 
 
+MEASURED = (
+    *("top5", "consistency", "tice", "path"),
+    *("within_family", "mistake_severity", "ahd1", "ahd5"),
+    *("coarse_via_fine", "coarse_via_fine_sum", "coarse_minus_via_fine", "within_coarse"),
+)
+
+
 def everything() -> list[Row]:
     """Every arm of the study with numbers as wide as they come."""
     rows = []
     for name in order():
         levels = [name] if name in ("fine", "coarse") else ["fine", "coarse"]
         for place, level in enumerate(levels):
-            more = {"level": level, "top5": 1.0, "consistency": 0.9, "severity": 0.5}
+            more = {"level": level, **dict.fromkeys(MEASURED, 1.0)}
+            more |= {f"{name}_chance": 0.5 for name in MEASURED}
             if name == "ensemble_five":
                 rows.append(row(name, 0, 0.8, seeds="0+1+2+3+4", **more))
             else:
@@ -312,10 +295,10 @@ def test_no_number_is_cut_off_whatever_the_terminals_width(width, capsys, monkey
 
 
 def test_a_wide_terminal_shows_intervals_beside_and_a_narrow_one_below(capsys, monkeypatch):
-    rows = [*arm("fine", 0.4, 0.6), *arm("bilateral", 0.5, 0.8)]
+    rows = [*arm("fine", 0.4, 0.5, 0.6), *arm("bilateral", 0.5, 0.6, 0.8)]
     for width, pattern in (
-        ("120", r"50\.00 ± 14\.14 % +-77"),
-        ("60", r"50\.00 ± 14\.14 % +-15\.00\n +-77"),
+        ("120", r"50\.00 ± 10\.00 % +27\.02 to"),
+        ("60", r"50\.00 ± 10\.00 % +-13\.33\n +27\.02 to"),
     ):
         monkeypatch.setenv("COLUMNS", width)
         print_summary(rows, title="a study", reference=REFERENCE)
@@ -324,19 +307,19 @@ def test_a_wide_terminal_shows_intervals_beside_and_a_narrow_one_below(capsys, m
 
 def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sign(tmp_path):
     rows = [
-        *arm("fine", 0.50, 0.60),
-        *arm("bilateral", 0.60, 0.72),
-        *arm("unilateral", 0.55, 0.65),
-        *arm("ensemble_five", 0.9, seeds=["0+1"]),
+        *arm("fine", 0.50, 0.60, 0.55),
+        *arm("bilateral", 0.60, 0.72, 0.66),
+        *arm("unilateral", 0.55, 0.65, 0.60),
+        *arm("ensemble_five", 0.9, seeds=["0+1+2"]),
     ]
     header, *lines = sections(rows, reference=REFERENCE)[0].lines
     assert header[-1] == "minus bilateral\n95 % interval"
     shown = {line[0]: line[-1] for line in lines}
-    # -10 and -12: mean -11, sd sqrt 2, half the interval 12.7062. -5 and -7 likewise.
+    # -10, -12 and -11: mean -11, sd 1, half the interval 4.302653 / sqrt 3. -5, -7 and -6 likewise.
     assert shown == {
-        "fine": "-11.00\n-23.71 to +1.71",
+        "fine": "-11.00\n-13.48 to -8.52",
         "bilateral": "–\n–",
-        "unilateral": "-6.00\n-18.71 to +6.71",
+        "unilateral": "-6.00\n-8.48 to -3.52",
         "ensemble_five": "+24.00\n–",
     }
 
@@ -344,20 +327,23 @@ def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sig
 def test_without_a_bilateral_network_there_is_no_such_column():
     for rows in (arm("fine", 0.5, 0.6), arm("bilateral", 0.5, 0.6)):
         assert "minus" not in str(sections(rows, reference=REFERENCE))
+        assert "contrast" not in str(sections(rows, reference=REFERENCE))
 
 
 def test_costs_stand_once_for_each_arm():
     rows = [row("bilateral", level=level) for level in ("fine", "coarse")]
-    title, labels, lines = sections(rows, reference=REFERENCE)[-1]
-    assert "costs" in title
-    assert labels == 1
-    assert lines[1:] == [["bilateral", "12.346 (1.235)", "1,234.5", "1,234.5"]]
+    costs = sections(rows, reference=REFERENCE)[-1]
+    assert "costs" in costs.title
+    assert costs.labels == 1
+    assert costs.lines[1:] == [["bilateral", "12.346 (1.235)", "1,234.5", "1,234.5"]]
 
 
 def test_the_page_is_markdown_with_all_three_tables(tmp_path):
     finish(tmp_path, "fine", 0, NEW, fine=METRICS)
     write_tables(tmp_path, order=order(), reference=REFERENCE)
     page = (tmp_path / "summary.md").read_text()
-    for table in page.strip().split("\n\n")[1::2]:
+    blocks = page.strip().split("\n\n")
+    for table in (block for block in blocks if block.startswith("|")):
         assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert "An interval or a test takes 3 seeds or more." in blocks
     assert page.count("| --- |") == 3

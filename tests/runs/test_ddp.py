@@ -191,7 +191,7 @@ def count_share(rank: int, place: str) -> None:
     parts = ({name: v[rank::2] for name, v in part.items()} for part in predictions(51))
     metrics.update(*parts)
     with metrics.of_all_processes():
-        wrong = metrics.severity["fine"].count.item()
+        wrong = metrics.within_family["fine"].count.item()
     torch.save((metrics.compute(), wrong), f"{place}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -202,10 +202,10 @@ def test_all_that_evaluation_measures_is_of_all_processes(tmp_path):
     alone = EvaluationMetrics(CLASSES, PARENT)
     alone.update(*predictions(51))
     expected = alone.compute()
-    assert {"fine_top5", "coarse_consistency", "fine_severity"} <= expected.keys()
+    assert {"fine_top5", "coarse_consistency", "fine_within_family"} <= expected.keys()
     for rank in range(2):
         values, wrong = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert wrong == alone.severity["fine"].count.item()
+        assert wrong == alone.within_family["fine"].count.item()
         assert values.keys() == expected.keys()
         for name, value in values.items():
             assert value.item() == pytest.approx(expected[name].item(), rel=1e-6), name

@@ -1,4 +1,4 @@
-"""Top-5, consistency and severity: known answers, what is undefined, no waiting for the device, in results too."""
+"""Top-5 and metrics of the hierarchy: known answers, what is undefined, no waiting for the device, in results too."""
 
 import math
 
@@ -17,7 +17,7 @@ from architectures import ARCHITECTURES
 from common.checkpoints.files import Record
 from common.data.index import Hierarchy, write_hierarchy
 from common.data.labels import coarse_of_fine
-from common.results.metrics import FURTHER, METRICS, NUMBER, Metric
+from common.results.metrics import METRICS, NUMBER, Metric
 from common.trained.load import load_module
 from common.training.metrics import (
     Answers,
@@ -50,28 +50,28 @@ def measured(fine, coarse, *, labels) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
-def test_consistency_and_severity_of_five_images():
+def test_consistency_and_mistakes_of_five_images():
     found = measured(fine=[0, 1, 2, 3, 3], coarse=[0, 1, 0, 1, 1], labels=[0, 0, 0, 2, 1])
     # Right: the first. Wrong: 1 for 0 and 3 for 2 within their family, 2 for 0 and 3 for 1 outside.
     assert found["fine_accuracy"] == pytest.approx(1 / 5)
-    assert found["fine_severity"] == pytest.approx(2 / 4)
+    assert found["fine_within_family"] == pytest.approx(2 / 4)
     # Families predicted through the fine head: 0 0 1 1 1, by the coarse head: 0 1 0 1 1.
     assert found["fine_consistency"] == found["coarse_consistency"] == pytest.approx(3 / 5)
-    assert "coarse_severity" not in found
+    assert "coarse_within_family" not in found
 
 
-def test_severity_is_of_mistakes_only():
+def test_within_family_is_of_mistakes_only():
     found = measured(fine=[0, 1, 2, 3, 1], coarse=[0] * 5, labels=[0, 1, 2, 3, 0])
-    assert found["fine_severity"] == 1
+    assert found["fine_within_family"] == 1
     found = measured(fine=[0, 1, 2, 3, 2], coarse=[0] * 5, labels=[0, 1, 2, 3, 0])
-    assert found["fine_severity"] == 0
+    assert found["fine_within_family"] == 0
 
 
-def test_without_a_mistake_severity_is_undefined():
+def test_without_a_mistake_its_severity_is_undefined():
     found = measured(fine=[0, 1, 2, 3, 0], coarse=[0] * 5, labels=[0, 1, 2, 3, 0])
-    assert math.isnan(found["fine_severity"])
+    assert math.isnan(found["fine_within_family"])
     told = by_level({f"val_{name}": value for name, value in found.items()}, "val", CLASSES)
-    assert told["fine"]["severity"] is None
+    assert told["fine"]["within_family"] is None
     assert told["fine"]["accuracy"] == 1
     assert list(told["fine"]) == list(METRICS)
 
@@ -82,25 +82,25 @@ def test_by_level_rounds_and_leaves_no_gap():
     assert by_level(values, "test", ["fine"]) == {"fine": dict.fromkeys(METRICS) | known}
 
 
-def test_a_fine_head_alone_has_severity_and_a_coarse_head_alone_has_neither():
+def test_a_fine_head_alone_has_within_family_and_a_coarse_head_alone_has_neither():
     logits, labels = predicting([1, 2], 4), torch.tensor([0, 0])
     fine = EvaluationMetrics({"fine": 4}, FAMILIES)
     fine.update({"fine": logits}, {"fine": labels})
-    assert fine.compute()["fine_severity"] == 0.5
+    assert fine.compute()["fine_within_family"] == 0.5
     assert "fine_consistency" not in fine.compute()
 
     coarse = EvaluationMetrics({"coarse": 2}, FAMILIES)
     coarse.update({"coarse": predicting([0, 1], 2)}, {"coarse": labels})
     found = coarse.compute()
     assert {"coarse_accuracy", "coarse_loss", "coarse_top5", "accuracy", "loss"} <= found.keys()
-    assert not any("severity" in name or "consistency" in name for name in found)
+    assert not any("within_family" in name or "consistency" in name for name in found)
 
 
 def test_without_a_hierarchy_neither_is_known():
     metrics = EvaluationMetrics(CLASSES, [])
     both = {"fine": predicting([0], 4), "coarse": predicting([0], 2)}
     metrics.update(both, {"fine": torch.tensor([1]), "coarse": torch.tensor([0])})
-    assert not any("severity" in name or "consistency" in name for name in metrics.compute())
+    assert not any("within_family" in name or "consistency" in name for name in metrics.compute())
 
 
 def test_top5_by_hand():
@@ -126,7 +126,10 @@ def test_reset_forgets_everything():
     metrics.update(wrong, labels)
     first = metrics.compute()
     metrics.update({"fine": predicting([0, 1], 4), "coarse": predicting([0, 0], 2)}, labels)
-    both, changed = metrics.compute(), ("accuracy", "loss", "fine_severity", "fine_consistency")
+    both, changed = (
+        metrics.compute(),
+        ("accuracy", "loss", "fine_within_family", "fine_consistency"),
+    )
     assert all(both[name] != first[name] for name in changed)
     metrics.reset()
     metrics.update(wrong, labels)
@@ -161,7 +164,7 @@ def test_any_predictions_in_any_batches(seed, images, fine, coarse, batch):
     assert found["fine_consistency"] == pytest.approx(consistent.mean())
     wrong = guess != labels
     expected = (parent[guess] == parent[labels])[wrong].mean() if wrong.any() else math.nan
-    assert float(found["fine_severity"]) == pytest.approx(expected, nan_ok=True)
+    assert float(found["fine_within_family"]) == pytest.approx(expected, nan_ok=True)
     higher = (logits["fine"] > logits["fine"][np.arange(images), labels][:, None]).sum(1)
     assert float(found["fine_top5"]) == pytest.approx((higher < 5).mean())
 
@@ -173,7 +176,7 @@ def test_nothing_waits_for_the_device():
     labels = {level: torch.zeros(8, dtype=torch.long, device="meta") for level in CLASSES}
     metrics.update(logits, labels)
     with pytest.raises((RuntimeError, NotImplementedError)):
-        metrics.severity["fine"].count.item()
+        metrics.within_family["fine"].count.item()
 
 
 def test_evaluation_leaves_nothing_in_the_checkpoint_and_training_only_what_it_did():
@@ -283,8 +286,8 @@ def test_results_say_what_the_networks_predict(arm, study, navon):
     guess = logits["fine"].argmax(1)
     wrong = guess != labels["fine"]
     assert 0 < wrong.sum() < 200
-    severity = (family[guess] == family[labels["fine"]])[wrong].mean()
-    assert test["fine"]["severity"] == pytest.approx(severity, abs=1e-6)
+    within_family = (family[guess] == family[labels["fine"]])[wrong].mean()
+    assert test["fine"]["within_family"] == pytest.approx(within_family, abs=1e-6)
     for level in logits:
         best = np.argsort(-logits[level], axis=1)[:, :5]
         top5 = (best == labels[level][:, None]).any(1).mean()
@@ -295,17 +298,17 @@ def test_results_say_what_the_networks_predict(arm, study, navon):
         consistency = (family[guess] == coarse).mean()
         assert test["fine"]["consistency"] == pytest.approx(consistency, abs=1e-6)
         assert test["coarse"]["consistency"] == test["fine"]["consistency"]
-        assert test["coarse"]["severity"] is None
+        assert test["coarse"]["within_family"] is None
     else:
         assert test["fine"]["consistency"] is None
 
 
 def test_validation_has_them_too(study):
     fine, coarse = (told(study, "bilateral")["validation"][level] for level in CLASSES)
-    assert all(0 <= fine[name] <= 1 for name in ("top5", "consistency", "severity"))
-    assert coarse["severity"] is None
+    assert all(0 <= fine[name] <= 1 for name in ("top5", "consistency", "within_family"))
+    assert coarse["within_family"] is None
     coarse = told(study, "coarse")["validation"]["coarse"]
-    assert coarse["consistency"] is coarse["severity"] is None
+    assert coarse["consistency"] is coarse["within_family"] is None
 
 
 @pytest.mark.parametrize("arm", ["fine", "coarse", "bilateral"])
@@ -314,11 +317,11 @@ def test_test_py_prints_them(arm, study, in_process):
     checkpoint = study / arm / "seed0/checkpoints/best.ckpt"
     status, out, err = in_process(command.main, f"checkpoint={checkpoint}")
     assert status == 0, err
-    for level, values in told(study, arm)["test"].items():
-        line = next(line for line in out.splitlines() if f" {level} " in line)
-        shown = [METRICS[name].text(values[name]) for name in ("accuracy", *FURTHER)]
-        cells = [cell.strip() for cell in line.strip("│ \n").split("│")]
-        assert [cells[1], *cells[3:]] == shown
+    table = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines()]
+    result = told(study, arm)
+    values = [*result["test"].values(), *result["chance"].values()]
+    for name, row in METRICS.items():
+        assert [row.title, *(row.text(one[name]) for one in values)] in table
 
 
 def test_a_checkpoint_of_before_the_hierarchy_was_recorded_is_still_tested(

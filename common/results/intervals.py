@@ -1,0 +1,102 @@
+"""A mean over seeds and its 95 % interval: Student's, of shares on the logit scale."""
+
+import math
+from collections.abc import Sequence
+from statistics import mean, stdev
+from typing import NamedTuple
+
+# With two values the standard deviation is hardly known: half of Student's interval is 9 of it.
+FEWEST = 3
+# A standard deviation below this is rounding: one image of a million moves an accuracy by more.
+ROUNDING = 1e-12
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds, and how well it is known.
+
+    ``std`` is the standard deviation of a sample, of two or more values. ``error`` is the standard error of the mean
+    and ``freedom`` its degrees of freedom; without an error there are neither intervals nor tests. ``approximate``
+    says that it was widened for values that are not independent.
+    """
+
+    mean: float
+    std: float | None
+    error: float | None
+    freedom: int
+    approximate: bool
+
+
+class Spread(NamedTuple):
+    """Mean, sample standard deviation and Student's 95 % confidence interval of the mean."""
+
+    mean: float
+    std: float | None
+    ci95_low: float | None
+    ci95_high: float | None
+
+
+Interval = tuple[float, float] | tuple[None, None]
+NOTHING: Interval = (None, None)
+
+
+def estimate(values: Sequence[float], *, widening: float | None = 1.0) -> Estimate:
+    """Estimate the mean of one or more values.
+
+    The standard error is missing for fewer than `FEWEST` values and where they do not differ: a deviation of 0 would
+    make an interval without width, which claims to know the mean exactly.
+
+    Args:
+        values: one for each seed.
+        widening: factor of the standard error, see `common.results.sharing`; None: it is not known.
+    """
+    std = stdev(values) if len(values) > 1 else None
+    error = None
+    if std is not None and len(values) >= FEWEST and widening is not None:
+        # The deviation of equal differences of accuracies is not exactly 0, but what rounding leaves.
+        differ = std > ROUNDING * max(1.0, *map(abs, values))
+        error = widening * std / math.sqrt(len(values)) if differ else None
+    approximate = error is not None and widening != 1
+    return Estimate(mean(values), std, error, len(values) - 1, approximate)
+
+
+def student(found: Estimate) -> Interval:
+    """Compute Student's 95 % confidence interval of a mean (Student 1908)."""
+    if found.error is None:
+        return NOTHING
+    half = _quantile(found.freedom) * found.error
+    return found.mean - half, found.mean + half
+
+
+def student_of_share(found: Estimate) -> Interval:
+    """Compute Student's 95 % confidence interval of a mean share, on the logit scale and transformed back.
+
+    The error of logit(mean) = log(mean / (1 - mean)) is error / (mean (1 - mean)) (the delta method), so the interval
+    lies within 0 to 1 and contains the mean. It is the mean that is transformed and not each value, so a seed at
+    exactly 0 or 1 needs no correction; a mean of exactly 0 or 1 has no deviation, and no interval.
+    """
+    if found.error is None:
+        return NOTHING
+    share = found.mean
+    if not 0 < share < 1:
+        raise ValueError(f"a mean share lies between 0 and 1, not at {share}")
+    centre = math.log(share / (1 - share))
+    half = _quantile(found.freedom) * found.error / (share * (1 - share))
+    return _logistic(centre - half), _logistic(centre + half)
+
+
+def spread(values: Sequence[float], *, independent: bool) -> Spread:
+    """Estimate the mean of one or more values; only independent values give an interval."""
+    found = estimate(values, widening=1.0 if independent else None)
+    return Spread(found.mean, found.std, *student(found))
+
+
+def _quantile(freedom: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
+
+
+def _logistic(logit: float) -> float:
+    from scipy.special import expit
+
+    return float(expit(logit))

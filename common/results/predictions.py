@@ -1,0 +1,100 @@
+"""What a network answers to each test image: predictions.csv.gz beside a stage's result.yaml. Imports no torch.
+
+Columns: ``image``, the name in index.csv; of each level the label, ``fine``, and what the network says,
+``fine_answer`` and its ``fine_probability``; of two hemispheres ``left_fine``, what the head answers when the features
+of the right one are at their mean over training images, and so on. Classes are label ids, as in index.csv.
+"""
+
+import csv
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.settings.levels import LEVELS, SIDES
+from common.system.atomic_files import replacing
+from common.system.errors import UserError
+
+PREDICTIONS = "predictions.csv.gz"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network answers to an image.
+
+    Args:
+        image: its name.
+        label: the right class of each level, as its label id.
+        answer: the class of highest probability of each level, likewise.
+        probability: that probability, 0 to 1, of six digits.
+        alone: of two hemispheres, what one of them alone makes the heads answer: class by level, by side.
+    """
+
+    image: str
+    label: dict[str, int]
+    answer: dict[str, int]
+    probability: dict[str, float]
+    alone: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:
+    """Write predictions in one step; equal ones give equal bytes."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    levels = [level for level in LEVELS if level in predictions[0].label]
+    sides = [side for side in SIDES if side in predictions[0].alone]
+    table.writerow(_columns(levels, sides))
+    for one in predictions:
+        cells: list[object] = [one.image]
+        for level in levels:
+            cells += [one.label[level], one.answer[level], f"{one.probability[level]:.6f}"]
+        cells += [one.alone[side][level] for side in sides for level in levels]
+        table.writerow(cells)
+    with replacing(file) as temporary:
+        # Without a time: it would make equal files differ.
+        temporary.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def read_predictions(file: Path) -> list[Prediction]:
+    """Read predictions in the order of the test images.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    try:
+        header, *lines = csv.reader(io.StringIO(gzip.decompress(file.read_bytes()).decode()))
+        levels = [level for level in LEVELS if level in header]
+        sides = [side for side in SIDES if f"{side}_{levels[0]}" in header]
+        if header != _columns(levels, sides):
+            raise ValueError(f"its columns are {', '.join(header)}")
+        rows = [dict(zip(header, line, strict=True)) for line in lines]
+        return [_prediction(row, levels, sides) for row in rows]
+    except FileNotFoundError:
+        raise UserError(
+            f"{file} is missing: testing a stage writes it, and so does test.py predictions=FILE."
+        ) from None
+    except (OSError, EOFError, ValueError, IndexError, csv.Error) as error:
+        raise UserError(
+            f"{file} is damaged ({' '.join(str(error).split())[:100]}): delete it, and write it anew by test.py "
+            "predictions=FILE."
+        ) from None
+
+
+def _columns(levels: Sequence[str], sides: Sequence[str]) -> list[str]:
+    of_levels = [name for level in levels for name in (level, *_said(level))]
+    return ["image", *of_levels, *(f"{side}_{level}" for side in sides for level in levels)]
+
+
+def _said(level: str) -> tuple[str, str]:
+    return f"{level}_answer", f"{level}_probability"
+
+
+def _prediction(row: dict[str, str], levels: Sequence[str], sides: Sequence[str]) -> Prediction:
+    return Prediction(
+        image=row["image"],
+        label={level: int(row[level]) for level in levels},
+        answer={level: int(row[f"{level}_answer"]) for level in levels},
+        probability={level: float(row[f"{level}_probability"]) for level in levels},
+        alone={side: {level: int(row[f"{side}_{level}"]) for level in levels} for side in sides},
+    )

@@ -1,0 +1,291 @@
+"""Tests of differences: each p a second way, which contrasts are one family, and what a person is told."""
+
+import re
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import numpy as np
+import pytest
+from helpers import arm, row
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import nct, ttest_1samp
+from scipy.stats import t as student_t
+
+from common.results.contrasts import equivalence, holm, paired_t
+from common.results.intervals import estimate
+from common.results.power import power, seeds_needed
+from common.results.rows import Row
+from common.results.statistics import differences, own_minus_via_fine, summarise
+from common.results.tables import markdown, print_summary, sections
+
+NAMES = {"reference": "bilateral", "primary": "pair"}
+
+
+def closed(family: list[float]) -> list[float]:
+    """Holm's p by its definition: the worst Bonferroni p of every set of the family that a test belongs to."""
+    places = range(len(family))
+    sets = [s for size in range(1, len(family) + 1) for s in combinations(places, size)]
+    return [
+        max(min(1, len(s) * min(family[i] for i in s)) for s in sets if place in s)
+        for place in places
+    ]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closed_test_of_bonferroni(family):
+    assert holm(family) == pytest.approx(closed(family))
+
+
+def test_holm_against_known_numbers():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.5, 3.0])
+def test_equivalence_is_two_one_sided_tests(margin):
+    values = np.random.default_rng(0).normal(0.2, 0.3, 6)
+    above = ttest_1samp(values, -margin, alternative="greater").pvalue
+    below = ttest_1samp(values, margin, alternative="less").pvalue
+    assert equivalence(estimate([*values]), margin) == pytest.approx(max(above, below))
+    assert equivalence(estimate([*-values]), margin) == pytest.approx(max(above, below))
+
+
+@pytest.mark.parametrize(
+    "values", [[0.5], [0.5, 0.25], [0.5, 0.5, 0.5], [0.6 - 0.5, 0.3 - 0.2, 0.1]]
+)
+def test_too_few_or_equal_differences_are_not_tested(values):
+    """The last three are 0.1 but for rounding."""
+    assert paired_t(estimate(values)) is None
+    assert equivalence(estimate(values), 1) is None
+
+
+# How many seeds
+
+
+@pytest.mark.parametrize(("ratio", "seeds"), [(0.5, 34), (0.8, 15), (1.0, 10), (0.2, 199)])
+def test_seeds_needed_against_published_tables(ratio, seeds):
+    """Cohen's d of a paired t-test, 80 % power, two-sided 5 %."""
+    assert seeds_needed(effect=ratio, deviation=1) == seeds
+    assert seeds_needed(effect=-10 * ratio, deviation=10) == seeds
+
+
+@given(st.floats(0.02, 3), st.floats(0.02, 3))
+def test_one_seed_less_has_too_little_power(effect, deviation):
+    seeds = seeds_needed(effect=effect, deviation=deviation)
+    assert seeds >= 3
+    for number in {seeds, max(3, seeds - 1)}:
+        found = power(number, effect=effect, deviation=deviation)
+        assert 0 < found <= 1
+        assert (found >= 0.8) == (number == seeds)
+        bound, shift = student_t.ppf(0.975, number - 1), effect / deviation * number**0.5
+        assert shift > 20 or found == pytest.approx(nct.sf(bound, number - 1, shift), abs=1e-6)
+
+
+def test_power_is_that_of_simulated_tests():
+    values = np.random.default_rng(0).normal(0.8, 1, (20_000, 8))
+    found = (ttest_1samp(values, 0, axis=1).pvalue < 0.05).mean()
+    assert power(8, effect=0.8, deviation=1) == pytest.approx(found, abs=0.01)
+    assert power(3, effect=1, deviation=1e-9) == 1
+
+
+def test_a_hopeless_number_of_seeds_is_none():
+    assert seeds_needed(effect=1e-6, deviation=1) is None
+
+
+# Families
+
+
+def study() -> list[Row]:
+    """Fine: 'same' as bilateral, 'worse' by two points, 'noisy', and the primary 'pair'; coarse: two arms."""
+    base = [0.90, 0.91, 0.92, 0.90, 0.93]
+    shifts = {
+        "same": [0.0005, -0.0005, 0.0, 0.0004, -0.0003],
+        "worse": [-0.02, -0.021, -0.019, -0.0205, -0.0195],
+        "noisy": [-0.06, 0.06, 0.04, -0.02, 0.0],
+        "pair": [-0.006, -0.009, -0.004, -0.007, -0.005],
+    }
+    rows = arm("bilateral", *base) + arm("bilateral", *base, level="coarse")
+    for name, shift in shifts.items():
+        rows += arm(name, *(one + other for one, other in zip(base, shift, strict=True)))
+    for name in ("noisy", "pair"):
+        values = (one + other for one, other in zip(base, shifts[name], strict=True))
+        rows += arm(name, *values, level="coarse")
+    return rows
+
+
+def test_contrasts_with_the_reference_are_one_family_and_the_primary_stands_apart():
+    found = {(d.arm, d.minus, d.level): d for d in differences(study(), **NAMES)}
+    families = {key: d.family for key, d in found.items()}
+    assert {key for key, family in families.items() if family == "primary"} == {
+        ("bilateral", "pair", "fine"),
+        ("bilateral", "pair", "coarse"),
+    }
+    reference = [key for key, family in families.items() if family == "reference"]
+    assert len(reference) == 4
+    assert {key[1] for key in reference} == {"same", "worse", "noisy"}
+    for family in (reference, [key for key in families if families[key] == "primary"]):
+        expected = closed([found[key].p for key in family])
+        assert [found[key].p_holm for key in family] == pytest.approx(expected)
+    others = [d for d in found.values() if d.family is None]
+    assert others
+    assert all(d.p is not None and (d.p_holm, d.verdict) == (None, None) for d in others)
+
+
+def test_without_names_nothing_is_a_family():
+    assert {d.family for d in differences(study())} == {None}
+    named = differences(study(), reference="bilateral")
+    assert [d.family for d in named if "bilateral" in (d.arm, d.minus)] == ["reference"] * 6
+
+
+def test_a_contrast_that_cannot_be_tested_is_not_counted():
+    rows = study()
+    more = [*rows, *arm("young", 0.5, 0.6), *arm("alone", 0.7, seeds=["0+1+2+3+4"])]
+    before = {(d.arm, d.minus, d.level): d for d in differences(rows, **NAMES)}
+    after = {(d.arm, d.minus, d.level): d for d in differences(more, **NAMES)}
+    assert all(after[key] == before[key] for key in before)
+    for name in ("young", "alone"):
+        d = after["bilateral", name, "fine"]
+        assert (d.p, d.p_holm, d.equivalence_p, d.verdict, d.seeds_needed) == (None,) * 5
+
+
+@pytest.mark.parametrize("margin", [0.5, 4])
+def test_the_word_says_what_the_tests_show(margin):
+    found = differences(study(), **NAMES, margin=margin)
+    words = {(d.minus, d.level): d.verdict for d in found if d.arm == "bilateral"}
+    within = f"the same within {margin}"
+    assert words["same", "fine"] == within
+    assert words["worse", "fine"] == ("differs" if margin == 0.5 else within)
+    assert words["noisy", "fine"] == "undecided"
+    assert words["pair", "fine"] == ("differs" if margin == 0.5 else within)
+    assert {d.margin for d in found} == {margin / 100}
+
+
+# What a person is told
+
+
+def test_the_primary_contrast_stands_first_and_is_the_reference_minus_that_arm():
+    first, second, third = sections(study(), **NAMES)[:3]
+    assert "primary contrast, bilateral minus pair" in first.title
+    assert [line[0] for line in first.lines[1:]] == ["fine", "coarse"]
+    assert first.lines[1][2].startswith("+0.62\n+0.")
+    assert "test accuracy" in second.title
+    assert "contrasts" in third.title
+    assert {line[0] for line in third.lines[1:]} == {"same", "worse", "noisy"}
+    assert "primary" not in sections(study(), reference="bilateral")[0].title
+
+
+def test_survivors_have_a_star_and_the_line_below_says_how_many_seeds_it_takes():
+    text = markdown(sections(study(), **NAMES))
+    assert re.search(
+        r"\| worse \| fine \| -2\.00 \| <0\.0001 \| <0\.0001 \* \| differs \| 3 \|", text
+    )
+    assert re.search(
+        r"\| noisy \| fine \| \+0\.40 \| 0\.\d+ \| 1\.0000 \| undecided \| \d+ \|", text
+    )
+    needed = [d.seeds_needed for d in differences(study(), **NAMES) if d.family == "reference"]
+    assert f"{min(needed)} to {max(needed)} seeds would show a difference of 0.5 points" in text
+    assert "corrected for the 4 tests of this table" in text
+    assert "the same within 0.5: two one-sided tests" in text
+
+
+def test_a_study_of_two_seeds_is_told_why_nothing_was_tested(capsys):
+    rows = [*arm("bilateral", 0.5, 0.6), *arm("pair", 0.4, 0.45), *arm("other", 0.4, 0.45)]
+    print_summary(rows, title="a study", **NAMES)
+    out = capsys.readouterr().out
+    assert "An interval or a test takes 3 seeds or more." in out
+    assert "Holm:" not in out
+    assert "undecided" not in out
+
+
+def test_an_approximate_interval_is_marked():
+    ring = ["0+1", "1+2", "2+0"]
+    rows = [*arm("bilateral", 0.5, 0.6, 0.7), *arm("mixed", 0.4, 0.45, 0.6, seeds=ring)]
+    text = markdown(sections(rows, reference="bilateral"))
+    line = next(line for line in text.splitlines() if line.startswith("| mixed"))
+    assert line.count("≈ ") == 2
+    assert "≈: approximate" in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_tables_of_contrasts_fit_the_terminal(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [
+        one
+        for name in ("bilateral", "bilateral_swapped_coarse")
+        for one in arm(name, 0.9, 0.8, 0.7)
+    ]
+    rows += arm("bilateral_nonspecialised", 0.90001, 0.8, 0.70001)
+    print_summary(
+        rows, title="study-NAVON", reference="bilateral", primary="bilateral_swapped_coarse"
+    )
+    out = capsys.readouterr().out
+    assert "the same within 0.5" in out
+    assert max(map(len, out.splitlines())) <= width
+
+
+# The coarse head and the coarse class of the fine head
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later(Row):
+    """A row that has the metric, whatever the table of metrics holds."""
+
+    coarse_via_fine_sum: float | None = None
+
+
+def with_via(rows, *values):
+    return [
+        Later(**asdict(one) | {"coarse_via_fine_sum": value})
+        for one, value in zip(rows, values, strict=True)
+    ]
+
+
+def test_own_coarse_head_minus_via_fine():
+    rows = [
+        *with_via(arm("bilateral", 0.5, 0.6, 0.7), 0.9, 0.92, 0.94),
+        *arm("bilateral", 0.88, 0.91, 0.91, level="coarse"),
+        # A fine head alone has nothing to be compared with.
+        *with_via(arm("fine", 0.5, 0.6, 0.7), 0.9, 0.92, 0.94),
+    ]
+    (found,) = own_minus_via_fine(rows)
+    assert (found.arm, found.level, found.seeds) == ("bilateral", "coarse", 3)
+    low, high = ttest_1samp([-0.02, -0.01, -0.03], 0).confidence_interval()
+    assert (found.mean, found.ci95_low, found.ci95_high) == pytest.approx((-0.02, low, high))
+    summary = {(r.arm, r.level): r for r in summarise(rows)}
+    coarse = summary["bilateral", "coarse"]
+    assert coarse.own_minus_via_fine == found.mean
+    assert coarse.own_minus_via_fine_ci95_low == found.ci95_low
+    assert summary["bilateral", "fine"].own_minus_via_fine is None
+    (shown,) = [one for one in sections(rows, reference="") if "via fine" in one.title]
+    assert shown.lines[1:] == [["bilateral", "3", "-2.00\n-4.48 to +0.48"]]
+
+
+def test_studies_of_before_that_metric_have_no_such_table():
+    rows = [row("bilateral"), row("bilateral", level="coarse")]
+    assert own_minus_via_fine(rows) == []
+    assert not any("via fine" in one.title for one in sections(rows, reference=""))
+
+
+def test_a_small_p_without_survival_has_no_star():
+    base = [0.90, 0.91, 0.92, 0.90, 0.93]
+    rows = arm("bilateral", *base)
+    for number in range(4):
+        shift = (0.02, 0.004, 0.016, 0.006, 0.01)
+        rows += arm(f"arm{number}", *(one + other for one, other in zip(base, shift, strict=True)))
+    found = [d for d in differences(rows, reference="bilateral") if d.family]
+    assert all(d.p < 0.05 < d.p_holm for d in found)
+    assert " * |" not in markdown(sections(rows, reference="bilateral"))
+
+
+def test_seeds_needed_of_shared_networks_count_the_widening():
+    ring = ["0+1", "1+2", "2+3", "3+0"]
+    alone, mixed = (
+        differences([*arm("a", 0.5, 0.62, 0.7, 0.6), *arm("b", 0.4, 0.55, 0.6, 0.55, seeds=seeds)])[
+            0
+        ]
+        for seeds in (None, ring)
+    )
+    wide = (2 / (1 - 1 / 3)) ** 0.5
+    assert alone.seeds_needed == seeds_needed(effect=0.005, deviation=alone.std)
+    assert mixed.seeds_needed == seeds_needed(effect=0.005, deviation=wide * alone.std)
