@@ -1,7 +1,7 @@
 """What each finished stage found: its result.yaml, as rows of results.csv."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from yaml import YAMLError
 
 from common.results.metrics import FURTHER, further_columns
+from common.results.slope import slope
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
@@ -22,7 +23,8 @@ class Row:
 
     Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
-    that it is built from, joined by +; ``seconds`` is the stage's own training time.
+    that it is built from, joined by +; ``seconds`` is the stage's own training time. ``val_slope`` is what the
+    validation accuracy gains in an epoch at the end of training (`common.results.slope`).
     """
 
     arm: str
@@ -32,6 +34,7 @@ class Row:
     loss: float | None
     val_accuracy: float
     val_loss: float
+    val_slope: float | None = field(default=None, kw_only=True)
     best_epoch: int
     epochs: int
     parameters: int | None
@@ -103,6 +106,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
                     **{name: test.get(name) for name in FURTHER},
                     val_accuracy=validation["accuracy"],
                     val_loss=validation["loss"],
+                    val_slope=slope(result.get("validation_curve", {}).get(level, [])),
                     best_epoch=result["best_epoch"],
                     epochs=result["epochs"],
                     parameters=result.get("parameters"),

@@ -19,7 +19,7 @@ class SummaryRow:
 
     Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval of test
     accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after ``ci95_high``; and
-    what the arm costs on average.
+    what the arm costs on average. ``val_slope`` is the mean of the rows' slopes.
     """
 
     arm: str
@@ -33,6 +33,7 @@ class SummaryRow:
     trained_parameters: float | None
     macs: float | None
     seconds: float | None
+    val_slope: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
         columns: dict[str, Any] = accuracy._asdict()
         for name in FURTHER:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
-        for name in ("parameters", "trained_parameters", "macs", "seconds"):
+        for name in ("parameters", "trained_parameters", "macs", "seconds", "val_slope"):
             columns[name], _ = _mean_and_std(group, name)
         summary.append(SummaryRow(arm=arm, level=level, seeds=len(group), **columns))
     return summary

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from common.results.climbing import slope_lines, still_climbing
 from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
 from common.results.rows import Row, collect, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
@@ -43,7 +44,10 @@ def write_tables(experiment: Path, *, order: Sequence[str], reference: str) -> l
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
     write_text(experiment / "differences.csv", _csv(differences(rows), DifferenceRow))
     missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
-    text = markdown(sections(rows, reference=reference)) + (f"\n{missing}" if missing else "")
+    notes = "\n".join(filter(None, [still_climbing(summarise(rows)), missing]))
+    text = markdown(sections(rows, reference=reference)) + (
+        f"\n{notes.rstrip()}\n" if notes else ""
+    )
     write_text(experiment / "summary.md", text)
     return rows
 
@@ -63,6 +67,8 @@ def print_summary(rows: Sequence[Row], title: str, *, reference: str) -> None:
         console.width = max(console.width, _width(table))
         console.print(table)
         console.print()
+    if climbing := still_climbing(summarise(rows)):
+        print(climbing)
 
 
 def print_holes(experiment: Path) -> None:
@@ -78,7 +84,15 @@ def sections(rows: Sequence[Row], *, reference: str) -> list[Section]:
         lines = [[r.arm, r.level, str(r.seed), percent(r.val_accuracy)] for r in rows]
         header = ["arm", "level", "seed", "validation accuracy"]
         return [Section("validation accuracy", 2, [header, *lines])]
-    found = [_accuracies(summary, differences(rows), reference), _further(summary), _costs(summary)]
+    learned = Section(
+        "slope of validation accuracy at the end of training", 2, slope_lines(summary)
+    )
+    found = [
+        _accuracies(summary, differences(rows), reference),
+        _further(summary),
+        learned,
+        _costs(summary),
+    ]
     return [one for one in found if len(one.lines[0]) > one.labels]
 
 

@@ -7,6 +7,7 @@ import csv
 import io
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,14 @@ class MetricsTable(Checkpoint):
         table.writeheader()
         table.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+
+def validation_curve(trainer: pl.Trainer, levels: Sequence[str]) -> dict[str, list[float]]:
+    """Give the validation accuracy after each epoch, over all interruptions, per level."""
+    (table,) = (one for one in trainer.callbacks if isinstance(one, MetricsTable))
+    return {
+        level: [round(row[f"val_{level}_accuracy"], 6) for row in table.rows] for level in levels
+    }
 
 
 class EpochLines(Checkpoint):

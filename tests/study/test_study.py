@@ -27,13 +27,13 @@ from common.training.supervised import Supervised
 
 RESULTS = [
     *("arm", "seed", "level", "accuracy", "loss", *FURTHER),
-    *("val_accuracy", "val_loss", "best_epoch", "epochs"),
+    *("val_accuracy", "val_loss", "val_slope", "best_epoch", "epochs"),
     *("parameters", "trained_parameters", "macs", "seeds", "seconds", "checkpoint"),
 ]
 SUMMARY = [
     *("arm", "level", "seeds", "mean", "std", "ci95_low", "ci95_high"),
     *(f"{name}_{end}" for name in FURTHER for end in ("mean", "std")),
-    *("parameters", "trained_parameters", "macs", "seconds"),
+    *("parameters", "trained_parameters", "macs", "seconds", "val_slope"),
 ]
 ARMS = {"fine": ["fine"], "coarse": ["coarse"], "bilateral": ["fine", "coarse"]}
 TWO_STEPS = "trainer_params.limit_train_batches=2"
@@ -180,6 +180,9 @@ def test_the_best_epoch_is_the_one_of_the_highest_mean_validation_accuracy(study
             ]
             result = yaml.safe_load((place / "result.yaml").read_text())
             assert result["best_epoch"] == accuracies.index(max(accuracies)) + 1
+            for level in levels:
+                curve = [float(row[f"val_{level}_accuracy"]) for row in epochs]
+                assert result["validation_curve"][level] == pytest.approx(curve, abs=1e-6)
 
 
 def test_the_summary_is_mean_and_standard_deviation_over_seeds(study):
