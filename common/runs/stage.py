@@ -163,7 +163,7 @@ def _fit(
             callbacks = [finite, best, *progress_callbacks(stage), last]
             trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-        curve = validation_curve(trainer, data.levels)
+        curve = validation_curve(callbacks, data.levels)
         if Path(best.best_model_path) != stage.best:
             with replacing(stage.best) as temporary:
                 shutil.copyfile(best.best_model_path, temporary)

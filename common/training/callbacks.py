@@ -145,9 +145,11 @@ class MetricsTable(Checkpoint):
         write_text(self.path, text.getvalue())
 
 
-def validation_curve(trainer: pl.Trainer, levels: Sequence[str]) -> dict[str, list[float]]:
-    """Give the validation accuracy after each epoch, over all interruptions, per level."""
-    (table,) = (one for one in trainer.callbacks if isinstance(one, MetricsTable))
+def validation_curve(
+    callbacks: Sequence[pl.Callback], levels: Sequence[str]
+) -> dict[str, list[float]]:
+    """Give the validation accuracy after each epoch, over all interruptions, per level, as `MetricsTable` kept it."""
+    (table,) = (one for one in callbacks if isinstance(one, MetricsTable))
     return {
         level: [round(row[f"val_{level}_accuracy"], 6) for row in table.rows] for level in levels
     }
