@@ -33,12 +33,12 @@ datasets/NAVON/index.csv: | .venv/installed
 navon: datasets/NAVON/index.csv ## make the embedded data set of Navon figures
 
 datasets/NAVON-smoke/index.csv: | .venv/installed
-	$(BIN)/python data_scripts/make_navon.py --train 2000 --test 1000 --out-dir datasets/navon-smoke-python
+	$(BIN)/python data_scripts/make_navon.py --train 1000 --test 1000 --out-dir datasets/navon-smoke-python
 	$(BIN)/python data_scripts/prepare_cifar.py --raw-dir datasets/navon-smoke-python --out-dir datasets/NAVON-smoke
 
 smoke: install datasets/NAVON-smoke/index.csv ## the whole way within a minute: small data set, three small networks, report
 	$(BIN)/python train_system.py dataset=navon dataset.root=datasets/NAVON-smoke dataset.width=0.125 \
-	hparams.batch_size=32 epochs.fine=15 num_seeds=1 exp_name=smoke
+	hparams.batch_size=32 num_seeds=1 exp_name=smoke
 
 demo: install navon ## run the study on Navon figures with two seeds, print its table and write its report
 	$(BIN)/python train_system.py dataset=navon num_seeds=2 'arms=[bilateral,unilateral]' exp_name=demo

@@ -9,6 +9,7 @@ from typing import Any
 from yaml import YAMLError
 
 from common.results.metrics import CHANCE, FURTHER, RENAMED, chance_columns, further_columns
+from common.results.slope import slope
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
@@ -23,8 +24,9 @@ class Row:
 
     Accuracies and other shares are fractions, 0 to 1. None stands for what the test set was not evaluated for,
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
-    that it is built from, joined by +; ``train_macs``, ``train_images`` and ``updates`` (of weights) count its training
-    and that of all networks that it is built from; ``seconds`` is the stage's own training time. What chance would
+    that it is built from, joined by +; ``seconds`` is the stage's own training time. ``train_macs``, ``train_images``
+    and ``updates`` (of weights) count its training and that of all networks that it is built from; ``val_slope`` is
+    what the validation accuracy gains in an epoch at the end of training (`common.results.slope`). What chance would
     give of each metric follows last (`common.training.chance`).
     """
 
@@ -46,6 +48,7 @@ class Row:
     train_macs: int | None = None
     train_images: int | None = None
     updates: int | None = None
+    val_slope: float | None = None
 
 
 def read_result(file: Path) -> dict[str, Any] | None:
@@ -123,6 +126,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
                     **{name: test.get(name) for name in FURTHER},
                     val_accuracy=validation["accuracy"],
                     val_loss=validation["loss"],
+                    val_slope=slope(result.get("validation_curve", {}).get(level, [])),
                     best_epoch=result["best_epoch"],
                     epochs=result["epochs"],
                     parameters=result.get("parameters"),

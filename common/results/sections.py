@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from common.results.climbing import slope_lines, still_climbing
 from common.results.contrasts import LEVEL, MARGIN, same_within
 from common.results.images import ImageRow
 from common.results.intervals import FEWEST
@@ -62,6 +63,7 @@ def sections(
         _contrasts(compared, reference, margin),
         _via_fine(own_minus_via_fine(rows)),
         *_further(summary),
+        _slopes(summary),
         _costs(summary),
     ]
     return [one for one in found if len(one.lines) > 1 and len(one.lines[0]) > one.labels]
@@ -187,6 +189,12 @@ def _chance(summary: Sequence[SummaryRow], level: str, name: str) -> float | Non
     """Find what chance gives of a metric in the first row that says so: all arms are tested on the same images."""
     found = (getattr(r, f"{name}_chance") for r in summary if r.level == level)
     return next((value for value in found if value is not None), None)
+
+
+def _slopes(summary: Sequence[SummaryRow]) -> Section:
+    climbing = still_climbing(summary)
+    title = "slope of validation accuracy at the end of training"
+    return Section(title, 2, slope_lines(summary), (climbing,) if climbing else ())
 
 
 def _costs(summary: Sequence[SummaryRow]) -> Section:

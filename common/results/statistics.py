@@ -28,9 +28,10 @@ class SummaryRow:
 
     Mean, sample standard deviation (of two or more values) and Student's 95 % confidence interval, on the logit scale,
     of test accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after
-    ``ci95_high``; what the arm costs on average (``train_macs``: multiply-adds of its training and of all that it builds on); and what chance would give of each metric. ``approximate``: the
+    ``ci95_high``; what the arm costs on average; and what chance would give of each metric. ``approximate``: the
     interval is one for networks that share parts between seeds. ``own_minus_via_fine`` (of coarse rows): accuracy of
-    the coarse head minus that of the coarse class of what the fine head says.
+    the coarse head minus that of the coarse class of what the fine head says. ``train_macs`` counts multiply-adds of
+    its training and of all that it builds on; ``val_slope`` is the mean of the rows' slopes.
     """
 
     arm: str
@@ -49,6 +50,7 @@ class SummaryRow:
     own_minus_via_fine_ci95_low: float | None = None
     own_minus_via_fine_ci95_high: float | None = None
     train_macs: float | None = None
+    val_slope: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,10 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
         columns["approximate"] = _approximate(found)
         for name in FURTHER:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
-        for name in ("parameters", "trained_parameters", "macs", "train_macs", "seconds", *CHANCE):
+        for name in (
+            *("parameters", "trained_parameters", "macs", "seconds"),
+            *("train_macs", "val_slope", *CHANCE),
+        ):
             columns[name], _ = _mean_and_std(group, name)
         if level == "coarse" and arm in own:
             columns["own_minus_via_fine"] = own[arm].mean

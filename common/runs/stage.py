@@ -40,6 +40,7 @@ from common.system.environment import choose_precision, describe
 from common.system.errors import StageFailed, UserError
 from common.system.randomness import derive
 from common.system.signals import Interrupted, signals
+from common.training.callbacks import validation_curve
 from common.training.metrics import by_level
 from common.training.module import TrainingModule
 from common.training.predictions import Predictions
@@ -180,6 +181,7 @@ def _fit(
             callbacks = [finite, best, *progress_callbacks(stage), last]
             trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        curve = validation_curve(callbacks, data.levels)
         if Path(best.best_model_path) != stage.best:
             with replacing(stage.best) as temporary:
                 shutil.copyfile(best.best_model_path, temporary)
@@ -187,6 +189,7 @@ def _fit(
         trainer = make_trainer(stage, precision, [], logger=False, alone=True)
         trainer.validate(module, datamodule=data, verbose=False)
         trainer.save_checkpoint(stage.best)
+        curve = {}
     content = load(stage.best)
     return {
         "arm": stage.arm,
@@ -201,6 +204,7 @@ def _fit(
         **costs(module.network, module.record.image_size),
         "training": module.record.training,
         "validation": content["validation"],
+        "validation_curve": curve,
         "test": None,
     }
 

@@ -65,11 +65,11 @@ def test_navon_letters_differ() -> None:
         assert len(np.unique(drawn, axis=0)) == len(drawn)
 
 
-def test_navon_draws_the_large_letter_out_of_small_ones(monkeypatch) -> None:
-    monkeypatch.setattr(make_navon, "MISSING", 0.0)
-    monkeypatch.setattr(make_navon, "NOISE", 0.0)
+def test_navon_draws_the_large_letter_out_of_small_ones() -> None:
+    plain = make_navon.Difficulty(missing=0, worn=0, noise=0)
     coarse, small = list(make_navon.LARGE).index("L"), list(make_navon.SMALL[0]).index("X")
-    image = make_navon.figures(np.array([5 * coarse + small]), np.random.default_rng(0))[0]
+    label = np.array([5 * coarse + small])
+    image = make_navon.draw(label, np.random.default_rng(0), plain).images[0]
     colours, inverse = np.unique(image.reshape(3, -1), axis=1, return_inverse=True)
     assert colours.shape[1] == 2
     inverse = inverse.reshape(32, 32)
@@ -81,10 +81,46 @@ def test_navon_draws_the_large_letter_out_of_small_ones(monkeypatch) -> None:
     assert mask.sum() == 11 * 5  # an L has 7 + 4 cells, an X 5 pixels
 
 
-def test_navon_figures_stay_inside_and_move() -> None:
-    fine = np.zeros(300, int)
-    images = make_navon.figures(fine, np.random.default_rng(0))
-    assert images.shape == (300, 3, 32, 32)
+def test_navon_figures_have_their_colours_and_are_at_different_places() -> None:
+    plain = make_navon.Difficulty(missing=0, worn=0, noise=0, contrast=60)
+    found = make_navon.draw(np.zeros(2000, int), np.random.default_rng(0), plain)
+    assert found.images.shape == (2000, 3, 32, 32)
+    inked = (found.images == found.ink.astype(np.uint8)[:, :, None, None]).all(1)
+    ground = (found.images == found.paper.astype(np.uint8)[:, :, None, None]).all(1)
+    assert (inked ^ ground).all()
+    # An A of H: 18 cells of 7 pixels.
+    assert set(inked.sum((1, 2))) == {18 * 7}
+    places = {
+        (rows.argmax(), columns.argmax())
+        for rows, columns in zip(inked.any(2), inked.any(1), strict=True)
+    }
+    assert places == {(top, left) for top in range(6) for left in range(14)}
+    distance = np.sqrt(((found.ink - found.paper) ** 2).mean(1))
+    assert distance.min() >= 60
+
+
+def test_worn_letters_lack_the_same_pixels_wherever_they_are_drawn() -> None:
+    worn = make_navon.Difficulty(missing=0, worn=0.5, noise=0)
+    label = np.full(400, 5 * list(make_navon.LARGE).index("T") + 2)  # T of I: 11 cells of 3 pixels
+    found = make_navon.draw(label, np.random.default_rng(0), worn)
+    inked = (found.images == found.ink.astype(np.uint8)[:, :, None, None]).all(1).sum((1, 2))
+    assert set(inked) == {11, 22, 33}  # never none of the three
+    # Of one, two and three pixels, given that not all are gone: 3/7, 3/7, 1/7.
+    shares = [(inked == 11 * n).mean() for n in (1, 2, 3)]
+    assert shares == pytest.approx([3 / 7, 3 / 7, 1 / 7], abs=0.08)
+
+
+def test_navons_difficulty_is_an_option(tmp_path: Path, capsys) -> None:
+    sets = []
+    for name, *options in (("a",), ("b", "--worn", "0")):
+        folder = tmp_path / name
+        small = ["--train", "100", "--test", "100", "--out-dir", str(folder), *options]
+        assert make_navon.main(small) == 0
+        sets.append(read_raw(folder).train.images)
+    assert not np.array_equal(sets[0], sets[1])
+    message = fails(capsys, make_navon.main, "--worn", 1.5, "--out-dir", tmp_path / "x")
+    assert "--worn 1.5: allowed are 0 to 0.9" in message
+    assert not (tmp_path / "x").exists()
 
 
 def test_navon_goes_the_road_of_any_raw_data(tmp_path: Path, capsys) -> None:

@@ -179,6 +179,7 @@ def test_tables_hold_what_the_stages_left(tmp_path):
         "within_family": "0.5",
         "val_accuracy": "0.25",
         "val_loss": "2.0",
+        "val_slope": "",
         "best_epoch": "1",
         "epochs": "2",
         "parameters": "30000",

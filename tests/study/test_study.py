@@ -29,6 +29,7 @@ RESULTS = [
     *("arm", "seed", "level", "accuracy", "loss", *FURTHER),
     *("val_accuracy", "val_loss", "best_epoch", "epochs"),
     *("parameters", "trained_parameters", "macs", "seeds", "seconds", "checkpoint"),
+    *("train_macs", "train_images", "updates", "val_slope"),
     *CHANCE,
 ]
 SUMMARY = [
@@ -36,6 +37,7 @@ SUMMARY = [
     *(f"{name}_{end}" for name in FURTHER for end in ("mean", "std")),
     *("parameters", "trained_parameters", "macs", "seconds", "approximate"),
     *("own_minus_via_fine", "own_minus_via_fine_ci95_low", "own_minus_via_fine_ci95_high"),
+    *("train_macs", "val_slope"),
     *CHANCE,
 ]
 ARMS = {"fine": ["fine"], "coarse": ["coarse"], "bilateral": ["fine", "coarse"]}
@@ -183,6 +185,9 @@ def test_the_best_epoch_is_the_one_of_the_highest_mean_validation_accuracy(study
             ]
             result = yaml.safe_load((place / "result.yaml").read_text())
             assert result["best_epoch"] == accuracies.index(max(accuracies)) + 1
+            for level in levels:
+                curve = [float(row[f"val_{level}_accuracy"]) for row in epochs]
+                assert result["validation_curve"][level] == pytest.approx(curve, abs=1e-6)
 
 
 def test_the_summary_is_mean_and_standard_deviation_over_seeds(study):
