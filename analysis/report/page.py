@@ -46,6 +46,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         chosen_on_test=study.chosen_on_test,
         differences=results.differences(study),
         seeds=results.seeds(study),
+        no_losses=results.why_no_losses(study),
         bars=result_figures.bars(study),
         curves=curves,
         left_out=found.left_out,
