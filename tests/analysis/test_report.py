@@ -120,7 +120,7 @@ def test_a_study_ends_by_naming_its_report(finished):
 def per_cent(number: str, digits: int = 2, sign: str = "") -> str:
     """A share as people write it, from a csv file."""
     text = f"{100 * float(number):{sign},.{digits}f}"
-    return (text if float(text) else text.lstrip("+-")).replace("-", "−")
+    return (text if text.strip("+-0.,") else text.lstrip("+-")).replace("-", "−")
 
 
 def interval(row: dict[str, str], digits: int = 2, sign: str = "") -> str:
