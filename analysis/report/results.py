@@ -70,8 +70,7 @@ def why_no_losses(study: FinishedStudy) -> str | None:
     groups = "; ".join(f"{', '.join(arms[one])}: {one:g}" for one in sorted(arms))
     return (
         "Losses are not shown, nor to be compared elsewhere: arms were trained with different label smoothing "
-        f"({groups}), and the smoother its labels, the less sure is a network, and the higher its loss, whatever it "
-        "knows."
+        f"({groups}), which makes a network less sure and so raises its loss, whatever it knows."
     )
 
 
