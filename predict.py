@@ -17,7 +17,7 @@ from common.settings.command import command, printable
 from common.settings.compose import ROOT, quoted, spelled
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
-from common.trained.schema import PredictConfig
+from common.trained.schema import CAM_METHODS, PredictConfig
 
 if TYPE_CHECKING:
     from common.trained.inference import Trained
@@ -127,9 +127,9 @@ def predict(cfg: DictConfig) -> None:
         write_text(Path(cfg.json), content)
         print(f"JSON: {printable(cfg.json)}", file=said)
     if cfg.cam:
-        drawn = draw_cams(trained, paths, Path(cfg.cam))
+        drawn = draw_cams(trained, paths, Path(cfg.cam), cfg.cam_method)
         rest = f" of the first {drawn} pictures" if drawn < len(paths) else ""
-        print(f"Grad-CAM{rest}: {printable(cfg.cam)}", file=said)
+        print(f"{CAM_METHODS[cfg.cam_method]}{rest}: {printable(cfg.cam)}", file=said)
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         via_fine=results.via_fine(study),
         differences=results.differences(study),
         seeds=results.seeds(study),
+        no_losses=results.why_no_losses(study),
         bars=result_figures.bars(study),
         curves=curves,
         left_out=found.left_out,

@@ -46,13 +46,41 @@ def results(study: FinishedStudy) -> Sheet:
             only=RESULT,
             titles={"mean": "accuracy, %"},
         )
-    untested = ["checkpoint", "accuracy", "loss"]
+    untested = ["checkpoint", "accuracy", "loss", *_losses(study)]
     return sheet("results", "results.csv", study.rows, leave_out=untested)
 
 
 def seeds(study: FinishedStudy) -> Sheet:
     """Every row of results.csv."""
-    return sheet("seeds", "results.csv", study.rows, leave_out=["checkpoint"])
+    return sheet("seeds", "results.csv", study.rows, leave_out=["checkpoint", *_losses(study)])
+
+
+def why_no_losses(study: FinishedStudy) -> str | None:
+    """Say why the losses of a study's arms are not shown beside each other; None where they are.
+
+    The cross-entropy of the labels rises with the smoothing in training, which makes a network less sure of what it
+    knows as well.
+    """
+    arms: dict[float, dict[str, None]] = {}
+    for stage in study.stages:
+        hparams = stage.yaml("config.yaml").get("hparams")
+        # What trains nothing, an ensemble, was trained as its members.
+        if isinstance(hparams, dict) and stage.result.get("trained_parameters") != 0:
+            smoothing = hparams.get("label_smoothing")
+            if isinstance(smoothing, int | float):
+                arms.setdefault(float(smoothing), {})[stage.arm] = None
+    if len(arms) < 2:
+        return None
+    groups = "; ".join(f"{', '.join(arms[one])}: {one:g}" for one in sorted(arms))
+    return (
+        "Losses are not shown, nor to be compared elsewhere: arms were trained with different label smoothing "
+        f"({groups}), which makes a network less sure and so raises its loss, whatever it knows."
+    )
+
+
+def _losses(study: FinishedStudy) -> list[str]:
+    """The columns of losses, if they are not to be compared."""
+    return ["loss", "val_loss"] if why_no_losses(study) else []
 
 
 def further(study: FinishedStudy) -> Sheet | None:

@@ -1,11 +1,12 @@
-"""Is a head right as often as it is sure? Expected calibration error and reliability curve."""
+"""Is a head right as often as it is sure? Calibration error, Brier score and reliability curve, also after scaling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
@@ -19,10 +20,13 @@ from analysis.report.figures import (
 from analysis.report.part import Part
 from analysis.report.svg import BOTH, FAINT, OTHER, picture
 from analysis.section import Findings, Section
-from analysis.seed import Seed
+from analysis.sections.temperature import fit_temperature, validation_logits
+from analysis.seed import VALIDATION_IMAGES, Seed
 from analysis.values import Summary
 from common.settings.levels import LEVELS
 
+ERROR, BRIER, TEMPERATURE = "calibration error", "Brier score", "temperature"
+SCALED = "after temperature"  # behind a name: of the logits divided by the temperature
 BINS = 15
 RARE = 0.002  # share of images below which a bin of confidence is not drawn
 
@@ -33,7 +37,8 @@ class Calibration(Section):
     order = 70
 
     def compute(self, seed: Seed, found: Findings) -> None:
-        """Add the calibration error and the reliability curve of each head."""
+        """Add the scores of each head, raw and after one temperature, and its reliability curve."""
+        held_out = validation_logits(seed)
         for level in LEVELS:
             labels = seed.test.labels[level]
             networks = {"bilateral": seed.logits[level]}
@@ -41,8 +46,13 @@ class Calibration(Section):
                 networks[level] = seed.alone[level]
             for arm, logits in networks.items():
                 curve = reliability(logits, labels)
+                temperature = fit_temperature(held_out[arm, level], seed.validation.labels[level])
                 columns = {
-                    "calibration error": {"": calibration_error(logits, labels)},
+                    ERROR: {"": calibration_error(logits, labels)},
+                    f"{ERROR} {SCALED}": {"": calibration_error(logits / temperature, labels)},
+                    BRIER: {"": brier_score(logits, labels)},
+                    f"{BRIER} {SCALED}": {"": brier_score(logits / temperature, labels)},
+                    TEMPERATURE: {"": temperature},
                     "confidence": _numbered(curve.confidence),
                     "reliability": _numbered(curve.accuracy),
                     "images of a confidence": _numbered(curve.images / len(labels)),
@@ -55,18 +65,15 @@ class Calibration(Section):
 
     def render(self, found: Findings) -> Part | None:
         """The reliability curve of each head, and a table."""
-        figures, rows = [], []
+        figures, heads = [], []
         for level in LEVELS:
-            errors = {
-                arm: error
-                for arm in ("bilateral", level)
-                if (error := found.values.get("calibration error", level, arm))
-            }
-            if not errors:
+            arms = [arm for arm in ("bilateral", level) if found.values.get(ERROR, level, arm)]
+            if not arms:
                 return None
+            heads += [(level, arm) for arm in arms]
             curves = {
                 arm: tuple(filled(found, of, level, arm) for of in ("confidence", "reliability"))
-                for arm in errors
+                for arm in arms
             }
             svg = picture(
                 f"reliability-{level}",
@@ -77,31 +84,62 @@ class Calibration(Section):
                 height=3.5,
             )
             figures.append((svg, "Thin lines: 95 % intervals over seeds."))
-            rows += [
-                [Cell(level, level, True), Cell(arm, arm, True), *summary_cells(error)]
-                for arm, error in errors.items()
-            ]
-        table = Sheet(
-            "calibration",
-            "Expected calibration error, % (less is better)",
-            word_columns(("head", "network"), ("mean", "95 % interval")),
-            rows,
-        )
         return Part(
             id="calibration",
             title="Is it right as often as it is sure?",
             nav="Calibration",
             text=[
                 "How to read it: on the dashed line a network that is 80 % sure is right 80 % of the time. Below "
-                "the line it is too sure, above it not sure enough.",
+                "the line it is too sure, above it not sure enough. The tables also say what one temperature mends: "
+                "all logits are divided by the number that suits the validation images best, which changes no answer, "
+                "only how sure the network is.",
             ],
             figures=figures,
-            tables=[table],
+            tables=score_tables(found, heads),
             notes=[
-                "15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the images are not "
-                "drawn. Label smoothing in training makes a network less sure."
+                "Calibration error: 15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the "
+                "images are not drawn. Brier score: squared distance of probabilities and truth, summed over classes, "
+                "0 to 2 (Brier 1950). Temperature: of least negative log-likelihood (Guo et al. 2017) on "
+                f"up to {VALIDATION_IMAGES:,} validation images; above 1 a network was too sure. Label smoothing in "
+                "training makes a network less sure, so networks trained with different ones are compared after it."
             ],
         )
+
+
+def score_tables(found: Findings, heads: Sequence[tuple[str, str]]) -> list[Sheet]:
+    """Calibration error and Brier score, raw and after a temperature, and that temperature; a row for each head.
+
+    Args:
+        found: holds the numbers.
+        heads: level and network.
+    """
+
+    def rows(*quantities: str, percent: bool) -> list[list[Cell]]:
+        scores = [[found.values.get(of, level, arm) for of in quantities] for level, arm in heads]
+        return [
+            [
+                Cell(level, level, True),
+                Cell(arm, arm, True),
+                *(cell for score in row for cell in summary_cells(score, percent=percent)),
+            ]
+            for (level, arm), row in zip(heads, scores, strict=True)
+        ]
+
+    columns = ("raw", "95 % interval", SCALED, "95 % interval")
+    return [
+        Sheet(
+            "calibration",
+            "Expected calibration error, % (less is better)",
+            word_columns(("head", "network"), columns),
+            rows(ERROR, f"{ERROR} {SCALED}", percent=True),
+        ),
+        Sheet(
+            "brier",
+            "Brier score (less is better), and the temperature",
+            word_columns(("head", "network"), (*columns, TEMPERATURE, "95 % interval")),
+            rows(BRIER, f"{BRIER} {SCALED}", TEMPERATURE, percent=False),
+        ),
+    ]
 
 
 class Reliability(NamedTuple):
@@ -118,6 +156,13 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
         logits.softmax(1), labels, num_classes=logits.shape[1], n_bins=BINS
     )
     return float(error)
+
+
+def brier_score(logits: Tensor, labels: Tensor) -> float:
+    """The score of Brier (1950) of logits (N, C): the mean squared distance of probabilities and truth, 0 to 2."""
+    probabilities = logits.double().softmax(1)
+    truth = functional.one_hot(labels, logits.shape[1])
+    return float((probabilities - truth).square().sum(1).mean())
 
 
 def reliability(logits: Tensor, labels: Tensor) -> Reliability:

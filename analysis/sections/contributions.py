@@ -20,38 +20,52 @@ from analysis.report.cells import Cell, Sheet, decimal, interval_words, word_col
 from analysis.report.part import Part, Tile, count_classes
 from analysis.report.svg import FAINT, HALO, LEFT, RIGHT, labels, picture, short
 from analysis.section import Findings, Section
+from analysis.sections.reliance import (
+    EVIDENCE,
+    MARGIN,
+    MEANING,
+    reliance_table,
+    where_they_disagree,
+)
 from analysis.seed import Seed
 from analysis.values import Summary
 from common.settings.levels import LEVELS, SIDES
 
 
 class Contributions(Section):
-    """For each head, the evidence that it takes from either hemisphere."""
+    """For each head, the evidence and the margin that it takes from either hemisphere."""
 
     order = 20
 
     def compute(self, seed: Seed, found: Findings) -> None:
-        """Add the evidence of each half for each class, and the left half's share of all."""
+        """Add the evidence of each half for each class, and each half's share of all evidence and of the margin."""
         weights = halves_of(seed.network)
         for level in LEVELS:
             truth = seed.test.labels[level]
-            taken = {}
+            rivals = strongest_other(seed.logits[level], truth)
+            taken, ahead = {}, {}
             for side in SIDES:
                 terms = contribution(
                     seed.test.features[side], weights[level][side], seed.mean(side)
                 )
                 taken[side] = evidence(terms, truth)
+                ahead[side] = margin(terms, truth, rivals)
                 means = class_means(taken[side], truth, seed.images.classes[level]).tolist()
                 for name, mean in zip(seed.images.unique_names(level), means, strict=True):
                     found.values.add(
                         "evidence", mean, level=level, side=side, item=name, seed=seed.number
                     )
-            left = share(taken["left"], taken["right"])
-            found.values.add("share of evidence", left, level=level, side="left", seed=seed.number)
+            shares = {
+                EVIDENCE: share(taken["left"], taken["right"]),
+                MARGIN: share_of_margin(ahead["left"], ahead["right"]),
+            }
+            for of, left in shares.items():
+                for side, part in (("left", left), ("right", 1 - left)):
+                    found.values.add(of, part, level=level, side=side, seed=seed.number)
 
     def render(self, found: Findings) -> Part | None:
-        """One dot for each class, and a table."""
-        shares = {level: found.values.get("share of evidence", level, "left") for level in LEVELS}
+        """One dot for each class, and tables."""
+        shares = {level: found.values.get(EVIDENCE, level, "left") for level in LEVELS}
         known = {level: share for level, share in shares.items() if share}
         if len(known) < len(LEVELS):
             return None
@@ -67,12 +81,16 @@ class Contributions(Section):
                 f"{sentence[:1].upper()}{sentence[1:]}.",
                 "How to read it: one dot for each class. Below the dashed line the left hemisphere gives more "
                 "evidence for the right answer, above it the right hemisphere does.",
+                MEANING,
+                *where_they_disagree(found),
             ],
+            tables=[reliance_table(found)],
             notes=[
                 "A logit is a sum over features, so it splits into the left half's part, the right half's part "
                 "and a constant: weight × (feature − its mean over training images). Evidence is that part for "
-                "the class of the image, against the mean of all classes; the share is that of the summed "
-                "evidence."
+                "the class of the image, against the mean of all classes, and the margin is that part against the "
+                "class of the highest other logit; the shares are those of the sums over test images. There is no "
+                "share of the margin where these sums do not favour the right class."
             ],
             tiles=[evidence_tile(level, share.mean) for level, share in known.items()],
         )
@@ -115,6 +133,17 @@ def evidence(contributions: Tensor, labels: Tensor) -> Tensor:
     return right - contributions.mean(1)
 
 
+def strongest_other(logits: Tensor, labels: Tensor) -> Tensor:
+    """The class of the highest logit (N, C) but for that of the label (N,): int64 (N,)."""
+    return logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
+
+
+def margin(contributions: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
+    """A half's contribution to the right class, against that to another one: (N, C), (N,), (N,) → (N,)."""
+    right, other = (contributions.gather(1, one[:, None])[:, 0] for one in (labels, rivals))
+    return right - other
+
+
 def class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
     """The mean of values (N,) over the images of each class, (C,); NaN for a class without images."""
     sums = torch.zeros(classes, dtype=values.dtype).index_add_(0, labels, values)
@@ -129,6 +158,14 @@ def share(left: Tensor, right: Tensor) -> float:
     other counts, and in `class_means`, it does.
     """
     return float(left.sum() / (left.sum() + right.sum()))
+
+
+def share_of_margin(left: Tensor, right: Tensor) -> float:
+    """The left half's part of the summed margin; NaN if the sum is not in favour of the right classes.
+
+    Here the mean of the features plays a part, unlike in `share`: the rivals are not the same for all images.
+    """
+    return share(left, right) if left.sum() + right.sum() > 0 else float("nan")
 
 
 def evidence_dots(

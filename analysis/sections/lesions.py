@@ -17,6 +17,7 @@ from analysis.values import Summary
 from common.settings.levels import LEVELS, SIDES
 
 OF = "accuracy with a share silenced"
+LOST = "accuracy lost when silenced"
 SHARES = tuple(i / 10 for i in range(11))  # of a hemisphere's features
 
 
@@ -26,25 +27,25 @@ class Lesions(Section):
     order = 30
 
     def compute(self, seed: Seed, found: Findings) -> None:
-        """Add the accuracy of each head for each share of either hemisphere."""
+        """Add the accuracy of each head for each share of either hemisphere, and what all of it costs."""
         joined, trained = seed.test.of("both"), seed.train.of("both")
         mean, spread = trained.mean(0), trained.std(0)
         weights = [side_by_side([*halves.values()]) for halves in halves_of(seed.network).values()]
         used = use(weights, spread)
         is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
         for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
+            found_right: dict[str, list[float]] = {level: [] for level in LEVELS}
             for part in SHARES:
                 silenced = silence(joined, mean, most_used(used, half, part))
                 logits = classify(seed.module, seed.network, silenced)
                 for level in LEVELS:
+                    right = accuracy(logits[level], seed.test.labels[level])
+                    found_right[level].append(right)
                     found.values.add(
-                        OF,
-                        accuracy(logits[level], seed.test.labels[level]),
-                        level=level,
-                        side=side,
-                        item=f"{part:.1f}",
-                        seed=seed.number,
+                        OF, right, level=level, side=side, item=f"{part:.1f}", seed=seed.number
                     )
+            for level, (whole, *_, without) in found_right.items():
+                found.values.add(LOST, whole - without, level=level, side=side, seed=seed.number)
 
     def render(self, found: Findings) -> Part | None:
         """A curve for each hemisphere and head."""

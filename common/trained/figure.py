@@ -1,4 +1,4 @@
-"""A figure of where hemispheres look: one row per picture, one Grad-CAM per head and hemisphere."""
+"""A figure of where hemispheres look: one row per picture, one map per head and hemisphere."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,18 @@ from common.trained.inference import Picture, Trained
 MOST = 24
 
 
-def draw_cams(trained: Trained, pictures: Sequence[Picture], file: Path) -> int:
+def draw_cams(
+    trained: Trained, pictures: Sequence[Picture], file: Path, method: str = "hires_cam"
+) -> int:
     """Draw up to 24 pictures as the network sees them, and what each hemisphere finds in them for each head.
 
-    The class explained is the one that the head predicts. The format is that of the file's name.
+    The class explained is the one that the head predicts.
+
+    Args:
+        trained: the network.
+        pictures: see `Trained`.
+        file: to write; its name ends in the format.
+        method: of `common.trained.schema.CAM_METHODS`.
 
     Returns:
         How many pictures were drawn.
@@ -30,7 +38,7 @@ def draw_cams(trained: Trained, pictures: Sequence[Picture], file: Path) -> int:
     probabilities = trained.predict(images)
     columns = [(level, side) for level in trained.levels for side in trained.sides]
     cams = {
-        (level, side): trained.grad_cam(images, level=level, side=side).numpy()
+        (level, side): getattr(trained, method)(images, level=level, side=side).numpy()
         for level, side in columns
     }
     figure = Figure(figsize=(2.2 * (len(columns) + 1), 2.5 * len(images)), layout="constrained")

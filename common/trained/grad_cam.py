@@ -1,10 +1,10 @@
-"""Where a hemisphere looks: Grad-CAM of any head with respect to one hemisphere's last spatial maps."""
+"""Where a hemisphere looks: HiResCAM and Grad-CAM of any head with respect to one hemisphere's last spatial maps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation
 from torch import Tensor, nn
 
 from common.networks.hemisphere import Hemisphere
@@ -13,13 +13,27 @@ from common.settings.levels import side_of
 from common.system.errors import UserError
 
 
+def hires_cam(
+    network: HemispheresAndHeads, images: Tensor, *, level: str, side: str, classes: Tensor
+) -> Tensor:
+    """Map where one hemisphere finds what speaks for a class (Draelos & Carin 2020, arxiv.org/abs/2011.08891).
+
+    Arguments, result and errors are those of `grad_cam`. Each cell counts with its own gradient. So a map is exact
+    where the logit is a sum over cells, which it is if only a global pooling, mean or maximum, a linear join and a
+    linear head follow: before negative parts are cut off, the cells of `evidence` then add up to what the hemisphere
+    adds to the logit, weight times feature.
+    """
+    return _scaled_up(evidence(network, images, level=level, side=side, classes=classes), images)
+
+
 def grad_cam(
     network: HemispheresAndHeads, images: Tensor, *, level: str, side: str, classes: Tensor
 ) -> Tensor:
     """Map where one hemisphere finds what speaks for a class (Selvaraju et al. 2017, arxiv.org/abs/1610.02391).
 
     The layer is the last one of the hemisphere's backbone that has maps. The network is used in evaluation mode,
-    frozen hemispheres like others, and is left as it was; no weight gets a gradient.
+    frozen hemispheres like others, and is left as it was; no weight gets a gradient. The gradient of each feature is
+    averaged over cells, which after a global maximum credits cells that the maximum never saw (see `hires_cam`).
 
     Args:
         network: unilateral or bilateral; of an ensemble, one of its ``networks``.
@@ -35,17 +49,54 @@ def grad_cam(
     Raises:
         UserError: the backbone has no maps of more than one pixel at this image size.
     """
+    cells = evidence(network, images, level=level, side=side, classes=classes, averaged=True)
+    return _scaled_up(cells, images)
+
+
+def evidence(
+    network: HemispheresAndHeads,
+    images: Tensor,
+    *,
+    level: str,
+    side: str,
+    classes: Tensor,
+    averaged: bool = False,
+) -> Tensor:
+    """Compute gradient times activation in each cell of a hemisphere's last maps, summed over features.
+
+    Args:
+        network: as in `grad_cam`, and so are the arguments up to ``classes``.
+        images: (B, 3, H, W).
+        level: the head.
+        side: the hemisphere.
+        classes: int64 (B,).
+        averaged: use the gradient's mean over cells, as Grad-CAM does; otherwise each cell's own, as HiResCAM does.
+
+    Returns:
+        float (B, h, w), of either sign.
+
+    Raises:
+        UserError: the backbone has no maps of more than one pixel at this image size.
+    """
     with _watched(network):
         layer = last_maps(network.sides[side_of(side)].backbone, images[:1])
 
         def logits(images: Tensor) -> Tensor:
             return network(images)[level]
 
-        maps = LayerGradCam(logits, layer).attribute(images, target=classes, relu_attributions=True)
-    # (B, 1, h, w) -> (B, H, W)
-    maps = LayerAttribution.interpolate(maps, tuple(images.shape[2:]), "bilinear")[:, 0].detach()
+        method = LayerGradCam if averaged else LayerGradientXActivation
+        found = method(logits, layer).attribute(images, target=classes)
+    return found.sum(dim=1).detach().float()
+
+
+def _scaled_up(cells: Tensor, images: Tensor) -> Tensor:
+    """Turn evidence in cells (B, h, w) into maps (B, H, W) from 0 to 1, of the size of images (B, 3, H, W)."""
+    # (B, h, w) -> (B, 1, h, w) -> (B, H, W)
+    maps = LayerAttribution.interpolate(cells.relu()[:, None], tuple(images.shape[2:]), "bilinear")[
+        :, 0
+    ]
     most = maps.amax(dim=(1, 2), keepdim=True)
-    return (maps / most.where(most > 0, 1)).float()
+    return maps / most.where(most > 0, 1)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Ask a trained network: pictures in, features and probabilities out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +150,27 @@ class Trained:
         # Imported late: captum brings matplotlib, which features and predictions do not need.
         from common.trained.grad_cam import grad_cam
 
+        return self._maps(grad_cam, pictures, level, side, classes)
+
+    def hires_cam(
+        self, pictures: Pictures, *, level: str, side: str, classes: Tensor | None = None
+    ) -> Tensor:
+        """Map where a hemisphere looks, exact after a global maximum too (see `common.trained.grad_cam.hires_cam`).
+
+        Arguments and result are those of `grad_cam`.
+        """
+        from common.trained.grad_cam import hires_cam
+
+        return self._maps(hires_cam, pictures, level, side, classes)
+
+    def _maps(
+        self,
+        method: Callable[..., Tensor],
+        pictures: Pictures,
+        level: str,
+        side: str,
+        classes: Tensor | None,
+    ) -> Tensor:
         images = self.pixels(pictures)
         if classes is None:
             classes = self.logits(images)[level].argmax(dim=1)
@@ -157,7 +178,7 @@ class Trained:
         batches = zip(self._batches(images), classes.to(self.device).split(BATCH), strict=True)
         return torch.cat(
             [
-                grad_cam(network, normalised, level=level, side=name, classes=some).cpu()
+                method(network, normalised, level=level, side=name, classes=some).cpu()
                 for normalised, some in batches
             ]
         )

@@ -8,6 +8,9 @@ from omegaconf import MISSING
 from common.runs.schema import Dataset
 from common.settings.schema import key
 
+# How to find out where a hemisphere looks: the method of `Trained`, and its name in print. The first is the default.
+CAM_METHODS = {"hires_cam": "HiResCAM", "grad_cam": "Grad-CAM"}
+
 
 @dataclass
 class TestHparams:
@@ -56,6 +59,11 @@ class PredictConfig:
         None,
         "file (png, pdf or svg) for a figure of where each hemisphere looks; null: none",
         path=True,
+    )
+    cam_method: str = key(
+        "hires_cam",
+        "how that is found: HiResCAM, exact after a global mean or maximum; or Grad-CAM, exact after a mean only",
+        choices=tuple(CAM_METHODS),
     )
 
 

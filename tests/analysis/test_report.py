@@ -119,8 +119,8 @@ def test_a_study_ends_by_naming_its_report(finished):
 
 def per_cent(number: str, digits: int = 2, sign: str = "") -> str:
     """A share as people write it, from a csv file."""
-    text = f"{100 * float(number):{sign}.{digits}f}"
-    return (text if float(text) else text.lstrip("+-")).replace("-", "−")
+    text = f"{100 * float(number):{sign},.{digits}f}"
+    return (text if text.strip("+-0.,") else text.lstrip("+-")).replace("-", "−")
 
 
 # Two seeds have no interval, so its column is not shown.
@@ -147,7 +147,13 @@ def test_numbers_of_the_page_are_those_of_the_csv_files(finished, page):
     ]
     assert page.tables["table-further"][1:] == [[row[n] for n in further] for row in summary]
     seeds = rows_of(finished.place / "results.csv")
-    names = [n for n in seeds[0] if n != "checkpoint" and any(row[n] for row in seeds)]
+    # Hemispheres were trained with label smoothing and heads were not.
+    assert "Losses are not shown" in "".join(page.text)
+    names = [
+        n
+        for n in seeds[0]
+        if n not in ("checkpoint", "loss", "val_loss") and any(row[n] for row in seeds)
+    ]
     assert page.tables["table-seeds"][1:] == [[row[n] for n in names] for row in seeds]
     # What the networks are said to do unhurt is what the study's own test found.
     means = {(row["arm"], row["level"]): float(row["mean"]) for row in summary}
@@ -218,7 +224,17 @@ PLACES = {
     "cases-by-class": lambda name: [
         ("images of a class in a case", "", case, name) for case in CASES
     ],
-    "calibration": lambda level, arm: [("calibration error", level, arm, "")],
+    "reliance": lambda level, side: [
+        (of, level, side, "")
+        for of in ("share of evidence", "share of margin", "accuracy lost when silenced")
+    ],
+    "calibration": lambda level, arm: [
+        (f"calibration error{scaled}", level, arm, "") for scaled in ("", " after temperature")
+    ],
+    "brier": lambda level, arm: [
+        (of, level, arm, "")
+        for of in ("Brier score", "Brier score after temperature", "temperature")
+    ],
 }
 
 
@@ -229,7 +245,8 @@ def test_tables_of_the_analyses_are_those_of_their_csv_file(finished, page):
     for name, place in PLACES.items():
         words = place.__code__.co_argcount - len(place.__defaults__ or ())
         means_alone = name.startswith("evidence") or name == "cases-by-class"
-        digits = 3 if name == "cosine" else 1
+        plain = name in ("cosine", "brier")  # no percentages
+        digits = 3 if plain else 1
         shown, held = (of[f"table-{name}"][1:] for of in (page.shown, page.tables))
         assert shown
         for texts, values in zip(shown, held, strict=True):
@@ -241,7 +258,7 @@ def test_tables_of_the_analyses_are_those_of_their_csv_file(finished, page):
                     continue
                 assert values[at + 1] == row["ci95_low"]
                 ends = [row["ci95_low"], row["ci95_high"]]
-                if name == "cosine":
+                if plain:
                     ends = [str(float(end) / 100) for end in ends if end]
                 expected = " to ".join(per_cent(end, digits) for end in ends if end)
                 assert texts[at + 1] == (expected or "–")
@@ -487,9 +504,13 @@ def test_a_run_of_one_network_has_a_report_without_hemispheres(finished, tmp_pat
     shutil.copytree(finished.place / "fine", place / "fine")
     status, out, err = in_process(analyse.main, f"run={place}")
     assert status == 0, out + err
-    text = "".join(Page((place / "report.html").read_text()).text)
+    page = Page((place / "report.html").read_text())
+    text = "".join(page.text)
     assert "the study has no bilateral network" in text
     assert "Whose features" not in text
+    # All were trained with the same label smoothing.
+    assert {"loss", "val loss"} <= {*page.heads["table-seeds"]}
+    assert "Losses are not shown" not in text
 
 
 def test_without_tests_the_test_images_are_not_looked_at(

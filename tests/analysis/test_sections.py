@@ -14,14 +14,24 @@ from analysis.section import Findings
 from analysis.sections import agreement, attention, similarity
 from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
 from analysis.sections.attention import CASES as LOOKS
-from analysis.sections.attention import PER_CASE, Attention, choose
-from analysis.sections.calibration import BINS, calibration_error, reliability
-from analysis.sections.contributions import class_means, contribution, evidence, share
+from analysis.sections.attention import PER_CASE, Attention, choose, share_of_same_cells
+from analysis.sections.calibration import BINS, brier_score, calibration_error, reliability
+from analysis.sections.contributions import (
+    class_means,
+    contribution,
+    evidence,
+    margin,
+    share,
+    share_of_margin,
+    strongest_other,
+)
 from analysis.sections.cosine import cosine_within_and_between
 from analysis.sections.gains import accuracy_per_class
 from analysis.sections.lesions import accuracy, most_used, silence, use
 from analysis.sections.probe import probe, small_letters
+from analysis.sections.reliance import where_they_disagree
 from analysis.sections.similarity import Similarity, cka, gram, layer_grams
+from analysis.sections.temperature import fit_temperature
 from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, checkpoint_alone
 from analysis.study import FinishedStage, FinishedStudy
 from analysis.values import Values
@@ -88,6 +98,67 @@ def test_the_share_depends_on_the_mean_only_where_classes_differ_in_size(some, c
 
     means = torch.randn(2, 6, generator=some).double()
     assert (left(means[0]) == pytest.approx(left(means[1]), rel=1e-9)) == same
+
+
+def test_the_margin_is_against_the_strongest_other_class():
+    logits = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [0.0, 5.0, 6.0]])
+    labels = torch.tensor([0, 1, 2])
+    rivals = strongest_other(logits, labels)
+    assert rivals.tolist() == [2, 0, 1]
+    assert margin(logits, labels, rivals).tolist() == [1, -2, 1]
+
+
+def test_halves_and_a_constant_add_up_to_the_margin(some):
+    features, weight, bias = (torch.randn(*s, generator=some) for s in ((9, 6), (4, 6), (4,)))
+    mean, labels = features.mean(0), torch.arange(9) % 4
+    logits = features @ weight.T + bias
+    rivals = strongest_other(logits, labels)
+    halves = [
+        margin(contribution(features[:, h], weight[:, h], mean[h]), labels, rivals)
+        for h in (slice(0, 3), slice(3, 6))
+    ]
+    constant = (bias + weight @ mean)[labels] - (bias + weight @ mean)[rivals]
+    whole = logits[torch.arange(9), labels] - logits[torch.arange(9), rivals]
+    assert torch.allclose(sum(halves) + constant, whole, atol=1e-5)
+
+
+def test_there_is_no_share_of_a_margin_that_favours_other_classes():
+    assert share_of_margin(torch.tensor([3.0, 1.0]), torch.tensor([1.0, -1.0])) == 1
+    assert share_of_margin(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 0.0])) == 0.75
+    assert math.isnan(share_of_margin(torch.tensor([-3.0]), torch.tensor([1.0])))
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        (
+            (0.01, 0.05),
+            "all three name the right one as the more important hemisphere. To the left",
+        ),
+        (
+            (0.05, 0.01),
+            "silencing names the left one as the more important hemisphere, the other two the right one. To the left",
+        ),
+        ((0.02, 0.02), None),
+    ],
+)
+def test_it_is_said_where_the_measures_disagree(lost, words):
+    found = Findings()
+    numbers = {
+        "share of evidence": (0.4, 0.6),
+        "share of margin": (0.3, 0.7),
+        "accuracy lost when silenced": lost,
+    }
+    for of, both in numbers.items():
+        for side, value in zip(("left", "right"), both, strict=True):
+            found.values.add(of, value, level="coarse", side=side, seed=0)
+    said = [*where_they_disagree(found)]
+    if words is None:
+        assert said == []
+        return
+    points = f"{100 * lost[0]:.1f} of 6.0 points lost."
+    expected = f"{words} one they give 40 % of the evidence, 30 % of the margin and {points}"
+    assert said == [f"For the coarse head, {expected}"]
 
 
 # ---------------------------------------------------------------- lesions
@@ -239,6 +310,13 @@ def test_images_to_look_at_belong_to_their_case():
     assert choose(nobody, nobody, nobody) == []
 
 
+def test_hottest_cells_are_compared_where_both_maps_have_light():
+    one = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0], [-1.0, -2.0, 0.0], [0.0, 1.0, 0.0]])
+    other = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 2.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    assert share_of_same_cells(one, other) == 0.5
+    assert math.isnan(share_of_same_cells(-one.abs(), other))
+
+
 # ---------------------------------------------------------------- one seed after the other
 
 
@@ -372,6 +450,7 @@ def test_a_case_that_only_a_later_seed_has_is_looked_at(images, monkeypatch):
         {"left": fine, "right": coarse, "together": coarse},
         {"left": fine, "right": wrong, "together": coarse},
     ]
+    monkeypatch.setattr(attention, "add_hottest_cells", lambda *_: None)
     section, found = Attention(), Findings()
     for number, said in enumerate(rights):
         section.compute(seed(number, images, said=said), found)
@@ -455,6 +534,35 @@ def test_the_calibration_error_is_that_of_the_reliability_curve(some):
     assert len(curve.images) == BINS
     assert curve.images.sum() == 500
     assert calibration_error(logits, labels) == pytest.approx(float(gap.sum()), abs=1e-5)
+
+
+def test_the_brier_score_runs_from_0_to_2():
+    labels = torch.tensor([0, 1, 1])
+    sure = 50 * nn.functional.one_hot(labels, 3).float()
+    assert brier_score(sure, labels) == pytest.approx(0, abs=1e-9)
+    assert brier_score(sure.roll(1, 1), labels) == pytest.approx(2, abs=1e-9)
+    assert brier_score(torch.zeros(3, 3), labels) == pytest.approx((2 / 3) ** 2 + 2 / 9)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_a_temperature_is_found_again(some, temperature):
+    """Labels drawn from what a head says, whose logits are then stretched."""
+    logits = 2 * torch.randn(40_000, 5, generator=some)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=some)[:, 0]
+    found = fit_temperature(temperature * logits, labels)
+    assert found == pytest.approx(temperature, rel=0.03)
+    # Where the loss is least, its slope is 0: the mean logit of the labels is the one that the head expects.
+    scaled = (temperature * logits / found).double()
+    expected = (scaled.softmax(1) * scaled).sum(1).mean()
+    assert float(scaled.gather(1, labels[:, None]).mean() - expected) == pytest.approx(0, abs=1e-4)
+    assert calibration_error(scaled, labels) < 0.01
+
+
+def test_a_temperature_has_bounds():
+    labels = torch.arange(6) % 3
+    right = nn.functional.one_hot(labels).float()
+    assert fit_temperature(right, labels) == pytest.approx(0.05, rel=1e-3)
+    assert fit_temperature(-right, labels) == pytest.approx(20, rel=1e-3)
 
 
 # ---------------------------------------------------------------- probes

@@ -89,7 +89,9 @@ def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
         == "Unknown key zzz; allowed: checkpoint, predictions, dataset, hparams."
     )
     assert "allowed in logger: tensorboard, csv" in said(SINGLE, "logger.wandb=true")
-    assert said(predict.main, "dataset=navon").endswith("allowed: checkpoint, image, json, cam.")
+    assert said(predict.main, "dataset=navon").endswith(
+        "allowed: checkpoint, image, json, cam, cam_method."
+    )
 
 
 @pytest.mark.parametrize(

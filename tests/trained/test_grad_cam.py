@@ -1,4 +1,4 @@
-"""Grad-CAM: known answers, frozen hemispheres, every backbone, and nothing left behind."""
+"""HiResCAM and Grad-CAM: known answers, frozen hemispheres, every backbone, and nothing left behind."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 from common.networks.backbones import build_backbone, registered
 from common.networks.macro import BilateralNet, UnilateralNet
 from common.system.errors import UserError
-from common.trained.grad_cam import grad_cam, last_maps
+from common.trained.grad_cam import evidence, grad_cam, hires_cam, last_maps
 
 CLASSES = {"fine": 4, "coarse": 2}
 
@@ -38,7 +38,8 @@ def bilateral(backbone, *, freeze=True):
     )
 
 
-def test_it_looks_where_the_evidence_is():
+@pytest.mark.parametrize("method", [grad_cam, hires_cam])
+def test_it_looks_where_the_evidence_is(method):
     network = UnilateralNet(backbone=Bright(), num_classes={"fine": 2}, dropout=0.5)
     network.heads["fine"].linear.weight.data = torch.tensor([[1.0, 0, 0], [-1.0, 0, 1.0]])
     images = torch.zeros(3, 3, 8, 8)
@@ -48,9 +49,7 @@ def test_it_looks_where_the_evidence_is():
     images[2, 2, 6:] = 1
 
     def maps(*classes):
-        return grad_cam(
-            network, images, level="fine", side="left", classes=torch.tensor([*classes])
-        )
+        return method(network, images, level="fine", side="left", classes=torch.tensor([*classes]))
 
     shown = maps(0, 1, 1)
     assert shown.shape == (3, 8, 8)
@@ -66,6 +65,44 @@ def test_it_looks_where_the_evidence_is():
     assert shown[2, :5].max() == 0
     # Without anything in favour there is no map, and no division by 0.
     assert not maps(1, 0, 1)[:2].any()
+
+
+class Peaks(Bright):
+    """The same maps, of which only the maximum counts."""
+
+    def forward(self, images):
+        return self.maps(images).amax(dim=(2, 3))
+
+
+def test_after_a_maximum_only_hires_cam_looks_where_the_evidence_is():
+    network = UnilateralNet(backbone=Peaks(), num_classes={"fine": 1}, dropout=0.5)
+    network.heads["fine"].linear.weight.data = torch.tensor([[1.0, 2.0, -1.0]])
+    images = torch.zeros(1, 3, 8, 8)
+    images[0, 0, :2, :2] = 5  # the maximum of red: the feature is 5, and so is its evidence
+    images[0, 1, 6:, 6:] = 2  # the maximum of green: twice 2
+    images[0, :2, 6:, :2] = torch.tensor([4.0, 1.9])[:, None, None]  # no maximum, but 4 + 2 x 1.9
+    images[0, 2, 2:4, 2:4] = 3  # against
+    asked = {"level": "fine", "side": "left", "classes": torch.tensor([0])}
+    expected = torch.zeros(4, 4)
+    expected[0, 0], expected[3, 3], expected[1, 1] = 5, 4, -3
+    assert torch.allclose(evidence(network, images, **asked)[0], expected)
+    shown = hires_cam(network, images, **asked)[0]
+    assert torch.allclose(shown[[0, 7, 7], [0, 7, 0]], torch.tensor([1, 0.8, 0]))
+    # Grad-CAM's gradients are those means over 16 cells, so it lights up where no maximum is.
+    averaged = evidence(network, images, **asked, averaged=True)[0]
+    assert averaged[[0, 3, 3], [0, 3, 0]].tolist() == pytest.approx([5 / 16, 4 / 16, 7.8 / 16])
+    assert grad_cam(network, images, **asked)[0].argmax() == 7 * 8  # bottom left
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_cells_add_up_to_what_a_hemisphere_adds_to_the_logit(side):
+    network = bilateral(lambda: build_backbone("resnet9", width=0.125)).eval()
+    images, classes = torch.randn(5, 3, 32, 32), torch.tensor([0, 1, 2, 3, 0])
+    cells = evidence(network, images, level="fine", side=side, classes=classes)
+    weight = network.split(network.heads["fine"].linear.weight)[side]
+    added = (network.split(network.features(images))[side] * weight[classes]).sum(1)
+    assert cells.shape == (5, 4, 4)
+    assert torch.allclose(cells.sum((1, 2)), added, atol=1e-5)
 
 
 def test_a_hemisphere_that_a_head_ignores_shows_nothing():
@@ -88,10 +125,12 @@ def test_every_backbone_frozen_or_not(arch):
         network = bilateral(lambda: build_backbone(arch, width=0.125), freeze=freeze)
         for head in network.heads.values():
             head.linear.weight.data.abs_()
-        maps[freeze] = grad_cam(network, images, level="coarse", side="right", classes=classes)
-    assert maps[True].shape == (2, 32, 32)
-    assert torch.equal(maps[True], maps[False])
-    assert maps[True].amax() == 1
+        asked = {"level": "coarse", "side": "right", "classes": classes}
+        maps[freeze] = [method(network, images, **asked) for method in (hires_cam, grad_cam)]
+    for frozen, free in zip(maps[True], maps[False], strict=True):
+        assert frozen.shape == (2, 32, 32)
+        assert torch.equal(frozen, free)
+        assert frozen.amax() == 1
 
 
 def test_the_network_is_left_as_it_was():

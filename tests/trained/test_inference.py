@@ -139,8 +139,8 @@ def test_predictions_are_the_networks_own(kind, checkpoints, files):
         assert found[level].shape == (6, len(trained.class_names[level]))
         assert torch.allclose(found[level], expected[level].softmax(1), atol=1e-5)
     side = next(iter(trained.sides))
-    cams = trained.grad_cam(files, level=levels[0], side=side)
-    assert cams.shape == (6, *trained.image_size)
+    for method in (trained.grad_cam, trained.hires_cam):
+        assert method(files, level=levels[0], side=side).shape == (6, *trained.image_size)
 
 
 def test_names_and_ids_stand_in_the_order_of_the_probabilities(trained, navon):

@@ -121,17 +121,25 @@ def test_relative_paths_are_relative_to_the_working_directory(ask, folder, tmp_p
     monkeypatch.chdir(tmp_path)
     out = ask("fine", f"image={folder}", "json=o.json", "cam=cam.pdf")
     assert f"JSON: {tmp_path / 'o.json'}" in out
-    assert f"Grad-CAM: {tmp_path / 'cam.pdf'}" in out
+    assert f"HiResCAM: {tmp_path / 'cam.pdf'}" in out
     assert len(images((tmp_path / "o.json").read_text())) == 3
     assert (tmp_path / "cam.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_the_figure_beside_json_on_standard_output(in_process, checkpoints, folder, tmp_path):
     arguments = [f"checkpoint={checkpoints['bilateral']}", f"image={folder}", "--json"]
-    status, out, err = in_process(predict.main, *arguments, f"cam={tmp_path / 'cam.png'}")
-    assert status == 0
-    assert len(images(out)) == 3
-    assert err == f"Grad-CAM: {tmp_path / 'cam.png'}\n"
+    drawn = {}
+    for method, name in (("hires_cam", "HiResCAM"), ("grad_cam", "Grad-CAM")):
+        file = tmp_path / f"{method}.png"
+        status, out, err = in_process(
+            predict.main, *arguments, f"cam={file}", f"cam_method={method}"
+        )
+        assert status == 0
+        assert len(images(out)) == 3
+        assert err == f"{name}: {file}\n"
+        drawn[method] = matplotlib.image.imread(file)
+    assert drawn["hires_cam"].shape == drawn["grad_cam"].shape
+    assert (drawn["hires_cam"] != drawn["grad_cam"]).any()
 
 
 @pytest.mark.parametrize(
