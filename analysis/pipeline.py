@@ -3,13 +3,16 @@
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.networks import load
 from analysis.report.page import render
-from analysis.section import Findings
+from analysis.section import Findings, Section
 from analysis.sections import all_sections
+from analysis.sections.specialisation import Specialisation
 from analysis.seed import Caches, StudyImages, see
+from analysis.specialisation.rows import Specialised
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import write_events
 from analysis.values import Summary, Value, as_csv
@@ -62,8 +65,27 @@ def analyse_after_training(place: Path) -> None:
     )
 
 
-def examine(study: FinishedStudy) -> Findings:
+def specialised(place: Path) -> Specialised:
+    """Measure the specialisation of every network with two hemispheres in a study's folder; writes nothing.
+
+    Raises:
+        UserError: there is no finished study, or its data or checkpoints are no longer what they were.
+    """
+    quieten()
+    section = Specialisation()
+    examine(open_study(place), [section], events=False)
+    return Specialised(section.competences, section.indices)
+
+
+def examine(
+    study: FinishedStudy, sections: Sequence[Section] | None = None, *, events: bool = True
+) -> Findings:
     """Compute all numbers of a study, and write the TensorBoard events of each stage.
+
+    Args:
+        study: whose networks are asked.
+        sections: the analyses; by default all.
+        events: whether to write TensorBoard events.
 
     Raises:
         UserError: the data set is no longer there, or it or a checkpoint is another one.
@@ -72,7 +94,7 @@ def examine(study: FinishedStudy) -> Findings:
         sentence = "all that needs test images; nothing was tested (evaluate=false), so they are not looked at here."
         return Findings(left_out=[sentence])
     whole = study.whole()
-    found = Findings(all_sections())
+    found = Findings([*(all_sections() if sections is None else sections)])
     found.left_out += [
         f"what {stage.arm}/seed{stage.seed} would show of itself; its checkpoint {stage.checkpoint} is gone."
         for stage in study.stages
@@ -90,7 +112,8 @@ def examine(study: FinishedStudy) -> Findings:
             cache = caches.setdefault(arm, Caches(images))
             if stage.arm in found.pairs:
                 found.add(see(stage, whole, images, module, cache))
-            write_events(stage, module, cache.test, images.test)
+            if events:
+                write_events(stage, module, cache.test, images.test)
     found.finish()
     if not found.pairs:
         having = "no longer has a" if study.of(REFERENCE) else "has no"

@@ -1,6 +1,7 @@
 """The rows of analysis/specialisation.csv and analysis/specialisation_indices.csv. Imports no torch."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,10 @@ class Index:
     task: str
     side: str
     value: float
+
+
+class Specialised(NamedTuple):
+    """What is found out about a study: the rows of both files."""
+
+    competences: list[Competence]
+    indices: list[Index]

@@ -121,7 +121,7 @@ class ProbeFeatures(Checkpoint):
     ) -> None:
         """Keep the features of validation images in an epoch whose features are saved."""
         if trainer.current_epoch + 1 in self.epochs and isinstance(outputs, Mapping):
-            self.validation.append({side: _half(values) for side, values in outputs.items()})
+            self.validation.append({side: as_half(values) for side, values in outputs.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the epoch's features; its validation is over."""
@@ -152,7 +152,7 @@ class ProbeFeatures(Checkpoint):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             for places in self.places.split(EVAL_BATCH):
                 images = data.train_set.__getitems__(places.tolist())["images"].to(module.device)
-                parts.append(_half(module.network.features(module.transforms(images))))
+                parts.append(as_half(module.network.features(module.transforms(images))))
         for part, training in modes:
             part.training = training
         return {
@@ -160,6 +160,6 @@ class ProbeFeatures(Checkpoint):
         }
 
 
-def _half(features: Tensor) -> Tensor:
+def as_half(features: Tensor) -> Tensor:
     """Give features as float16 on the CPU; beyond its range, its largest number."""
     return features.float().clamp(-LARGEST, LARGEST).half().cpu()
