@@ -17,7 +17,7 @@ from common.checkpoints.files import digest
 
 # The inverse of the penalty, as scikit-learn's C: half the sum of squared weights counts 1 / (C N) against the mean
 # cross-entropy of N images. From strong to weak.
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 3))
 # The relative improvement of the penalised loss in one iteration at which a fit ends; accuracies no longer change then.
 TOLERANCE = 1e-6
 

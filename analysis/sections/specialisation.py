@@ -105,7 +105,7 @@ class Specialisation(Section):
             return None
         order = [arm for arm in found.pairs if arm in self.pairs]
         over_training = [row for row in self.competences if row.epoch is not None]
-        page = part(found.values, order, over_training)
+        page = part(found.values, order, over_training, sign_flips(self.indices))
         if self.at_end:
             page.notes.append(
                 "Warning: the penalty chosen is the strongest or the weakest that was tried for the probe of "

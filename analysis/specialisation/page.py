@@ -10,7 +10,7 @@ from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_colu
 from analysis.report.figures import COLOURS, legend_above
 from analysis.report.part import Part
 from analysis.report.svg import FAINT, picture
-from analysis.specialisation.rows import Competence
+from analysis.specialisation.rows import Competence, Index
 from analysis.specialisation.tasks import COARSE, TASKS, WITHIN
 from analysis.specialisation.words import deaths, sentence, verdict
 from analysis.values import Summary, Values
@@ -20,13 +20,16 @@ STYLES = {WITHIN: ("-", "o"), COARSE: ((0, (4, 2)), "s")}
 SHORT = {WITHIN: "fine within coarse", COARSE: "coarse"}
 
 
-def part(values: Values, arms: Sequence[str], course: Sequence[Competence]) -> Part:
+def part(
+    values: Values, arms: Sequence[str], course: Sequence[Competence], tests: Sequence[Index]
+) -> Part:
     """The section.
 
     Args:
         values: measures of the trained networks.
         arms: that have two hemispheres, in the order of the tables.
         course: competences at saved epochs, of all arms.
+        tests: p of tests by sign flips; none with too few seeds.
     """
     found = Part(
         id="specialisation",
@@ -34,18 +37,18 @@ def part(values: Values, arms: Sequence[str], course: Sequence[Competence]) -> P
         nav="Specialisation",
         text=[
             *(sentence(values, arm) for arm in arms[:1]),
-            *(words for arm in arms for words in deaths(values, arm)),
+            *filter(None, (deaths(values, arm) for arm in arms)),
             "How to read it: a competence of 0 is guessing, 1 is perfect, read off a hemisphere's features by the "
-            "same kind of probe for all. Laterality is +1 where only the left hemisphere has it, -1 where only the "
+            "same kind of probe for all. Laterality is +1 where only the left hemisphere has it, −1 where only the "
             "right one has. Unique is what is lost from the two together without a hemisphere's features, shared "
             "what either brings; necessary is what the trained heads lose when a hemisphere falls silent.",
         ],
-        tables=[competence_table(values, arms), dissociation_table(values, arms)],
+        tables=[competence_table(values, arms), dissociation_table(values, arms, tests)],
         notes=[
             "Probes: multinomial logistic regression, its L2 penalty chosen on validation images. Fine within coarse: "
             "the likeliest fine class among those of the true coarse class. A dissociation is called double only "
-            "where each hemisphere is better at one task and both 95 % intervals exclude 0; p is of the exact test "
-            "by sign flips, from six seeds. docs/specialisation.md defines every measure."
+            "where each hemisphere is better at one task and both 95 % intervals exclude 0; p of D is that of "
+            "the test by sign flips, from six seeds. docs/specialisation.md defines every measure."
         ],
     )
     arm = next((arm for arm in arms if any(row.arm == arm for row in course)), None)
@@ -93,6 +96,7 @@ def course_lines(figure: Figure, title: str, rows: Sequence[Competence]) -> None
     axes.set_xlabel("epoch")
     axes.set_ylabel("competence (0: chance, 1: perfect)")
     legend_above(axes, title, 2)
+    axes.set_title(title, pad=38)  # above two lines of legend
 
 
 def _by_epoch(rows: Sequence[Competence]) -> dict[int, dict[int, float]]:
@@ -134,8 +138,9 @@ def competence_table(values: Values, arms: Sequence[str]) -> Sheet:
     return Sheet("specialisation", caption, word_columns(("arm", "task"), columns), rows)
 
 
-def dissociation_table(values: Values, arms: Sequence[str]) -> Sheet:
-    """Measures 3 and 6: a row for each arm, means with 95 % intervals."""
+def dissociation_table(values: Values, arms: Sequence[str], tests: Sequence[Index]) -> Sheet:
+    """Measures 3 and 6: a row for each arm, means with 95 % intervals, and p of the sign flips of D."""
+    ps = {test.arm: test.value for test in tests if test.measure.startswith("double")}
     rows = []
     for arm in arms:
         found = {
@@ -146,12 +151,13 @@ def dissociation_table(values: Values, arms: Sequence[str]) -> Sheet:
         }
         cells = [cell for one in found.values() for cell in summary_cells(one, percent=False)]
         words = verdict(values, arm)
-        rows.append([Cell(arm, arm, True), *cells, Cell(words, words, True)])
+        p = Cell(decimal(ps[arm], 3), repr(ps[arm])) if arm in ps else Cell("–", "")
+        rows.append([Cell(arm, arm, True), Cell(words, words, True), *cells, p])
     numbers = (
         *("D", "95 % interval", "left − right, fine within coarse", "95 % interval"),
-        *("left − right, coarse", "95 % interval", "dissimilarity", "95 % interval"),
+        *("left − right, coarse", "95 % interval", "dissimilarity", "95 % interval", "p of D"),
     )
-    columns = [*word_columns(("arm",), numbers), *word_columns(("double dissociation",), ())]
+    columns = word_columns(("arm", "dissociation"), numbers)
     return Sheet("dissociation", "Dissociation of the two tasks", columns, rows)
 
 

@@ -19,11 +19,11 @@ def interval(summary: Summary | None) -> measures.Interval | None:
     return summary.ci95_low, summary.ci95_high
 
 
-def deaths(values: Values, arm: str) -> list[str]:
-    """A sentence for each hemisphere that is dead on a task in any seed."""
+def deaths(values: Values, arm: str) -> str:
+    """A sentence on the hemispheres of an arm that are dead on a task in any seed; empty if none is."""
     found = []
-    for task in TASKS:
-        for side in SIDES:
+    for side in SIDES:
+        for task in TASKS:
             low = {
                 seed: kappas[arm]
                 for seed, kappas in values.by_seed("competence", task, side).items()
@@ -31,25 +31,40 @@ def deaths(values: Values, arm: str) -> list[str]:
             }
             if low:
                 seeds = f"seed{'s' * (len(low) > 1)} {', '.join(map(str, low))}"
+                highest = decimal(max(low.values()), 2)
                 found.append(
-                    f"The {side} hemisphere of {arm} is dead on {TASK_NAMES[task]} in {seeds}: its competence is at "
-                    f"most {decimal(max(low.values()), 2)}, under {measures.DEAD:g}, so no index is given there."
+                    f"the {side} hemisphere is dead on {TASK_NAMES[task]} (competence at most {highest}, {seeds})"
                 )
-    return found
+    if not found:
+        return ""
+    return f"In {arm}, {'; '.join(found)}. Where a competence is under {measures.DEAD:g}, no index is given."
+
+
+VERDICTS = {
+    "double": "This is a double dissociation: each hemisphere is better at one task, and both intervals exclude 0.",
+    "single": "This is a single dissociation: as far as the seeds show, the hemispheres differ on one task only.",
+    "one better": "This is no dissociation: one hemisphere is better at both tasks.",
+    "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
+    "too few seeds": f"Whether this is a dissociation cannot be said with fewer than {FEWEST} independent seeds.",
+    "dead": "No dissociation is given, because a hemisphere is dead on a task.",
+}
 
 
 def verdict(values: Values, arm: str) -> str:
-    """Which dissociation the simple effects of an arm show: double, single, none, or that it cannot be said."""
-    effects = {task: values.get("simple effect", task, item=arm) for task in TASKS}
-    intervals = [interval(one) for one in effects.values()]
-    if any(one is None for one in effects.values()):
-        return "not defined: a hemisphere is dead on a task"
-    if intervals[0] is None or intervals[1] is None:
-        return f"not shown: an interval takes {FEWEST} independent seeds"
-    if measures.is_double(intervals[0], intervals[1]):
+    """Which dissociation the simple effects of an arm show, one of `VERDICTS`.
+
+    A seed in which a hemisphere is dead has none; those that have are counted.
+    """
+    effects = [values.get("simple effect", task, item=arm) for task in TASKS]
+    within, coarse = (interval(one) for one in effects)
+    if None in effects:
+        return "dead"
+    if within is None or coarse is None:
+        return "too few seeds"
+    if measures.is_double(within, coarse):
         return "double"
-    shown = sum(measures.excludes_zero(one) for one in intervals if one is not None)
-    return ("none shown", "single", "none: the advantages have one sign")[shown]
+    shown = measures.excludes_zero(within) + measures.excludes_zero(coarse)
+    return ("none shown", "single", "one better")[shown]
 
 
 def sentence(values: Values, arm: str) -> str:
@@ -65,5 +80,5 @@ def sentence(values: Values, arm: str) -> str:
         parts.append(words)
     return (
         f"The competences of the left and the right hemisphere of {arm} are {'; '.join(parts)}. "
-        f"Double dissociation: {verdict(values, arm)}."
+        f"{VERDICTS[verdict(values, arm)]}"
     )

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from analysis import sections
+from analysis.logistic import fit
 from analysis.section import Findings
 from analysis.sections import agreement, attention, similarity
 from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
@@ -20,7 +21,7 @@ from analysis.sections.contributions import class_means, contribution, evidence,
 from analysis.sections.cosine import cosine_within_and_between
 from analysis.sections.gains import accuracy_per_class
 from analysis.sections.lesions import accuracy, most_used, silence, use
-from analysis.sections.probe import probe, small_letters
+from analysis.sections.probe import small_letters
 from analysis.sections.similarity import Similarity, cka, gram, layer_grams
 from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, checkpoint_alone
 from analysis.study import FinishedStage, FinishedStudy
@@ -466,7 +467,7 @@ def test_a_probe_reads_what_is_there_and_not_what_is_not(some):
     noise = torch.randn(600, 10, generator=some)
     for inputs, low, high in ((features, 0.9, 1.0), (noise, 0.2, 0.5)):
         parts = [(inputs[i : i + 200], labels[i : i + 200]) for i in (0, 200)]
-        right = (probe(*parts, inputs[400:], 3) == labels[400:]).double().mean()
+        right = (fit(*parts, 3).logits(inputs[400:]).argmax(1) == labels[400:]).double().mean()
         assert low <= right <= high
 
 
@@ -475,7 +476,7 @@ def test_a_probe_does_without_features_that_never_change(some):
     features[:, 0] = labels
     features[:, 3] = 1
     part = (features[:60], labels[:60])
-    assert probe(part, part, features[60:], 2).equal(labels[60:])
+    assert fit(part, part, 2).logits(features[60:]).argmax(1).equal(labels[60:])
 
 
 def test_small_letters_come_from_names():
