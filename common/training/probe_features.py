@@ -25,7 +25,7 @@ from common.training.module import TrainingModule
 FOLDER = "features"
 SPLITS = ("train", "validation")
 # Of the passes that training makes, a training image counting as three: the backward pass costs about two forward ones.
-SHARE = 0.015
+SHARE = 0.012
 MOST = 3_000  # training images
 FEWEST = 200  # fewer would not tell classes apart: then nothing is saved
 LARGEST = torch.finfo(torch.float16).max
