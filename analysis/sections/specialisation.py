@@ -6,12 +6,13 @@ from analysis.report.part import Part
 from analysis.section import Findings, Section
 from analysis.seed import Seed
 from analysis.specialisation.course import course
-from analysis.specialisation.measures import sign_flip_p
+from analysis.specialisation.measures import DEAD, sign_flip_p
 from analysis.specialisation.necessity import necessities
 from analysis.specialisation.page import part
 from analysis.specialisation.reading import Reading, read
 from analysis.specialisation.rows import Competence, Index
 from analysis.specialisation.seeds import Pair, between_seeds, pair_of
+from analysis.specialisation.tasks import COARSE, WITHIN
 
 # Measures whose sign a coin would choose if two hemispheres were the same.
 SIGNED = ("laterality", "double dissociation", "simple effect", "necessity laterality")
@@ -60,7 +61,12 @@ class Specialisation(Section):
 
     def _note_ends(self, reading: Reading) -> None:
         for half, level in reading.at_end:
-            self.at_end[f"{level} labels off {half} of {reading.arm}, seed {reading.seed}"] = None
+            task = {"fine": WITHIN, "coarse": COARSE}[level]
+            # Where nothing can be read, chance alone chooses the penalty.
+            if task in reading.chance and reading.kappa(half, task) >= DEAD:
+                self.at_end[f"{level} labels off {half} of {reading.arm}, seed {reading.seed}"] = (
+                    None
+                )
 
     def finish(self, found: Findings) -> None:
         """Add what is computed between seeds, and the numbers of the trained networks to ``found.values``."""
