@@ -1,9 +1,9 @@
 """The Python way in: ask a trained network, or run a study, without the command line.
 
-    from bilateral import load, study
+    from bilateral import load, specialisation, study
 
-`load` gives a `common.trained.inference.Trained`; `study` is `train_system.study`. What a person can mend is raised as
-`common.system.errors.UserError`.
+`load` gives a `common.trained.inference.Trained`; `study` is `train_system.study`; `specialisation` measures two
+hemispheres. What a person can mend is raised as `common.system.errors.UserError`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from train_system import study
 if TYPE_CHECKING:
     import torch
 
+    from analysis.pipeline import Specialised
     from common.trained.inference import Trained
 
-__all__ = ["load", "study"]
+__all__ = ["load", "specialisation", "study"]
 
 
 def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Trained:
@@ -48,3 +49,18 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
     return Trained(
         network=module.network, transforms=module.transforms, record=module.record, device=place
     )
+
+
+def specialisation(run: str | os.PathLike[str]) -> Specialised:
+    """Measure how specialised the hemispheres of a run's networks are, by docs/specialisation.md; writes nothing.
+
+    Args:
+        run: folder of a finished study, or of one run of arch_dual_head/trainer.py.
+
+    Raises:
+        UserError: there is no finished study, or its data or checkpoints are no longer what they were.
+    """
+    # Imported late, as above.
+    from analysis.pipeline import specialised
+
+    return specialised(Path(run).expanduser())

@@ -3,23 +3,27 @@
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.networks import FeatureCache, load
+from analysis.networks import load
 from analysis.report.page import render
-from analysis.section import Findings
+from analysis.section import Findings, Section
 from analysis.sections import all_sections
-from analysis.seed import StudyImages, see
+from analysis.sections.specialisation import Specialisation
+from analysis.seed import Caches, StudyImages, see
+from analysis.specialisation.rows import Specialised
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import write_events
 from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
 from common.runs.lightning import quieten
-from common.settings.levels import LEVELS
+from common.settings.levels import LEVELS, SIDES
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 from common.system.signals import Interrupted
 from common.training.module import TrainingModule
+from study.arms import REFERENCE
 
 
 def analyse(place: Path) -> Path:
@@ -34,6 +38,8 @@ def analyse(place: Path) -> Path:
     findings = examine(study)
     write_text(place / "analysis" / "values.csv", as_csv(findings.values.values, Value))
     write_text(place / "analysis" / "summary.csv", as_csv([*findings.values], Summary))
+    for name, (kind, rows) in findings.tables.items():
+        write_text(place / "analysis" / f"{name}.csv", as_csv(rows, kind))
     report = place / "report.html"
     write_text(report, render(study, findings, seconds=time.monotonic() - started))
     return report
@@ -59,8 +65,27 @@ def analyse_after_training(place: Path) -> None:
     )
 
 
-def examine(study: FinishedStudy) -> Findings:
+def specialised(place: Path) -> Specialised:
+    """Measure the specialisation of every network with two hemispheres in a study's folder; writes nothing.
+
+    Raises:
+        UserError: there is no finished study, or its data or checkpoints are no longer what they were.
+    """
+    quieten()
+    section = Specialisation()
+    examine(open_study(place), [section], events=False)
+    return Specialised(section.competences, section.indices)
+
+
+def examine(
+    study: FinishedStudy, sections: Sequence[Section] | None = None, *, events: bool = True
+) -> Findings:
     """Compute all numbers of a study, and write the TensorBoard events of each stage.
+
+    Args:
+        study: whose networks are asked.
+        sections: the analyses; by default all.
+        events: whether to write TensorBoard events.
 
     Raises:
         UserError: the data set is no longer there, or it or a checkpoint is another one.
@@ -69,29 +94,47 @@ def examine(study: FinishedStudy) -> Findings:
         sentence = "all that needs test images; nothing was tested (evaluate=false), so they are not looked at here."
         return Findings(left_out=[sentence])
     whole = study.whole()
-    found = Findings(all_sections())
+    found = Findings([*(all_sections() if sections is None else sections)])
     found.left_out += [
         f"what {stage.arm}/seed{stage.seed} would show of itself; its checkpoint {stage.checkpoint} is gone."
         for stage in study.stages
         if stage not in whole.stages
     ]
-    found.values.independent = whole.independent("bilateral")
+    found.pairs = pairs(whole)
+    if found.pairs:
+        found.values.independent = whole.independent(found.pairs[0])
     sources = ImageSources(whole)
     for seed in sorted({stage.seed for stage in whole.stages}):
-        caches: dict[str, FeatureCache] = {}
+        caches: dict[str, Caches] = {}
         for stage in (stage for stage in whole.stages if stage.seed == seed):
             module = load(stage.checkpoint)
             arm, images = sources.of(stage, module)
-            cache = caches.setdefault(arm, FeatureCache(images.test.images))
-            if stage.arm == "bilateral":
-                found.add(see(seed, whole, images, module, cache))
-            write_events(stage, module, cache, images.test)
-    if not whole.of("bilateral"):
-        having = "no longer has a" if study.of("bilateral") else "has no"
+            cache = caches.setdefault(arm, Caches(images))
+            if stage.arm in found.pairs:
+                found.add(see(stage, whole, images, module, cache))
+            if events:
+                write_events(stage, module, cache.test, images.test)
+    found.finish()
+    if not found.pairs:
+        having = "no longer has a" if study.of(REFERENCE) else "has no"
         found.leave_out(
             f"all about two hemispheres together; the study {having} bilateral network."
         )
+    elif found.pairs[0] != REFERENCE:
+        found.leave_out(
+            f"the hemispheres of {REFERENCE}, which the study does not have; the bilateral network below is "
+            f"{found.pairs[0]}."
+        )
     return found
+
+
+def pairs(study: FinishedStudy) -> list[str]:
+    """The arms whose networks have a left and a right hemisphere: first the reference, then in the tables' order."""
+    first = {arm: next(iter(study.of(arm).values())) for arm in study.arms}
+    found = [
+        arm for arm, stage in first.items() if tuple(load(stage.checkpoint).network.sides) == SIDES
+    ]
+    return sorted(found, key=lambda arm: arm != REFERENCE)
 
 
 class ImageSources:

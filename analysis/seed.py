@@ -1,6 +1,6 @@
 """What an analysis may use: the images of a study, and of one seed its networks, their features and logits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -8,19 +8,35 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from analysis.logistic import Fits
 from analysis.networks import FeatureCache, load, side_by_side, sides
-from analysis.study import FinishedStudy
+from analysis.study import FinishedStage, FinishedStudy
 from common.data.datamodule import HierarchicalData, ImageSet
+from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
 from common.settings.levels import LEVELS, SIDES
-from common.system.randomness import derive
 from common.training.module import TrainingModule
+from study.arms import REFERENCE
 
 # Whose features: of one hemisphere, or of both side by side.
 HALVES = (*SIDES, "both")
 # Bounds, so that large sets do not take long. What is counted over test images is counted over all of them.
 REFERENCE_IMAGES = 3_000  # training images: mean and spread of features, and probes
 VALIDATION_IMAGES = 1_000  # to choose the ridge of a probe
+
+
+class Caches:
+    """What the networks of one seed share: features by kind of images, and fitted probes.
+
+    Args:
+        images: of the study.
+    """
+
+    def __init__(self, images: "StudyImages") -> None:
+        self.train = FeatureCache(images.data.train_set.images, images.train_rows)
+        self.validation = FeatureCache(images.data.val_set.images, images.validation_rows)
+        self.test = FeatureCache(images.test.images)
+        self.fits = Fits()
 
 
 class StudyImages:
@@ -81,11 +97,12 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class Seed:
-    """One seed of a study, as its bilateral network and its two hemispheres alone see the images.
+    """One seed of a study, as a network of two hemispheres, and each of these alone, see the images.
 
-    ``number`` is the seed; ``module`` holds the bilateral network; ``logits`` (N, C) by level are those for the
+    ``number`` is the seed, ``arm`` the network's; ``module`` holds it; ``logits`` (N, C) by level are those for the
     test images. ``alone`` are the logits of the networks that were trained on one level, by that level, where
     their checkpoints are still there. ``train`` and ``validation`` are samples of those images, ``test`` is all.
+    ``fits`` are probes that were fitted already.
     """
 
     number: int
@@ -97,10 +114,12 @@ class Seed:
     test: FeatureSet
     logits: dict[str, Tensor]
     alone: dict[str, Tensor]
+    arm: str = REFERENCE
+    fits: Fits = field(default_factory=Fits)
 
     @property
     def network(self) -> HemispheresAndHeads:
-        """The bilateral network."""
+        """The network of two hemispheres."""
         return cast(HemispheresAndHeads, self.module.network)
 
     def mean(self, side: str) -> Tensor:
@@ -109,63 +128,63 @@ class Seed:
 
 
 def see(
-    number: int,
+    stage: FinishedStage,
     study: FinishedStudy,
     images: StudyImages,
     module: TrainingModule,
-    cache: FeatureCache,
+    caches: Caches,
 ) -> Seed:
     """Compute the features and logits of one seed.
 
     Args:
-        number: the seed.
+        stage: whose network has two hemispheres.
         study: whose networks are asked.
         images: its images.
-        module: holds the bilateral network of that seed.
-        cache: holds the test images.
+        module: holds the network of the stage.
+        caches: of the seed.
     """
     network = cast(HemispheresAndHeads, module.network)
 
-    def features(cache: FeatureCache) -> dict[str, Tensor]:
-        return {side: cache.features(module, one) for side, one in sides(network).items()}
-
-    def sample(part: ImageSet, rows: Tensor) -> FeatureSet:
-        labels = {level: y[rows] for level, y in part.labels.items()}
-        return FeatureSet(features(FeatureCache(part.images, rows)), labels)
+    def sample(cache: FeatureCache, labels: dict[str, Tensor]) -> FeatureSet:
+        features = {side: cache.features(module, one) for side, one in sides(network).items()}
+        return FeatureSet(features, {level: labels[level][cache.rows] for level in LEVELS})
 
     hparams = module.cfg.hparams
-    given = {level: hparams[f"model_path_{level}"] for level in LEVELS}
-    alone = {level: checkpoint_alone(study, level, number, given[level]) for level in LEVELS}
+    alone = {
+        level: checkpoint_alone(study, level, stage.seed, hparams[f"model_path_{level}"])
+        for level in LEVELS
+        if hparams[f"{level}_speciality"] == level
+    }
     return Seed(
-        number=number,
+        number=stage.seed,
+        arm=stage.arm,
         study=study,
         images=images,
         module=module,
-        train=sample(images.data.train_set, images.train_rows),
-        validation=sample(images.data.val_set, images.validation_rows),
-        test=FeatureSet(features(cache), {level: images.test.labels[level] for level in LEVELS}),
-        logits=cache.logits(module),
-        alone={level: cache.logits(load(path))[level] for level, path in alone.items() if path},
+        train=sample(caches.train, images.data.train_set.labels),
+        validation=sample(caches.validation, images.data.val_set.labels),
+        test=sample(caches.test, images.test.labels),
+        logits=caches.test.logits(module),
+        alone={
+            level: caches.test.logits(load(path))[level] for level, path in alone.items() if path
+        },
+        fits=caches.fits,
     )
 
 
 def checkpoint_alone(study: FinishedStudy, level: str, seed: int, given: str | None) -> Path | None:
     """The checkpoint of the network that was trained on one level: the study's, or else the ``given`` one.
 
-    ``given`` is the path from which the bilateral network loaded that hemisphere, and may contain {seed}.
+    ``given`` is the path from which the network loaded that hemisphere, and may contain {seed}; None if it loaded none.
     """
+    if not given:
+        return None
     stage = study.of(level).get(seed)
     paths = [stage.checkpoint] if stage is not None else []
-    paths += [Path(given.replace("{seed}", str(seed)))] if given else []
+    paths.append(Path(given.replace("{seed}", str(seed))))
     return next((path for path in paths if path.is_file()), None)
 
 
 def sides_of(half: str) -> tuple[str, ...]:
     """The sides that a half, left, right or both, stands for."""
     return SIDES if half == "both" else (half,)
-
-
-def drawn(count: int, most: int, purpose: str) -> Tensor:
-    """Up to ``most`` of ``count`` places, int64: by chance, and always the same ones for one purpose."""
-    order = torch.Generator().manual_seed(derive(0, purpose))
-    return torch.randperm(count, generator=order)[:most]

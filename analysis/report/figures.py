@@ -8,10 +8,13 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from analysis.report.cells import decimal, signed
-from analysis.report.svg import BOTH, FAINT, INK, LEFT, PAPER, RIGHT
+from analysis.report.svg import BOTH, FAINT, INK, LEFT, OTHER, PAPER, RIGHT
 from analysis.values import Summary
 
-COLOURS = {"left": LEFT, "right": RIGHT, "both": BOTH, "fine": LEFT, "coarse": RIGHT}
+COLOURS = {
+    **{"left": LEFT, "right": RIGHT, "both": BOTH, "random weights": OTHER},
+    **{"fine": LEFT, "coarse": RIGHT},
+}
 
 
 def percent(share: float, _: object = None) -> str:

@@ -1,24 +1,28 @@
 """Which labels can be read off frozen features: the same linear probe for every hemisphere and every kind of label.
 
 Heads cannot be compared across hemispheres, because each hemisphere was trained with a head of its own level only.
-A probe is the same for all: ridge regression on one-hot labels, in closed form.
+A probe is the same for all: multinomial logistic regression (`analysis.logistic`). What can be read off a hemisphere
+that nobody trained says how much the probe itself, and the backbone's form, contribute.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from analysis.networks import FeatureCache, sides
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import grouped_bars
 from analysis.report.part import Part
 from analysis.report.svg import picture
 from analysis.section import Findings, Section
 from analysis.seed import HALVES, Seed
+from common.networks.macro import HemispheresAndHeads
 from common.settings.levels import LEVELS
+from common.system.randomness import derive
 
-# Of the mean variance of a feature. The one that is best on the validation images is taken.
-STRENGTHS = tuple(10.0**exponent for exponent in range(-5, 2))
+RANDOM = "random weights"
 LETTERS = ("large letter", "small letter")
 
 
@@ -30,6 +34,7 @@ class Probes(Section):
 
     def __init__(self) -> None:
         self.letters: list[str] = []  # the small ones, of Navon figures
+        self.at_end: dict[str, None] = {}  # probes whose penalty is at the end of what was tried
 
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add the accuracy of each probe on the features of each hemisphere, and of both."""
@@ -49,21 +54,25 @@ class Probes(Section):
 
         sets = (seed.train, seed.validation, seed.test)
         train, validation, test = (asked(one.labels) for one in sets)
-        for half in HALVES:
-            fit, choose_by, features = (one.of(half) for one in sets)
+        features = {half: tuple(one.of(half) for one in sets) for half in HALVES}
+        features[RANDOM] = tuple(random_features(seed).values())
+        for half, (fit, choose_by, asked_about) in features.items():
             for what in train:
-                predicted = probe(
-                    (fit, train[what]), (choose_by, validation[what]), features, counts[what]
+                probe = seed.fits.fit(
+                    (fit, train[what]), (choose_by, validation[what]), counts[what]
                 )
+                if probe.at_end:
+                    self.at_end[f"the {what} off {half}, seed {seed.number}"] = None
+                predicted = probe.logits(asked_about).argmax(1)
                 right = (predicted == test[what]).double().mean().item()
                 found.values.add("probe accuracy", right, level=what, side=half, seed=seed.number)
 
     def render(self, found: Findings) -> Part | None:
-        """A bar for each hemisphere, and for both."""
+        """A bar for each hemisphere, for both, and for a hemisphere that nobody trained."""
         groups = {
             what: {
                 half: summary
-                for half in HALVES
+                for half in (*HALVES, RANDOM)
                 if (summary := found.values.get("probe accuracy", what, half))
             }
             for what in (LETTERS if self.letters else LEVELS)
@@ -83,9 +92,10 @@ class Probes(Section):
             ],
         )
         note = (
-            "Measured with the same linear probe for all: ridge regression on the frozen features of "
-            f"{found.reference_images:,} training images, its strength chosen on validation images. Heads "
-            f"cannot be compared: each hemisphere was trained with the head of its own level only. {chance}"
+            "Measured with the same linear probe for all: logistic regression on the frozen features of "
+            f"{found.reference_images:,} training images, its penalty chosen on validation images. Heads "
+            "cannot be compared: each hemisphere was trained with the head of its own level only. Random weights: a "
+            f"left hemisphere before training. {chance}"
         )
         return Part(
             id="known",
@@ -94,8 +104,17 @@ class Probes(Section):
             text=text,
             figures=[(figure, "Thin lines: 95 % intervals over seeds.")],
             tables=[table],
-            notes=[note],
+            notes=[note, *self._warnings()],
         )
+
+    def _warnings(self) -> list[str]:
+        """Where a weaker or a stronger penalty than any that was tried may be better."""
+        if not self.at_end:
+            return []
+        return [
+            "Warning: the penalty chosen is the strongest or the weakest that was tried for reading "
+            f"{'; '.join(self.at_end)}. A better one may lie beyond, so that more could be read."
+        ]
 
     def _words(self, found: Findings) -> tuple[str, list[str], str]:
         """Title, text, and what guessing would give."""
@@ -124,35 +143,22 @@ class Probes(Section):
         return "What can be read off each hemisphere", text, chance
 
 
-def probe(
-    train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], features: Tensor, classes: int
-) -> Tensor:
-    """Fit on training images, choose the ridge on validation images, and predict: (N, F) → labels (N,).
-
-    Args:
-        train: features (M, F) and labels (M,).
-        validation: the same, of other images.
-        features: of the images to predict.
-        classes: number of labels.
-    """
-    mean, spread = train[0].double().mean(0), train[0].double().std(0).clamp_min(1e-6)
-
-    def scaled(values: Tensor) -> Tensor:
-        return (values.double() - mean) / spread
-
-    inputs = scaled(train[0])
-    targets = torch.nn.functional.one_hot(train[1], classes).double()
-    offset = targets.mean(0)
-    # One eigendecomposition serves every strength.
-    values, vectors = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
-    projected = vectors.T @ (inputs.T @ (targets - offset)) / len(inputs)
-    best, kept = -1.0, torch.empty(0)
-    for strength in STRENGTHS:
-        weight = vectors @ (projected / (values.clamp_min(0)[:, None] + strength))
-        right = ((scaled(validation[0]) @ weight + offset).argmax(1) == validation[1]).double()
-        if float(right.mean()) > best:
-            best, kept = float(right.mean()), weight
-    return (scaled(features) @ kept + offset).argmax(1)
+def random_features(seed: Seed) -> dict[str, Tensor]:
+    """Features (N, F) of the seed's training, validation and test images, of a left hemisphere that nobody trained."""
+    module, images = seed.module, seed.images
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed.number, "untrained") % 2**32)
+        fresh = type(module)(cfg=module.cfg, record=module.record).eval().to(module.device)
+    hemisphere = sides(cast(HemispheresAndHeads, fresh.network))["left"]
+    asked = {
+        "train": (images.data.train_set, images.train_rows),
+        "validation": (images.data.val_set, images.validation_rows),
+        "test": (images.test, None),
+    }
+    return {
+        name: FeatureCache(part.images, rows).features(fresh, hemisphere)
+        for name, (part, rows) in asked.items()
+    }
 
 
 def small_letters(

@@ -13,8 +13,9 @@ from analysis.report.part import Part
 from analysis.report.svg import BOTH, LEFT, RIGHT, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
-from analysis.seed import Seed, drawn
+from analysis.seed import Seed
 from analysis.values import Summary
+from common.data.samplers import drawn
 from common.training.module import TrainingModule
 from study.arms import controls
 

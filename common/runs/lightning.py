@@ -17,6 +17,8 @@ from common.system.environment import use_fast_kernels
 from common.system.errors import UserError
 from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
 from common.training.finite import FiniteLoss
+from common.training.module import TrainingModule
+from common.training.probe_features import FOLDER, ProbeFeatures
 
 
 def checkpoint_callbacks(stage: Stage) -> tuple[FiniteLoss, BestCheckpoint, LastCheckpoint]:
@@ -50,6 +52,13 @@ def progress_callbacks(stage: Stage) -> list[Callback]:
             # Of the current epoch; its line then stays. A hundred redraws a second would slow the steps down.
             callbacks.append(RichProgressBar(refresh_rate=5))
     return callbacks
+
+
+def feature_callbacks(stage: Stage, module: TrainingModule) -> list[Callback]:
+    """Make the callback that saves features of some images at some epochs, if any hemisphere learns."""
+    if module.network.features_are_fixed:
+        return []
+    return [ProbeFeatures(stage.place / FOLDER)]
 
 
 class EventLogger(TensorBoardLogger):

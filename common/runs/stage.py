@@ -26,6 +26,7 @@ from common.runs.fingerprint import fingerprint, identify, refuse_other_configur
 from common.runs.lightning import (
     checkpoint_callbacks,
     event_logger,
+    feature_callbacks,
     make_trainer,
     progress_callbacks,
     quieten,
@@ -178,7 +179,8 @@ def _fit(
         if module.features_are_fixed:
             keep_features(stage, module, data, precision)
         with signals.put_off(), _other_processes(prepared, architecture, path, machines):
-            callbacks = [finite, best, *progress_callbacks(stage), last]
+            kept = feature_callbacks(stage, module)
+            callbacks = [finite, best, *progress_callbacks(stage), *kept, last]
             trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         curve = validation_curve(callbacks, data.levels)

@@ -53,9 +53,11 @@ class Supervised(TrainingModule):
         self.log_loss(loss)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count right answers and mistakes, and sum up losses."""
-        self.val_metrics.update(self(batch), batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Count right answers and mistakes, and sum up losses; give the features by side, each (B, F)."""
+        outputs = self.outputs(batch)
+        self.val_metrics.update(outputs.logits, batch)
+        return outputs.features
 
     def test_step(self, batch: Batch, batch_idx: int) -> Outputs:  # type: ignore[override]
         """Count right answers and mistakes, and sum up losses; give the outputs to whoever collects answers."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from analysis import sections
+from analysis.logistic import fit
 from analysis.section import Findings
 from analysis.sections import agreement, attention, similarity
 from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
@@ -28,7 +29,7 @@ from analysis.sections.contributions import (
 from analysis.sections.cosine import cosine_within_and_between
 from analysis.sections.gains import accuracy_per_class
 from analysis.sections.lesions import accuracy, most_used, silence, use
-from analysis.sections.probe import probe, small_letters
+from analysis.sections.probe import small_letters
 from analysis.sections.reliance import where_they_disagree
 from analysis.sections.similarity import Similarity, cka, gram, layer_grams
 from analysis.sections.temperature import fit_temperature
@@ -574,7 +575,7 @@ def test_a_probe_reads_what_is_there_and_not_what_is_not(some):
     noise = torch.randn(600, 10, generator=some)
     for inputs, low, high in ((features, 0.9, 1.0), (noise, 0.2, 0.5)):
         parts = [(inputs[i : i + 200], labels[i : i + 200]) for i in (0, 200)]
-        right = (probe(*parts, inputs[400:], 3) == labels[400:]).double().mean()
+        right = (fit(*parts, 3).logits(inputs[400:]).argmax(1) == labels[400:]).double().mean()
         assert low <= right <= high
 
 
@@ -583,7 +584,7 @@ def test_a_probe_does_without_features_that_never_change(some):
     features[:, 0] = labels
     features[:, 3] = 1
     part = (features[:60], labels[:60])
-    assert probe(part, part, features[60:], 2).equal(labels[60:])
+    assert fit(part, part, 2).logits(features[60:]).argmax(1).equal(labels[60:])
 
 
 def test_small_letters_come_from_names():

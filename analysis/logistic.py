@@ -1,0 +1,140 @@
+"""Multinomial logistic regression on features, the probe of all analyses: the same kind for every hemisphere.
+
+Its L2 penalty is chosen on validation images. Features are standardised by the training images' mean and deviation, so
+that one penalty means the same for every hemisphere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn import functional
+
+from common.checkpoints.files import digest
+
+# The inverse of the penalty, as scikit-learn's C: half the sum of squared weights counts 1 / (C N) against the mean
+# cross-entropy of N images. From strong to weak.
+STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 3))
+# The relative improvement of the penalised loss in one iteration at which a fit ends; accuracies no longer change then.
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted probe: features (N, F) → logits (N, C).
+
+    ``mean`` and ``spread`` (F,) standardise; ``weight`` (F, C) and ``bias`` (C,) are of standardised features;
+    ``strength`` is the one of `STRENGTHS` that was chosen.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    weight: Tensor
+    bias: Tensor
+    strength: float
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Give logits (N, C), float64."""
+        return (features.double() - self.mean) / self.spread @ self.weight + self.bias
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the penalty is the strongest or the weakest that was tried, so that a better one may lie beyond."""
+        return self.strength in (STRENGTHS[0], STRENGTHS[-1])
+
+
+Labelled = tuple[Tensor, Tensor]
+
+
+def fit(train: Labelled, validation: Labelled, classes: int) -> Probe:
+    """Fit from the strongest penalty to weaker ones, until fewer validation images are right, and give the best.
+
+    Args:
+        train: features (N, F) and labels int64 (N,).
+        validation: the same, of other images.
+        classes: number of labels.
+    """
+    mean, spread = train[0].double().mean(0), train[0].double().std(0)
+    spread = torch.where(spread > 1e-6, spread, 1.0)  # a feature that never changes stays 0
+    inputs = (train[0].double() - mean) / spread
+    # Along the principal axes the penalty is the same, and each coordinate can be scaled by its own curvature.
+    variances, axes = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
+    problem = _Problem(inputs @ axes, variances.clamp_min(0), train[1], classes)
+    weight = torch.zeros(inputs.shape[1] + 1, classes, dtype=torch.float64)
+    best, chosen = -1, None
+    for strength in STRENGTHS:
+        weight = problem.solve(1 / (strength * len(inputs)), weight)
+        probe = Probe(mean, spread, axes @ weight[:-1], weight[-1], strength)
+        right = int((probe.logits(validation[0]).argmax(1) == validation[1]).sum())
+        if right < best:
+            break
+        if right > best:
+            best, chosen = right, probe
+    assert chosen is not None
+    return chosen
+
+
+class _Problem:
+    """The penalised mean cross-entropy of training images, whose minimum L-BFGS finds (Liu & Nocedal 1989).
+
+    Args:
+        inputs: along their principal axes, float64 (N, F).
+        variances: of these (F,).
+        labels: int64 (N,).
+        classes: number of labels.
+    """
+
+    def __init__(self, inputs: Tensor, variances: Tensor, labels: Tensor, classes: int) -> None:
+        self.inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1).float()
+        self.variances = torch.cat([variances, torch.ones(1)])
+        self.labels = labels
+        self.targets = functional.one_hot(labels, classes).float()
+
+    def solve(self, penalty: float, start: Tensor) -> Tensor:
+        """Give the weights (F + 1, C), the last row the bias, float64; ``start`` is a guess of them."""
+        penalties = torch.full_like(self.variances, penalty)
+        penalties[-1] = 0  # the bias is free
+        # The curvature is about variance / classes + penalty: in these units it is about 1 in every direction.
+        units = (self.variances / start.shape[1] + penalties).rsqrt()[:, None]
+        found = minimize(
+            self._loss(units.float(), (penalties[:, None] * units**2).float(), start.shape),
+            (start / units).numpy().ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"ftol": TOLERANCE, "maxiter": 500},
+        )
+        return torch.from_numpy(found.x).reshape(start.shape) * units
+
+    def _loss(
+        self, units: Tensor, penalties: Tensor, shape: torch.Size
+    ) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+        """Make the function that gives loss and gradient, in these units."""
+        inputs = self.inputs * units.T
+
+        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            weight = torch.from_numpy(flat).float().reshape(shape)
+            logs = (inputs @ weight).log_softmax(dim=1)
+            entropy = functional.nll_loss(logs, self.labels)
+            total = entropy.double() + 0.5 * (penalties * weight * weight).double().sum()
+            slope = inputs.T @ ((logs.exp() - self.targets) / len(inputs)) + penalties * weight
+            return float(total), slope.double().numpy().ravel()
+
+        return loss
+
+
+class Fits:
+    """Probes that were fitted already, by what they were fitted on: hemispheres and labels recur across analyses."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Probe] = {}
+
+    def fit(self, train: Labelled, validation: Labelled, classes: int) -> Probe:
+        """Call `fit`, or give the earlier answer."""
+        held = {"x": train[0], "y": train[1], "vx": validation[0], "vy": validation[1]}
+        key = digest(held)
+        if key not in self._known:
+            self._known[key] = fit(train, validation, classes)
+        return self._known[key]

@@ -1,0 +1,133 @@
+"""How specialised two hemispheres are: seven measures of each network that has two, and their course over training."""
+
+from collections.abc import Sequence
+
+from analysis.report.part import Part
+from analysis.section import Findings, Section
+from analysis.seed import Seed
+from analysis.specialisation.course import course
+from analysis.specialisation.measures import DEAD, sign_flip_p
+from analysis.specialisation.necessity import necessities
+from analysis.specialisation.page import part
+from analysis.specialisation.reading import Reading, read
+from analysis.specialisation.rows import Competence, Index
+from analysis.specialisation.seeds import Pair, between_seeds, pair_of
+from analysis.specialisation.tasks import COARSE, WITHIN
+
+# Measures whose sign a coin would choose if two hemispheres were the same.
+SIGNED = ("laterality", "double dissociation", "simple effect", "necessity laterality")
+SPLIT = "other seed"
+
+
+class Specialisation(Section):
+    """The measures of docs/specialisation.md, for every arm with two hemispheres."""
+
+    order = 15
+    csv_order = 110
+    every_pair = True
+
+    def __init__(self) -> None:
+        self.competences: list[Competence] = []
+        self.indices: list[Index] = []
+        self.pairs: dict[str, dict[int, Pair]] = {}
+        self.independent: dict[str, bool] = {}
+        self.at_end: dict[str, None] = {}
+
+    def compute(self, seed: Seed, found: Findings) -> None:
+        """Add what needs one seed: competences and indices of the trained network and at each saved epoch."""
+        trained = read(
+            seed.arm,
+            seed.number,
+            None,
+            seed.images,
+            seed.fits,
+            train=seed.train,
+            validation=seed.validation,
+            scored=seed.test,
+        )
+        over_training = course(seed)
+        if not over_training:
+            found.leave_out(
+                f"the course of specialisation over the training of {seed.arm}; the stages in which its hemispheres "
+                "learned saved no features of the same images (training too short, or by an earlier version)."
+            )
+        for reading in (*over_training, trained):
+            self.competences += reading.competences()
+            self.indices += reading.indices()
+        self.indices += necessities(seed)
+        self.pairs.setdefault(seed.arm, {})[seed.number] = pair_of(seed, trained)
+        self.independent[seed.arm] = seed.study.independent(seed.arm)
+        self._note_ends(trained)
+
+    def _note_ends(self, reading: Reading) -> None:
+        for half, level in reading.at_end:
+            task = {"fine": WITHIN, "coarse": COARSE}[level]
+            # Where nothing can be read, chance alone chooses the penalty.
+            if task in reading.chance and reading.kappa(half, task) >= DEAD:
+                self.at_end[f"{level} labels off {half} of {reading.arm}, seed {reading.seed}"] = (
+                    None
+                )
+
+    def finish(self, found: Findings) -> None:
+        """Add what is computed between seeds, and the numbers of the trained networks to ``found.values``."""
+        for pairs in self.pairs.values():
+            self.indices += between_seeds(pairs)
+        for row in self.competences:
+            if row.epoch is None:
+                self._add(found, "competence", row.kappa, row.arm, row.seed, row.task, row.side)
+        for index in self.indices:
+            if index.epoch is None and index.seed is not None:
+                self._add(
+                    found,
+                    index.measure,
+                    index.value,
+                    index.arm,
+                    index.seed,
+                    index.task,
+                    index.side,
+                )
+        self.indices += sign_flips(self.indices)
+        found.tables["specialisation"] = (Competence, self.competences)
+        found.tables["specialisation_indices"] = (Index, self.indices)
+
+    def _add(
+        self, found: Findings, of: str, value: float, arm: str, seed: int, task: str, side: str
+    ) -> None:
+        # Pairs of seeds overlap, as 0 and 1 do with 1 and 2.
+        between = of == "dissimilarity" or side.endswith(SPLIT)
+        found.values.add(
+            of,
+            value,
+            level=task,
+            side=side,
+            item=arm,
+            seed=seed,
+            independent=self.independent[arm] and not between,
+        )
+
+    def render(self, found: Findings) -> Part | None:
+        """The section of the page."""
+        if not self.pairs:
+            return None
+        order = [arm for arm in found.pairs if arm in self.pairs]
+        over_training = [row for row in self.competences if row.epoch is not None]
+        page = part(found.values, order, over_training, sign_flips(self.indices))
+        if self.at_end:
+            page.notes.append(
+                "Warning: the penalty chosen is the strongest or the weakest that was tried for the probe of "
+                f"{'; '.join(self.at_end)}. A better one may lie beyond, so that more could be read."
+            )
+        return page
+
+
+def sign_flips(indices: Sequence[Index]) -> list[Index]:
+    """The p of the test by sign flips over seeds, for each signed measure of which there are six seeds or more."""
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for index in indices:
+        if index.measure in SIGNED and index.epoch is None and index.seed is not None:
+            values.setdefault((index.arm, index.measure, index.task), []).append(index.value)
+    found = [
+        Index(arm, None, None, f"{measure}, p of sign flips", task, "", sign_flip_p(numbers))
+        for (arm, measure, task), numbers in values.items()
+    ]
+    return [index for index in found if index.value == index.value]  # not NaN: enough seeds

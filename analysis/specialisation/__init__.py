@@ -1,0 +1,1 @@
+"""How differently two hemispheres are specialised: definitions, probes, and their course over training."""

@@ -1,0 +1,143 @@
+"""Specialisation over training, from the features that stages saved while their hemispheres learned."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from analysis.seed import FeatureSet, Seed
+from analysis.specialisation.reading import Reading, read
+from arch_dual_head.sources import paths
+from common.data.datamodule import ImageSet
+from common.data.samplers import drawn
+from common.results.rows import read_result
+from common.settings.levels import SIDES, SPELLING
+from common.training.probe_features import FOLDER, SavedFeatures
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The folder of the stage in which a hemisphere learned, and its side there; empty: it was the only one."""
+
+    place: Path
+    side: str
+
+    def epochs(self) -> dict[int, Path]:
+        """The files by epoch, counted from 1."""
+        files = sorted((self.place / FOLDER).glob("epoch*.npz"))
+        return {int(file.stem.removeprefix("epoch")): file for file in files}
+
+
+def course(seed: Seed) -> list[Reading]:
+    """Read the two hemispheres of a network at each epoch at which the features of both were saved.
+
+    The penalty of a probe is chosen on a third of the saved validation images, and the rest are asked. Empty if the
+    hemispheres' stages saved nothing, or not of the same images.
+    """
+    saved = learned_in(seed)
+    if set(saved) != set(SIDES):
+        return []
+    files = {side: one.epochs() for side, one in saved.items()}
+    found = []
+    for epoch in sorted(set(files["left"]) & set(files["right"])):
+        features = {side: _features(files[side][epoch], saved[side]) for side in SIDES}
+        pair = _pair(features["left"], features["right"])
+        if pair is None:
+            return []
+        found.append(_read(seed, epoch, *pair))
+    return found
+
+
+def learned_in(seed: Seed) -> dict[str, Saved]:
+    """The stage in which each hemisphere of a network learned, by side; without those whose features are not there.
+
+    That is the network's own stage, or the one whose checkpoint was loaded into that hemisphere.
+    """
+    own = seed.study.of(seed.arm)[seed.number].place
+    if (own / FOLDER).is_dir():
+        return {side: Saved(own, side) for side in SIDES}
+    loaded = paths(seed.module.cfg, seed.number)
+    found = {}
+    for side in SIDES:
+        checkpoint = loaded.get(SPELLING[side])
+        if checkpoint is None:
+            continue
+        place = checkpoint.parent.parent
+        # The study's own, if it was moved together with the network's folder.
+        here = seed.study.place / place.parent.name / place.name
+        place = here if here.is_dir() else place
+        if (place / FOLDER).is_dir():
+            found[side] = Saved(place, "")
+    return found
+
+
+Places = Mapping[str, Tensor]
+Features = Mapping[str, Tensor]
+
+
+def _features(file: Path, saved: Saved) -> tuple[Places, Features] | None:
+    """Places and features of one hemisphere by split; None if the file is damaged or of an earlier run."""
+    try:
+        content = SavedFeatures.read(file)
+        result = read_result(saved.place / "result.yaml")
+        if result is None or result.get("fingerprint") != content.fingerprint:
+            return None
+        # A network of one hemisphere has it under one name, whichever hemisphere it becomes in another network.
+        side = saved.side or next(iter(content.features["train"]))
+        return content.places, {split: one[side] for split, one in content.features.items()}
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+        return None
+
+
+def _pair(
+    left: tuple[Places, Features] | None, right: tuple[Places, Features] | None
+) -> tuple[Places, dict[str, dict[str, Tensor]]] | None:
+    """Places by split, and features by split and side, of the images that both have; None if they are others.
+
+    Images are drawn in one order, so that those of the stage that could afford fewer are the first of the other's.
+    """
+    if left is None or right is None:
+        return None
+    places: dict[str, Tensor] = {}
+    features: dict[str, dict[str, Tensor]] = {}
+    for split, ours in left[0].items():
+        count = min(len(ours), len(right[0][split]))
+        if not ours[:count].equal(right[0][split][:count]):
+            return None
+        places[split] = ours[:count]
+        features[split] = {"left": left[1][split][:count], "right": right[1][split][:count]}
+    return places, features
+
+
+def _read(
+    seed: Seed, epoch: int, places: Places, features: dict[str, dict[str, Tensor]]
+) -> Reading:
+    images = seed.images
+    train = _labelled(images.data.train_set, places["train"], features["train"])
+    validation = _labelled(images.data.val_set, places["validation"], features["validation"])
+    count = len(places["validation"])
+    order = drawn(count, count, "course")
+    return read(
+        seed.arm,
+        seed.number,
+        epoch,
+        images,
+        seed.fits,
+        train=train,
+        validation=_subset(validation, order[: count // 3]),
+        scored=_subset(validation, order[count // 3 :]),
+    )
+
+
+def _labelled(images: ImageSet, places: Tensor, features: dict[str, Tensor]) -> FeatureSet:
+    rows = images.subset[places]
+    return FeatureSet(features, {level: y[rows] for level, y in images.labels.items()})
+
+
+def _subset(images: FeatureSet, places: Tensor) -> FeatureSet:
+    return FeatureSet(
+        {side: one[places] for side, one in images.features.items()},
+        {level: one[places] for level, one in images.labels.items()},
+    )

@@ -1,0 +1,131 @@
+"""Seven measures of how two hemispheres, left and right, share out two tasks: definitions, and nothing else.
+
+docs/specialisation.md explains each. An accuracy above chance is scaled to `competence`, written kappa below: 0 is
+chance, 1 is perfect.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import permutation_test
+from torch import Tensor
+
+# Where the smaller competence of the two hemispheres is below this, one of them is dead on the task.
+DEAD = 0.1
+# Of seeds for a test by sign flips: with five, the smallest p is 1 / 16, above 0.05.
+FEWEST_FLIPPED = 6
+
+
+def competence(accuracy: float, chance: float) -> float:
+    """Scale an accuracy so that chance is 0 and perfection 1: kappa of uniform guessing (Brennan & Prediger 1981)."""
+    return (accuracy - chance) / (1 - chance)
+
+
+def dead(left: float, right: float) -> bool:
+    """Say whether one of two competences is so small that an index of the two would be noise."""
+    return not min(left, right) >= DEAD
+
+
+def laterality(left: float, right: float) -> float:
+    """Give the laterality index (L - R) / (L + R) of two positive numbers, -1 to 1: 1 is all left (Seghier 2008)."""
+    return (left - right) / (left + right)
+
+
+class Dissociation(NamedTuple):
+    """How the advantage of the left hemisphere differs between two tasks (Shallice 1988).
+
+    ``within`` and ``coarse`` are the simple effects: competence of the left minus that of the right hemisphere on
+    each task. ``double`` is half their difference, -1 to 1.
+    """
+
+    double: float
+    within: float
+    coarse: float
+
+
+def dissociation(within: tuple[float, float], coarse: tuple[float, float]) -> Dissociation:
+    """Compare the competences (left, right) on the fine class within the coarse one with those on the coarse class."""
+    effects = within[0] - within[1], coarse[0] - coarse[1]
+    return Dissociation(0.5 * (effects[0] - effects[1]), *effects)
+
+
+Interval = tuple[float, float]
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Say whether 0 lies outside an interval (low, high)."""
+    return interval[0] > 0 or interval[1] < 0
+
+
+def is_double(within: Interval, coarse: Interval) -> bool:
+    """Say whether a dissociation is double: simple effects of opposite signs, and both intervals exclude 0."""
+    return excludes_zero(within) and excludes_zero(coarse) and within[0] * coarse[0] < 0
+
+
+class Commonality(NamedTuple):
+    """Competence that only one hemisphere brings (``left``, ``right``), and what either brings (``shared``)."""
+
+    left: float
+    right: float
+    shared: float
+
+
+def commonality(left: float, right: float, both: float) -> Commonality:
+    """Split the competence of both hemispheres together, as commonality analysis splits explained variance.
+
+    The three parts add up to ``both`` (Mood 1971; for modules of a network compare Béna & Goodman 2025).
+    """
+    return Commonality(both - right, both - left, left + right - both)
+
+
+def necessity(accuracy: float, silenced: float, chance: float) -> float:
+    """Give the share of a network's accuracy above chance that is lost without a hemisphere; NaN for a dead network."""
+    if competence(accuracy, chance) < DEAD:
+        return math.nan
+    return (accuracy - silenced) / (accuracy - chance)
+
+
+def necessity_laterality(left: float, right: float) -> float:
+    """Give (L - R) / (|L| + |R|) of two necessities, -1 to 1; NaN where hardly anything is lost without either."""
+    total = abs(left) + abs(right)
+    return (left - right) / total if total >= DEAD else math.nan
+
+
+def dissimilarity(between: float, left: float, right: float) -> float:
+    """Give 1 - CKA(L, R) / sqrt(CKA(L, L') CKA(R, R')): 0 for hemispheres as alike as two of a kind, 1 for unrelated.
+
+    Args:
+        between: debiased CKA of the left and the right hemisphere.
+        left: of the left hemispheres of two seeds, ``right`` of the right ones. NaN unless both are positive.
+        right: see ``left``.
+    """
+    return 1 - between / math.sqrt(left * right) if min(left, right) > 0 else math.nan
+
+
+def error_consistency(one: Tensor, other: Tensor) -> float:
+    """Give how much two classifiers err on the same images beyond chance, at most 1 (Geirhos et al. 2020).
+
+    Args:
+        one: whether each image is classified right, bool (N,).
+        other: the same of the other classifier. NaN where both are always right, or both always wrong.
+    """
+    observed = float((one == other).double().mean())
+    a, b = float(one.double().mean()), float(other.double().mean())
+    expected = a * b + (1 - a) * (1 - b)
+    return (observed - expected) / (1 - expected) if expected < 1 else math.nan
+
+
+def sign_flip_p(values: Sequence[float]) -> float:
+    """Test whether numbers of independent pairs lie around 0, without a distribution: the two-sided p.
+
+    Two hemispheres that are the same but for chance would give each number either sign, as a coin falls. NaN for
+    fewer than six numbers.
+    """
+    if len(values) < FEWEST_FLIPPED:
+        return math.nan
+    found = permutation_test(
+        (np.asarray(values),), np.mean, permutation_type="samples", rng=np.random.default_rng(0)
+    )
+    return float(found.pvalue)

@@ -1,0 +1,42 @@
+"""What a network with two hemispheres loses without either of them."""
+
+import torch
+
+from analysis.networks import classify
+from analysis.sections.lesions import silence
+from analysis.seed import Seed
+from analysis.specialisation import measures
+from analysis.specialisation.rows import Index
+from analysis.specialisation.tasks import chances, right
+from common.settings.levels import SIDES
+
+
+def necessities(seed: Seed) -> list[Index]:
+    """Measure 5 of each hemisphere and task, and its laterality, on the heads that were trained with both.
+
+    A silenced hemisphere has for every image the mean of its features over training images. NaN is left out.
+    """
+    labels, parents = seed.test.labels, seed.images.parents
+    chance = chances(labels, parents, seed.images.classes["coarse"])
+    joined, mean = seed.test.of("both"), seed.train.of("both").mean(0)
+    is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
+    whole = right(seed.logits, labels, parents)
+    without = {}
+    for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
+        logits = classify(seed.module, seed.network, silence(joined, mean, half))
+        without[side] = right(logits, labels, parents)
+    found = []
+    for task, guessing in chance.items():
+        accuracy = float(whole[task].double().mean())
+        lost = {
+            side: measures.necessity(accuracy, float(one[task].double().mean()), guessing)
+            for side, one in without.items()
+        }
+        values = {("necessity", side): value for side, value in lost.items()}
+        values["necessity laterality", ""] = measures.necessity_laterality(**lost)
+        found += [
+            Index(seed.arm, seed.number, None, measure, task, side, value)
+            for (measure, side), value in values.items()
+            if value == value  # not NaN
+        ]
+    return found

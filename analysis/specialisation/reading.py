@@ -1,0 +1,126 @@
+"""What probes read off two hemispheres: which images are right on each task, competences, and indices from these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from analysis.logistic import Fits
+from analysis.seed import HALVES, FeatureSet, StudyImages
+from analysis.specialisation import measures
+from analysis.specialisation.rows import Competence, Index
+from analysis.specialisation.tasks import COARSE, WITHIN, chances, right
+from common.settings.levels import LEVELS, SIDES
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Two hemispheres of an arm and seed at one epoch (None: the trained network), as probes see them.
+
+    ``right`` says by half (left, right, both) and task which images are right, bool (N,); ``chance`` is by task.
+    ``at_end`` names the probes whose penalty is at the end of the grid, as (half, level).
+    """
+
+    arm: str
+    seed: int
+    epoch: int | None
+    right: Mapping[str, Mapping[str, Tensor]]
+    chance: Mapping[str, float]
+    at_end: tuple[tuple[str, str], ...]
+
+    def accuracy(self, half: str, task: str) -> float:
+        """The share of images that are right."""
+        return float(self.right[half][task].double().mean())
+
+    def kappa(self, half: str, task: str) -> float:
+        """The competence."""
+        return measures.competence(self.accuracy(half, task), self.chance[task])
+
+    def sides(self, task: str) -> tuple[float, float]:
+        """The competences of the left and the right hemisphere."""
+        left, right = (self.kappa(side, task) for side in SIDES)
+        return left, right
+
+    def alive(self, task: str) -> bool:
+        """Whether no hemisphere is dead on a task."""
+        return not measures.dead(*self.sides(task))
+
+    def competences(self) -> list[Competence]:
+        """The rows of specialisation.csv."""
+        return [
+            Competence(
+                self.arm,
+                self.seed,
+                self.epoch,
+                task,
+                half,
+                self.accuracy(half, task),
+                self.kappa(half, task),
+            )
+            for task in self.chance
+            for half in HALVES
+        ]
+
+    def indices(self) -> list[Index]:
+        """Measures 2 to 4, and the consistency of errors; none of a task on which a hemisphere is dead."""
+        found = []
+
+        def add(measure: str, value: float, task: str = "", side: str = "") -> None:
+            found.append(Index(self.arm, self.seed, self.epoch, measure, task, side, value))
+
+        for task in filter(self.alive, self.chance):
+            left, right = self.sides(task)
+            add("laterality", measures.laterality(left, right), task)
+            parts = measures.commonality(left, right, self.kappa("both", task))
+            add("unique", parts.left, task, "left")
+            add("unique", parts.right, task, "right")
+            add("shared", parts.shared, task)
+            answers = (self.right[side][task] for side in SIDES)
+            add("error consistency", measures.error_consistency(*answers), task, "left-right")
+        if all(task in self.chance and self.alive(task) for task in (WITHIN, COARSE)):
+            found_effects = measures.dissociation(self.sides(WITHIN), self.sides(COARSE))
+            add("double dissociation", found_effects.double)
+            add("simple effect", found_effects.within, WITHIN)
+            add("simple effect", found_effects.coarse, COARSE)
+        return found
+
+
+def read(
+    arm: str,
+    seed: int,
+    epoch: int | None,
+    images: StudyImages,
+    fits: Fits,
+    *,
+    train: FeatureSet,
+    validation: FeatureSet,
+    scored: FeatureSet,
+) -> Reading:
+    """Fit a probe of each level on the left, the right and both hemispheres, and see which images are right.
+
+    The fine class within the coarse one is read by the fine probe: the likeliest child of the true coarse class.
+
+    Args:
+        arm: of the network.
+        seed: of the network.
+        epoch: of the features; None: of the trained network.
+        images: whose classes are read.
+        fits: probes that were fitted already.
+        train: what is fitted on.
+        validation: what the penalty is chosen by.
+        scored: what is asked.
+    """
+    rights, ends = {}, []
+    for half in HALVES:
+        logits = {}
+        for level in LEVELS:
+            probe = fits.fit(
+                (train.of(half), train.labels[level]),
+                (validation.of(half), validation.labels[level]),
+                images.classes[level],
+            )
+            logits[level] = probe.logits(scored.of(half))
+            ends += [(half, level)] if probe.at_end else []
+        rights[half] = right(logits, scored.labels, images.parents)
+    chance = chances(scored.labels, images.parents, images.classes[COARSE])
+    return Reading(arm, seed, epoch, rights, chance, tuple(ends))

@@ -1,0 +1,77 @@
+"""Measures 6 and 7 between seeds, for one arm: how alike two hemispheres are beside two of a kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import mean
+
+from torch import Tensor
+
+from analysis.networks import sides, weights_of
+from analysis.sections.similarity import CKA_IMAGES, cka, gram
+from analysis.seed import Seed
+from analysis.specialisation import measures
+from analysis.specialisation.reading import Reading
+from analysis.specialisation.rows import Index
+from common.data.samplers import drawn
+from common.settings.levels import SIDES
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two hemispheres of one seed: what probes read off them; by side features' `gram`, and weights' digest."""
+
+    reading: Reading
+    grams: Mapping[str, Tensor]
+    weights: Mapping[str, str]
+
+
+def pair_of(seed: Seed, reading: Reading) -> Pair:
+    """Keep of a seed what is compared with other seeds; CKA is of the same test images in all of them."""
+    rows = drawn(len(seed.images.test), CKA_IMAGES, "cka")
+    features = seed.test.features
+    return Pair(
+        reading,
+        {side: gram(features[side][rows]) for side in SIDES},
+        {side: weights_of(one) for side, one in sides(seed.network).items()},
+    )
+
+
+def between_seeds(pairs: Mapping[int, Pair]) -> list[Index]:
+    """Give `measures.dissimilarity` of each seed, and how consistent the errors of two seeds' equal hemispheres are.
+
+    A seed is compared with every other one; hemispheres that two seeds share are no two of a kind, and left out.
+
+    Args:
+        pairs: of one arm, by seed.
+    """
+    alike: dict[tuple[int, str], list[float]] = {}
+    errors: dict[tuple[int, str, str], list[float]] = {}
+    for (one, a), (other, b) in combinations(pairs.items(), 2):
+        for side in SIDES:
+            if a.weights[side] == b.weights[side]:
+                continue
+            similarity = cka(a.grams[side], b.grams[side])
+            for seed in (one, other):
+                alike.setdefault((seed, side), []).append(similarity)
+            for task in a.reading.chance:
+                if a.reading.alive(task) and b.reading.alive(task):
+                    answers = (pair.reading.right[side][task] for pair in (a, b))
+                    value = measures.error_consistency(*answers)
+                    for seed in (one, other):
+                        errors.setdefault((seed, side, task), []).append(value)
+    found = []
+    for seed, pair in pairs.items():
+        arm = pair.reading.arm
+        if all((seed, side) in alike for side in SIDES):
+            rho = measures.dissimilarity(
+                cka(pair.grams["left"], pair.grams["right"]),
+                *(mean(alike[seed, side]) for side in SIDES),
+            )
+            found.append(Index(arm, seed, None, "dissimilarity", "", "", rho))
+        found += [
+            Index(arm, seed, None, "error consistency", task, f"{side}-other seed", mean(values))
+            for (number, side, task), values in errors.items()
+            if number == seed
+        ]
+    return [index for index in found if index.value == index.value]  # not NaN

@@ -1,0 +1,84 @@
+"""What measures of specialisation say in words."""
+
+from analysis.report.cells import decimal
+from analysis.specialisation import measures
+from analysis.specialisation.tasks import COARSE, TASKS, WITHIN
+from analysis.values import Summary, Values
+from common.settings.levels import SIDES
+
+TASK_NAMES = {WITHIN: "the fine class within the coarse one", COARSE: "the coarse class"}
+FEWEST = 3  # seeds, for an interval
+
+
+def interval(summary: Summary | None) -> measures.Interval | None:
+    """Student's 95 % interval over seeds; None with fewer than three of them."""
+    if summary is None or summary.seeds < FEWEST:
+        return None
+    if summary.ci95_low is None or summary.ci95_high is None:
+        return None
+    return summary.ci95_low, summary.ci95_high
+
+
+def deaths(values: Values, arm: str) -> str:
+    """A sentence on the hemispheres of an arm that are dead on a task in any seed; empty if none is."""
+    found = []
+    for side in SIDES:
+        for task in TASKS:
+            low = {
+                seed: kappas[arm]
+                for seed, kappas in values.by_seed("competence", task, side).items()
+                if arm in kappas and kappas[arm] < measures.DEAD
+            }
+            if low:
+                seeds = f"seed{'s' * (len(low) > 1)} {', '.join(map(str, low))}"
+                highest = decimal(max(low.values()), 2)
+                found.append(
+                    f"the {side} hemisphere is dead on {TASK_NAMES[task]} (competence at most {highest}, {seeds})"
+                )
+    if not found:
+        return ""
+    return f"In {arm}, {'; '.join(found)}. Where a competence is under {measures.DEAD:g}, no index is given."
+
+
+VERDICTS = {
+    "double": "This is a double dissociation: each hemisphere is better at one task, and both intervals exclude 0.",
+    "single": "This is a single dissociation: as far as the seeds show, the hemispheres differ on one task only.",
+    "one better": "This is no dissociation: one hemisphere is better at both tasks.",
+    "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
+    "too few seeds": f"Whether this is a dissociation cannot be said with fewer than {FEWEST} independent seeds.",
+    "dead": "No dissociation is given, because a hemisphere is dead on a task.",
+}
+
+
+def verdict(values: Values, arm: str) -> str:
+    """Which dissociation the simple effects of an arm show, one of `VERDICTS`.
+
+    A seed in which a hemisphere is dead has none; those that have are counted.
+    """
+    effects = [values.get("simple effect", task, item=arm) for task in TASKS]
+    within, coarse = (interval(one) for one in effects)
+    if None in effects:
+        return "dead"
+    if within is None or coarse is None:
+        return "too few seeds"
+    if measures.is_double(within, coarse):
+        return "double"
+    shown = measures.excludes_zero(within) + measures.excludes_zero(coarse)
+    return ("none shown", "single", "one better")[shown]
+
+
+def sentence(values: Values, arm: str) -> str:
+    """What the two hemispheres of an arm can do, and which dissociation that is."""
+    parts = []
+    for task in TASKS:
+        left, right = (values.get("competence", task, side, arm) for side in SIDES)
+        if left is None or right is None:
+            continue
+        words = f"on {TASK_NAMES[task]} {decimal(left.mean, 2)} and {decimal(right.mean, 2)}"
+        index = values.get("laterality", task, item=arm)
+        words += f" (laterality {decimal(index.mean, 2, plus=True)})" if index else ""
+        parts.append(words)
+    return (
+        f"The competences of the left and the right hemisphere of {arm} are {'; '.join(parts)}. "
+        f"{VERDICTS[verdict(values, arm)]}"
+    )

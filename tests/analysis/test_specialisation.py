@@ -1,0 +1,380 @@
+"""The measures of specialisation: by hand where that is possible, and of a small study from its files."""
+
+import csv
+import math
+import re
+import shutil
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import analyse
+import arch_dual_head.trainer
+import bilateral
+import train_system
+from analysis.sections.specialisation import sign_flips
+from analysis.seed import FeatureSet
+from analysis.specialisation.measures import (
+    commonality,
+    competence,
+    dead,
+    dissimilarity,
+    dissociation,
+    error_consistency,
+    is_double,
+    laterality,
+    necessity,
+    necessity_laterality,
+    sign_flip_p,
+)
+from analysis.specialisation.rows import Index
+from analysis.specialisation.tasks import chances, right
+from analysis.specialisation.words import deaths, verdict
+from analysis.values import Values
+from common.training import probe_features
+
+KAPPA = st.floats(0.1, 1)
+
+# ---------------------------------------------------------------- definitions
+
+
+def test_competence_is_nothing_at_chance_and_one_at_perfection():
+    assert competence(0.2, 0.2) == 0
+    assert competence(1, 0.2) == 1
+    assert competence(0.6, 0.2) == pytest.approx(0.5)
+    assert competence(0.1, 0.2) == pytest.approx(-0.125)
+
+
+def test_a_hemisphere_below_a_tenth_is_dead():
+    assert dead(0.9, 0.099)
+    assert dead(-0.2, 0.9)
+    assert not dead(0.1, 0.9)
+    assert dead(math.nan, 0.9)
+
+
+def test_laterality_by_hand():
+    assert laterality(0.999, 0.230) == pytest.approx(0.769 / 1.229)
+    assert laterality(0.885, 0.895) == pytest.approx(-0.01 / 1.78)
+
+
+@given(KAPPA, KAPPA, KAPPA)
+def test_indices_turn_round_with_the_sides_and_parts_add_up(left, right, both):
+    assert -1 <= laterality(left, right) <= 1
+    assert laterality(left, right) == pytest.approx(-laterality(right, left))
+    ours, turned = commonality(left, right, both), commonality(right, left, both)
+    assert (ours.left, ours.right) == (turned.right, turned.left)
+    assert sum(ours) == pytest.approx(both)
+    assert dissociation((left, right), (left, right)).double == 0
+
+
+def test_dissociation_by_hand():
+    """Numbers of a specialised pair and of a perfect one."""
+    found = dissociation((0.999, 0.230), (0.885, 0.895))
+    assert found.within == pytest.approx(0.769)
+    assert found.coarse == pytest.approx(-0.010)
+    assert found.double == pytest.approx(0.3895)
+    assert dissociation((1, 0), (0, 1)).double == 1
+
+
+@pytest.mark.parametrize(
+    ("within", "coarse", "double"),
+    [
+        ((0.1, 0.3), (-0.3, -0.1), True),
+        ((-0.3, -0.1), (0.1, 0.3), True),
+        ((0.1, 0.3), (0.1, 0.3), False),
+        ((0.1, 0.3), (-0.3, 0.1), False),
+        ((-0.1, 0.3), (-0.3, -0.1), False),
+    ],
+)
+def test_double_takes_opposite_signs_and_both_intervals(within, coarse, double):
+    assert is_double(within, coarse) == double
+
+
+def test_commonality_by_hand():
+    parts = commonality(0.8, 0.5, 0.9)
+    assert parts == pytest.approx((0.4, 0.1, 0.4))
+
+
+def test_necessity_by_hand():
+    assert necessity(0.9, 0.5, 0.1) == pytest.approx(0.5)
+    assert necessity(0.9, 0.9, 0.1) == 0
+    assert math.isnan(necessity(0.15, 0.1, 0.1))
+    assert necessity_laterality(0.6, 0.2) == pytest.approx(0.5)
+    assert necessity_laterality(0.6, -0.2) == 1
+    assert math.isnan(necessity_laterality(0.04, 0.04))
+
+
+def test_hemispheres_as_alike_as_two_of_a_kind_are_not_dissimilar():
+    assert dissimilarity(0.5, 0.5, 0.5) == 0
+    assert dissimilarity(0.3, 0.9, 0.4) == pytest.approx(1 - 0.3 / 0.6)
+    assert math.isnan(dissimilarity(0.3, -0.1, 0.4))
+
+
+def test_error_consistency_by_hand():
+    one = torch.tensor([True, True, False, False])
+    assert error_consistency(one, one) == 1
+    assert error_consistency(one, ~one) == -1
+    assert error_consistency(one, torch.tensor([True, False, True, False])) == 0
+    # Accuracies 3/4 and 1/2; equal in 3 of 4; by chance 3/8 + 1/8.
+    assert error_consistency(torch.tensor([True, True, True, False]), one) == pytest.approx(0.5)
+    assert math.isnan(error_consistency(torch.ones(4).bool(), torch.ones(4).bool()))
+
+
+def test_the_test_by_sign_flips_counts_all_signs():
+    numbers = [0.3, 0.2, -0.1, 0.4, 0.25, 0.35]
+    sums = [
+        sum(s * x for s, x in zip(signs, numbers, strict=True))
+        for signs in product((1, -1), repeat=6)
+    ]
+    expected = sum(abs(one) >= sum(numbers) - 1e-12 for one in sums) / len(sums)
+    assert sign_flip_p(numbers) == pytest.approx(expected)
+    assert sign_flip_p([0.1] * 6) == pytest.approx(2 / 64)
+    assert math.isnan(sign_flip_p([0.1] * 5))
+
+
+def test_sign_flips_are_of_signed_measures_of_one_arm_and_task():
+    def of(measure: str, arm: str, seeds: int) -> list[Index]:
+        return [Index(arm, seed, None, measure, "coarse", "", 0.1) for seed in range(seeds)]
+
+    found = sign_flips(
+        [*of("laterality", "a", 6), *of("laterality", "b", 5), *of("shared", "a", 6)]
+    )
+    assert [(one.arm, one.seed, one.measure) for one in found] == [
+        ("a", None, "laterality, p of sign flips")
+    ]
+
+
+def test_tasks_by_hand():
+    """Three fine classes, the first two of one coarse class."""
+    parents = torch.tensor([0, 0, 1])
+    labels = {"fine": torch.tensor([0, 1, 2, 1]), "coarse": torch.tensor([0, 0, 1, 0])}
+    logits = {
+        "fine": torch.tensor([[1.0, 0, 9], [1, 0, 9], [5, 4, -9], [0, 1, 9]]),
+        "coarse": torch.tensor([[1.0, 0], [0, 1], [0, 1], [0, 1]]),
+    }
+    found = right(logits, labels, parents)
+    assert found["within_coarse"].tolist() == [True, False, True, True]
+    assert found["coarse"].tolist() == [True, False, True, False]
+    assert chances(labels, parents, 2) == {
+        "within_coarse": pytest.approx((3 * 0.5 + 1) / 4),
+        "coarse": 0.5,
+    }
+    assert [*chances(labels, torch.tensor([0, 1, 2]), 3)] == ["coarse"]
+
+
+# ---------------------------------------------------------------- words
+
+
+def competences(kappas: dict[tuple[str, str], list[float]]) -> Values:
+    values = Values()
+    for (task, side), numbers in kappas.items():
+        for seed, number in enumerate(numbers):
+            values.add("competence", number, level=task, side=side, item="arm", seed=seed)
+    return values
+
+
+def test_a_dead_hemisphere_is_said_with_its_seeds():
+    values = competences(
+        {("coarse", "left"): [0.8, 0.9, 0.7], ("coarse", "right"): [0.05, 0.5, 0.02]}
+    )
+    said = deaths(values, "arm")
+    assert (
+        "the right hemisphere is dead on the coarse class (competence at most 0.05, seeds 0, 2)"
+        in said
+    )
+    assert "left" not in said
+    assert verdict(values, "arm") == "dead"
+    assert deaths(competences({("coarse", "left"): [0.8]}), "arm") == ""
+
+
+@pytest.mark.parametrize(
+    ("within", "coarse", "said"),
+    [
+        ([0.5, 0.55, 0.52], [-0.2, -0.22, -0.25], "double"),
+        ([0.5, 0.55, 0.52], [-0.2, 0.22, 0.05], "single"),
+        ([0.5, -0.5, 0.1], [-0.2, 0.22, 0.05], "none shown"),
+        ([0.5, 0.55, 0.52], [0.2, 0.22, 0.25], "one better"),
+        ([0.5, 0.55], [-0.2, -0.22], "too few seeds"),
+    ],
+)
+def test_a_verdict_follows_from_the_intervals_of_both_simple_effects(within, coarse, said):
+    values = Values()
+    for task, numbers in (("within_coarse", within), ("coarse", coarse)):
+        for seed, number in enumerate(numbers):
+            values.add("simple effect", number, level=task, item="arm", seed=seed)
+    assert verdict(values, "arm") == said
+
+
+# ---------------------------------------------------------------- a small study
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return [*csv.DictReader(text)]
+
+
+@pytest.fixture(scope="module")
+def small(tiny, succeed, tmp_path_factory) -> SimpleNamespace:
+    """Two seeds of a specialised pair and of one trained together, whose stages can afford a few images' features."""
+    folder = tmp_path_factory.mktemp("specialised")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe_features, "FEWEST", 1)
+        patch.setattr(probe_features, "SHARE", 1.0)
+        options = ["num_seeds=2", "arms=[bilateral,bilateral_nonspecialised]"]
+        succeed(train_system.main, *tiny, f"save_dir={folder}", "exp_name=study", *options)
+    place = folder / "study"
+    return SimpleNamespace(
+        place=place,
+        rows=rows_of(place / "analysis/specialisation.csv"),
+        indices=rows_of(place / "analysis/specialisation_indices.csv"),
+        values=rows_of(place / "analysis/values.csv"),
+        html=(place / "report.html").read_text(),
+    )
+
+
+ARMS = ("bilateral", "bilateral_nonspecialised")
+
+
+def test_every_arm_with_two_hemispheres_is_measured_at_each_saved_epoch(small):
+    found = defaultdict(set)
+    for row in small.rows:
+        found[row["arm"], row["seed"], row["epoch"]].add((row["task"], row["side"]))
+    assert set(found) == {
+        (arm, seed, epoch) for arm in ARMS for seed in "01" for epoch in ("1", "2", "")
+    }
+    all_of_them = set(product(("within_coarse", "coarse"), ("left", "right", "both")))
+    assert all(measured == all_of_them for measured in found.values())
+
+
+def test_indices_are_those_of_the_competences_and_none_of_a_dead_hemisphere(small):
+    kappas = defaultdict(dict)
+    for row in small.rows:
+        chance = {"coarse": 1 / 20, "within_coarse": 1 / 5}[row["task"]]
+        kappa = (float(row["accuracy"]) - chance) / (1 - chance)
+        assert float(row["kappa"]) == pytest.approx(kappa, abs=1e-9)
+        kappas[row["arm"], row["seed"], row["epoch"], row["task"]][row["side"]] = kappa
+    found = {
+        tuple(row[n] for n in ("arm", "seed", "epoch", "task", "measure", "side")): float(
+            row["value"]
+        )
+        for row in small.indices
+    }
+    for key, one in kappas.items():
+        left, right, both = one["left"], one["right"], one["both"]
+        if min(left, right) < 0.1:
+            assert (*key, "laterality", "") not in found
+            continue
+        assert found[(*key, "laterality", "")] == pytest.approx((left - right) / (left + right))
+        assert found[(*key, "unique", "left")] == pytest.approx(both - right)
+        assert found[(*key, "shared", "")] == pytest.approx(left + right - both)
+
+
+def test_values_hold_what_is_of_trained_networks(small):
+    values = {
+        (row["of"], row["level"], row["side"], row["item"], row["seed"]): row["value"]
+        for row in small.values
+    }
+    for row in small.rows:
+        if row["epoch"] == "":
+            key = ("competence", row["task"], row["side"], row["arm"], row["seed"])
+            assert values[key] == row["kappa"]
+    for index in small.indices:
+        if index["epoch"] == "" and index["seed"]:
+            key = (*(index[n] for n in ("measure", "task", "side", "arm")), index["seed"])
+            assert values[key] == index["value"]
+
+
+def test_analyses_of_one_arm_are_of_the_reference(small):
+    """Further arms with two hemispheres change no number of the bilateral network."""
+    of_lesions = [row for row in small.values if row["of"] == "accuracy with a share silenced"]
+    assert len(of_lesions) == 2 * 2 * 2 * 11
+    seen = {
+        (row["level"], row["side"], row["item"], row["seed"]): row["value"] for row in of_lesions
+    }
+    for seed, level in product("01", ("fine", "coarse")):
+        result = yaml.safe_load((small.place / f"bilateral/seed{seed}/result.yaml").read_text())
+        unhurt = float(seen[level, "left", "0.0", seed])
+        assert unhurt == pytest.approx(result["test"][level]["accuracy"], abs=1e-6)
+
+
+def test_the_page_shows_the_course_and_says_who_is_dead(small):
+    assert 'id="specialisation"' in small.html
+    assert 'aria-label="Competence over training, bilateral"' in small.html
+    dying = {
+        (row["arm"], row["side"])
+        for row in small.rows
+        if row["epoch"] == "" and row["side"] != "both" and float(row["kappa"]) < 0.1
+    }
+    assert dying
+    for arm, side in dying:
+        assert re.search(f"In {arm}, [^<]*the {side} hemisphere is dead on", small.html)
+
+
+def test_python_gives_the_same_numbers(small, tmp_path):
+    found = bilateral.specialisation(small.place)
+    assert [str(row.kappa) for row in found.competences] == [row["kappa"] for row in small.rows]
+    assert [str(row.value) for row in found.indices] == [row["value"] for row in small.indices]
+
+
+def test_a_run_of_two_hemispheres_alone_is_measured(tiny, succeed, tmp_path, in_process):
+    """By trainer.py, of hemispheres that differ by nature, with nothing saved of their course."""
+    options = ["--config-name", "asymmetry_width", f"save_dir={tmp_path}", "exp_name=alone"]
+    succeed(arch_dual_head.trainer.main, *options, *tiny)
+    status, out, err = in_process(analyse.main, f"run={tmp_path / 'alone'}")
+    assert status == 0, out + err
+    rows = rows_of(tmp_path / "alone/analysis/specialisation.csv")
+    assert {(row["epoch"], row["side"]) for row in rows} == {
+        ("", s) for s in ("left", "right", "both")
+    }
+    page = (tmp_path / "alone/report.html").read_text()
+    assert "Left out: the course of specialisation over the training of bilateral" in page
+
+
+def test_arms_without_a_reference_are_measured(small, tmp_path, in_process):
+    """The other analyses then are about the first arm with two hemispheres."""
+    place = tmp_path / "study"
+    place.mkdir()
+    (place / "bilateral_nonspecialised").symlink_to(small.place / "bilateral_nonspecialised")
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert status == 0, out + err
+    before = [row for row in small.rows if row["arm"] == "bilateral_nonspecialised"]
+    assert rows_of(place / "analysis/specialisation.csv") == before
+    assert (
+        "the bilateral network below is bilateral_nonspecialised"
+        in (place / "report.html").read_text()
+    )
+    values = rows_of(place / "analysis/values.csv")
+    assert "accuracy with a share silenced" in {row["of"] for row in values}
+    # No network alone had one of its hemispheres.
+    assert "images in a case" not in {row["of"] for row in values}
+
+
+def test_features_of_another_run_are_not_read(small, tmp_path):
+    place = tmp_path / "study"
+    shutil.copytree(small.place, place)
+    file = place / "coarse/seed0/features/epoch0001.npz"
+    held = dict(np.load(file))
+    np.savez(file, **held | {"fingerprint": np.array("another")})
+    (place / "fine/seed1/features/epoch0001.npz").write_bytes(b"damaged")
+    found = bilateral.specialisation(place)
+    assert {row.epoch for row in found.competences if row.arm == "bilateral"} == {None}
+
+
+def test_dissimilarity_is_between_seeds(small):
+    found = [row for row in small.indices if row["measure"] == "dissimilarity"]
+    assert {(row["arm"], row["seed"]) for row in found} == set(product(ARMS, "01"))
+
+
+def test_a_feature_set_of_both_is_side_by_side():
+    one = FeatureSet({"left": torch.zeros(2, 1), "right": torch.ones(2, 2)}, {})
+    assert one.of("both").tolist() == [[0, 1, 1], [0, 1, 1]]
+    assert mean(one.of("right").flatten().tolist()) == 1
