@@ -249,6 +249,11 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.alias or arm for arm, row in ARMS.items()))
 
 
+def usual_names() -> tuple[str, ...]:
+    """Those of them that ``arms=all`` stands for in a study of any kind."""
+    return tuple(dict.fromkeys(row.alias or arm for arm, row in ARMS.items() if not row.of_natures))
+
+
 def trained_names() -> tuple[str, ...]:
     """The names that ``epochs`` takes: of arms that are trained."""
     return tuple(

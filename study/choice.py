@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.suggestions import closest
 from common.system.errors import UserError
-from study.arms import ARMS, DEFAULT_ARMS, names, natures, standing_for
+from study.arms import ARMS, DEFAULT_ARMS, names, natures, standing_for, usual_names
 
 DEFAULT_SEEDS = 5
 
@@ -47,12 +47,8 @@ def _asked(cfg: DictConfig) -> list[str]:
     if cfg.study == "asymmetry" and asked == list(DEFAULT_ARMS):
         asked = list(natures())
     if asked == ["all"]:
-        asked = [
-            name
-            for name in names()
-            if cfg.study == "asymmetry" or not ARMS[standing_for(name)[0]].of_natures
-        ]
-    allowed = f"all, or a list of {', '.join(names())}"
+        asked = list(names() if cfg.study == "asymmetry" else usual_names())
+    allowed = f"all, or a list of {', '.join(usual_names())}"
     if not asked:
         raise UserError(f"arms is empty; allowed: {allowed}.")
     for name in asked:

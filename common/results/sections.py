@@ -65,6 +65,7 @@ def sections(
         *_further(summary),
         _slopes(summary),
         _costs(summary),
+        _training(summary),
     ]
     return [one for one in found if len(one.lines) > 1 and len(one.lines[0]) > one.labels]
 
@@ -198,18 +199,26 @@ def _slopes(summary: Sequence[SummaryRow]) -> Section:
 
 
 def _costs(summary: Sequence[SummaryRow]) -> Section:
-    header = ["arm", "parameters, M (trained)", "multiply-adds, M", "of training, T", "seconds"]
+    header = ["arm", "parameters, M (trained)", "multiply-adds, M", "seconds"]
     by_arm = {
         r.arm: [
             r.arm,
             f"{_millions(r.parameters, 3)} ({_millions(r.trained_parameters, 3)})",
             _millions(r.macs, 1),
-            NONE if r.train_macs is None else f"{r.train_macs / 1e12:,.2f}",
             f"{r.seconds:,.1f}",
         ]
         for r in summary
     }
     return Section("costs, of one image and of training", 1, [header, *by_arm.values()])
+
+
+def _training(summary: Sequence[SummaryRow]) -> Section:
+    """Say how much training each arm has had; nothing of studies from before it was counted."""
+    by_arm = {
+        r.arm: [r.arm, f"{r.train_macs / 1e12:,.3f}"] for r in summary if r.train_macs is not None
+    }
+    header = ["arm", "multiply-adds, T"]
+    return Section("training, with all that an arm builds on", 1, [header, *by_arm.values()])
 
 
 def _interval(row: SummaryRow | DifferenceRow, sign: str = "") -> str:

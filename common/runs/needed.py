@@ -22,17 +22,18 @@ def refuse_missing(paths: dict[str, Path]) -> dict[str, Path]:
             continue
         what = f"the {part} hemisphere" if part in LEVELS else f"the {part}"
         wrong = f"hparams.model_path_{part}" if part in LEVELS else "the key that names it"
-        raise UserError(
-            f"There is no checkpoint at {path} to load {what} from: train it first{_how(path)}, or correct {wrong}."
-        )
+        remedy = f"train it first{_how(path, part)}, or correct {wrong}"
+        raise UserError(f"There is no checkpoint at {path} to load {what} from: {remedy}.")
     return paths
 
 
-def _how(path: Path) -> str:
-    """Name the command that writes a checkpoint, if its path has the form that commands give it."""
-    if path.parent.name != "checkpoints" or len(path.parents) < 4:
+def _how(path: Path, part: str) -> str:
+    """Name the command that writes a checkpoint: its path tells, if it has the form that commands give it."""
+    arm = part
+    if path.parent.name == "checkpoints" and len(path.parents) > 3:
+        arm = path.parents[2].name  # <arm>/seed<n>/checkpoints/best.ckpt
+    elif part not in LEVELS:
         return ""
-    arm = path.parents[2].name  # <arm>/seed<n>/checkpoints/best.ckpt
     folder, choice = "dual", f"--config-name {arm}"
     if arm in LEVELS:
         folder, choice = "single", f"hparams.mode={arm}"

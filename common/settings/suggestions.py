@@ -65,8 +65,9 @@ def section_given_a_value(name: str, schema: type, value: str) -> UserError:
     inner = [key.removeprefix(f"{name}.") for key in keys_of(schema) if key.startswith(f"{name}.")]
     general = _by_last_part(OTHER_NAMES.get(name, ""), schema)
     if general:
+        each = f"{', '.join(inner[:MANY])}{', ...' if len(inner) > MANY else ''}"
         return UserError(
-            f"{name} has a value for each of {', '.join(inner)}: give {name}.{inner[0]}={value} or the like, "
+            f"{name} has a value for each of {each}: give {name}.{inner[0]}={value} or the like, "
             f"or {general[0]}={value} for all of them."
         )
     shown = f"{', '.join(inner[:MANY])}{', ...' if len(inner) > MANY else ''}"
@@ -169,5 +170,5 @@ def _there_are(name: str, schema: type) -> str:
         return f"allowed{f' in {section}' if section else ''}: {', '.join(siblings)}"
     if section and siblings:
         first = ", ".join(siblings[:MANY])
-        return f"allowed in {section}: {first}, ... (docs/keys.md lists all)"
+        return f"allowed in {section}: {first}, ... (--help lists all keys)"
     return "--help lists all keys, and docs/keys.md explains them"

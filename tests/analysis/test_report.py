@@ -769,12 +769,12 @@ def test_a_table_wider_than_the_screen_shows_where_there_is_more(visit):
     tab = visit(width=390)
     place = tab.locator(".scroll", has=tab.locator("#table-results"))
     assert place.evaluate("one => one.scrollWidth > one.clientWidth")
-    tab.wait_for_function("document.querySelector('.scroll').dataset.cut.trim() === 'right'")
+    tab.locator(".scroll[data-cut~=right]:not([data-cut~=left])").first.wait_for(state="attached")
     mean = tab.locator("#table-results tbody td:nth-child(3)").first
     right = place.evaluate("one => one.getBoundingClientRect().right")
     assert mean.evaluate("one => one.getBoundingClientRect().right") <= right
     arm = tab.locator("#table-results tbody td:first-child").first
     before = arm.bounding_box()["x"]
     place.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
-    tab.wait_for_function("document.querySelector('.scroll').dataset.cut.trim() === 'left'")
+    tab.locator(".scroll[data-cut~=left]:not([data-cut~=right])").first.wait_for(state="attached")
     assert arm.bounding_box()["x"] == pytest.approx(before, abs=1)

@@ -180,6 +180,10 @@ def test_keys_of_the_right_hemisphere_count_where_they_shape_the_network(name, b
 
     row = MACRO_ARCHITECTURES[name]
     nothing = {} if row.loads == MEMBERS else {"model_path_fine": None, "model_path_coarse": None}
+    if row.members == SPECIALISTS:
+        with pytest.raises(UserError, match="holds a hemisphere of width"):
+            identity(coarse_width=0.25)
+        return
     counts = identity() != identity(coarse_width=0.25)
     # A wide network is as large as a left and a right hemisphere are together.
     assert counts == ("right" in row.sides or row.sized_like == "bilateral")

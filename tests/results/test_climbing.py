@@ -70,7 +70,8 @@ def test_the_tables_show_the_mean_over_seeds_and_name_the_arms_that_climb(tmp_pa
         assert line in page
     print_summary(collect(tmp_path, order=("fine", "coarse")), title="a study", reference="")
     for text in (page, capsys.readouterr().out):
-        (sentence,) = (line for line in text.splitlines() if line.startswith("Still climbing"))
+        # On a terminal the sentence may run over several lines.
+        sentence = " ".join(text[text.index("Still climbing") :].partition("otherwise.")[0].split())
         assert "fine (fine, +0.30)" in sentence
         assert "coarse" not in sentence
 
