@@ -208,13 +208,13 @@ ARMS = {
         specialities=("coarse", "coarse"),
         of_natures=True,
     ),
-    "nonspecialised_left_alike": Arm(
+    "joint_left_alike": Arm(
         "as bilateral_nonspecialised, with the left hemisphere's parameters on both sides",
         specialities=("fine", "fine"),
         trained_like="hemispheres",
         of_natures=True,
     ),
-    "nonspecialised_right_alike": Arm(
+    "joint_right_alike": Arm(
         "as bilateral_nonspecialised, with the right hemisphere's parameters on both sides",
         specialities=("coarse", "coarse"),
         trained_like="hemispheres",

@@ -583,8 +583,8 @@ def test_natures_are_crossed_with_labels():
         "bilateral_mirrored": (narrow, wide),
         "bilateral_left_alike": (wide, wide),
         "bilateral_right_alike": (narrow, narrow),
-        "nonspecialised_left_alike": (wide, wide),
-        "nonspecialised_right_alike": (narrow, narrow),
+        "joint_left_alike": (wide, wide),
+        "joint_right_alike": (narrow, narrow),
     }
 
 
