@@ -4,7 +4,7 @@ Its L2 penalty is chosen on validation images. Features are standardised by the 
 that one penalty means the same for every hemisphere.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,13 +49,19 @@ class Probe:
 Labelled = tuple[Tensor, Tensor]
 
 
-def fit(train: Labelled, validation: Labelled, classes: int) -> Probe:
+def fit(
+    train: Labelled,
+    validation: Labelled,
+    classes: int,
+    strengths: Sequence[float] = STRENGTHS,
+) -> Probe:
     """Fit from the strongest penalty to weaker ones, until fewer validation images are right, and give the best.
 
     Args:
         train: features (N, F) and labels int64 (N,).
         validation: the same, of other images.
         classes: number of labels.
+        strengths: to choose from, rising.
     """
     mean, spread = train[0].double().mean(0), train[0].double().std(0)
     spread = torch.where(spread > 1e-6, spread, 1.0)  # a feature that never changes stays 0
@@ -65,7 +71,7 @@ def fit(train: Labelled, validation: Labelled, classes: int) -> Probe:
     problem = _Problem(inputs @ axes, variances.clamp_min(0), train[1], classes)
     weight = torch.zeros(inputs.shape[1] + 1, classes, dtype=torch.float64)
     best, chosen = -1, None
-    for strength in STRENGTHS:
+    for strength in strengths:
         weight = problem.solve(1 / (strength * len(inputs)), weight)
         probe = Probe(mean, spread, axes @ weight[:-1], weight[-1], strength)
         right = int((probe.logits(validation[0]).argmax(1) == validation[1]).sum())
@@ -131,10 +137,16 @@ class Fits:
     def __init__(self) -> None:
         self._known: dict[str, Probe] = {}
 
-    def fit(self, train: Labelled, validation: Labelled, classes: int) -> Probe:
+    def fit(
+        self,
+        train: Labelled,
+        validation: Labelled,
+        classes: int,
+        strengths: Sequence[float] = STRENGTHS,
+    ) -> Probe:
         """Call `fit`, or give the earlier answer."""
         held = {"x": train[0], "y": train[1], "vx": validation[0], "vy": validation[1]}
-        key = digest(held)
+        key = digest(held | {"c": torch.tensor(strengths)})
         if key not in self._known:
-            self._known[key] = fit(train, validation, classes)
+            self._known[key] = fit(train, validation, classes, strengths)
         return self._known[key]

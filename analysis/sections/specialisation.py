@@ -45,7 +45,7 @@ class Specialisation(Section):
             validation=seed.validation,
             scored=seed.test,
         )
-        over_training = course(seed)
+        over_training = course(seed, trained)
         if not over_training:
             found.leave_out(
                 f"the course of specialisation over the training of {seed.arm}; the stages in which its hemispheres "

@@ -11,7 +11,6 @@ from analysis.seed import FeatureSet, Seed
 from analysis.specialisation.reading import Reading, read
 from arch_dual_head.sources import paths
 from common.data.datamodule import ImageSet
-from common.data.samplers import drawn
 from common.results.rows import read_result
 from common.settings.levels import SIDES, SPELLING
 from common.training.probe_features import FOLDER, SavedFeatures
@@ -30,11 +29,14 @@ class Saved:
         return {int(file.stem.removeprefix("epoch")): file for file in files}
 
 
-def course(seed: Seed) -> list[Reading]:
+def course(seed: Seed, trained: Reading) -> list[Reading]:
     """Read the two hemispheres of a network at each epoch at which the features of both were saved.
 
-    The penalty of a probe is chosen on a third of the saved validation images, and the rest are asked. Empty if the
-    hemispheres' stages saved nothing, or not of the same images.
+    Empty if the hemispheres' stages saved nothing, or not of the same images.
+
+    Args:
+        seed: of the network.
+        trained: what probes read off the trained network; each probe here takes the penalty that was chosen there.
     """
     saved = learned_in(seed)
     if set(saved) != set(SIDES):
@@ -46,7 +48,7 @@ def course(seed: Seed) -> list[Reading]:
         pair = _pair(features["left"], features["right"])
         if pair is None:
             return []
-        found.append(_read(seed, epoch, *pair))
+        found.append(_read(seed, epoch, trained, *pair))
     return found
 
 
@@ -112,13 +114,15 @@ def _pair(
 
 
 def _read(
-    seed: Seed, epoch: int, places: Places, features: dict[str, dict[str, Tensor]]
+    seed: Seed,
+    epoch: int,
+    trained: Reading,
+    places: Places,
+    features: dict[str, dict[str, Tensor]],
 ) -> Reading:
     images = seed.images
     train = _labelled(images.data.train_set, places["train"], features["train"])
     validation = _labelled(images.data.val_set, places["validation"], features["validation"])
-    count = len(places["validation"])
-    order = drawn(count, count, "course")
     return read(
         seed.arm,
         seed.number,
@@ -126,18 +130,12 @@ def _read(
         images,
         seed.fits,
         train=train,
-        validation=_subset(validation, order[: count // 3]),
-        scored=_subset(validation, order[count // 3 :]),
+        validation=validation,
+        scored=validation,
+        strengths=trained.strengths,
     )
 
 
 def _labelled(images: ImageSet, places: Tensor, features: dict[str, Tensor]) -> FeatureSet:
     rows = images.subset[places]
     return FeatureSet(features, {level: y[rows] for level, y in images.labels.items()})
-
-
-def _subset(images: FeatureSet, places: Tensor) -> FeatureSet:
-    return FeatureSet(
-        {side: one[places] for side, one in images.features.items()},
-        {level: one[places] for level, one in images.labels.items()},
-    )

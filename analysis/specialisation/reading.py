@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from analysis.logistic import Fits
+from analysis.logistic import STRENGTHS, Fits
 from analysis.seed import HALVES, FeatureSet, StudyImages
 from analysis.specialisation import measures
 from analysis.specialisation.rows import Competence, Index
@@ -18,7 +18,8 @@ class Reading:
     """Two hemispheres of an arm and seed at one epoch (None: the trained network), as probes see them.
 
     ``right`` says by half (left, right, both) and task which images are right, bool (N,); ``chance`` is by task.
-    ``at_end`` names the probes whose penalty is at the end of the grid, as (half, level).
+    ``strengths`` are those of the probes by (half, level); ``at_end`` names the probes whose penalty is at the end of
+    the grid, likewise.
     """
 
     arm: str
@@ -26,6 +27,7 @@ class Reading:
     epoch: int | None
     right: Mapping[str, Mapping[str, Tensor]]
     chance: Mapping[str, float]
+    strengths: Mapping[tuple[str, str], float]
     at_end: tuple[tuple[str, str], ...]
 
     def accuracy(self, half: str, task: str) -> float:
@@ -95,6 +97,7 @@ def read(
     train: FeatureSet,
     validation: FeatureSet,
     scored: FeatureSet,
+    strengths: Mapping[tuple[str, str], float] | None = None,
 ) -> Reading:
     """Fit a probe of each level on the left, the right and both hemispheres, and see which images are right.
 
@@ -109,8 +112,9 @@ def read(
         train: what is fitted on.
         validation: what the penalty is chosen by.
         scored: what is asked.
+        strengths: of the penalties by half and level; None: chosen on ``validation``.
     """
-    rights, ends = {}, []
+    rights, ends, used = {}, [], {}
     for half in HALVES:
         logits = {}
         for level in LEVELS:
@@ -118,9 +122,11 @@ def read(
                 (train.of(half), train.labels[level]),
                 (validation.of(half), validation.labels[level]),
                 images.classes[level],
+                STRENGTHS if strengths is None else (strengths[half, level],),
             )
+            used[half, level] = probe.strength
             logits[level] = probe.logits(scored.of(half))
             ends += [(half, level)] if probe.at_end else []
         rights[half] = right(logits, scored.labels, images.parents)
     chance = chances(scored.labels, images.parents, images.classes[COARSE])
-    return Reading(arm, seed, epoch, rights, chance, tuple(ends))
+    return Reading(arm, seed, epoch, rights, chance, used, tuple(ends))
