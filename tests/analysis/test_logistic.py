@@ -35,10 +35,9 @@ def by_hand(features: np.ndarray, labels: np.ndarray, strength: float) -> np.nda
 
 
 @pytest.mark.parametrize("strength", STRENGTHS[1:5])
-def test_a_probe_is_at_the_minimum(strength, monkeypatch):
-    monkeypatch.setattr(logistic, "STRENGTHS", (strength,))
+def test_a_probe_is_at_the_minimum(strength):
     features, labels = some(120, 0)
-    probe = fit((features, labels), some(30, 1), 3)
+    probe = fit((features, labels), some(30, 1), 3, (strength,))
     ours = probe.logits(features).softmax(1).numpy()
     theirs = by_hand(features.double().numpy(), labels.numpy(), strength)
     theirs = np.exp(theirs - logsumexp(theirs, axis=1, keepdims=True))
@@ -53,9 +52,7 @@ def test_the_penalty_is_the_best_on_validation_images_and_the_strongest_of_equal
     for strength in STRENGTHS:
         logits = by_hand(train[0].double().numpy(), train[1].numpy(), strength)
         assert logits.shape == (60, 3)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(logistic, "STRENGTHS", (strength,))
-            probe = fit(train, validation, 3)
+        probe = fit(train, validation, 3, (strength,))
         tried.append(int((probe.logits(validation[0]).argmax(1) == validation[1]).sum()))
     falls = next((i for i in range(1, len(tried)) if tried[i] < max(tried[:i])), len(tried))
     best = max(tried[:falls])

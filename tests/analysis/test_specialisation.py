@@ -319,6 +319,7 @@ def test_the_page_shows_the_course_and_says_who_is_dead(small):
         assert re.search(f"In {arm}, [^<]*the {side} hemisphere is dead on", small.html)
 
 
+@pytest.mark.slow
 def test_python_gives_the_same_numbers(small, tmp_path):
     found = bilateral.specialisation(small.place)
     assert [str(row.kappa) for row in found.competences] == [row["kappa"] for row in small.rows]
@@ -339,6 +340,7 @@ def test_a_run_of_two_hemispheres_alone_is_measured(tiny, succeed, tmp_path, in_
     assert "Left out: the course of specialisation over the training of bilateral" in page
 
 
+@pytest.mark.slow
 def test_arms_without_a_reference_are_measured(small, tmp_path, in_process):
     """The other analyses then are about the first arm with two hemispheres."""
     place = tmp_path / "study"
@@ -358,6 +360,7 @@ def test_arms_without_a_reference_are_measured(small, tmp_path, in_process):
     assert "images in a case" not in {row["of"] for row in values}
 
 
+@pytest.mark.slow
 def test_features_of_another_run_are_not_read(small, tmp_path):
     place = tmp_path / "study"
     shutil.copytree(small.place, place)

@@ -534,6 +534,7 @@ def test_a_missing_checkpoint_is_refused_with_the_command_that_writes_it(arm, in
 # Sources of spread
 
 
+@pytest.mark.slow
 def test_each_seed_can_hold_out_other_images(tiny, succeed, in_process, tmp_path):
     """All arms of a seed share its split, another seed has another one, and arms that mix seeds are left out."""
     options = [*tiny, "seeds=[3,4]", f"save_dir={tmp_path}", "exp_name=e", "analyse=false"]

@@ -320,6 +320,7 @@ def test_from_python_too_a_mistake_is_one_sentence(tmp_path, monkeypatch):
         study(dataset="navon", save_dir=str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_study_from_python_is_that_of_the_command_line(
     tiny, tmp_path, monkeypatch, succeed, capsys
 ):
