@@ -1,8 +1,5 @@
 """Contrasts with the reference arm image by image, from what each tested stage answered: rows of images.csv."""
 
-import csv
-import gzip
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,12 +13,10 @@ from common.results.agreement import error_consistency, mcnemar, outperformance
 from common.results.bootstrap import images_and_seeds
 from common.results.contrasts import LEVEL
 from common.results.intervals import FEWEST
+from common.results.predictions import PREDICTIONS, read_predictions
 from common.results.rows import Row
 from common.results.sharing import pairs, widening
 from common.settings.levels import LEVELS
-from common.system.errors import UserError
-
-PREDICTIONS = "predictions.csv.gz"
 
 
 @dataclass(frozen=True)
@@ -138,17 +133,9 @@ def read_answers(file: Path) -> Answers | None:
     """
     if not file.is_file():
         return None
-    try:
-        with gzip.open(file, "rt", newline="", encoding="utf-8") as text:
-            header, *lines = csv.reader(text, strict=True)
-        columns = dict(zip(header, zip(*lines, strict=True), strict=True))
-        right = {
-            level: np.array(columns[level]) == np.array(columns[f"{level}_answer"])
-            for level in LEVELS
-            if level in columns
-        }
-        return Answers([*columns["image"]], right)
-    except (OSError, EOFError, ValueError, KeyError, csv.Error, zlib.error):
-        raise UserError(
-            f"{file} is damaged: delete it (the tables do without it), and run the command again."
-        ) from None
+    found = read_predictions(file)
+    right = {
+        level: np.array([one.label[level] == one.answer[level] for one in found])
+        for level in (found[0].label if found else ())
+    }
+    return Answers([one.image for one in found], right)

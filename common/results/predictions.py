@@ -8,6 +8,7 @@ of the right one are at their mean over training images, and so on. Classes are 
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ def read_predictions(file: Path) -> list[Prediction]:
         raise UserError(
             f"{file} is missing: testing a stage writes it, and so does test.py predictions=FILE."
         ) from None
-    except (OSError, EOFError, ValueError, IndexError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, IndexError, csv.Error, zlib.error) as error:
         raise UserError(
             f"{file} is damaged ({' '.join(str(error).split())[:100]}): delete it, and write it anew by test.py "
             "predictions=FILE."
