@@ -342,9 +342,8 @@ def finite(folder: Path) -> None:
         assert all(w.isfinite().all() for w in torch.load(file)["state_dict"].values()), file
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_stage_whose_loss_is_no_number_stops_and_the_others_go_on(
     value, in_process, tiny, tmp_path, monkeypatch
 ):

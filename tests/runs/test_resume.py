@@ -189,7 +189,9 @@ WORKER = ["hparams.num_workers=1"]
             id="before the tables",
             marks=pytest.mark.slow,
         ),
-        pytest.param("torch:save", 3, 22, [], id="while a checkpoint is written"),
+        pytest.param(
+            "torch:save", 3, 22, [], id="while a checkpoint is written", marks=pytest.mark.slow
+        ),
         pytest.param(
             "common.training.callbacks:LastCheckpoint._save",
             4,
@@ -250,7 +252,11 @@ def test_a_study_may_be_moved_while_it_is_stopped(study, uninterrupted, tmp_path
             signal.SIGTERM, (TRAINING, 18), 6, id="SIGTERM in training", marks=pytest.mark.slow
         ),
         pytest.param(
-            signal.SIGTERM, ("common.data.datamodule:load_folder", 1), 24, id="SIGTERM at the start"
+            signal.SIGTERM,
+            ("common.data.datamodule:load_folder", 1),
+            24,
+            id="SIGTERM at the start",
+            marks=pytest.mark.slow,
         ),
     ],
 )
