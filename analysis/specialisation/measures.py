@@ -12,6 +12,8 @@ import numpy as np
 from scipy.stats import permutation_test
 from torch import Tensor
 
+from common.results import agreement
+
 # Where the smaller competence of the two hemispheres is below this, one of them is dead on the task.
 DEAD = 0.1
 # Of seeds for a test by sign flips: with five, the smallest p is 1 / 16, above 0.05.
@@ -111,10 +113,7 @@ def error_consistency(one: Tensor, other: Tensor) -> float:
         one: whether each image is classified right, bool (N,).
         other: the same of the other classifier. NaN where both are always right, or both always wrong.
     """
-    observed = float((one == other).double().mean())
-    a, b = float(one.double().mean()), float(other.double().mean())
-    expected = a * b + (1 - a) * (1 - b)
-    return (observed - expected) / (1 - expected) if expected < 1 else math.nan
+    return float(agreement.error_consistency(one[None].numpy(), other[None].numpy())[0])
 
 
 def sign_flip_p(values: Sequence[float]) -> float:
