@@ -88,8 +88,8 @@ class StudyKeys:
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     budget: str = key(
         "compute",
-        "training of unilateral_long, unilateral_wide and bilateral_nonspecialised: compute: as many operations as the "
-        "bilateral network has had, hemispheres included; recipe: the epochs of the recipe",
+        "training of unilateral_long, unilateral_hierarchy, unilateral_wide and bilateral_nonspecialised: compute: as "
+        "many operations as the bilateral network has had, hemispheres included; recipe: the epochs of the recipe",
         choices=("compute", "recipe"),
     )
     no_bilateral: bool = key(False, "train the hemispheres only")
