@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,19 +49,33 @@ def translated(arguments: list[str]) -> list[str]:
 
 
 def answers(trained: Trained, paths: list[Path]) -> list[dict[str, Any]]:
-    """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone."""
+    """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone.
+
+    With ``weights`` of the hemispheres by level, where the join weighs them picture by picture.
+    """
     images = trained.pixels(paths)
     views = {"both": trained.predict(images)}
     if trained.has_halves:
         views |= {side: trained.predict(images, alone=side) for side in trained.sides}
     rows = []
+    weights = trained.weights(images) or {}
     for i, path in enumerate(paths):
         said = {
             view: {level: best(trained, level, values[i]) for level, values in levels.items()}
             for view, levels in views.items()
         }
         rows.append({"image": str(path)} | said.pop("both") | said)
+        if weights:
+            rows[-1] |= {"weights": weights_of(weights, i)}
     return rows
+
+
+def weights_of(weights: Mapping[str, Mapping[str, Any]], picture: int) -> dict[str, Any]:
+    """The weight of each hemisphere in one picture, by level and side."""
+    return {
+        level: {side: round(one[picture].item(), 6) for side, one in sides.items()}
+        for level, sides in weights.items()
+    }
 
 
 def best(trained: Trained, level: str, probabilities: Any) -> list[dict[str, Any]]:

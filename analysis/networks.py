@@ -53,21 +53,41 @@ def side_by_side(features: Sequence[Tensor]) -> Tensor:
     return torch.cat([*features], dim=1)
 
 
-def halves_of(network: HemispheresAndHeads) -> dict[str, dict[str, Tensor]]:
-    """Give what each feature adds to each logit, by level and side, (C, F) on the CPU.
+def halves_of(network: HemispheresAndHeads, features: Tensor) -> dict[str, dict[str, Tensor]]:
+    """Give by how much each logit rises with each feature, by level and side, (C, F_side) on the CPU.
 
-    That is the head's weight and what the join makes of the feature: exact for a join that is linear in features,
-    such as concatenation; for any other one it is what the feature alone adds where it is 1 and all others are 0.
+    The slope at some images, averaged over them, as the network has it. Where the join is linear in features, such as
+    concatenation, that is the same in all images: the head's weight times what the join makes of the feature.
+
+    Args:
+        network: with two hemispheres.
+        features: of some images side by side, (N, num_features); few are enough.
     """
-    blank = torch.zeros(1, network.num_features, device=next(network.parameters()).device)
-    unit = torch.eye(network.num_features, device=blank.device)
+    at = features.to(next(network.parameters()).device, copy=True).requires_grad_()
+    with torch.enable_grad():
+        slopes = {
+            level: torch.stack(
+                [
+                    torch.autograd.grad(one.sum(), at, retain_graph=True)[0].mean(dim=0)
+                    for one in logits.unbind(dim=1)
+                ]
+            )
+            for level, logits in network.classify(at).items()
+        }
+    return {level: network.split(one.cpu()) for level, one in slopes.items()}
+
+
+def parts_of(network: HemispheresAndHeads, features: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """Give what each hemisphere adds to what the heads see, by side, (N, F) on the CPU; None if there is no such sum.
+
+    Args:
+        network: with two hemispheres.
+        features: (N, F_side) by side.
+    """
+    device = next(network.parameters()).device
     with torch.no_grad():
-        rise = network.join(network.split(unit)) - network.join(network.split(blank))
-        found = {}
-        for level, head in network.heads.items():
-            weight: Tensor = head.linear.weight  # type: ignore[union-attr, assignment]
-            found[level] = network.split((weight @ rise.T).cpu())
-    return found
+        parts = network.join.parts({side: one.to(device) for side, one in features.items()})
+    return parts and {side: one.cpu() for side, one in parts.items()}
 
 
 class FeatureCache:
@@ -128,3 +148,18 @@ def classify(
             for level, logits in network.classify(batch.to(module.device)).items():
                 found.setdefault(level, []).append(logits.float().cpu())
     return {level: torch.cat(batches) for level, batches in found.items()}
+
+
+def choices(
+    module: TrainingModule, network: HemispheresAndHeads, features: Tensor
+) -> dict[str, Tensor] | None:
+    """Weights (N, sides) of the hemispheres by level, on the CPU; arguments are those of `classify`.
+
+    None where the join weighs hemispheres alike in all images.
+    """
+    with as_tested(module):
+        batches = [network.choices(batch.to(module.device)) for batch in features.split(EVAL_BATCH)]
+    found = [one for one in batches if one is not None]
+    if not found:
+        return None
+    return {level: torch.cat([one[level].float().cpu() for one in found]) for level in found[0]}

@@ -5,7 +5,8 @@ A logit is a sum over features, so it splits exactly: for class c of a head with
     logit_c = b_c + w_c . mean  +  w_c,left . (f_left - mean_left)  +  w_c,right . (f_right - mean_right)
 
 with the mean over training images. The last two terms are the halves' contributions. Silencing a half
-(`analysis.sections.lesions`) sets its term to zero.
+(`analysis.sections.lesions`) sets its term to zero. Where the join does not concatenate, f is what a half adds to what
+the heads see (`common.networks.join.Join.parts`); where there is no such sum, as of a product, nothing is said here.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.networks import halves_of
+from analysis.networks import parts_of
 from analysis.report.cells import Cell, Sheet, decimal, interval_words, word_columns
 from analysis.report.part import Part, Tile, count_classes
 from analysis.report.svg import FAINT, HALO, LEFT, RIGHT, labels, picture, short
@@ -39,15 +40,19 @@ class Contributions(Section):
 
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add the evidence of each half for each class, and each half's share of all evidence and of the margin."""
-        weights = halves_of(seed.network)
+        seen, known = (parts_of(seed.network, one.features) for one in (seed.test, seed.train))
+        if seen is None or known is None:
+            found.leave_out(
+                "what each hemisphere contributes to a logit; the join of these hemispheres is not a sum over them."
+            )
+            return
         for level in LEVELS:
+            weight = seed.network.heads[level].linear.weight.detach().cpu()  # type: ignore[union-attr, operator]
             truth = seed.test.labels[level]
             rivals = strongest_other(seed.logits[level], truth)
             taken, ahead = {}, {}
             for side in SIDES:
-                terms = contribution(
-                    seed.test.features[side], weights[level][side], seed.mean(side)
-                )
+                terms = contribution(seen[side], weight, known[side].mean(0))
                 taken[side] = evidence(terms, truth)
                 ahead[side] = margin(terms, truth, rivals)
                 means = class_means(taken[side], truth, seed.images.classes[level]).tolist()
@@ -114,9 +119,9 @@ def contribution(features: Tensor, weight: Tensor, mean: Tensor) -> Tensor:
     """Compute what one half of the features adds to each logit.
 
     Args:
-        features: of one hemisphere (N, F).
-        weight: the head's columns for it (C, F).
-        mean: of its features over training images (F,).
+        features: of one hemisphere, or what it adds to joined ones (N, F).
+        weight: the head's columns for these (C, F).
+        mean: of these over training images (F,).
 
     Returns:
         (N, C).

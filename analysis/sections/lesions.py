@@ -18,6 +18,8 @@ from common.settings.levels import LEVELS, SIDES
 
 OF = "accuracy with a share silenced"
 LOST = "accuracy lost when silenced"
+# Training images over which the slopes of logits are averaged; where the join is linear, all have the same.
+SLOPE_IMAGES = 64
 SHARES = tuple(i / 10 for i in range(11))  # of a hemisphere's features
 
 
@@ -30,7 +32,8 @@ class Lesions(Section):
         """Add the accuracy of each head for each share of either hemisphere, and what all of it costs."""
         joined, trained = seed.test.of("both"), seed.train.of("both")
         mean, spread = trained.mean(0), trained.std(0)
-        weights = [side_by_side([*halves.values()]) for halves in halves_of(seed.network).values()]
+        slopes = halves_of(seed.network, trained[:SLOPE_IMAGES])
+        weights = [side_by_side([*halves.values()]) for halves in slopes.values()]
         used = use(weights, spread)
         is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
         for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
@@ -66,7 +69,8 @@ class Lesions(Section):
             tables=[lesion_table(curves)],
             notes=[
                 "A silenced feature has its mean over training images for every image; nothing is trained again. "
-                "Its use is its absolute weight times its standard deviation; both heads count equally."
+                "Its use is its absolute weight times its standard deviation; both heads count equally. "
+                "(Where the join is not linear, a weight is the mean slope of a logit over some training images.)"
             ],
         )
         for level in LEVELS:

@@ -76,8 +76,11 @@ class HemispheresAndHeads(nn.Module):
         num_classes: of each level.
         dropout: of the joined features, before each head.
         join: built from the hemispheres' numbers of features by side (see `common.networks.join`).
-        auxiliary: whether each hemisphere has heads of its own too, which only training looks at: deep supervision
-            (Lee et al. 2015) of each side.
+        auxiliary: whether each hemisphere has heads of its own too, at which only training looks, and a join that asks
+            for them: deep supervision (Lee et al. 2015) of each side.
+
+    Raises:
+        UserError: the join cannot take these hemispheres.
     """
 
     def __init__(
@@ -95,6 +98,11 @@ class HemispheresAndHeads(nn.Module):
         self.num_features = sum(self.widths.values())
         self.hemispheres = nn.ModuleDict({SPELLING[side]: one for side, one in hemispheres.items()})
         self.join = join(self.widths)
+        if self.join.asks_own_heads and not auxiliary:
+            raise UserError(
+                f"The join {type(self.join).__name__.lower()} asks each hemisphere's own heads, and there are none: "
+                "give hparams.auxiliary=1, their weight in the loss."
+            )
         self.heads = self._make_heads(self.join.num_features, dropout)
         self.auxiliary = nn.ModuleDict(
             {
@@ -154,17 +162,30 @@ class HemispheresAndHeads(nn.Module):
 
     def _outputs(self, features: dict[str, Tensor]) -> Outputs:
         auxiliary = {
-            side: {
-                level: head(features[side]) for level, head in cast(nn.ModuleDict, heads).items()
-            }
-            for side, heads in ((side_of(name), heads) for name, heads in self.auxiliary.items())
+            side: {level: head(features[side]) for level, head in heads.items()}
+            for side, heads in self._own_heads.items()
             if self.training
         }
         return Outputs(features, self._logits(features), auxiliary)
 
+    def choices(self, features: Tensor) -> dict[str, Tensor] | None:
+        """Give the weight of each hemisphere, (B, sides) by level, for features side by side (B, num_features).
+
+        None where the join weighs hemispheres alike in all images.
+        """
+        return self.join.choices(self.split(features), self._by_level(self.heads), self._own_heads)
+
+    @property
+    def _own_heads(self) -> dict[str, dict[str, nn.Module]]:
+        """Give the heads of each hemisphere alone, by side and level."""
+        return {side_of(name): self._by_level(heads) for name, heads in self.auxiliary.items()}
+
+    @staticmethod
+    def _by_level(heads: nn.Module) -> dict[str, nn.Module]:
+        return dict(cast(nn.ModuleDict, heads).items())
+
     def _logits(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        joined = self.join(features)
-        return {level: head(joined) for level, head in self.heads.items()}
+        return self.join.logits(features, self._by_level(self.heads), self._own_heads)
 
 
 class UnilateralNet(HemispheresAndHeads):

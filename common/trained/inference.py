@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from common.checkpoints.files import Record
 from common.data.pictures import as_rgb, find_pictures, fit, read_picture
 from common.data.transforms import Transforms
-from common.networks.macro import Network
+from common.networks.macro import HemispheresAndHeads, Network
 from common.settings.levels import SIDES, side_of
 from common.system.errors import UserError
 
@@ -124,8 +125,8 @@ class Trained:
         Args:
             pictures: see `Trained`.
             alone: of two hemispheres, the one whose features count, "left" or "right" (or "fine" or "coarse", as in
-                checkpoints); those of the other are set to 0, so that what remains, if the join concatenates, is this
-                one's contribution and the head's bias.
+                checkpoints); those of the other are set to what the join takes for silence (0, of a product 1), so
+                that what remains, if the join concatenates, is this one's contribution and the head's bias.
         """
         parts = [self._logits(images, alone) for images in self._batches(pictures)]
         return {level: torch.cat([part[level] for part in parts]) for level in self.levels}
@@ -134,6 +135,28 @@ class Trained:
         """Compute the probability of each class per level: float (B, C), rows add up to 1. ``alone``: see `logits`."""
         logits = self.logits(pictures, alone=alone)
         return {level: values.softmax(dim=1) for level, values in logits.items()}
+
+    def weights(self, pictures: Pictures) -> dict[str, BySide] | None:
+        """Compute the weight of each hemisphere in each picture: by level and side, float (B,), of sum 1 over sides.
+
+        None where the join weighs hemispheres alike in all pictures, or there are several networks.
+        """
+        if not isinstance(self.network, HemispheresAndHeads):
+            return None
+        with torch.no_grad():
+            parts = [
+                self.network.choices(self.network.features(images))
+                for images in self._batches(pictures)
+            ]
+        found = [part for part in parts if part is not None]
+        if not found:
+            return None
+        return {
+            level: BySide(
+                zip(self.sides, torch.cat([one[level] for one in found]).cpu().T, strict=True)
+            )
+            for level in self.levels
+        }
 
     def grad_cam(
         self, pictures: Pictures, *, level: str, side: str, classes: Tensor | None = None
@@ -232,7 +255,7 @@ class Trained:
             features = self.network.features(images)
             for side, part in self.network.split(features).items():
                 if side != kept:
-                    part.zero_()
+                    part.fill_(cast(HemispheresAndHeads, self.network).join.silent)
             found = self.network.classify(features)
         return {level: found[level].cpu() for level in self.levels}
 

@@ -91,7 +91,7 @@ def test_what_features_add_to_logits_is_asked_of_the_join(join):
     ).eval()
     features = torch.randn(5, network.num_features, generator=torch.Generator().manual_seed(0))
     parts = network.split(features)
-    for level, halves in halves_of(network).items():
+    for level, halves in halves_of(network, features).items():
         added = sum(parts[side] @ half.T for side, half in halves.items())
         logits = network.classify(features)[level].detach()
         assert torch.allclose(added + network.heads[level].linear.bias, logits, atol=1e-5)

@@ -447,8 +447,8 @@ def test_logits_are_those_of_the_network_and_halves_those_of_its_heads(finished)
     cache = FeatureCache(torch.randint(0, 255, (9, 3, 32, 32), dtype=torch.uint8))
     with as_tested(module):
         expected = module.network(module.transforms(cache.images))
-    weights = halves_of(module.network)
     features = {side: cache.features(module, one) for side, one in sides(module.network).items()}
+    weights = halves_of(module.network, torch.cat([*features.values()], dim=1))
     # The precision may be bfloat16.
     for level, logits in cache.logits(module).items():
         assert torch.allclose(logits, expected[level].float(), atol=0.05)

@@ -1,61 +1,65 @@
-"""Joins: what heads see of the hemispheres, for every row of the table and for joins that a student may add."""
+"""Joins: what heads see of the hemispheres, for every row of the table and for one that a student may add."""
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from common.networks.attention import Attention
 from common.networks.backbones import build_backbone
-from common.networks.join import Concatenate, Join
+from common.networks.gate import Gate
+from common.networks.join import Concatenate, Join, Mean, Product
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
+from common.networks.winner import Winner
+from common.system.errors import UserError
 from common.training.optimisers import parameter_groups
 
 CLASSES = {"fine": 6, "coarse": 3}
 IMAGES = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-class Mean(Join):
-    """The mean of features of equal number."""
+class Difference(Join):
+    """What a student may add: the left features minus the right ones."""
 
     def __init__(self, num_features):
         super().__init__(num_features)
         (self.num_features,) = set(num_features.values())
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
-        return torch.stack([*features.values()]).mean(dim=0)
+        first, *others = features.values()
+        return first - sum(others)
 
 
-class Gate(Join):
-    """Weights of each image, from all its features, that add up to 1 over the hemispheres."""
-
-    def __init__(self, num_features):
-        super().__init__(num_features)
-        (self.num_features,) = set(num_features.values())
-        self.gate = nn.Linear(sum(num_features.values()), len(num_features))
-
-    def forward(self, features: dict[str, Tensor]) -> Tensor:
-        weights = self.gate(torch.cat([*features.values()], dim=1)).softmax(dim=1)
-        return (torch.stack([*features.values()], dim=1) * weights.unsqueeze(2)).sum(dim=1)
-
-
-def network(join=Concatenate, **freeze) -> BilateralNet:
+def network(join=Concatenate, right_width=0.125, **freeze) -> BilateralNet:
     torch.manual_seed(0)
     return BilateralNet(
         left_backbone=build_backbone("resnet9", width=0.125),
-        right_backbone=build_backbone("resnet9", width=0.125),
+        right_backbone=build_backbone("resnet9", width=right_width),
         num_classes=CLASSES,
         dropout=0.0,
         join=join,
+        auxiliary=True,
         **{"freeze_left": True, "freeze_right": True, **freeze},
     ).eval()
+
+
+def excited(net: BilateralNet) -> BilateralNet:
+    """Weights that are far from where training starts, so that nothing is equal by chance."""
+    dice = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for part, scale in ((net.join, 0.02), (net.heads, 0.25), (net.auxiliary, 0.25)):
+            for parameter in part.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=dice) * scale)
+    return net
 
 
 ROWS = {name: row.load() for name, row in JOINS.items()}
 
 
-@pytest.mark.parametrize("join", [*ROWS.values(), Mean, Gate])
+@pytest.mark.parametrize("join", [*ROWS.values(), Difference])
 def test_heads_see_what_the_join_makes_of_features_that_stay_as_they_are(join):
     net, plain = network(join), network()
     features = net.features(IMAGES)
@@ -68,6 +72,7 @@ def test_heads_see_what_the_join_makes_of_features_that_stay_as_they_are(join):
         assert part.equal(net.sides[side](IMAGES))
     joined = net.join(parts)
     assert joined.shape == (5, net.join.num_features)
+    net.join.train()  # a join may let other heads answer in evaluation
     for level, logits in net.classify(features).items():
         assert logits.equal(net.heads[level](joined))
         assert logits.equal(net(IMAGES)[level])
@@ -75,9 +80,144 @@ def test_heads_see_what_the_join_makes_of_features_that_stay_as_they_are(join):
     assert torch.cat([*outputs.features.values()], dim=1).equal(features)
 
 
+@pytest.mark.parametrize("join", ROWS.values())
+def test_a_join_of_one_hemisphere_takes_it(join):
+    backbone = build_backbone("resnet9", width=0.125)
+    net = UnilateralNet(
+        backbone=backbone, num_classes=CLASSES, dropout=0.0, join=join, auxiliary=True
+    ).eval()
+    assert {level: one.shape for level, one in net(IMAGES).items()} == {
+        "fine": (5, 6),
+        "coarse": (5, 3),
+    }
+
+
+def two(left: list, right: list) -> dict[str, Tensor]:
+    return {"left": torch.tensor(left), "right": torch.tensor(right)}
+
+
+def test_the_mean_and_the_product_are_those_of_each_feature():
+    features = two([[1.0, 2.0], [0.0, 5.0]], [[3.0, -2.0], [7.0, 1.0]])
+    widths = {"left": 2, "right": 2}
+    assert Mean(widths)(features).tolist() == [[2.0, 0.0], [3.5, 3.0]]
+    assert Product(widths)(features).tolist() == [[3.0, -4.0], [0.0, 5.0]]
+
+
+@pytest.mark.parametrize("name", ["mean", "product"])
+def test_hemispheres_of_other_widths_are_refused_in_one_sentence(name):
+    with pytest.raises(UserError, match=rf"join={name} .* left has 64 and right has 128"):
+        network(ROWS[name], right_width=0.25)
+
+
+@pytest.mark.parametrize("name", ["concatenate", "gate", "attention", "winner"])
+def test_other_joins_take_hemispheres_of_any_widths(name):
+    assert network(ROWS[name], right_width=0.25)(IMAGES)["fine"].shape == (5, 6)
+
+
+def test_a_gate_is_a_mixture_of_two_heads():
+    net = excited(network(Gate))
+    features = net.features(IMAGES)
+    left, right = (one.numpy().astype(float) for one in net.split(features).values())
+    weight, bias = (p.detach().numpy().astype(float) for p in net.join.gate.parameters())
+    raw = np.exp(np.hstack([left, right]) @ weight.T + bias)
+    shares = raw / raw.sum(1, keepdims=True)
+    assert np.ptp(shares[:, 0]) > 1e-3  # another one for each image
+    for level, logits in net.classify(features).items():
+        assert net.choices(features)[level].detach().numpy() == pytest.approx(shares, abs=1e-5)
+        head, constant = (
+            p.detach().numpy().astype(float) for p in net.heads[level].linear.parameters()
+        )
+        experts = left @ head[:, :64].T, right @ head[:, 64:].T
+        expected = sum(shares[:, [i]] * one for i, one in enumerate(experts)) + constant
+        assert logits.detach().numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_a_gate_starts_from_equal_weights():
+    net = network(Gate)
+    assert net.choices(net.features(IMAGES))["fine"].equal(torch.full((5, 2), 0.5))
+
+
+def test_attention_is_that_of_pytorch():
+    torch.manual_seed(0)
+    join, theirs = (
+        Attention({"left": 3, "right": 4}),
+        nn.MultiheadAttention(4, 1, batch_first=True),
+    )
+    features = {"left": torch.randn(6, 3), "right": torch.randn(6, 4)}
+    with torch.no_grad():
+        layers = (join.query, join.key, join.value)
+        theirs.in_proj_weight.copy_(torch.cat([one.weight for one in layers]))
+        theirs.in_proj_bias.copy_(torch.cat([one.bias for one in layers]))
+        theirs.out_proj.weight.copy_(torch.eye(4))
+        theirs.out_proj.bias.zero_()
+        tokens = torch.stack([join.tokens[side](features[side]) for side in features], dim=1)
+        expected, shares = theirs(tokens, tokens, tokens)
+        assert torch.allclose(join(features), expected.mean(1), atol=1e-6)
+        assert torch.allclose(join.weights(features), shares.mean(1), atol=1e-6)
+    assert join.num_features == 4
+
+
+def test_the_winner_is_the_more_confident_hemisphere_of_each_image_and_level():
+    net = excited(network(Winner))
+    features = net.features(IMAGES)
+    parts, found, chosen = net.split(features), net.classify(features), net.choices(features)
+    won = set()
+    for level in CLASSES:
+        own = {side: net.auxiliary[name][level] for side, name in NAMES.items()}
+        said = {side: head(parts[side]) for side, head in own.items()}
+        for image in range(len(IMAGES)):
+            sure = {side: one[image].softmax(0).max().item() for side, one in said.items()}
+            winner = max(sure, key=lambda side: sure[side])
+            won.add(winner)
+            assert found[level][image].equal(said[winner][image])
+            assert chosen[level][image].tolist() == [float(side == winner) for side in NAMES]
+    assert won == {"left", "right"}
+    net.train()  # then it is concatenation, with the other heads beside it
+    plain = net.heads["fine"](torch.cat([*parts.values()], dim=1))
+    assert net.classify(features)["fine"].equal(plain)
+    assert set(net.outputs(IMAGES).auxiliary) == {"left", "right"}
+
+
+NAMES = {"left": "fine", "right": "coarse"}
+
+
+def test_a_winner_without_heads_of_its_own_is_refused():
+    with pytest.raises(UserError, match=r"hparams\.auxiliary=1"):
+        UnilateralNet(
+            backbone=build_backbone("resnet9", width=0.125),
+            num_classes=CLASSES,
+            dropout=0.0,
+            join=Winner,
+        )
+
+
+@pytest.mark.parametrize("join", [Concatenate, Mean, Gate, Attention, Difference])
+def test_parts_of_hemispheres_add_up_to_what_heads_see(join):
+    net = excited(network(join))
+    parts = net.split(net.features(IMAGES))
+    found = net.join.parts(parts)
+    assert list(found) == ["left", "right"]
+    nothing = net.join({side: torch.zeros_like(one) for side, one in parts.items()})
+    # Zeros have weights of their own; where hemispheres are weighed, parts leave nothing over.
+    rest = 0 if net.choices(net.features(IMAGES)) else nothing
+    assert torch.allclose(sum(found.values()) + rest, net.join(parts), atol=1e-4)
+
+
+@pytest.mark.parametrize("join", [Product, Winner])
+def test_where_there_is_no_sum_over_hemispheres_there_are_no_parts(join):
+    net = excited(network(join))
+    assert net.join.parts(net.split(net.features(IMAGES))) is None
+
+
+@pytest.mark.parametrize("join", [Concatenate, Mean, Product, Difference])
+def test_a_join_that_weighs_all_images_alike_chooses_nothing(join):
+    net = network(join)
+    assert net.choices(net.features(IMAGES)) is None
+
+
 def test_concatenation_adds_nothing_to_a_checkpoint_and_a_gate_its_parameters():
     plain, gated = (set(network(join).state_dict()) for join in (Concatenate, Gate))
-    assert {name.split(".")[0] for name in plain} == {"hemispheres", "heads"}
+    assert {name.split(".")[0] for name in plain} == {"hemispheres", "heads", "auxiliary"}
     assert gated - plain == {"join.gate.weight", "join.gate.bias"}
     assert plain <= gated
 

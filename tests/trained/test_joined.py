@@ -1,0 +1,109 @@
+"""Every join in the hands of those who ask a trained network: export, one hemisphere alone, weights, HiResCAM."""
+
+import pytest
+import torch
+
+from common.checkpoints.files import Record
+from common.data.transforms import Transforms
+from common.networks.backbones import build_backbone
+from common.networks.joins import JOINS
+from common.networks.macro import BilateralNet
+from common.trained.export import TOLERANCE, export
+from common.trained.grad_cam import evidence
+from common.trained.inference import Trained
+
+CLASSES = {"fine": 6, "coarse": 2}
+PICTURES = torch.randint(
+    0, 256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+)
+WEIGHING = {"gate", "attention", "winner"}
+
+
+def trained(join: str) -> Trained:
+    """A bilateral network of a join as if it had been trained."""
+    torch.manual_seed(0)
+    network = BilateralNet(
+        left_backbone=build_backbone("resnet9", width=0.125),
+        right_backbone=build_backbone("resnet9", width=0.125),
+        num_classes=CLASSES,
+        dropout=0.5,
+        freeze_left=True,
+        freeze_right=True,
+        join=JOINS[join].load(),
+        auxiliary=True,
+    ).eval()
+    if join == "gate":
+        torch.nn.init.normal_(network.join.gate.weight, std=0.02)
+    record = Record(
+        folder="arch_dual_head",
+        arm="bilateral",
+        seed=0,
+        config={"dataset": {"name": "X"}},
+        label_ids={level: [*range(n)] for level, n in CLASSES.items()},
+        class_names={level: [*map(str, range(n))] for level, n in CLASSES.items()},
+        mean=[0.5, 0.4, 0.3],
+        std=[0.2, 0.3, 0.4],
+        image_size=[32, 32],
+        train_images="",
+        fingerprint="",
+    )
+    transforms = Transforms(mean=record.mean, std=record.std, crop_padding=0, flip=False).eval()
+    return Trained(
+        network=network, transforms=transforms, record=record, device=torch.device("cpu")
+    )
+
+
+@pytest.mark.parametrize(
+    "join",
+    [pytest.param(one, marks=[] if one == "attention" else pytest.mark.slow) for one in JOINS],
+)
+def test_an_exported_network_answers_as_the_network_does(join, tmp_path):
+    assert export(trained(join), tmp_path / "network.pt2", kind="torch") <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("join", JOINS)
+def test_an_onnx_file_answers_as_the_network_does(join, tmp_path):
+    pytest.importorskip("onnxscript", reason="requirements-export.txt is not installed")
+    assert export(trained(join), tmp_path / "network.onnx", kind="onnx") <= TOLERANCE
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_one_hemisphere_alone_is_asked_of_the_join(join):
+    one = trained(join)
+    features = one.features(PICTURES)
+    quiet = 1.0 if join == "product" else 0.0
+    for side in ("left", "right"):
+        held = {
+            name: values if name == side else torch.full_like(values, quiet)
+            for name, values in features.items()
+        }
+        with torch.no_grad():
+            expected = one.network.classify(torch.cat([*held.values()], dim=1))
+        for level, logits in one.logits(PICTURES, alone=side).items():
+            assert torch.allclose(logits, expected[level], atol=1e-5)
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_weights_of_hemispheres_add_up_to_one_where_they_are_weighed(join):
+    weights = trained(join).weights(PICTURES)
+    assert (weights is not None) == (join in WEIGHING)
+    for sides in (weights or {}).values():
+        assert list(sides) == ["left", "right"]
+        assert torch.allclose(sides["left"] + sides["right"], torch.ones(5))
+        assert sides["fine"].equal(sides["left"])  # either spelling
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_cells_are_those_of_the_logit_that_the_join_gives(join):
+    """Gradient times activation, summed over cells, is gradient times feature: after a maximum, of any join."""
+    one = trained(join)
+    images = one.transforms(PICTURES)
+    features = one.network.features(images).requires_grad_()
+    classes = torch.tensor([0, 1, 0, 1, 0])
+    rows = torch.arange(5)
+    logit = one.network.classify(features)["coarse"][rows, classes].sum()
+    (slope,) = torch.autograd.grad(logit, features)
+    for side, part in one.network.split(features.detach() * slope).items():
+        cells = evidence(one.network, images, level="coarse", side=side, classes=classes)
+        assert torch.allclose(cells.sum((1, 2)), part.sum(1), atol=1e-4, rtol=1e-3)
