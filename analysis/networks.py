@@ -11,8 +11,8 @@ from architectures import ARCHITECTURES
 from common.checkpoints.files import digest
 from common.data.datamodule import EVAL_BATCH
 from common.data.images import Undecoded
-from common.networks.macro import EnsembleNet, HemispheresAndHeads
-from common.settings.levels import SPELLING
+from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
+from common.settings.levels import SPELLING, side_of
 from common.system.environment import choose_precision, uses_gpu
 from common.trained.load import load_module
 from common.training.module import TrainingModule
@@ -90,6 +90,32 @@ def parts_of(network: HemispheresAndHeads, features: dict[str, Tensor]) -> dict[
     return parts and {side: one.cpu() for side, one in parts.items()}
 
 
+class Together(nn.Module):
+    """Hemispheres that a callosum connects, as if they were one: images → the features of both side by side."""
+
+    def __init__(self, network: HemispheresAndHeads) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn images (B, 3, H, W) into features (B, num_features)."""
+        return self.network.features(images)
+
+
+def features_of(network: Network, hemisphere: nn.Module, images: Tensor) -> Tensor:
+    """Give the features (B, F) of a hemisphere of a network, with what it hears of the other one.
+
+    Args:
+        network: that it is part of.
+        hemisphere: of ``network``, or of a member of it.
+        images: normalised float (B, 3, H, W).
+    """
+    if isinstance(network, HemispheresAndHeads) and network.callosum is not None:
+        (side,) = (side for side, one in network.sides.items() if one is hemisphere)
+        return network.outputs(images).features[side]
+    return hemisphere(images)
+
+
 class FeatureCache:
     """The features of fixed images, computed once for each hemisphere, also where several networks share it.
 
@@ -125,6 +151,15 @@ class FeatureCache:
             inputs = module.transforms(self.images[rows].to(module.device))
             return hemisphere(inputs).float().cpu()
 
+    def of_network(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
+        """Features (M, F_side) by side of a network of ``module``, with what its hemispheres hear of each other."""
+        if network.callosum is None:
+            return {
+                side_of(name): self.features(module, one)
+                for name, one in network.hemispheres.items()
+            }
+        return network.split(self.features(module, Together(network)))
+
     def logits(self, module: TrainingModule) -> dict[str, Tensor]:
         """Logits (M, C) by level; of an ensemble, the logarithm of its members' mean probability."""
         network = module.network
@@ -134,8 +169,8 @@ class FeatureCache:
         return network.combine(outputs)
 
     def _logits(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
-        features = [self.features(module, one) for one in network.hemispheres.values()]
-        return classify(module, network, side_by_side(features))
+        features = self.of_network(module, network)
+        return classify(module, network, side_by_side([*features.values()]))
 
 
 def classify(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from analysis.logistic import Fits
-from analysis.networks import FeatureCache, load, side_by_side, sides
+from analysis.networks import FeatureCache, load, side_by_side
 from analysis.study import FinishedStage, FinishedStudy
 from common.data.datamodule import HierarchicalData, ImageSet
 from common.data.samplers import drawn
@@ -146,7 +146,7 @@ def see(
     network = cast(HemispheresAndHeads, module.network)
 
     def sample(cache: FeatureCache, labels: dict[str, Tensor]) -> FeatureSet:
-        features = {side: cache.features(module, one) for side, one in sides(network).items()}
+        features = cache.of_network(module, network)
         return FeatureSet(features, {level: labels[level][cache.rows] for level in LEVELS})
 
     hparams = module.cfg.hparams

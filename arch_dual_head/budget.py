@@ -23,7 +23,8 @@ def equal_epochs(
     """
     epochs, hparams = cfg.bilateral_epochs, dict(cfg.hparams)
     reference = Parts(
-        hparams | {"macro_arch": "bilateral", "ffreeze": True, "cfreeze": True}, num_classes
+        hparams | {"macro_arch": "bilateral", "ffreeze": True, "cfreeze": True, "callosum": {}},
+        num_classes,
     )
     operations = training_macs(
         bilateral(reference),
@@ -34,5 +35,6 @@ def equal_epochs(
     for side in SIDES:
         network = specialist(reference, side, SPELLING[side])
         operations += training_macs(network, image_size, images=epochs[side], distinct=0)
+    # Of its own callosum, if it has one, the operations count.
     own = macro_architecture(hparams).builder()(Parts(hparams, num_classes))
     return max(1, round(operations / training_macs(own, image_size, images=1, distinct=0)))

@@ -10,6 +10,7 @@ from arch_dual_head.macro_architectures import (
     MACRO_ARCHITECTURES,
     MEMBERS,
     NOTHING,
+    described_sides,
     frozen_sides,
     macro_architecture,
 )
@@ -33,6 +34,7 @@ def check(cfg: DictConfig) -> None:
         )
     check_paths(hparams)
     _check_epochs(cfg)
+    _check_callosum(hparams)
     _check_whole_network(hparams)
     _check_from_scratch(hparams)
     if len(cfg.seeds) == 1 and any(NEXT in path for path in templates(cfg).values()):
@@ -51,6 +53,16 @@ def check(cfg: DictConfig) -> None:
                 f"{freeze}=true would freeze a {side} hemisphere that was never trained: give {path}, or "
                 f"{freeze}=false to train it from scratch."
             )
+
+
+def _check_callosum(hparams: DictConfig) -> None:
+    """Refuse a callosum where there are no two hemispheres that it could connect."""
+    kind, row = hparams.callosum.kind, macro_architecture(hparams)
+    if kind is not None and (row.loads == MEMBERS or described_sides(hparams) != SIDES):
+        raise UserError(
+            f"hparams.callosum.kind={kind} connects two hemispheres, which hparams.macro_arch={hparams.macro_arch} "
+            "does not have in one network: give hparams.macro_arch=bilateral, or hparams.callosum.kind=null."
+        )
 
 
 def _check_epochs(cfg: DictConfig) -> None:

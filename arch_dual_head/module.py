@@ -29,6 +29,7 @@ from common.checkpoints.files import (
 from common.checkpoints.record import complete
 from common.data.datamodule import HierarchicalData
 from common.data.transforms import augments
+from common.networks.crossings import CallosumKeys
 from common.networks.hemisphere import Hemisphere, HemisphereConfig
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SPELLING, side_of
@@ -165,6 +166,10 @@ def _refuse_other_network(
     for side, ours in DualHead.hemisphere_configs(cfg).items():
         refuse_other_hemisphere(
             path, key=key, theirs=HemisphereConfig.read(theirs, side), ours=ours
+        )
+    if CallosumKeys.read(theirs) != CallosumKeys.read(cfg.hparams):
+        raise UserError(
+            f"{key}: {path} has another callosum than hparams.callosum says; its own is {theirs['callosum']}."
         )
     if theirs["join"] != cfg.hparams.join:
         raise UserError(

@@ -1,12 +1,15 @@
 """What each macro-architecture builds: from parts that the configuration describes to a network with two heads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from arch_dual_head.macro_architectures import frozen_sides
+from common.networks.callosum import Callosum
 from common.networks.combine import MeanOfSpecialists, Product
-from common.networks.hemisphere import HemisphereConfig
+from common.networks.crossings import CallosumKeys
+from common.networks.hemisphere import Hemisphere, HemisphereConfig
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.networks.size import width_for
@@ -46,6 +49,12 @@ class Parts:
             "auxiliary": self.hparams["auxiliary"] > 0,
         }
 
+    @property
+    def callosum(self) -> Callable[[Mapping[str, Hemisphere]], Callosum] | None:
+        """Give what connects the hemispheres of a network that has two, built from them by side; None: nothing does."""
+        keys = CallosumKeys.read(self.hparams)
+        return partial(Callosum, keys=keys) if keys else None
+
 
 def bilateral(parts: Parts) -> BilateralNet:
     """Build a network of a left and a right hemisphere."""
@@ -57,6 +66,7 @@ def bilateral(parts: Parts) -> BilateralNet:
         right_filter=right.spatial_filter(),
         freeze_left=parts.frozen("left"),
         freeze_right=parts.frozen("right"),
+        callosum=parts.callosum,
         **parts.heads,
     )
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from arch_dual_head.checks import check_paths
 from arch_dual_head.macro_architectures import MACRO_ARCHITECTURES
+from common.networks.crossings import CallosumKeys
 from common.networks.joins import JOINS
 from common.networks.parameters import hemisphere_keys
 from common.runs.schema import DualTrainerParams, RunKeys, training_keys
@@ -40,6 +41,7 @@ class DualNetwork:
         low=0,
         high=1000,
     )
+    callosum: CallosumKeys = field(default_factory=CallosumKeys)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from analysis.networks import as_tested, load, sides, weights_of
+from analysis.networks import as_tested, features_of, load, sides, weights_of
 from analysis.report.figures import heat, intervals
 from analysis.report.part import Part
 from analysis.report.svg import BOTH, LEFT, RIGHT, picture
@@ -242,7 +242,7 @@ def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> l
         return layer_grams(
             hemisphere.get_submodule("backbone"),
             images.to(module.device),
-            forward=lambda raw: hemisphere(module.transforms(raw)),
+            forward=lambda raw: features_of(module.network, hemisphere, module.transforms(raw)),
         )
 
 

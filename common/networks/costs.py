@@ -37,7 +37,9 @@ def training_macs(
     """Count the multiply-adds of training, forward and backward.
 
     A step through what learns takes those of three forward passes, since the backward pass takes twice a forward one.
-    A frozen hemisphere computes the features of each distinct image once, whether or not they are kept.
+    A frozen hemisphere computes the features of each distinct image once, whether or not they are kept. One with a
+    callosum computes them at each step; where something reaches it, gradients pass through it, which takes as much
+    again (all of it counts, though they do not pass through the stages before).
 
     Args:
         network: as it is trained.
@@ -45,8 +47,16 @@ def training_macs(
         images: images of all steps together.
         distinct: different images among these; each augmented one is another image.
     """
-    frozen = sum(costs(one, image_size)["macs"] for one in network.sides.values() if one.frozen)
-    return 3 * images * (costs(network, image_size)["macs"] - frozen) + distinct * frozen
+    total, learning = 0, costs(network, image_size)["macs"]
+    for side, one in network.sides.items():
+        if one.frozen:
+            macs = costs(one, image_size)["macs"]
+            learning -= macs
+            if network.callosum is None:
+                total += distinct * macs
+            else:
+                total += images * macs * (2 if network.callosum.receives(side) else 1)
+    return total + 3 * images * learning
 
 
 def _macs(network: nn.Module, images: torch.Tensor) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone, build_backbone, own_sparsity
+from common.networks.backbones.sparsity import lifetime_winners
 from common.networks.parameters import PARAMETERS
 from common.networks.spatial_frequency import SpatialFilter
 from common.system.errors import UserError
@@ -122,9 +123,22 @@ class Hemisphere(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute features: images (B, 3, H, W) → (B, num_features)."""
-        if self.spatial_filter is not None:
-            images = self.spatial_filter(images)
+        images = self.seen(images)
         if self.frozen:
             with torch.no_grad():
                 return self.backbone(images)
         return self.backbone(images)
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Give what the backbone sees of images (B, 3, H, W)."""
+        return images if self.spatial_filter is None else self.spatial_filter(images)
+
+    def read_out(self, maps: Tensor) -> Tensor:
+        """Give features (B, num_features) of the maps of the last stage (B, C, h, w), where stages are run one by one.
+
+        Gradients pass, even through a frozen hemisphere, which has none itself.
+        """
+        features = self.backbone.read_out(maps)
+        if self.backbone.training and self.backbone.per_k < 1:
+            features = torch.where(lifetime_winners(features, self.backbone.per_k), features, 0)
+        return features

@@ -2,7 +2,7 @@
 
 Names of weights, the same for every network and whether or not a hemisphere is frozen:
 
-    hemispheres.<fine|coarse>.backbone.*     join.*     heads.<fine|coarse>.linear.*
+    hemispheres.<fine|coarse>.backbone.*     join.*     heads.<fine|coarse>.linear.*     callosum.*
     auxiliary.<fine|coarse>.<fine|coarse>.linear.*     of a hemisphere and a level, where there are such heads
 
 so that the left hemisphere is found in a checkpoint by the prefix `hemispheres.fine.`, the right one by
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone
+from common.networks.callosum import Callosum
 from common.networks.combine import Mean
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join
@@ -78,9 +79,10 @@ class HemispheresAndHeads(nn.Module):
         join: built from the hemispheres' numbers of features by side (see `common.networks.join`).
         auxiliary: whether each hemisphere has heads of its own too, at which only training looks, and a join that asks
             for them: deep supervision (Lee et al. 2015) of each side.
+        callosum: built from the hemispheres by side, of which there are two; None: they do not know of each other.
 
     Raises:
-        UserError: the join cannot take these hemispheres.
+        UserError: the join, or the callosum, cannot take these hemispheres.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class HemispheresAndHeads(nn.Module):
         dropout: float,
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
         auxiliary: bool = False,
+        callosum: Callable[[Mapping[str, Hemisphere]], Callosum] | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = by_level(num_classes)
@@ -111,6 +114,8 @@ class HemispheresAndHeads(nn.Module):
                 if auxiliary
             }
         )
+        # Last, so that all else has the initial weights that it has without.
+        self.callosum = callosum and callosum(self.sides)
 
     def _make_heads(self, num_features: int, dropout: float) -> nn.ModuleDict:
         return nn.ModuleDict(
@@ -131,7 +136,18 @@ class HemispheresAndHeads(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Give the features of all hemispheres side by side, not joined: (B, 3, H, W) → (B, num_features)."""
-        return torch.cat([hemisphere(images) for hemisphere in self.sides.values()], dim=1)
+        return torch.cat([*self._by_side(images).values()], dim=1)
+
+    def _by_side(self, images: Tensor) -> dict[str, Tensor]:
+        """Give the features of each hemisphere, (B, F_side), with what reaches it from the other one."""
+        if self.callosum is None:
+            return {side: one(images) for side, one in self.sides.items()}
+        return self.callosum(self.sides, images)
+
+    def constrain(self) -> None:
+        """Put weights back to where they may be, after a step of the optimiser."""
+        if self.callosum is not None:
+            self.callosum.constrain()
 
     def split(self, features: Tensor) -> dict[str, Tensor]:
         """Split features side by side (B, num_features) into features by side, each (B, F_side)."""
@@ -140,7 +156,10 @@ class HemispheresAndHeads(nn.Module):
 
     @property
     def features_are_fixed(self) -> bool:
-        """Say whether only join and heads learn, so that the features of an image never change."""
+        """Say whether only join and heads learn, so that the features of an image never change.
+
+        A callosum learns; then they do.
+        """
         learning = [name for name, p in self.named_parameters() if p.requires_grad]
         return all(name.startswith(("join.", "heads.", "auxiliary.")) for name in learning)
 
@@ -150,7 +169,7 @@ class HemispheresAndHeads(nn.Module):
 
     def outputs(self, images: Tensor) -> Outputs:
         """Give features by side and logits by level, of images (B, 3, H, W)."""
-        return self._outputs({side: one(images) for side, one in self.sides.items()})
+        return self._outputs(self._by_side(images))
 
     def outputs_of(self, features: Tensor) -> Outputs:
         """Give what `outputs` gives, of features side by side (B, num_features)."""
@@ -218,7 +237,7 @@ class UnilateralNet(HemispheresAndHeads):
 
 
 class BilateralNet(HemispheresAndHeads):
-    """Left and right hemisphere; both heads see the features of both."""
+    """Left and right hemisphere; both heads see the features of both, and a callosum may connect them."""
 
     def __init__(
         self,
@@ -233,6 +252,7 @@ class BilateralNet(HemispheresAndHeads):
         right_filter: nn.Module | None = None,
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
         auxiliary: bool = False,
+        callosum: Callable[[Mapping[str, Hemisphere]], Callosum] | None = None,
     ) -> None:
         super().__init__(
             hemispheres={
@@ -247,6 +267,7 @@ class BilateralNet(HemispheresAndHeads):
             dropout=dropout,
             join=join,
             auxiliary=auxiliary,
+            callosum=callosum,
         )
 
 
@@ -304,6 +325,9 @@ class EnsembleNet(nn.Module):
     def features_are_fixed(self) -> bool:
         """Say yes: nothing in it learns."""
         return True
+
+    def constrain(self) -> None:
+        """Do nothing: nothing in it learns."""
 
     def train(self, mode: bool = True) -> "EnsembleNet":
         """Stay in evaluation mode, whatever `mode` is asked for."""

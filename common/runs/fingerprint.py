@@ -1,10 +1,10 @@
 """What shapes a stage's result: by it a finished stage is recognised, and another configuration refused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from common.data.datamodule import HierarchicalData
 from common.networks.hemisphere import effective_plasticity
@@ -43,7 +43,7 @@ def identify(
     if processes > 1:
         # Each has BatchNorm statistics and random numbers of its own.
         trainer["processes"] = processes
-    hparams = shaping(schema, "hparams", hemisphere_values(dict(cfg.hparams), sides))
+    hparams = shaping(schema, "hparams", _flat(hemisphere_values(dict(cfg.hparams), sides)))
     # Beside what differs from seed to seed, what must not.
     split = {"images": data.images_digest} if split_per_seed else {}
     return {
@@ -55,6 +55,18 @@ def identify(
         "ckpt_callback": shaping(schema, "ckpt_callback", dict(cfg.ckpt_callback)),
         "hemispheres": parents,
     }
+
+
+def _flat(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Give keys of groups in dotted form, as callosum.at; a group that is off, its ``kind`` being null, counts not."""
+    found: dict[str, Any] = {}
+    for name, value in hparams.items():
+        if not isinstance(value, Mapping | DictConfig):
+            found[name] = value
+        elif value.get("kind") is not None:
+            plain: Any = OmegaConf.to_container(OmegaConf.create(dict(value)))
+            found |= {f"{name}.{key}": one for key, one in plain.items()}
+    return found
 
 
 def hemisphere_values(hparams: dict[str, Any], sides: Sequence[str | None]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Test a trained network, as test.py of both folders does: its accuracy, or its features."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common.data.datamodule import HierarchicalData
+from common.networks.crossings import BOTH_WAYS
+from common.networks.macro import HemispheresAndHeads
 from common.results.metrics import METRICS
 from common.results.predictions import write_predictions
 from common.runs.description import Architecture
@@ -29,7 +32,8 @@ from common.training.predictions import Predictions
 def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> None:
     """Print a checkpoint's test accuracy, or with ``hparams.mode=feature`` write its features to features.npz.
 
-    With ``predictions`` what it answers to each image is written there, too.
+    With ``predictions`` what it answers to each image is written there, too. With ``cut`` nothing crosses the callosum
+    in that direction.
 
     Raises:
         UserError: a checkpoint that is missing, damaged or of the other folder, or a data set that does not fit.
@@ -61,6 +65,19 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         enable_model_summary=False,
         callbacks=[predictions] if predictions else [],
     )
+    with _severed(module, cfg.cut, checkpoint):
+        _test(cfg, module, data, trainer, predictions)
+
+
+def _test(
+    cfg: DictConfig,
+    module: TrainingModule,
+    data: HierarchicalData,
+    trainer: pl.Trainer,
+    predictions: Predictions | None,
+) -> None:
+    """Print what is asked for, or write it."""
+    checkpoint = Path(cfg.checkpoint)
     if cfg.hparams.mode == "feature":
         target = run_folder(checkpoint) / "features.npz"
         features = trainer.predict(module, datamodule=data)
@@ -69,7 +86,9 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         print(f"Features: {target}")
         return
     metrics = trainer.test(module, datamodule=data, verbose=False)[0]
-    print(f"{checkpoint} on {len(data.test_set):,} test images of {run.dataset.test_dir}")
+    cut = f", callosum cut: {cfg.cut}" if cfg.cut else ""
+    place = module.cfg.dataset.test_dir
+    print(f"{checkpoint} on {len(data.test_set):,} test images of {place}{cut}")
     chance = module.chance(data.test_set.labels)
     table = Table("metric", *data.levels, *(f"chance, {level}" for level in chance))
     values = [*by_level(metrics, "test", data.levels).values(), *chance.values()]
@@ -79,6 +98,27 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     if predictions:
         write_predictions(Path(cfg.predictions), predictions.collected())
         print(f"Predictions: {cfg.predictions}")
+
+
+def _severed(
+    module: TrainingModule, cut: str | None, checkpoint: Path
+) -> AbstractContextManager[None]:
+    """Let nothing cross the callosum in a direction, or in both; None cuts nothing.
+
+    Raises:
+        UserError: nothing crosses there anyway.
+    """
+    if cut is None:
+        return nullcontext()
+    network = module.network
+    callosum = network.callosum if isinstance(network, HemispheresAndHeads) else None
+    if callosum is None:
+        raise UserError(f"cut={cut}: {checkpoint} holds a network without a callosum.")
+    if cut not in (BOTH_WAYS, *callosum.directions):
+        raise UserError(
+            f"cut={cut}: in the network of {checkpoint} maps cross {' and '.join(callosum.directions)} alone."
+        )
+    return callosum.severed(cut)
 
 
 def _predictions(

@@ -79,7 +79,7 @@ def evidence(
         UserError: the backbone has no maps of more than one pixel at this image size.
     """
     with _watched(network):
-        layer = last_maps(network.sides[side_of(side)].backbone, images[:1])
+        layer = last_maps(network.sides[side_of(side)].backbone, images[:1], network)
 
         def logits(images: Tensor) -> Tensor:
             return network(images)[level]
@@ -100,10 +100,15 @@ def _scaled_up(cells: Tensor, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def last_maps(backbone: nn.Module, images: Tensor) -> nn.Module:
+def last_maps(backbone: nn.Module, images: Tensor, network: nn.Module | None = None) -> nn.Module:
     """Find the module of a backbone that is the last to give maps (B, C, h, w) of more than one pixel, in a trial run.
 
     Of modules within each other the outermost one, whose output is complete: a residual block, not its convolution.
+
+    Args:
+        backbone: is searched.
+        images: float (B, 3, H, W), for the trial run.
+        network: what is run, if not the backbone itself but a network that it is part of.
 
     Raises:
         UserError: there is none.
@@ -116,7 +121,7 @@ def last_maps(backbone: nn.Module, images: Tensor) -> nn.Module:
 
     handles = [module.register_forward_hook(watch) for module in backbone.modules()]
     try:
-        backbone(images)
+        (network or backbone)(images)
     finally:
         for handle in handles:
             handle.remove()

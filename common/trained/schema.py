@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
+from common.networks.crossings import BOTH_WAYS, DIRECTIONS
 from common.runs.schema import Dataset
 from common.settings.schema import key
 
@@ -33,6 +34,11 @@ class TestConfig:
     checkpoint: str = key(MISSING, "checkpoint to test", path=True, exists="file")
     predictions: str | None = key(
         None, "file (.csv.gz) for what the network answers to each image; null: none", path=True
+    )
+    cut: str | None = key(
+        None,
+        "direction in which nothing crosses the callosum, or both; null: all crosses as in training",
+        choices=(None, BOTH_WAYS, *DIRECTIONS),
     )
     dataset: Dataset = field(default_factory=Dataset)
     hparams: TestHparams = field(default_factory=TestHparams)

@@ -162,6 +162,11 @@ class TrainingModule(pl.LightningModule):
         if self.device.type in ("cuda", "mps"):
             getattr(torch, self.device.type).manual_seed(seed)
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then put weights back to where they may be (`common.networks.callosum`)."""
+        super().optimizer_step(*args, **kwargs)
+        self.network.constrain()
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics, of the images as augmented."""
         self._log_and_reset("train", self.train_metrics)

@@ -58,6 +58,7 @@ def test_the_network_itself_turns_features_into_logits(images):
     """So that another way of joining hemispheres needs no change here."""
     backbone = nn.Conv2d(3, 2, 4)
     network = SimpleNamespace(
+        callosum=None,
         hemispheres={"fine": Scaled(backbone, 1), "coarse": Scaled(backbone, 3)},
         classify=lambda features: {"fine": features.prod(1, keepdim=True)},
     )

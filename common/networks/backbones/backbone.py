@@ -1,14 +1,53 @@
 """What every backbone is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
+
+from common.system.errors import UserError
+
+# The stages of a backbone by name, in order. Each is a chain of its modules: the first takes images (B, 3, H, W), each
+# later one the maps (B, C, h, w) of the one before.
+Stages = Mapping[str, Sequence[nn.Module]]
 
 
 class Backbone(nn.Module):
-    """Images (B, 3, H, W) → features (B, num_features)."""
+    """Images (B, 3, H, W) → features (B, num_features).
+
+    One that names its `stages`, with `read_out` behind the last, may be connected with another by a callosum; it needs
+    no `forward` then.
+
+    Attributes:
+        per_k: share of a training batch for which each feature survives (`common.networks.backbones.sparsity`).
+    """
 
     num_features: int
+    per_k: float = 1.0
+
+    def stages(self) -> Stages:
+        """Name the stages.
+
+        Raises:
+            UserError: this backbone has none, so that it cannot be cut between them.
+        """
+        raise UserError(f"{type(self).__name__} does not say between which stages it may be cut.")
+
+    def read_out(self, maps: Tensor) -> Tensor:
+        """Turn the maps of the last stage (B, C, h, w) into features (B, num_features)."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute features: images (B, 3, H, W) → (B, num_features)."""
+        for stage in self.stages().values():
+            images = run(stage, images)
+        return self.read_out(images)
+
+
+def run(stage: Sequence[nn.Module], maps: Tensor) -> Tensor:
+    """Run a stage: images or maps (B, C, H, W) → maps (B, C, h, w)."""
+    for module in stage:
+        maps = module(maps)
+    return maps
 
 
 Builder = Callable[..., Backbone]

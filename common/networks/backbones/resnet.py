@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torchvision.models import resnet as torchvision_resnet
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from common.networks.backbones.backbone import Backbone
+from common.networks.backbones.backbone import Backbone, Stages
 from common.networks.backbones.layers import initialise, scaled
 from common.networks.backbones.registry import register
+from common.networks.backbones.stages import read_out_of, resnet_stages
 
 
 class PlainBasicBlock(BasicBlock):
@@ -64,6 +65,14 @@ class ResNet(torchvision_resnet.ResNet, Backbone):
         self.fc = nn.Identity()
         self.num_features = self.inplanes  # channels after the last stage
         initialise(self.conv1)
+
+    def stages(self) -> Stages:
+        """Name the stages: the stem, and layer1 to layer4."""
+        return resnet_stages(self)
+
+    def read_out(self, maps: Tensor) -> Tensor:
+        """Average each map: (B, C, h, w) → features (B, num_features)."""
+        return read_out_of(self, maps)
 
     def _make_layer(self, block: Any, planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         """One stage of torchvision's, `width` times as wide."""

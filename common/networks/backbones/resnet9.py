@@ -9,7 +9,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from common.networks.backbones.backbone import Backbone
+from common.networks.backbones.backbone import Backbone, Stages
 from common.networks.backbones.layers import initialise, scaled
 from common.networks.backbones.registry import register
 
@@ -58,13 +58,18 @@ class ResNet9(Backbone):
         self.num_features = third
         initialise(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W), H and W at least 8 → features (B, num_features)."""
-        maps = self.prep(images)  # (B, stem, H, W)
-        maps = self.residual1(self.layer1(maps))  # (B, first, H/2, W/2)
-        maps = self.layer2(maps)  # (B, second, H/4, W/4)
-        maps = self.residual3(self.layer3(maps))  # (B, third, H/8, W/8)
-        # Global max pool. AdaptiveMaxPool2d has no deterministic gradient on a GPU, amax has.
+    def stages(self) -> Stages:
+        """Name the stages; images (B, 3, H, W) with H and W at least 8."""
+        return {
+            "prep": (self.prep,),  # (B, stem, H, W)
+            "layer1": (self.layer1, self.residual1),  # (B, first, H/2, W/2)
+            "layer2": (self.layer2,),  # (B, second, H/4, W/4)
+            "layer3": (self.layer3, self.residual3),  # (B, third, H/8, W/8)
+        }
+
+    def read_out(self, maps: Tensor) -> Tensor:
+        """Take the maximum of each map: (B, third, h, w) → features (B, num_features)."""
+        # AdaptiveMaxPool2d has no deterministic gradient on a GPU, amax has.
         return maps.amax(dim=(2, 3))
 
 

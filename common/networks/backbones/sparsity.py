@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from common.networks.backbones.backbone import Backbone
 from common.networks.parameters import setting
 from common.system.errors import UserError
 
@@ -75,7 +76,7 @@ def keep_lifetime_winners(
     return torch.where(lifetime_winners(features, per_k), features, 0)
 
 
-def make_sparse(backbone: nn.Module, *, arch: str, k: float, per_k: float) -> None:
+def make_sparse(backbone: Backbone, *, arch: str, k: float, per_k: float) -> None:
     """Put `Winners` after every ReLU of a backbone called `arch`, and lifetime sparsity on its features.
 
     Names of weights stay the same; with shares of 1, so does the backbone.
@@ -84,6 +85,7 @@ def make_sparse(backbone: nn.Module, *, arch: str, k: float, per_k: float) -> No
         UserError: `k` for a backbone whose activation functions are not all ReLU layers.
     """
     if per_k < 1:
+        backbone.per_k = per_k
         backbone.register_forward_hook(partial(keep_lifetime_winners, per_k))
     if k == 1:
         return

@@ -16,7 +16,8 @@ import torchvision
 from torch import Tensor, nn
 
 from common.networks.backbone_names import TORCHVISION
-from common.networks.backbones.backbone import Backbone, Builder
+from common.networks.backbones.backbone import Backbone, Builder, Stages
+from common.networks.backbones.stages import read_out_of, stages_of
 from common.networks.parameters import setting
 from common.system.errors import UserError
 
@@ -38,6 +39,24 @@ class TorchvisionModel(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) → features (B, num_features)."""
         return self.model(images)
+
+    def stages(self) -> Stages:
+        """Name the stages of a ResNet, VGG or ConvNeXt.
+
+        Raises:
+            UserError: the model is of another family.
+        """
+        stages = stages_of(self.model)
+        if stages is None:
+            raise UserError(
+                f"{TORCHVISION} {type(self.model).__name__} cannot be cut into stages, between which a callosum would "
+                "connect it; allowed are torchvision's ResNet, VGG and ConvNeXt, and all backbones of this project."
+            )
+        return stages
+
+    def read_out(self, maps: Tensor) -> Tensor:
+        """Turn the maps of the last stage (B, C, h, w) into features (B, num_features)."""
+        return read_out_of(self.model, maps)
 
 
 def names() -> list[str]:

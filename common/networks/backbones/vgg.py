@@ -11,9 +11,10 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from common.networks.backbones.backbone import Backbone
+from common.networks.backbones.backbone import Backbone, Stages
 from common.networks.backbones.layers import initialise, scaled
 from common.networks.backbones.registry import register
+from common.networks.backbones.stages import pooled_blocks
 
 POOLED = 7  # height and width of the maps that the first linear layer expects
 
@@ -42,8 +43,16 @@ class VGG(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), H and W at least 32 → features (B, num_features)."""
+        return self.read_out(self.features(images))
+
+    def stages(self) -> Stages:
+        """Name the stages, each up to a max-pool."""
+        return pooled_blocks(self.features)
+
+    def read_out(self, maps: Tensor) -> Tensor:
+        """Apply the linear layers to averaged maps (B, C, h, w): features (B, num_features)."""
         first = cast(nn.Linear, self.classifier[0])
-        return self.classifier[1:](pooled_linear(self.features(images), first))
+        return self.classifier[1:](pooled_linear(maps, first))
 
 
 def pooled_linear(maps: Tensor, linear: nn.Linear) -> Tensor:

@@ -1,0 +1,42 @@
+"""Every backbone of ours, and three families of torchvision, run stage by stage as they run as a whole."""
+
+import pytest
+import torch
+
+from common.networks.backbones import build_backbone, registered
+from common.networks.backbones.backbone import run
+from common.system.errors import UserError
+
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+FOREIGN = ["torchvision:resnet18", "torchvision:vgg11_bn", "torchvision:convnext_tiny"]
+
+
+@pytest.mark.parametrize("arch", [*registered(), *FOREIGN])
+@torch.no_grad()
+def test_stage_by_stage_is_the_whole(arch):
+    torch.manual_seed(0)
+    width = 1.0 if arch in FOREIGN else 0.125
+    backbone = build_backbone(arch, width=width).eval()
+    maps, sizes = IMAGES, []
+    for name, stage in backbone.stages().items():
+        assert isinstance(name, str)
+        maps = run(stage, maps)
+        assert maps.ndim == 4
+        sizes.append(maps.shape[2])
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) >= 4
+    assert backbone.read_out(maps).equal(backbone(IMAGES))
+
+
+def test_a_backbone_without_residual_connections_too():
+    backbone = build_backbone("resnet18", width=0.125, residual=False).eval()
+    maps = IMAGES
+    for stage in backbone.stages().values():
+        maps = run(stage, maps)
+    assert backbone.read_out(maps).equal(backbone(IMAGES))
+
+
+@pytest.mark.parametrize("arch", ["torchvision:mobilenet_v2", "torchvision:swin_t"])
+def test_others_are_refused_in_one_sentence(arch):
+    with pytest.raises(UserError, match=r"cannot be cut into stages.*ResNet, VGG and ConvNeXt"):
+        build_backbone(arch).stages()
