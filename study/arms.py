@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from common.settings.levels import LEVELS
 
+# As `Arm.callosum`.
+CONNECTS, SIZES = "connects", "sizes"
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -28,6 +31,9 @@ class Arm:
         learns: the level of its labels, of an arm with one head; None: that of its speciality.
         of_natures: whether it says something only where hemispheres differ by nature; study=asymmetry takes it, and
             ``arms=all`` of other studies leaves it out.
+        callosum: what a study's hparams.callosum.* are to it: CONNECTS, its hemispheres are connected so, and
+            study=callosum takes it, ``arms=all`` of other studies leaves it out; SIZES, it is as large as a network
+            that is; empty: nothing.
         config: its YAML file in the folder's config/; None: the file that has the arm's name.
         alias: the name that stands for this arm, together with others, in ``arms`` and ``epochs``; None: its own.
     """
@@ -41,8 +47,14 @@ class Arm:
     equal_training: bool = False
     learns: str | None = None
     of_natures: bool = False
+    callosum: str = ""
     config: str | None = None
     alias: str | None = None
+
+    @property
+    def special(self) -> bool:
+        """Whether only a study of its own kind takes it with ``arms=all``."""
+        return self.of_natures or self.callosum == CONNECTS
 
     @property
     def mixes(self) -> int:
@@ -148,6 +160,7 @@ ARMS = {
         trained_like="hemispheres",
         equal_size=True,
         equal_training=True,
+        callosum=SIZES,
     ),
     "product": Arm(
         "the two specialists with their own heads: the product of their probabilities, without further training",
@@ -225,6 +238,19 @@ ARMS = {
         trained_like="hemispheres",
         of_natures=True,
     ),
+    "callosal": Arm(
+        "as bilateral_nonspecialised, with a callosum between the hemispheres, whose operations count",
+        trained_like="hemispheres",
+        equal_size=True,
+        equal_training=True,
+        callosum=CONNECTS,
+    ),
+    "callosal_frozen": Arm(
+        "a callosum and heads on the two frozen hemispheres of the bilateral network",
+        loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse", 0)]},
+        equal_size=True,
+        callosum=CONNECTS,
+    ),
 }
 # Of the study, where nobody says which.
 DEFAULT_ARMS = ("fine", "coarse", "bilateral")
@@ -244,6 +270,17 @@ def natures() -> tuple[str, ...]:
     )
 
 
+def connected() -> tuple[str, ...]:
+    """The arms of study=callosum: hemispheres that are connected, those that are not, and one of equal size."""
+    return (
+        *DEFAULT_ARMS,
+        "bilateral_nonspecialised",
+        "unspecialised_pair",
+        "unilateral_wide",
+        *(arm for arm, row in ARMS.items() if row.callosum == CONNECTS),
+    )
+
+
 def standing_for(name: str) -> list[str]:
     """The arms that a name in ``arms`` or ``epochs`` stands for; none if it is no such name."""
     return [arm for arm, row in ARMS.items() if (row.alias or arm) == name]
@@ -256,7 +293,7 @@ def names() -> tuple[str, ...]:
 
 def usual_names() -> tuple[str, ...]:
     """Those of them that ``arms=all`` stands for in a study of any kind."""
-    return tuple(dict.fromkeys(row.alias or arm for arm, row in ARMS.items() if not row.of_natures))
+    return tuple(dict.fromkeys(row.alias or arm for arm, row in ARMS.items() if not row.special))
 
 
 def trained_names() -> tuple[str, ...]:
@@ -279,5 +316,5 @@ def controls() -> tuple[str, ...]:
     return tuple(
         arm
         for arm, row in ARMS.items()
-        if row.folder == "dual" and row.trained_like == "hemispheres"
+        if row.folder == "dual" and row.trained_like == "hemispheres" and row.callosum != CONNECTS
     )

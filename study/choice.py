@@ -6,7 +6,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.suggestions import closest
 from common.system.errors import UserError
-from study.arms import ARMS, DEFAULT_ARMS, names, natures, standing_for, usual_names
+from study.arms import (
+    ARMS,
+    DEFAULT_ARMS,
+    connected,
+    names,
+    natures,
+    standing_for,
+    usual_names,
+)
 
 DEFAULT_SEEDS = 5
 
@@ -44,10 +52,11 @@ def chosen_arms(cfg: DictConfig, seeds: int) -> list[str]:
 def _asked(cfg: DictConfig) -> list[str]:
     """The names that ``arms`` gives, each of them known; hemispheres alone with ``no_bilateral``."""
     asked = list(cfg.arms) if OmegaConf.is_list(cfg.arms) else [cfg.arms]
-    if cfg.study == "asymmetry" and asked == list(DEFAULT_ARMS):
-        asked = list(natures())
+    own = {"asymmetry": natures(), "callosum": connected()}.get(cfg.study)
+    if own and asked == list(DEFAULT_ARMS):
+        asked = list(own)
     if asked == ["all"]:
-        asked = list(names() if cfg.study == "asymmetry" else usual_names())
+        asked = list(usual_names() + tuple(arm for arm in own or () if ARMS[arm].special))
     allowed = f"all, or a list of {', '.join(usual_names())}"
     if not asked:
         raise UserError(f"arms is empty; allowed: {allowed}.")

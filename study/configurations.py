@@ -5,11 +5,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from common.settings.compose import compose_unchecked, finish, spelled, with_variant
+from common.settings.compose import compose_unchecked, finish, override_keys, spelled, with_variant
 from common.system.errors import UserError
-from study.arms import ARMS, REFERENCE
+from study.arms import ARMS, CONNECTS, REFERENCE, Arm
 from study.overrides import FOLDERS, overrides_for
 from study.schema import asymmetries
+
+CALLOSUM = "hparams.callosum."
 
 
 def preset(cfg: DictConfig) -> list[str]:
@@ -28,6 +30,8 @@ def preset(cfg: DictConfig) -> list[str]:
     if cfg.study == "asymmetry":
         nature = OmegaConf.load(asymmetries()[cfg.asymmetry])
         return spelled({"hparams": OmegaConf.to_container(nature.hparams, resolve=False)})
+    if cfg.study == "callosum":
+        return [f"{CALLOSUM}kind=add"]
     return []
 
 
@@ -47,6 +51,7 @@ def configurations(
     """
     # Hydra takes a tenth of a second each time; most arms share all but their own YAML file.
     first = preset(cfg)
+    _refuse_callosum_of_none(arms, overrides)
     shared: dict[tuple[str, ...], DictConfig] = {}
     found: dict[str, DictConfig] = {}
     # What the reference is trained for says how long those are that are trained as much.
@@ -55,7 +60,7 @@ def configurations(
     for arm in dict.fromkeys([*trained, *arms]):
         row = ARMS[arm]
         directory, schema = FOLDERS[row.folder]
-        given = overrides_for(row.folder, [*first, *overrides], row.specialities)
+        given = _concerning(row, overrides_for(row.folder, [*first, *overrides], row.specialities))
         name = row.config or arm
         place = (row.folder, *given)
         if place not in shared:
@@ -73,7 +78,29 @@ def configurations(
             config_name=name,
             values=_values(arm, cfg, seeds) | _equal_training(arm, cfg, found),
         )
+        if row.callosum == CONNECTS and found[arm].hparams.callosum.kind is None:
+            raise UserError(
+                f"{CALLOSUM}kind is null, and {arm} is a network with a callosum: give another kind, or leave it out "
+                "of arms."
+            )
     return {arm: found[arm] for arm in arms}
+
+
+def _refuse_callosum_of_none(arms: Sequence[str], overrides: Sequence[str]) -> None:
+    """Refuse keys of a callosum where no arm has one."""
+    given = [
+        key for key in override_keys(overrides) if key.removeprefix("dual.").startswith(CALLOSUM)
+    ]
+    if given and not any(ARMS[arm].callosum == CONNECTS for arm in arms):
+        having = " and ".join(arm for arm, row in ARMS.items() if row.callosum == CONNECTS)
+        raise UserError(
+            f"{given[0]} concerns {having}, of which arms names none: add one, or give study=callosum."
+        )
+
+
+def _concerning(row: Arm, given: Sequence[str]) -> list[str]:
+    """Those overrides that concern an arm: keys of a callosum only where one connects hemispheres, or says a size."""
+    return [one for one in given if row.callosum or not one.startswith(CALLOSUM)]
 
 
 def _equal_training(arm: str, cfg: DictConfig, found: Mapping[str, DictConfig]) -> dict[str, Any]:

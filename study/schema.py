@@ -43,8 +43,8 @@ class StudyKeys:
     study: str = key(
         "sound",
         "sound: held-out validation images; paper: recipe=paper, best epoch chosen on the test images, as published; "
-        "asymmetry: natures of hemispheres crossed with labels",
-        choices=("sound", "paper", "asymmetry"),
+        "asymmetry: natures of hemispheres crossed with labels; callosum: hemispheres that are connected, and not",
+        choices=("sound", "paper", "asymmetry", "callosum"),
     )
     asymmetry: str | None = key(
         None,
@@ -88,8 +88,9 @@ class StudyKeys:
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     budget: str = key(
         "compute",
-        "training of unilateral_long, unilateral_hierarchy, unilateral_wide and bilateral_nonspecialised: compute: as "
-        "many operations as the bilateral network has had, hemispheres included; recipe: the epochs of the recipe",
+        "training of unilateral_long, unilateral_hierarchy, unilateral_wide, bilateral_nonspecialised and callosal: "
+        "compute: as many operations as the bilateral network has had, hemispheres included; recipe: the epochs of the "
+        "recipe",
         choices=("compute", "recipe"),
     )
     no_bilateral: bool = key(False, "train the hemispheres only")

@@ -14,7 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 import arch_dual_head.trainer
 import train_system
 from arch_dual_head.budget import equal_epochs
+from arch_dual_head.macro_architectures import macro_architecture
 from arch_dual_head.module import DualHead
+from arch_dual_head.networks import Parts
 from arch_dual_head.schema import DualConfig
 from common.checkpoints.files import load_network, read
 from common.networks.backbones import build_backbone
@@ -29,6 +31,7 @@ from study.arms import (
     ARMS,
     DEFAULT_ARMS,
     REFERENCE,
+    connected,
     controls,
     names,
     natures,
@@ -40,7 +43,7 @@ from study.plan import plan
 from study.schema import StudyConfig
 
 DUAL = ROOT / "arch_dual_head"
-DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual" and not row.of_natures]
+DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual" and not row.special]
 
 
 def planned(*overrides: str) -> dict[str, DictConfig]:
@@ -285,7 +288,7 @@ def test_each_stage_is_trained_once(whole):
     networks = [
         1 if row.mixes == 2 and row.trained_like is None else 2
         for row in ARMS.values()
-        if row.mixes <= 2 and not row.of_natures
+        if row.mixes <= 2 and not row.special
     ]
     assert len(started) == len(set(started)) == sum(networks)
 
@@ -614,3 +617,73 @@ def test_a_study_of_natures_runs(tiny, succeed, tmp_path):
     with (tmp_path / "asymmetry_width-NAVON/results.csv").open(newline="") as file:
         arms = {row["arm"] for row in csv.DictReader(file)}
     assert arms == set(natures())
+
+
+# ---------------------------------------------------------------- hemispheres that are connected
+
+
+def test_a_study_of_the_callosum_connects_those_arms_that_have_one():
+    found = planned("num_seeds=1", "study=callosum", "arms=[fine,coarse,bilateral]")
+    assert set(found) == {*connected(), "unilateral", "unilateral_second"}
+    kinds = {arm: found[arm].hparams.callosum.kind for arm in found if ARMS[arm].folder == "dual"}
+    assert {arm for arm, kind in kinds.items() if kind} == {
+        "callosal",
+        "callosal_frozen",
+        "unilateral_wide",
+    }
+    given = ["hparams.callosum.kind=gate", "dual.hparams.callosum.sign=inhibitory"]
+    found = planned("num_seeds=1", "study=callosum", *given)
+    for arm, kind in kinds.items():
+        callosum = found[arm].hparams.callosum
+        assert (callosum.kind, callosum.sign) == (
+            ("gate", "inhibitory") if kind else (None, "free")
+        )
+
+
+def test_connected_arms_are_of_that_study_unless_they_are_asked_for():
+    assert not {"callosal", "callosal_frozen"} & set(planned("num_seeds=1"))
+    assert {"callosal", "callosal_frozen"} < set(planned("num_seeds=1", "study=callosum"))
+    asked = planned("num_seeds=1", "arms=[callosal,unilateral_wide]")
+    assert asked["callosal"].hparams.callosum.kind == "add"
+    assert asked["unilateral_wide"].hparams.callosum.kind is None
+
+
+@pytest.mark.parametrize("given", [["arms=[bilateral]", "hparams.callosum.kind=add"]])
+def test_a_callosum_that_no_arm_has_is_refused(given):
+    with pytest.raises(UserError, match=r"kind concerns callosal and callosal_frozen"):
+        planned("num_seeds=1", *given)
+
+
+def test_a_callosum_that_is_off_is_refused_where_an_arm_has_one():
+    with pytest.raises(UserError, match="kind is null, and callosal is a network with a callosum"):
+        planned("num_seeds=1", "study=callosum", "hparams.callosum.kind=null")
+
+
+def test_the_wide_network_is_as_large_as_the_connected_one():
+    sizes = {}
+    for kind in ("null", "concatenate"):
+        wide = [
+            "hparams.macro_arch=unilateral_wide",
+            "hparams.ffreeze=false",
+            "hparams.cfreeze=false",
+        ]
+        keys = ["hparams.callosum.at=[2,3,4]", f"hparams.callosum.kind={kind}"]
+        for name, macro in (("wide", wide), ("pair", [])):
+            cfg = alone("config", *macro, *keys)
+            classes = {"fine": 100, "coarse": 20}
+            network = macro_architecture(cfg.hparams).builder()(Parts(cfg.hparams, classes))
+            sizes[name, kind] = sum(p.numel() for p in network.parameters())
+    for kind in ("null", "concatenate"):
+        assert sizes["wide", kind] == pytest.approx(sizes["pair", kind], rel=0.05)
+    assert sizes["wide", "concatenate"] > 1.05 * sizes["wide", "null"]
+
+
+@pytest.mark.slow
+def test_a_study_of_the_callosum_runs(tiny, succeed, tmp_path):
+    said = succeed(
+        train_system.main, *tiny, "study=callosum", "num_seeds=1", f"save_dir={tmp_path}"
+    )
+    with (tmp_path / "callosum-NAVON/results.csv").open(newline="") as file:
+        arms = {row["arm"] for row in csv.DictReader(file)}
+    assert arms == {*connected(), "unilateral", "unilateral_second"}, said
+    assert "What crosses the callosum" in (tmp_path / "callosum-NAVON/report.html").read_text()

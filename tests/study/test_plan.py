@@ -79,7 +79,7 @@ def test_a_stage_comes_after_all_it_builds_on(seeds, capsys):
     for name, stage in stages.items():
         assert all(names.index(parent) < names.index(name) for parent in stage.needs)
     left_out = {
-        name for name, row in ARMS.items() if name not in arms_of(stages) and not row.of_natures
+        name for name, row in ARMS.items() if name not in arms_of(stages) and not row.special
     }
     said = capsys.readouterr().out
     assert all(f"{arm} is left out" in said for arm in left_out)
