@@ -12,7 +12,7 @@ class Attention(Join):
     """Self-attention with one head over one token for each hemisphere (Vaswani et al. 2017), then the mean of tokens.
 
     A token is a linear projection of a hemisphere's features to the width of the wider one. The mean of what the tokens
-    attend to is a weighted sum of the hemispheres' values, whose weights are `weights`.
+    attend to is a weighted sum of the hemispheres' values, whose weights are `shares`.
     """
 
     def __init__(self, num_features: Mapping[str, int]) -> None:
@@ -29,7 +29,7 @@ class Attention(Join):
         """Join features by side, each (B, F_side), to (B, F of the wider hemisphere)."""
         return torch.stack([*self.parts(features).values()]).sum(dim=0)
 
-    def weights(self, features: dict[str, Tensor]) -> Tensor:
+    def shares(self, features: dict[str, Tensor]) -> Tensor:
         """Give the share of attention that each hemisphere gets for each image, (B, sides)."""
         return self._weights(self._tokens(features))
 

@@ -25,7 +25,7 @@ class Gate(Concatenate):
         """Weigh features by side, each (B, F_side), and put them side by side: (B, sum of F_side)."""
         return super().forward(self._weighed(features))
 
-    def weights(self, features: dict[str, Tensor]) -> Tensor:
+    def shares(self, features: dict[str, Tensor]) -> Tensor:
         """Give the weight of each hemisphere for each image, (B, sides)."""
         return self.gate(torch.cat([*features.values()], dim=1)).softmax(dim=1)
 
@@ -39,7 +39,7 @@ class Gate(Concatenate):
         }
 
     def _weighed(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        weights = self.weights(features).unbind(dim=1)
+        weights = self.shares(features).unbind(dim=1)
         return {
             side: weight[:, None] * one
             for weight, (side, one) in zip(weights, features.items(), strict=True)

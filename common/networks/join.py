@@ -16,7 +16,7 @@ class Join(nn.Module):
 
     A join without parameters adds nothing to a checkpoint. Parameters are named `network.join.*` there, and learn at
     the rate of the heads. A subclass must give `num_features` and `forward`; all else follows from these, unless it
-    weighs hemispheres image by image (`weights`) or lets other heads answer (`logits`).
+    weighs hemispheres image by image (`shares`) or lets other heads answer (`logits`).
 
     Args:
         num_features: of each hemisphere, by side, left first.
@@ -51,15 +51,15 @@ class Join(nn.Module):
         joined = self(features)
         return {level: head(joined) for level, head in heads.items()}
 
-    def weights(self, features: dict[str, Tensor]) -> Tensor | None:
+    def shares(self, features: dict[str, Tensor]) -> Tensor | None:
         """Give the weight of each hemisphere for each image, (B, sides), of sum 1; None: the same for all images."""
         return None
 
     def choices(
         self, features: dict[str, Tensor], levels: Heads, own: Mapping[str, Heads]
     ) -> dict[str, Tensor] | None:
-        """Give `weights` by level, for joins whose choice depends on the level. Arguments are those of `logits`."""
-        weights = self.weights(features)
+        """Give `shares` by level, for joins whose choice depends on the level. Arguments are those of `logits`."""
+        weights = self.shares(features)
         return None if weights is None else dict.fromkeys(levels, weights)
 
     def parts(self, features: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -144,7 +144,7 @@ def test_a_cut_silences_one_direction_or_both(kind):
     assert features(net)["left"].equal(whole["left"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["add", "gate", "attend", "concatenate"])
 def test_what_arrives_is_what_the_kind_says(kind):
     net = excited(network(kind=kind, at="layer1", width=0.5, direction="left_to_right"))
     (link,) = net.callosum.links["left_to_right"]

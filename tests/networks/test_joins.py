@@ -153,7 +153,7 @@ def test_attention_is_that_of_pytorch():
         tokens = torch.stack([join.tokens[side](features[side]) for side in features], dim=1)
         expected, shares = theirs(tokens, tokens, tokens)
         assert torch.allclose(join(features), expected.mean(1), atol=1e-6)
-        assert torch.allclose(join.weights(features), shares.mean(1), atol=1e-6)
+        assert torch.allclose(join.shares(features), shares.mean(1), atol=1e-6)
     assert join.num_features == 4
 
 
