@@ -86,7 +86,7 @@ def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
     assert "--help" in said(SINGLE, "hparams.zzz=1")
     assert (
         said(TEST, "zzz=1")
-        == "Unknown key zzz; allowed: checkpoint, predictions, dataset, hparams."
+        == "Unknown key zzz; allowed: checkpoint, predictions, cut, dataset, hparams."
     )
     assert "allowed in logger: tensorboard, csv" in said(SINGLE, "logger.wandb=true")
     assert said(predict.main, "dataset=navon").endswith(
