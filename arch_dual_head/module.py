@@ -32,7 +32,7 @@ from common.data.transforms import augments
 from common.networks.crossings import CallosumKeys
 from common.networks.hemisphere import Hemisphere, HemisphereConfig
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
-from common.settings.levels import SPELLING, side_of
+from common.settings.levels import SIDES, SPELLING, side_of
 from common.system.errors import UserError
 from common.training.supervised import Supervised
 
@@ -67,6 +67,11 @@ class DualHead(Supervised):
                 raise UserError(
                     f"{row.build} builds a network whose hemispheres (frozen: true) are {found}; "
                     f"the row {cfg.hparams.macro_arch} of MACRO_ARCHITECTURES and the configuration ask for {wanted}."
+                )
+            if tuple(row.sides) == SIDES and cfg.hparams.callosum.kind and not network.callosum:
+                raise UserError(
+                    f"{row.build} builds a network without a callosum (`Parts.callosum`), but hparams.callosum.kind is "
+                    f"{cfg.hparams.callosum.kind}."
                 )
         return network
 

@@ -213,3 +213,9 @@ def test_a_network_to_start_from_must_be_joined_alike(built, checkpoints, monkey
     monkeypatch.setitem(JOINS, "other", JOINS["concatenate"])
     with pytest.raises(UserError, match=r"joins hemispheres by concatenate, but .* is other"):
         built("bilateral", **whole, join="other")
+
+
+def test_a_callosum_that_a_network_would_not_have_is_refused(extra, built):
+    extra(bare=MacroArchitecture("", f"{__name__}:deep", sides=SIDES))
+    with pytest.raises(UserError, match=r"builds a network without a callosum .*kind is add"):
+        built("bare", **{"callosum.kind": "add"})
