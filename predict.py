@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 TOP = 5
 ALONE = (
-    "left alone, right alone: what the heads say when the features of the other hemisphere are set to 0 (1 where the join multiplies), "
-    "so that one hemisphere's contribution and the head's bias remain."
+    "left alone, right alone: what the heads say when the features of the other hemisphere are set to 0 (to 1 where "
+    "the join multiplies), so that one hemisphere's contribution and the head's bias remain."
 )
 
 

@@ -14,6 +14,7 @@ from arch_dual_head.budget import equal_epochs
 from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
 from bilateral import load
+from common.networks.crossings import KINDS
 from common.results.predictions import read_predictions
 from common.runs.fingerprint import identify
 from common.settings.compose import ROOT, compose
@@ -227,3 +228,15 @@ def test_a_trained_network_is_loaded_and_exported_with_its_callosum(inhibited, t
     pictures = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     for method in (trained.hires_cam, trained.grad_cam):
         assert method(pictures, level="fine", side="left").shape == (3, 32, 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["torch", "onnx"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_hemispheres_of_other_sizes_are_exported_with_every_kind(kind, form, scratch, tmp_path):
+    from common.trained.export import TOLERANCE, export
+
+    pytest.importorskip("onnxscript", reason="requirements-export.txt is not installed")
+    other = ["hparams.carch=resnet18", "hparams.callosum.at=[2,-1]"]
+    place = scratch(f"hparams.callosum.kind={kind}", *other)
+    assert export(load(place / "best.ckpt"), tmp_path / "network", kind=form) <= TOLERANCE

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from PIL import Image
 
+import predict
 from common.checkpoints.files import Record
 from common.data.transforms import Transforms
 from common.networks.backbones import build_backbone
@@ -93,6 +95,19 @@ def test_weights_of_hemispheres_add_up_to_one_where_they_are_weighed(join):
         assert list(sides) == ["left", "right"]
         assert torch.allclose(sides["left"] + sides["right"], torch.ones(5))
         assert sides["fine"].equal(sides["left"])  # either spelling
+
+
+@pytest.mark.parametrize("join", ["concatenate", "gate"])
+def test_predict_says_how_much_each_hemisphere_weighs(join, tmp_path):
+    file = tmp_path / "picture.png"
+    Image.fromarray(PICTURES[0].permute(1, 2, 0).numpy()).save(file)
+    one = trained(join)
+    (row,) = predict.answers(one, [file])
+    assert ("weights" in row) == (join == "gate")
+    if join == "gate":
+        expected = one.weights(PICTURES[:1])["fine"]["left"].item()
+        assert row["weights"]["fine"]["left"] == pytest.approx(expected, abs=1e-5)
+        assert sum(row["weights"]["coarse"].values()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("join", JOINS)
