@@ -105,11 +105,11 @@ def examine(
         found.values.independent = whole.independent(found.pairs[0])
     sources = ImageSources(whole)
     for seed in sorted({stage.seed for stage in whole.stages}):
-        caches: dict[str, Caches] = {}
+        caches: dict[StudyImages, Caches] = {}
         for stage in (stage for stage in whole.stages if stage.seed == seed):
             module = load(stage.checkpoint)
-            arm, images = sources.of(stage, module)
-            cache = caches.setdefault(arm, Caches(images))
+            images = sources.of(stage, module)
+            cache = caches.setdefault(images, Caches(images))
             if stage.arm in found.pairs:
                 found.add(see(stage, whole, images, module, cache))
             if events:
@@ -140,29 +140,41 @@ def pairs(study: FinishedStudy) -> list[str]:
 class ImageSources:
     """Loads the images of a study's stages, each set once.
 
-    A stage with two heads knows both levels; its images then serve all networks, so that features are shared.
+    A stage with two heads knows both levels; its images then serve all networks, so that features are shared. Where
+    seeds see other images, it is one of the same seed.
     """
 
     def __init__(self, study: FinishedStudy) -> None:
-        self.with_both = next((stage for stage in study.stages if stage.arm not in LEVELS), None)
-        self._loaded: dict[str, StudyImages] = {}
+        self.study = study
+        self._loaded: dict[tuple[str, int], StudyImages] = {}
 
-    def of(self, stage: FinishedStage, module: TrainingModule) -> tuple[str, StudyImages]:
-        """The arm whose images a stage's network is tested on, and these.
+    def of(self, stage: FinishedStage, module: TrainingModule) -> StudyImages:
+        """The images that a stage's network is tested on.
 
         Raises:
             UserError: the network was trained on other images.
         """
-        source = self.with_both or stage
-        if source.arm not in self._loaded:
-            self._loaded[source.arm] = _images(source)
-        images = self._loaded[source.arm]
+        own = self.study.images_per_seed
+        source = next(
+            (
+                one
+                for one in self.study.stages
+                if one.arm not in LEVELS and (one.seed == stage.seed or not own)
+            ),
+            stage,
+        )
+        place = source.arm, source.seed if own else 0
+        if place not in self._loaded:
+            if own and place[1] not in {seed for _, seed in self._loaded}:
+                self._loaded.clear()  # those of an earlier seed take memory, and are done with
+            self._loaded[place] = _images(source)
+        images = self._loaded[place]
         if module.record.train_images != images.data.train_images:
             raise UserError(
                 f"{stage.checkpoint} was trained on other images than lie in "
                 f"{images.data.cfg.dataset.train_dir} now."
             )
-        return source.arm, images
+        return images
 
 
 def _images(stage: FinishedStage) -> StudyImages:

@@ -13,7 +13,7 @@ from common.system.errors import UserError
 from study.arms import PRIMARY, REFERENCE, order
 
 # The mapping in a stage's YAML file that the report looks into.
-SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages"}
+SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages", "fingerprint.yaml": "data"}
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,15 @@ class FinishedStudy:
         """Whether any stage chose its best epoch on the test images (study=paper)."""
         datasets = (stage.yaml("config.yaml").get("dataset") or {} for stage in self.stages)
         return any(d.get("val_dir") and d["val_dir"] == d.get("test_dir") for d in datasets)
+
+    @cached_property
+    def images_per_seed(self) -> bool:
+        """Whether seeds see other images: each its own data set, or its own held-out tenth."""
+        seen: dict[str, set[tuple[Any, Any]]] = {}
+        for stage in self.stages:
+            data = stage.yaml("fingerprint.yaml").get("data") or {}
+            seen.setdefault(stage.arm, set()).add((data.get("train"), data.get("test")))
+        return any(len(images) > 1 for images in seen.values())
 
     def accuracies(self, arm: str, level: str) -> dict[int, float]:
         """The test accuracies of an arm's head by seed, a fraction each; empty if it was not tested."""

@@ -14,7 +14,7 @@ from arch_dual_head.macro_architectures import (
     macro_architecture,
 )
 from arch_dual_head.sources import NEXT, path_key, templates
-from common.runs.schema import PER_SEED
+from common.runs.per_seed import own_images
 from common.settings.levels import SIDES
 from common.system.errors import UserError
 
@@ -39,10 +39,10 @@ def check(cfg: DictConfig) -> None:
         raise UserError(
             f"{cfg.arm} takes networks of two seeds, and seeds is {list(cfg.seeds)}: give more, as seeds=[0,1]."
         )
-    if cfg.dataset.split_seed == PER_SEED and any(NEXT in path for path in templates(cfg).values()):
+    own = own_images(cfg.dataset)
+    if own and any(NEXT in path for path in templates(cfg).values()):
         raise UserError(
-            f"{cfg.arm} mixes seeds, and dataset.split_seed={PER_SEED} gives each other images; allowed for it: a "
-            "number, or null."
+            f"{cfg.arm} mixes seeds, and {own} gives each other images: leave that key out for it."
         )
     for side in frozen_sides(hparams) if hparams.model_path is None else ():
         if hparams[path_key(side)] is None:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
+from common.runs.per_seed import refuse_missing_sets
 from common.settings.command import command
 from study.arms import PRIMARY, REFERENCE, order
 
@@ -16,6 +17,7 @@ FOLDER = Path(__file__).resolve().parent
 def train(cfg: DictConfig) -> None:
     """Train, test and record each seed."""
     check(cfg)
+    refuse_missing_sets(cfg.dataset, cfg.seeds)
     refuse_missing_sources(cfg)
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_dual_head.datamodule import DualHeadData

@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from arch_single_head.schema import SingleConfig
+from common.runs.per_seed import refuse_missing_sets
 from common.settings.command import command
 from common.system.errors import UserError
 from study.arms import PRIMARY, REFERENCE, order
@@ -19,6 +20,7 @@ def train(cfg: DictConfig) -> None:
             "hparams.mode is 'feature', which needs a trained network; allowed here: fine, coarse "
             "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
         )
+    refuse_missing_sets(cfg.dataset, cfg.seeds)
     # Imported late: torch takes seconds, and --help needs none of it.
     from arch_single_head.datamodule import SingleHeadData
     from arch_single_head.module import SingleHead

@@ -1,6 +1,7 @@
 """How alike two representations of the same images are: linear CKA of hemispheres, layer by layer."""
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
 from markupsafe import Markup
@@ -13,9 +14,10 @@ from analysis.report.part import Part
 from analysis.report.svg import BOTH, LEFT, RIGHT, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
-from analysis.seed import Seed
+from analysis.seed import Seed, StudyImages
 from analysis.values import Summary
 from common.data.samplers import drawn
+from common.networks.macro import HemispheresAndHeads
 from common.training.module import TrainingModule
 from study.arms import controls
 
@@ -41,6 +43,7 @@ class Similarity(Section):
     def __init__(self) -> None:
         self.layers: dict[str, int] = {}  # number by side
         self.baseline: str | None = None  # the arm of the unspecialised hemisphere
+        self.earlier: tuple[StudyImages, TrainingModule] | None = None
         self.earlier_grams: dict[str, list[Tensor]] = {}
         self.earlier_weights: dict[str, list[str]] = {"left": [], "right": []}
 
@@ -57,7 +60,9 @@ class Similarity(Section):
                 found.values.add(
                     "cka", cka(left, right), side="left-right", item=f"{i},{j}", seed=seed.number
                 )
-        others = self._other_seed(seed, found, grams) | self._unspecialised(seed, found, chosen)
+        others = self._other_seed(seed, found, grams, chosen) | self._unspecialised(
+            seed, found, chosen
+        )
         for pair, theirs in others.items():
             mine = grams[pair.split("-")[0]]
             if len(mine) == len(theirs):
@@ -74,10 +79,16 @@ class Similarity(Section):
         add_cosines(seed, found)
 
     def _other_seed(
-        self, seed: Seed, found: Findings, grams: dict[str, list[Tensor]]
+        self, seed: Seed, found: Findings, grams: dict[str, list[Tensor]], images: Tensor
     ) -> dict[str, list[Tensor]]:
-        """The `gram`s of the seed before, by pair; a hemisphere that both seeds share is left out."""
+        """The `gram`s of the seed before, by pair, of the same images; a hemisphere that both share is left out."""
         others = {}
+        if self.earlier is not None and self.earlier[0] is not seed.images:
+            module = self.earlier[1]
+            hemispheres = sides(cast(HemispheresAndHeads, module.network))
+            self.earlier_grams = {
+                side: grams_of(module, one, images) for side, one in hemispheres.items()
+            }
         for side, hemisphere in sides(seed.network).items():
             earlier = self.earlier_weights[side]
             weights = weights_of(hemisphere)
@@ -90,7 +101,7 @@ class Similarity(Section):
             elif earlier:
                 others[f"{side}-{OTHER_SEED}"] = self.earlier_grams[side]
             earlier.append(weights)
-        self.earlier_grams = grams
+        self.earlier, self.earlier_grams = (seed.images, seed.module), grams
         return others
 
     def _unspecialised(

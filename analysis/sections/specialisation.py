@@ -55,7 +55,9 @@ class Specialisation(Section):
             self.competences += reading.competences()
             self.indices += reading.indices()
         self.indices += necessities(seed)
-        self.pairs.setdefault(seed.arm, {})[seed.number] = pair_of(seed, trained)
+        pairs = self.pairs.setdefault(seed.arm, {})
+        images = next((one.images for one in pairs.values()), seed.images)
+        pairs[seed.number] = pair_of(seed, trained, images)
         self.independent[seed.arm] = seed.study.independent(seed.arm)
         self._note_ends(trained)
 

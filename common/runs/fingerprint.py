@@ -25,7 +25,7 @@ def identify(
     schema: type,
     sides: Sequence[str | None],
     processes: int = 1,
-    split_per_seed: bool = False,
+    per_seed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that shapes a stage's result, and nothing else, in plain containers.
 
@@ -37,7 +37,7 @@ def identify(
         schema: says of each key whether it shapes a result, and at which value it changes nothing.
         sides: the hemispheres whose keys shape the network.
         processes: that train it together.
-        split_per_seed: whether each seed holds out other images.
+        per_seed: what each seed has for itself (`common.runs.per_seed.kinds`).
     """
     trainer = shaping(schema, "trainer_params", dict(cfg.trainer_params) | {"precision": precision})
     if processes > 1:
@@ -45,9 +45,11 @@ def identify(
         trainer["processes"] = processes
     hparams = shaping(schema, "hparams", hemisphere_values(dict(cfg.hparams), sides))
     # Beside what differs from seed to seed, what must not.
-    split = {"images": data.images_digest} if split_per_seed else {}
+    own: dict[str, Any] = dict.fromkeys(per_seed, "per_seed")
+    if own == {"split": "per_seed"}:
+        own = {"images": data.images_digest}
     return {
-        "data": {"train": data.digest, "test": data.test_digest()} | split,
+        "data": {"train": data.digest, "test": data.test_digest()} | own,
         "dataset": shaping(schema, "dataset", dict(cfg.dataset)),
         # null leaves a value open.
         "hparams": {name: value for name, value in hparams.items() if value is not None},
@@ -112,8 +114,10 @@ def refuse_other_configuration(
 
 def _over_seeds(identity: dict[str, Any]) -> dict[str, Any]:
     """Leave out of an identity what may differ between the seeds of an arm."""
-    if "images" in identity["data"]:
-        data = {name: value for name, value in identity["data"].items() if name != "train"}
+    data = identity["data"]
+    if "set" in data or "images" in data:
+        differ = ("train", "test") if "set" in data else ("train",)
+        data = {name: value for name, value in data.items() if name not in differ}
         identity = identity | {"data": data, "hemispheres": {}}
     return identity | {"sources": {}}
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from common.runs.per_seed import PER_SEED, check_own_sets
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
 from common.system.errors import UserError, shown
@@ -18,8 +19,6 @@ COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("one_cycle", "constant")
-# As dataset.split_seed: each run draws the held-out tenth with its own seed.
-PER_SEED = "per_seed"
 SPLIT_SEEDS = f"an integer at least 0, {PER_SEED} or null"
 # What chooses the best epoch, and in which direction it is better.
 MONITORS = {"val_accuracy": "max", "val_loss": "min"}
@@ -47,6 +46,11 @@ class Dataset:
         MISSING,
         "folder of the data set, which holds index.csv and hierarchy.yaml",
         path=True,
+        shapes_result=False,
+    )
+    root_per_seed: bool = key(
+        False,
+        "each seed has a data set of its own, the same for all its arms: that of seed 0 lies in <root>-seed0",
         shapes_result=False,
     )
     train_dir: str = key(
@@ -371,6 +375,7 @@ class RunKeys:
         split = cfg.dataset.split_seed
         if split not in (None, PER_SEED) and (type(split) is not int or split < 0):
             raise UserError(f"dataset.split_seed is {shown(split)}; allowed: {SPLIT_SEEDS}.")
+        check_own_sets(cfg.dataset)
         for name in ("train_dir", "val_dir", "test_dir"):
             _check_level(name, cfg.dataset[name], cfg.hparams.mode)
 

@@ -33,7 +33,7 @@ from common.runs.lightning import (
 )
 from common.runs.needed import refuse_missing
 from common.runs.pairing import set_other_pairing_aside
-from common.runs.schema import PER_SEED
+from common.runs.per_seed import for_seed, kinds
 from common.settings.compose import ROOT
 from common.system.atomic_files import replacing, write_yaml
 from common.system.distributed import Machines, together
@@ -114,9 +114,8 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
         UserError: a checkpoint that it builds on is missing, or its folder holds a run of another configuration.
     """
     cfg = stage.config.copy()
-    split_per_seed = cfg.dataset.split_seed == PER_SEED
-    if split_per_seed:
-        cfg.dataset.split_seed = stage.seed
+    per_seed = kinds(cfg.dataset)
+    cfg.dataset = for_seed(cfg.dataset, stage.seed)
     data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
     data.load()
     cfg.trainer_params.max_epochs = architecture.module.epochs(cfg, data)
@@ -135,7 +134,7 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
         schema=architecture.schema,
         sides=architecture.module.sides(cfg),
         processes=processes,
-        split_per_seed=split_per_seed,
+        per_seed=per_seed,
     )
     sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
     set_other_pairing_aside(stage)

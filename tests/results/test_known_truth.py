@@ -5,7 +5,7 @@ import pytest
 from helpers import row
 from scipy.special import expit
 
-from common.results.bootstrap import images_and_seeds
+from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.contrasts import equivalence, holm, paired_t
 from common.results.intervals import estimate, student, student_of_share
 from common.results.power import power, seeds_needed
@@ -123,3 +123,22 @@ def test_the_bootstrap_over_images_and_seeds_covers_what_the_page_says(rng, seed
         ours, theirs = rng.random(probability.shape) < probability
         covered.append(covers(images_and_seeds(ours, theirs, draws=250)[1:], 0))
     assert share(covered) == pytest.approx(coverage, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "skill", "coverage"), [(3, 0.3, 0.83), (5, 0.3, 0.86), (5, 0.1, 0.95)]
+)
+def test_the_bootstrap_over_seeds_with_their_images_covers_what_the_page_says(
+    rng, seeds, skill, coverage
+):
+    """As above, but each seed has images of its own; Student's interval over seeds covers both kinds of spread."""
+    covered, by_student = [], []
+    for _ in range(200):
+        image = rng.normal(1.2, 1, (seeds, 1000)) + rng.normal(0, 0.5, (2, seeds, 1000))
+        probability = expit(image + rng.normal(0, skill, (2, seeds, 1)))
+        ours, theirs = rng.random(probability.shape) < probability
+        covered.append(covers(seeds_with_their_images(ours, theirs, draws=250)[1:], 0))
+        differences = (ours.mean(axis=1) - theirs.mean(axis=1)).tolist()
+        by_student.append(covers(student(estimate(differences)), 0))
+    assert share(covered) == pytest.approx(coverage, abs=0.07)
+    assert share(by_student) == pytest.approx(0.95, abs=0.05)
