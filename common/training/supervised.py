@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.checkpoints.files import Record
 from common.networks.macro import Outputs
-from common.system.errors import UserError
+from common.settings.hierarchy import refuse_unknown_hierarchy
 from common.training.chance import chance
 from common.training.loss_table import LOSSES
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
@@ -80,10 +80,6 @@ def _with_hyper_parameters(loss: Any, hparams: DictConfig, coarse_of_fine: Seque
     names = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
     values = {name: hparams[name] for name in names if name != TREE}
     if TREE in names:
-        if not coarse_of_fine:
-            raise UserError(
-                f"hparams.loss={hparams.loss} needs the coarse class of each fine class, which the data set's "
-                "index.csv does not give: some fine class has none, or several."
-            )
+        refuse_unknown_hierarchy(coarse_of_fine, f"hparams.loss={hparams.loss}")
         values[TREE] = tuple(coarse_of_fine)
     return partial(loss, **values)
