@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from common.results.arithmetic import mixture
 from common.results.contrasts import MARGIN
 from common.results.images import ImageRow, image_contrasts
 from common.results.rows import Row, collect, holes
@@ -49,6 +50,8 @@ def write_tables(
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
     missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
+    mixed = mixture(experiment)
+    missing += f"- {mixed}\n" if mixed else ""
     read = sections(rows, reference=reference, primary=primary, margin=margin)
     shown = markdown([*read, *image_sections(compared)])
     write_text(experiment / "summary.md", shown + (f"\n{missing}" if missing else ""))
@@ -77,9 +80,11 @@ def print_summary(
 
 
 def print_holes(experiment: Path) -> None:
-    """Print a line for each stage that the summary lacks."""
+    """Print a line for each stage that the summary lacks, and one if stages were computed in different ways."""
     for name, reason in holes(experiment).items():
         print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
+    if mixed := mixture(experiment):
+        print(mixed)
 
 
 def _side_by_side(section: Section) -> Section:

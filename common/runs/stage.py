@@ -18,6 +18,7 @@ from common.checkpoints.files import Record, digest, load, read
 from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
 from common.networks.costs import costs
+from common.results.arithmetic import ARITHMETIC
 from common.results.predictions import PREDICTIONS, write_predictions
 from common.results.rows import HOLE, read_result, write_result
 from common.runs.description import Architecture, Stage
@@ -197,6 +198,7 @@ def _fit(
         "seed": stage.seed,
         "seeds": module.record.seeds,
         "fingerprint": module.record.fingerprint,
+        "arithmetic": ARITHMETIC,
         "checkpoint": str(stage.best.relative_to(stage.place)),
         "sha256": _sha256(stage.best),
         "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),

@@ -416,7 +416,7 @@ def test_the_course_takes_hemispheres_of_different_paradigms(tiny, succeed, tmp_
         for level in ("fine", "coarse")
     }
     assert {level: len(one.places["validation"]) for level, one in saved.items()} == {
-        "fine": 60,
+        "fine": 100,
         "coarse": 48,
     }
     found = bilateral.specialisation(tmp_path / "run").competences

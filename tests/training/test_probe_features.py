@@ -159,7 +159,7 @@ def test_a_paradigm_that_sees_other_validation_images_saves_features_too(
     module = load_module(place / "checkpoints/last.ckpt", ARCHITECTURES)
     data = ARCHITECTURES[module.record.folder].data(module.cfg, seed=0)
     data.load()
-    # Without them 384 training images would be afforded, see below; there are 60 for validation.
+    # 384 images are afforded each time: 4 batches of 32 in 2 epochs, twice saved, each counting a third.
     assert {split: len(one) for split, one in saved.places.items()} == {
         "train": 384 - len(data.val_set),
         "validation": len(data.val_set),
