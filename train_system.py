@@ -54,6 +54,10 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
     scratch = [arm for arm in controls() if arm in {stage.arm for stage in stages}]
     if told and scratch:
         print(f"{', '.join(told)} concerns fine and coarse, not {', '.join(scratch)}.")
+    # Imported late: torch takes seconds, Lightning more of them, and a wrong key needs neither.
+    from common.runs.plan_line import print_plan
+
+    print_plan(stages, engine=cfg.engine)
     from architectures import ARCHITECTURES
     from common.runs.experiment import run_experiment
     from common.system.distributed import Machines

@@ -5,6 +5,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from arch_single_head.schema import SingleConfig
+from common.runs.description import Architecture, Stage
+from common.runs.free_name import free_name
 from common.settings.command import command
 from common.system.errors import UserError
 from study.arms import PRIMARY, REFERENCE, order
@@ -19,16 +21,18 @@ def train(cfg: DictConfig) -> None:
             "hparams.mode is 'feature', which needs a trained network; allowed here: fine, coarse "
             "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
         )
-    # Imported late: torch takes seconds, and --help needs none of it.
-    from arch_single_head.datamodule import SingleHeadData
-    from arch_single_head.module import SingleHead
-    from common.runs.description import Architecture, Stage
-    from common.runs.experiment import free_name, run_experiment
-
     cfg.exp_name = free_name(cfg)
     stages = [
         Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
     ]
+    # Imported late: torch takes seconds, Lightning more of them, and --help needs neither.
+    from common.runs.plan_line import print_plan
+
+    print_plan(stages)
+    from arch_single_head.datamodule import SingleHeadData
+    from arch_single_head.module import SingleHead
+    from common.runs.experiment import run_experiment
+
     architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
     run_experiment(
         stages,

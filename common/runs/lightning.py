@@ -50,7 +50,7 @@ def progress_callbacks(stage: Stage) -> list[Callback]:
         callbacks.append(EpochLines(stage.name))
         if sys.stdout.isatty():
             # Of the current epoch; its line then stays. A hundred redraws a second would slow the steps down.
-            callbacks.append(RichProgressBar(refresh_rate=5))
+            callbacks.append(EpochBar(refresh_rate=5))
     return callbacks
 
 
@@ -59,6 +59,13 @@ def feature_callbacks(stage: Stage, module: TrainingModule) -> list[Callback]:
     if module.network.features_are_fixed:
         return []
     return [ProbeFeatures(stage.place / FOLDER)]
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's own bar of the current epoch, which it counts from 1 as all lines and files here do."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}/{self.trainer.max_epochs}"
 
 
 class EventLogger(TensorBoardLogger):
