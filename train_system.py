@@ -8,11 +8,12 @@ common/runs/experiment.py runs them.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from common.results.rows import finished
+from common.results.rows import finished, validation_accuracy
 from common.settings.command import command, explain, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
 from common.system.errors import Unfinished, UserError
@@ -41,8 +42,8 @@ def _engine(cfg: DictConfig, stages: list[Stage]) -> Engine | None:
     )
 
 
-def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
-    """Plan the study, run it, and print its summary, which is returned."""
+def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRow]]:
+    """Plan the study, run it, and print its summary; gives its folder and the summary."""
     if cfg.engine == "serial" and (cfg.stages_per_gpu != 1 or cfg.ray_address is not None):
         raise UserError(
             "stages_per_gpu and ray_address have no meaning with engine=serial: give engine=ray, or drop them."
@@ -82,12 +83,13 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
         analyse_after_training(stages[0].experiment)
     if hole:
         raise hole
-    return summary
+    return stages[0].experiment, summary
 
 
-def run(cfg: DictConfig) -> None:
-    """The study of a command line."""
-    execute(cfg, typed_overrides())
+def run(cfg: DictConfig) -> float | None:
+    """The study of a command line; gives the reference arm's validation accuracy, which a sweep goes by."""
+    place, _ = execute(cfg, typed_overrides())
+    return validation_accuracy(place, REFERENCE)
 
 
 def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
@@ -110,7 +112,7 @@ def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
             ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"
         )
         with signals.installed():
-            return execute(cfg, text)
+            return execute(cfg, text)[1]
     except Exception as error:
         sentence = explain(error, StudyConfig)
         if sentence is None or (isinstance(error, UserError) and str(error) == sentence):

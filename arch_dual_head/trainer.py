@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
+from common.results.rows import validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.settings.command import command
@@ -15,8 +16,8 @@ from study.arms import PRIMARY, REFERENCE, order
 FOLDER = Path(__file__).resolve().parent
 
 
-def train(cfg: DictConfig) -> None:
-    """Train, test and record each seed."""
+def train(cfg: DictConfig) -> float | None:
+    """Train, test and record each seed; gives the mean validation accuracy, which a sweep goes by."""
     check(cfg)
     refuse_missing_sources(cfg)
     cfg.exp_name = free_name(cfg)
@@ -40,6 +41,7 @@ def train(cfg: DictConfig) -> None:
         reference=REFERENCE,
         primary=PRIMARY,
     )
+    return validation_accuracy(stages[0].experiment, stages[0].arm)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from arch_single_head.schema import SingleConfig
+from common.results.rows import validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.settings.command import command
@@ -14,8 +15,8 @@ from study.arms import PRIMARY, REFERENCE, order
 FOLDER = Path(__file__).resolve().parent
 
 
-def train(cfg: DictConfig) -> None:
-    """Train, test and record each seed."""
+def train(cfg: DictConfig) -> float | None:
+    """Train, test and record each seed; gives the mean validation accuracy, which a sweep goes by."""
     if cfg.hparams.mode == "feature":
         raise UserError(
             "hparams.mode is 'feature', which needs a trained network; allowed here: fine, coarse "
@@ -41,6 +42,7 @@ def train(cfg: DictConfig) -> None:
         reference=REFERENCE,
         primary=PRIMARY,
     )
+    return validation_accuracy(stages[0].experiment, stages[0].arm)
 
 
 def main() -> None:
