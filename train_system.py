@@ -8,11 +8,13 @@ common/runs/experiment.py runs them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from common.results.contrasts import MARGIN
 from common.results.rows import finished, validation_accuracy
 from common.settings.command import command, explain, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
@@ -23,6 +25,7 @@ from study.plan import plan
 from study.schema import StudyConfig
 
 if TYPE_CHECKING:
+    from common.results.outcome import Outcome
     from common.results.statistics import SummaryRow
     from common.runs.description import Stage
     from common.runs.experiment import Engine
@@ -92,7 +95,24 @@ def run(cfg: DictConfig) -> float | None:
     return validation_accuracy(place, REFERENCE)
 
 
-def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
+def outcome(place: str | os.PathLike[str], *, margin: float = MARGIN) -> Outcome:
+    """Read the tables of a study from its folder.
+
+    Args:
+        place: the folder, such as runs/demo.
+        margin: within which a difference does not matter, in percentage points.
+
+    Raises:
+        UserError: nothing was finished there.
+    """
+    from common.results.outcome import read_outcome
+
+    return read_outcome(
+        Path(place).expanduser(), order=order(), reference=REFERENCE, primary=PRIMARY, margin=margin
+    )
+
+
+def study(*overrides: str, **keys: Any) -> Outcome:
     """Run a study from Python: the same as the command line, which is not read.
 
     Args:
@@ -100,7 +120,8 @@ def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
         keys: the same as arguments; keys of a section in a dictionary, epochs={"fine": 2}.
 
     Returns:
-        Mean and spread of test accuracy (a fraction) per arm and level, as in summary.csv.
+        The tables: printed, as on the command line; ``summary``, ``results`` and ``differences`` are the rows of the
+        csv files, and the outcome itself is a sequence of those of ``summary``.
 
     Raises:
         UserError: whatever a person can mend, in one sentence.
@@ -112,7 +133,8 @@ def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
             ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"
         )
         with signals.installed():
-            return execute(cfg, text)[1]
+            place, _ = execute(cfg, text)
+            return outcome(place, margin=cfg.margin)
     except Exception as error:
         sentence = explain(error, StudyConfig)
         if sentence is None or (isinstance(error, UserError) and str(error) == sentence):
