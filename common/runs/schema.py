@@ -332,6 +332,13 @@ class Loggers:
 
     tensorboard: bool = key(True, "write TensorBoard events", shapes_result=False)
     csv: bool = key(True, "write metrics.csv", shapes_result=False)
+    other: Any = key(
+        None,
+        "another logger of Lightning beside these: its class as _target_, and its arguments",
+        words="a section with _target_, or null",
+        open=True,
+        shapes_result=False,
+    )
 
 
 @dataclass
@@ -344,6 +351,9 @@ class RunKeys:
     save_dir: str = key("../runs", "folder for experiments", path=True, shapes_result=False)
     seeds: list[int] = key([0], "list of seeds; each gives one run", shapes_result=False)
     evaluate: bool = key(True, "test the best checkpoint after training", shapes_result=False)
+    note: str = key(
+        "", "a sentence of yours, kept with the run and shown in its report", shapes_result=False
+    )
     fresh: bool = key(
         False,
         "leave an earlier experiment of this name alone and write to <exp_name>-2, -3, ...",
@@ -371,6 +381,12 @@ class RunKeys:
             raise UserError(
                 f"ckpt_callback.select=last keeps one epoch, but ckpt_callback.save_top_k is "
                 f"{cfg.ckpt_callback.save_top_k}; allowed: 1."
+            )
+        other = cfg.logger.other
+        if other is not None and not (isinstance(other, DictConfig) and "_target_" in other):
+            raise UserError(
+                f"logger.other is {shown(other)}; allowed: null, or a section whose _target_ names a logger of "
+                "Lightning, as in common/config/logger/wandb.yaml."
             )
         split = cfg.dataset.split_seed
         if split not in (None, PER_SEED) and (type(split) is not int or split < 0):
