@@ -32,12 +32,9 @@ def load_pretrained(backbone: Backbone, config: HemisphereConfig) -> bool:
     """
     if config.pretrained is None:
         return False
-    weights = _weights(config.arch, config.pretrained)
-    given = setting("pretrained", config.pretrained)
-    weights = _fitting(weights, backbone, config.arch, given)
-    broken = [name for name, w in weights.items() if not w.isfinite().all()]
-    if broken:
-        raise UserError(f"{given}: not all numbers are finite in {_some(broken)}.")
+    value = config.pretrained
+    weights = download(config.arch, value) if is_name(value) else read_weights(Path(value))
+    weights = _fitting(weights, backbone, config.arch, setting("pretrained", value))
     backbone.load_state_dict(weights, strict=True)
     return True
 
@@ -113,20 +110,21 @@ def _content(path: Path) -> Any:
     if path.suffix != ".safetensors":
         return plain_content(path, kind="file of weights", remedy=remedy, older=True)
     try:
-        # As bytes, not mapped: the file may be written anew while its tensors are in use.
-        return safetensors.torch.load(path.read_bytes())
+        # As bytes, not mapped: the file may be written anew while its tensors are in use. Sorted, because their order
+        # is another one each time.
+        return dict(sorted(safetensors.torch.load(path.read_bytes()).items()))
     except SafetensorError as error:
         raise UserError(f"{path} is damaged or not a file of weights; {remedy}.") from error
-
-
-def _weights(arch: str, pretrained: str) -> dict[str, Tensor]:
-    return download(arch, pretrained) if is_name(pretrained) else read_weights(Path(pretrained))
 
 
 def _fitting(
     weights: Mapping[str, Tensor], backbone: Backbone, arch: str, given: str
 ) -> dict[str, Tensor]:
-    """Give the weights by their names in a backbone, without those of a classifier; refuse any that do not fit."""
+    """Give the weights by their names in a backbone, without those of a classifier.
+
+    Raises:
+        UserError: some are missing, left over, of another shape or not finite.
+    """
     prefix, expected = backbone.prefix, backbone.state_dict()
     held = {name.removeprefix(prefix): w for name, w in weights.items()}
     found = {
@@ -139,6 +137,9 @@ def _fitting(
             f"{name} {tuple(found[name].shape)} in place of {tuple(w.shape)}"
             for name, w in expected.items()
             if name in found and found[name].shape != w.shape
+        ],
+        "it holds numbers that are not finite in {}": [
+            name for name, w in found.items() if name in expected and not w.isfinite().all()
         ],
     }
     said = [
