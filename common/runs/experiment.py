@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from common.checkpoints.pretrained import refuse_other_weights
 from common.results.contrasts import MARGIN
 from common.results.rows import HOLE
 from common.results.statistics import SummaryRow, summarise
@@ -129,10 +130,10 @@ def run_experiment(
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:
-    """Refuse before the first stage is trained a backbone that cannot be built.
+    """Refuse before the first stage is trained a backbone that cannot be built, and weights that do not fit it.
 
     Raises:
-        UserError: names the backbone.
+        UserError: names the backbone, or the weights.
     """
     asked = {
         hemisphere_config
@@ -145,6 +146,7 @@ def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Arch
         # On the meta device, without memory. RegNet computes with values while it is built, after its checks.
         with torch.device("meta"), suppress(NotImplementedError):
             hemisphere_config.backbone()
+        refuse_other_weights(hemisphere_config)
 
 
 def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from common.checkpoints.pretrained import identity_of
 from common.data.datamodule import HierarchicalData
 from common.networks.hemisphere import effective_plasticity
 from common.networks.parameters import PARAMETERS
@@ -60,7 +61,7 @@ def identify(
 
 
 def hemisphere_values(hparams: dict[str, Any], sides: Sequence[str | None]) -> dict[str, Any]:
-    """Give each hemisphere's parameters as they take effect.
+    """Give each hemisphere's parameters as they take effect; a file of weights by its content, wherever it lies.
 
     A side that the network does not have takes the other one's, as it does in a study: its keys change nothing.
     """
@@ -69,6 +70,8 @@ def hemisphere_values(hparams: dict[str, Any], sides: Sequence[str | None]) -> d
         values[PARAMETERS["plasticity"].spelled("plasticity", side)] = effective_plasticity(
             hparams, side
         )
+        arch, weights = (PARAMETERS[name].spelled(name, side) for name in ("arch", "pretrained"))
+        values[weights] = identity_of(values[arch], values.get(weights))
     if "left" in sides and "right" not in sides:
         for name, parameter in PARAMETERS.items():
             values[parameter.spelled(name, "right")] = values[parameter.spelled(name, "left")]

@@ -18,6 +18,7 @@ C = TypeVar("C", bound=type)
 COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+CLASS_WEIGHTS = (None, "balanced")
 SCHEDULES = ("one_cycle", "constant")
 SPLIT_SEEDS = f"an integer at least 0, {PER_SEED} or null"
 # What chooses the best epoch, and in which direction it is better.
@@ -202,6 +203,12 @@ class TrainingKeys:
         "exp(-hierarchy_beta * d)",
         above=0,
         high=1000,
+    )
+    class_weights: str | None = key(
+        None,
+        "balanced: in training, an image counts in inverse proportion to the training images of its class, at each "
+        "level; null: all count alike",
+        choices=CLASS_WEIGHTS,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -245,19 +246,24 @@ def finish(
     given = override_keys(overrides) | dict.fromkeys(values or {}, "")
     _refuse_unknown_keys(cfg, schema)
     _refuse_contradictions(cfg, schema, folder, given, config_name)
-    paths = [name for name, item in keys_of(schema).items() if item.metadata.get("path")]
+    paths = {
+        name: item.metadata.get("unless")
+        for name, item in keys_of(schema).items()
+        if item.metadata.get("path")
+    }
     with open_dict(cfg):
-        for name in paths:
+        for name, unless in paths.items():
             if name in given:
                 value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
-                if _absolute(value, Path.cwd()) != value:
-                    OmegaConf.update(cfg, name, _absolute(value, Path.cwd()), merge=False)
+                absolute = _absolute(value, Path.cwd(), unless)
+                if absolute != value:
+                    OmegaConf.update(cfg, name, absolute, merge=False)
     plain = _resolve(cfg, schema)
-    for name in paths:
+    for name, unless in paths.items():
         *sections, last = name.split(".")
         section = plain_value(plain, ".".join(sections)) if sections else plain
         if isinstance(section, dict) and last in section:
-            section[last] = _absolute(section[last], folder)
+            section[last] = _absolute(section[last], folder, unless)
     resolved = OmegaConf.create(plain)
     check_values(resolved, schema)
     if OmegaConf.is_missing(resolved, "checkpoint"):
@@ -351,11 +357,12 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
     return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 
-def _absolute(value: Any, base: Path) -> Any:
-    """A path, or each path of a list, made absolute; what is no path as it is."""
+def _absolute(value: Any, base: Path, unless: str | None = None) -> Any:
+    """A path, or each path of a list, made absolute; what is no path, or matches `unless`, as it is."""
     if isinstance(value, list):
         return [_join(base, str(item)) for item in value]
     path = isinstance(value, str) and value and not value.startswith("${") and value != "???"
+    path = path and not (unless and re.fullmatch(unless, value))
     return _join(base, value) if path else value
 
 

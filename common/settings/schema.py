@@ -28,6 +28,7 @@ def key(
     high: float | None = None,
     path: bool = False,
     exists: str | None = None,
+    unless: str | None = None,
     prefix: str | None = None,
     words: str = "",
     open: bool = False,
@@ -46,6 +47,7 @@ def key(
         high: highest value.
         path: whether it names a file or folder; see `common.settings.compose` for what it is relative to.
         exists: what a path must name when a command starts: "file", "folder" or "any"; None: nothing yet.
+        unless: pattern of values of a path that are names and no paths.
         prefix: see ``choices``.
         words: what is allowed, in words, where the type does not say it.
         open: whether it may be a section, whose keys are those of another library.
@@ -62,6 +64,7 @@ def key(
         "open": open,
         "path": path,
         "exists": exists,
+        "unless": unless,
         "above": above,
         "low": low,
         "high": high,

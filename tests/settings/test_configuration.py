@@ -295,6 +295,17 @@ def test_paths_of_the_command_line_are_relative_to_the_working_directory(tmp_pat
     assert study().save_dir == str(ROOT / "runs")
 
 
+def test_a_name_of_weights_is_no_path_and_anything_else_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DEFAULT", "IMAGENET1K_V2"):
+        assert single(f"hparams.pretrained={name}").hparams.pretrained == name
+    for file in ("w.pth", "default", "IMAGENET/W.pth"):
+        assert single(f"hparams.pretrained={file}").hparams.pretrained == str(tmp_path / file)
+    sides = dual("hparams.fine_pretrained=w.pth", "hparams.coarse_pretrained=DEFAULT").hparams
+    assert (sides.fine_pretrained, sides.coarse_pretrained) == (str(tmp_path / "w.pth"), "DEFAULT")
+    assert single().hparams.pretrained is None
+
+
 def test_path_within_a_mapping_of_the_command_line_is_relative_to_the_working_directory(
     tmp_path, monkeypatch
 ):
