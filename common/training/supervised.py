@@ -12,6 +12,7 @@ from common.checkpoints.files import Record
 from common.data.datamodule import HierarchicalData
 from common.networks.macro import Outputs
 from common.settings.hierarchy import refuse_unknown_hierarchy
+from common.system.errors import UserError
 from common.training.chance import chance
 from common.training.loss_table import LOSSES
 from common.training.losses import balanced
