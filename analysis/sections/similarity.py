@@ -14,7 +14,7 @@ from analysis.report.svg import BOTH, LEFT, RIGHT, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import CORRELATION, Networks, Summary
 from common.data.samplers import drawn
 from common.training.module import TrainingModule
 from study.arms import controls
@@ -42,6 +42,7 @@ class Similarity(Section):
         self.layers: dict[str, int] = {}  # number by side
         self.baseline: str | None = None  # the arm of the unspecialised hemisphere
         self.earlier_grams: dict[str, list[Tensor]] = {}
+        self.earlier_networks: Networks = {}  # of the seed before
         self.earlier_weights: dict[str, list[str]] = {"left": [], "right": []}
 
     def compute(self, seed: Seed, found: Findings) -> None:
@@ -55,8 +56,15 @@ class Similarity(Section):
         for i, left in enumerate(grams["left"]):
             for j, right in enumerate(grams["right"]):
                 found.values.add(
-                    "cka", cka(left, right), side="left-right", item=f"{i},{j}", seed=seed.number
+                    "cka",
+                    cka(left, right),
+                    side="left-right",
+                    item=f"{i},{j}",
+                    seed=seed.number,
+                    within=CORRELATION,
                 )
+        both_seeds = {**found.values.networks_of(seed.number), **self.earlier_networks}
+        self.earlier_networks = found.values.networks_of(seed.number)
         others = self._other_seed(seed, found, grams) | self._unspecialised(seed, found, chosen)
         for pair, theirs in others.items():
             mine = grams[pair.split("-")[0]]
@@ -68,8 +76,9 @@ class Similarity(Section):
                         side=pair,
                         item=str(i),
                         seed=seed.number,
+                        within=CORRELATION,
                         # Pairs of seeds overlap: 0 and 1, 1 and 2.
-                        independent=not pair.endswith(OTHER_SEED),
+                        made_of=both_seeds if pair.endswith(OTHER_SEED) else None,
                     )
         add_cosines(seed, found)
 
@@ -81,7 +90,7 @@ class Similarity(Section):
         for side, hemisphere in sides(seed.network).items():
             earlier = self.earlier_weights[side]
             weights = weights_of(hemisphere)
-            if weights in earlier:
+            if weights in earlier and not found.values.overlap():
                 found.values.independent = False
             if weights in earlier[-1:]:
                 found.leave_out(

@@ -475,11 +475,10 @@ def test_long_tables_are_folded_up_level_by_level(classes, place):
     assert any("1,001 rows" in note for note in part.notes) == (place == "left out")
 
 
-def test_a_share_beyond_the_whole_has_no_meter_but_words():
-    tile = evidence_tile("fine", 1.3)
-    assert (tile.number, tile.meter) == ("130 % left", None)
-    assert tile.detail.startswith("−30 % from the right hemisphere; the right one speaks against")
-    assert evidence_tile("fine", 0.25).meter == "25.0"
+def test_the_share_of_evidence_has_a_meter():
+    tile = evidence_tile("fine", 0.25)
+    assert (tile.number, tile.meter) == ("25 % left", "25.0")
+    assert tile.detail == "75 % from the right hemisphere"
 
 
 def test_words_of_a_picture_stay_as_they_are():
