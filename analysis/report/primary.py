@@ -1,6 +1,7 @@
 """The primary contrast of a study in a sentence: what the page says first, and the terminal."""
 
 import shlex
+from pathlib import Path
 
 from analysis.report.cells import decimal
 from analysis.study import FinishedStudy
@@ -48,6 +49,13 @@ def _command(study: FinishedStudy) -> str:
     """The study's own command with one arm more; of a single run, what to ask of a study."""
     stages = study.of(REFERENCE).values()
     recorded = [stage.yaml("environment.yaml").get("command") for stage in stages]
-    command = next((one for one in recorded if isinstance(one, list) and STUDY in one[:1]), [STUDY])
+    command = next(
+        (
+            one
+            for one in recorded
+            if isinstance(one, list) and one and Path(str(one[0])).name == STUDY
+        ),
+        [STUDY],
+    )
     kept = [str(word) for word in command[1:] if not str(word).startswith("arms=")]
     return shlex.join(["python", STUDY, *kept, f"arms=[{REFERENCE},{PRIMARY}]"])

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,21 @@ def page(finished) -> Page:
 
 def test_a_study_ends_by_naming_its_report(finished):
     assert finished.said.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
+
+
+def test_page_and_terminal_say_first_how_to_add_the_control_of_the_primary_contrast(finished):
+    after = finished.html.split("</header>", 1)[1]
+    said = finished.said.splitlines()[-2]
+    start = "The primary contrast, bilateral minus unspecialised_pair, is missing; this adds it: "
+    assert said.startswith(f"{start}python train_system.py ")
+    assert f'<p id="primary"><strong>{said}</strong></p>' in unescape(after.split("tiles")[0])
+    assert "arms=[bilateral,unspecialised_pair]" in said
+
+
+def test_reliability_is_shown_raw_and_after_the_temperature(finished):
+    for level in ("fine", "coarse"):
+        for behind in ("", " after temperature"):
+            assert f'aria-label="Reliability of the {level} head{behind}"' in finished.html
 
 
 def per_cent(number: str, digits: int = 2, sign: str = "") -> str:

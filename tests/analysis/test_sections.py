@@ -18,7 +18,7 @@ from analysis.sections import agreement, attention, similarity
 from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
 from analysis.sections.attention import CASES as LOOKS
 from analysis.sections.attention import PER_CASE, Attention, choose, share_of_same_cells
-from analysis.sections.calibration import BINS, brier_score, calibration_error, reliability
+from analysis.sections.calibration import BINS, brier_score, calibration_error, reliability, scores
 from analysis.sections.contributions import (
     class_means,
     contribution,
@@ -561,6 +561,19 @@ def test_the_brier_score_runs_from_0_to_2():
     assert brier_score(sure, labels) == pytest.approx(0, abs=1e-9)
     assert brier_score(sure.roll(1, 1), labels) == pytest.approx(2, abs=1e-9)
     assert brier_score(torch.zeros(3, 3), labels) == pytest.approx((2 / 3) ** 2 + 2 / 9)
+
+
+def test_a_reliability_curve_holds_all_images_at_their_confidence(some):
+    logits, labels = torch.randn(200, 4, generator=some), torch.arange(200) % 4
+    for temperature in (1.0, 3.0):
+        found = scores(logits / temperature, labels)
+        sums = {"confidence": 0.0, "reliability": 0.0}
+        for place, images in found["images of a confidence"].items():
+            for of in sums:
+                sums[of] += images * found[of][place] if images else 0
+        confidence = special.softmax(logits.numpy() / temperature, 1).max(1).mean()
+        assert sums["confidence"] == pytest.approx(confidence, rel=1e-6)
+        assert sums["reliability"] == pytest.approx(accuracy(logits, labels))
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
