@@ -4,7 +4,8 @@ Its L2 penalty is chosen on validation images. Features are standardised by the 
 that one penalty means the same for every hemisphere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -57,12 +58,19 @@ def fit(
 ) -> Probe:
     """Fit from the strongest penalty to weaker ones, until fewer validation images are right, and give the best.
 
+    On one thread: operations are so small that several would wait for one another, most of all on a busy machine.
+
     Args:
         train: features (N, F) and labels int64 (N,).
         validation: the same, of other images.
         classes: number of labels.
         strengths: to choose from, rising.
     """
+    with one_thread():
+        return _fit(train, validation, classes, strengths)
+
+
+def _fit(train: Labelled, validation: Labelled, classes: int, strengths: Sequence[float]) -> Probe:
     mean, spread = train[0].double().mean(0), train[0].double().std(0)
     spread = torch.where(spread > 1e-6, spread, 1.0)  # a feature that never changes stays 0
     inputs = (train[0].double() - mean) / spread
@@ -81,6 +89,17 @@ def fit(
             best, chosen = right, probe
     assert chosen is not None
     return chosen
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Problem:
