@@ -477,7 +477,7 @@ def test_logits_are_those_of_the_network_and_halves_those_of_its_heads(finished)
 def test_long_tables_are_folded_up_level_by_level(classes, place):
     values = Values()
     for level, count in (("fine", classes), ("coarse", 2)):
-        values.add("share of evidence", 1.3, seed=0, level=level, side="left")
+        values.add("share of evidence", 0.7, seed=0, level=level, side="left")
         for i in range(count):
             for side in ("left", "right"):
                 values.add("evidence", i, seed=0, level=level, side=side, item=f"class {i}")
