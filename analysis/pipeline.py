@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.networks import load
 from analysis.report.page import render
+from analysis.report.primary import primary_contrast
 from analysis.section import Findings, Section
 from analysis.sections import all_sections
 from analysis.sections.specialisation import Specialisation
@@ -45,10 +46,17 @@ def analyse(place: Path) -> Path:
     return report
 
 
+def analyse_and_say(place: Path) -> str:
+    """`analyse`, and give what the terminal says then: the primary contrast, and where the report is."""
+    report = analyse(place)
+    primary = primary_contrast(open_study(place))
+    return "\n".join([*([primary] if primary else []), f"Report: {report}"])
+
+
 def analyse_after_training(place: Path) -> None:
     """`analyse`, and print where the report is; an error becomes a warning and harms no result."""
     try:
-        print(f"Report: {analyse(place)}")
+        said = analyse_and_say(place)
     except Interrupted:
         raise
     except UserError as error:
@@ -58,6 +66,7 @@ def analyse_after_training(place: Path) -> None:
         write_text(log, traceback.format_exc())
         reason = f"{type(error).__name__}, see {log}."
     else:
+        print(said)
         return
     print(
         f"warning: the results are written, but their analysis failed: {reason} Try: python analyse.py run={place}",
@@ -102,7 +111,7 @@ def examine(
     ]
     found.pairs = pairs(whole)
     if found.pairs:
-        found.values.independent = whole.independent(found.pairs[0])
+        found.values.networks |= whole.networks(found.pairs[0])
     sources = ImageSources(whole)
     for seed in sorted({stage.seed for stage in whole.stages}):
         caches: dict[StudyImages, Caches] = {}

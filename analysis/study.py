@@ -1,11 +1,13 @@
 """A finished study as it lies on disk: its stages and the rows of its tables. Imports no torch."""
 
 import csv
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.results.contrasts import MARGIN
 from common.results.rows import Row, collect, finished, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import read_mapping
@@ -72,7 +74,19 @@ class FinishedStudy:
     @cached_property
     def differences(self) -> list[DifferenceRow]:
         """The rows of differences.csv."""
-        return differences(self.rows, reference=REFERENCE, primary=PRIMARY)
+        return differences(self.rows, reference=REFERENCE, primary=PRIMARY, margin=self.margin)
+
+    @cached_property
+    def margin(self) -> float:
+        """Within which a difference does not matter to the study, in percentage points, as its differences.csv says."""
+        file = self.place / "differences.csv"
+        if file.is_file():
+            with file.open(newline="", encoding="utf-8") as text:
+                for row in csv.DictReader(text):
+                    with suppress(TypeError, ValueError):
+                        # Written as a fraction: 0.005 * 100 is 0.5, but 0.003 * 100 is not 0.3.
+                        return round(100 * float(row.get("margin") or ""), 10)
+        return MARGIN
 
     @property
     def arms(self) -> list[str]:
@@ -116,10 +130,12 @@ class FinishedStudy:
         """The stages of an arm by seed."""
         return {stage.seed: stage for stage in self.stages if stage.arm == arm}
 
-    def independent(self, arm: str) -> bool:
-        """Whether no seed shaped two of an arm's networks, as one would that all of them are built from."""
-        made_of = [set(stage.result.get("seeds", [seed])) for seed, stage in self.of(arm).items()]
-        return sum(map(len, made_of)) == len(set().union(*made_of))
+    def networks(self, arm: str) -> dict[int, dict[str, float]]:
+        """What each of an arm's networks is built from, by its seed: the seeds of these networks, all of weight 1."""
+        return {
+            seed: {str(one): 1.0 for one in stage.result.get("seeds", [seed])}
+            for seed, stage in self.of(arm).items()
+        }
 
     def whole(self) -> "FinishedStudy":
         """The study without the stages whose checkpoint is gone."""

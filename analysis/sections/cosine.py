@@ -10,7 +10,7 @@ from analysis.report.figures import grouped_bars
 from analysis.report.svg import picture
 from analysis.section import Findings
 from analysis.seed import HALVES, Seed, sides_of
-from analysis.values import Summary
+from analysis.values import CORRELATION, Summary
 from common.settings.levels import LEVELS
 
 WITHIN, BETWEEN = "within classes", "between classes"
@@ -26,7 +26,13 @@ def add_cosines(seed: Seed, found: Findings) -> None:
             means = cosine_within_and_between(centred, seed.test.labels[level])
             for item, value in zip((WITHIN, BETWEEN), means, strict=True):
                 found.values.add(
-                    "cosine", value, level=level, side=half, item=item, seed=seed.number
+                    "cosine",
+                    value,
+                    level=level,
+                    side=half,
+                    item=item,
+                    seed=seed.number,
+                    within=CORRELATION,
                 )
 
 

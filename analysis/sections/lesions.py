@@ -13,7 +13,7 @@ from analysis.report.part import Part
 from analysis.report.svg import picture
 from analysis.section import Findings, Section
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import SHARE, Summary
 from common.settings.levels import LEVELS, SIDES
 
 OF = "accuracy with a share silenced"
@@ -42,7 +42,13 @@ class Lesions(Section):
                     right = accuracy(logits[level], seed.test.labels[level])
                     found_right[level].append(right)
                     found.values.add(
-                        OF, right, level=level, side=side, item=f"{part:.1f}", seed=seed.number
+                        OF,
+                        right,
+                        level=level,
+                        side=side,
+                        item=f"{part:.1f}",
+                        seed=seed.number,
+                        within=SHARE,
                     )
             for level, (whole, *_, without) in found_right.items():
                 found.values.add(LOST, whole - without, level=level, side=side, seed=seed.number)

@@ -14,8 +14,13 @@ from analysis.report.part import Part
 from analysis.report.svg import BOTH, LEFT, RIGHT, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
+<<<<<<< HEAD
 from analysis.seed import Seed, StudyImages
 from analysis.values import Summary
+=======
+from analysis.seed import Seed
+from analysis.values import CORRELATION, Networks, Summary
+>>>>>>> speed
 from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
 from common.training.module import TrainingModule
@@ -45,6 +50,7 @@ class Similarity(Section):
         self.baseline: str | None = None  # the arm of the unspecialised hemisphere
         self.earlier: tuple[StudyImages, TrainingModule] | None = None
         self.earlier_grams: dict[str, list[Tensor]] = {}
+        self.earlier_networks: Networks = {}  # of the seed before
         self.earlier_weights: dict[str, list[str]] = {"left": [], "right": []}
 
     def compute(self, seed: Seed, found: Findings) -> None:
@@ -58,11 +64,22 @@ class Similarity(Section):
         for i, left in enumerate(grams["left"]):
             for j, right in enumerate(grams["right"]):
                 found.values.add(
-                    "cka", cka(left, right), side="left-right", item=f"{i},{j}", seed=seed.number
+                    "cka",
+                    cka(left, right),
+                    side="left-right",
+                    item=f"{i},{j}",
+                    seed=seed.number,
+                    within=CORRELATION,
                 )
+<<<<<<< HEAD
         others = self._other_seed(seed, found, grams, chosen) | self._unspecialised(
             seed, found, chosen
         )
+=======
+        both_seeds = {**found.values.networks_of(seed.number), **self.earlier_networks}
+        self.earlier_networks = found.values.networks_of(seed.number)
+        others = self._other_seed(seed, found, grams) | self._unspecialised(seed, found, chosen)
+>>>>>>> speed
         for pair, theirs in others.items():
             mine = grams[pair.split("-")[0]]
             if len(mine) == len(theirs):
@@ -73,8 +90,9 @@ class Similarity(Section):
                         side=pair,
                         item=str(i),
                         seed=seed.number,
+                        within=CORRELATION,
                         # Pairs of seeds overlap: 0 and 1, 1 and 2.
-                        independent=not pair.endswith(OTHER_SEED),
+                        made_of=both_seeds if pair.endswith(OTHER_SEED) else None,
                     )
         add_cosines(seed, found)
 
@@ -92,7 +110,7 @@ class Similarity(Section):
         for side, hemisphere in sides(seed.network).items():
             earlier = self.earlier_weights[side]
             weights = weights_of(hemisphere)
-            if weights in earlier:
+            if weights in earlier and not found.values.overlap():
                 found.values.independent = False
             if weights in earlier[-1:]:
                 found.leave_out(

@@ -9,7 +9,7 @@ from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.contrasts import equivalence, holm, paired_t
 from common.results.intervals import estimate, student, student_of_share
 from common.results.power import power, seeds_needed
-from common.results.sharing import widening
+from common.results.sharing import widening, widening_of_weights
 
 SPREAD = 0.008  # between seeds, as on Navon figures
 SEEDS = 5
@@ -142,3 +142,19 @@ def test_the_bootstrap_over_seeds_with_their_images_covers_what_the_page_says(
         by_student.append(covers(student(estimate(differences)), 0))
     assert share(covered) == pytest.approx(coverage, abs=0.07)
     assert share(by_student) == pytest.approx(0.95, abs=0.05)
+
+
+def test_the_widening_of_comparisons_with_all_others_is_that_of_a_u_statistic():
+    """Each seed's mean over its pairs a + b: the true error of the mean over the naive one, by simulation."""
+    for seeds in (3, 5, 10):
+        parts = np.random.default_rng(0).normal(size=(20_000, seeds))
+        values = parts + (parts.sum(1, keepdims=True) - parts) / (seeds - 1)
+        naive = np.sqrt((values.var(axis=1, ddof=1) / seeds).mean())
+        wide = widening_of_weights(
+            [
+                {str(n): 1 if n == own else 1 / (seeds - 1) for n in range(seeds)}
+                for own in range(seeds)
+            ]
+        )
+        assert wide == pytest.approx(2 * (seeds - 1) / (seeds - 2))
+        assert wide == pytest.approx(values.mean(axis=1).std() / naive, rel=0.02)
