@@ -14,13 +14,8 @@ from analysis.report.part import Part
 from analysis.report.svg import BOTH, LEFT, RIGHT, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
-<<<<<<< HEAD
 from analysis.seed import Seed, StudyImages
-from analysis.values import Summary
-=======
-from analysis.seed import Seed
 from analysis.values import CORRELATION, Networks, Summary
->>>>>>> speed
 from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
 from common.training.module import TrainingModule
@@ -71,15 +66,11 @@ class Similarity(Section):
                     seed=seed.number,
                     within=CORRELATION,
                 )
-<<<<<<< HEAD
+        both_seeds = {**found.values.networks_of(seed.number), **self.earlier_networks}
+        self.earlier_networks = found.values.networks_of(seed.number)
         others = self._other_seed(seed, found, grams, chosen) | self._unspecialised(
             seed, found, chosen
         )
-=======
-        both_seeds = {**found.values.networks_of(seed.number), **self.earlier_networks}
-        self.earlier_networks = found.values.networks_of(seed.number)
-        others = self._other_seed(seed, found, grams) | self._unspecialised(seed, found, chosen)
->>>>>>> speed
         for pair, theirs in others.items():
             mine = grams[pair.split("-")[0]]
             if len(mine) == len(theirs):

@@ -58,15 +58,10 @@ class Specialisation(Section):
             self.competences += reading.competences()
             self.indices += reading.indices()
         self.indices += necessities(seed)
-<<<<<<< HEAD
         pairs = self.pairs.setdefault(seed.arm, {})
         images = next((one.images for one in pairs.values()), seed.images)
         pairs[seed.number] = pair_of(seed, trained, images)
-        self.independent[seed.arm] = seed.study.independent(seed.arm)
-=======
-        self.pairs.setdefault(seed.arm, {})[seed.number] = pair_of(seed, trained)
         self.networks[seed.arm] = seed.study.networks(seed.arm)
->>>>>>> speed
         self._note_ends(trained)
 
     def _note_ends(self, reading: Reading) -> None:
