@@ -41,6 +41,11 @@ class Contributions(Section):
         """Add the evidence of each half for each class, and each half's share of all evidence and of the margin."""
         weights = halves_of(seed.network)
         for level in LEVELS:
+            if seed.images.classes[level] < 2:
+                found.leave_out(
+                    f"whose features the {level} head uses; the set has one {level} class only."
+                )
+                continue
             truth = seed.test.labels[level]
             rivals = strongest_other(seed.logits[level], truth)
             taken, ahead = {}, {}
@@ -67,7 +72,7 @@ class Contributions(Section):
         """One dot for each class, and tables."""
         shares = {level: found.values.get(EVIDENCE, level, "left") for level in LEVELS}
         known = {level: share for level, share in shares.items() if share}
-        if len(known) < len(LEVELS):
+        if not known:
             return None
         sentence = " and ".join(
             f"the {level} head takes {interval_words(share)} of its evidence from the left hemisphere"
@@ -94,7 +99,7 @@ class Contributions(Section):
             ],
             tiles=[evidence_tile(level, share.mean) for level, share in known.items()],
         )
-        for level in LEVELS:
+        for level in known:
             left, right = (found.values.items("evidence", level, side) for side in SIDES)
             svg = picture(
                 f"evidence-{level}",

@@ -46,6 +46,7 @@ VERDICTS = {
     "one better": "This is no dissociation: one hemisphere is better at both tasks.",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
     "too few seeds": f"Whether this is a dissociation cannot be said with fewer than {FEWEST} independent seeds.",
+    "one task": "No dissociation is given, because the set has not both tasks.",
     "dead": "No dissociation is given, because a hemisphere is dead on a task.",
 }
 
@@ -55,6 +56,8 @@ def verdict(values: Values, arm: str) -> str:
 
     A seed in which a hemisphere is dead has none; those that have are counted.
     """
+    if any(values.get("competence", task, "left", arm) is None for task in TASKS):
+        return "one task"
     effects = [values.get("simple effect", task, item=arm) for task in TASKS]
     within, coarse = (interval(one) for one in effects)
     if None in effects:
