@@ -20,6 +20,8 @@ SUFFIXES = (  # of images, in either case
     ".png",
     ".jpg",
     ".jpeg",
+    ".jfif",
+    ".jpe",
     ".bmp",
     ".webp",
     ".gif",
@@ -266,7 +268,7 @@ def _hierarchy(text: str, path: Path) -> Hierarchy:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a mark
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing: data_scripts/prepare_cifar.py writes it for raw data, "
