@@ -368,6 +368,12 @@ class RunKeys:
                 f"ckpt_callback.select=last keeps one epoch, but ckpt_callback.save_top_k is "
                 f"{cfg.ckpt_callback.save_top_k}; allowed: 1."
             )
+        strategy = cfg.trainer_params.strategy
+        if str(strategy).startswith(STARTED_BY_LIGHTNING):
+            raise UserError(
+                f"trainer_params.strategy is {show(strategy)}, whose processes would lose what the first one holds; "
+                "allowed: auto, ddp."
+            )
         split = cfg.dataset.split_seed
         if split not in (None, PER_SEED) and (type(split) is not int or split < 0):
             raise UserError(f"dataset.split_seed is {shown(split)}; allowed: {SPLIT_SEEDS}.")
