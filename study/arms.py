@@ -138,8 +138,13 @@ ARMS = {
         trained_like="hemispheres",
         equal_training=True,
     ),
+    "unilateral_hierarchy": Arm(
+        "as unilateral_long, on labels softened along the tree of classes (loss=soft_hierarchy)",
+        trained_like="hemispheres",
+        equal_training=True,
+    ),
     "unilateral_wide": Arm(
-        "the same, as wide as gives it the number of parameters of the bilateral network",
+        "as unilateral_long, as wide as gives it the number of parameters of the bilateral network",
         trained_like="hemispheres",
         equal_size=True,
         equal_training=True,

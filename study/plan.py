@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from common.runs.free_name import free_name
 from common.runs.schema import PER_SEED
 from common.system.errors import UserError
 from study.arms import ARMS
@@ -61,9 +62,6 @@ def _of_one_split(configs: dict[str, DictConfig]) -> dict[str, DictConfig]:
 
 def _name(cfg: DictConfig, configs: Mapping[str, DictConfig]) -> None:
     """Give all configurations the study's name and place."""
-    # Imported late: an error in the configuration needs none of it, and torch takes seconds.
-    from common.runs.experiment import free_name
-
     dataset = next(iter(configs.values())).dataset.name
     study = {"sound": "study", "asymmetry": f"asymmetry_{cfg.asymmetry}"}.get(cfg.study, cfg.study)
     name = f"{study}-{dataset}"

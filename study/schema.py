@@ -88,8 +88,8 @@ class StudyKeys:
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     budget: str = key(
         "compute",
-        "training of unilateral_long, unilateral_wide and bilateral_nonspecialised: compute: as many operations as the "
-        "bilateral network has had, hemispheres included; recipe: the epochs of the recipe",
+        "training of unilateral_long, unilateral_hierarchy, unilateral_wide and bilateral_nonspecialised: compute: as "
+        "many operations as the bilateral network has had, hemispheres included; recipe: the epochs of the recipe",
         choices=("compute", "recipe"),
     )
     no_bilateral: bool = key(False, "train the hemispheres only")
@@ -132,6 +132,7 @@ class StudyConfig(StudyKeys):
     # The two folders' configurations fill in what is missing here.
     partial: ClassVar[bool] = True
 
+    note: str = key("", "a sentence of yours, kept with the run and shown in its report")
     dataset: Dataset = field(default_factory=Dataset)
     recipe: Recipe = field(default_factory=Recipe)
     logger: Loggers = field(default_factory=Loggers)

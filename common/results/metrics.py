@@ -142,17 +142,6 @@ METRICS = {
         needs=("hierarchy",),
         table=VIA_FINE,
     ),
-    "coarse_minus_via_fine": Metric(
-        "own minus",
-        "accuracy of the network's own coarse head minus `coarse_via_fine`. Below 0 the fine head alone would tell "
-        "coarse classes better",
-        "common.training.hierarchy_metrics:coarse_minus_via_fine",
-        better="higher",
-        shown=PERCENT,
-        levels=("fine",),
-        needs=("fine", "coarse", "hierarchy"),
-        table=VIA_FINE,
-    ),
     "within_coarse": Metric(
         "in coarse",
         "share of images whose label has the highest fine output among the fine classes of its coarse class: fine "

@@ -16,7 +16,13 @@ from common.results.contrasts import MARGIN
 from common.results.images import ImageRow, image_contrasts
 from common.results.rows import Row, collect, holes
 from common.results.sections import Section, image_sections, sections
-from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
+from common.results.statistics import (
+    DifferenceRow,
+    SummaryRow,
+    both_directions,
+    differences,
+    summarise,
+)
 from common.system.atomic_files import write_text
 
 
@@ -41,7 +47,7 @@ def write_tables(
     write_text(experiment / "results.csv", _csv(rows, Row))
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
     found = differences(rows, reference=reference, primary=primary, margin=margin)
-    write_text(experiment / "differences.csv", _csv(found, DifferenceRow))
+    write_text(experiment / "differences.csv", _csv(both_directions(found), DifferenceRow))
     compared = image_contrasts(experiment, rows, reference=reference)
     if compared:
         write_text(experiment / "images.csv", _csv(compared, ImageRow))
@@ -62,8 +68,19 @@ def print_summary(
     if all(row.accuracy is None for row in rows):
         print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
         return
-    console = Console()
-    for section in sections(rows, reference=reference, primary=primary, margin=margin):
+    read = sections(rows, reference=reference, primary=primary, margin=margin)
+    _print(read, title, Console())
+
+
+def as_text(sections: Sequence[Section], title: str) -> str:
+    """Write sections as `print_summary` prints them on a wide terminal."""
+    text = io.StringIO()
+    _print(sections, title, Console(file=text, width=160))
+    return text.getvalue()
+
+
+def _print(sections: Sequence[Section], title: str, console: Console) -> None:
+    for section in sections:
         table = _rich(_side_by_side(section))
         if _width(table) > console.width:
             table = _rich(section)

@@ -21,6 +21,8 @@ SCHEDULES = ("one_cycle", "constant")
 # As dataset.split_seed: each run draws the held-out tenth with its own seed.
 PER_SEED = "per_seed"
 SPLIT_SEEDS = f"an integer at least 0, {PER_SEED} or null"
+# Strategies whose processes Lightning starts from this one and gathers again; ours start their own.
+STARTED_BY_LIGHTNING = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 # What chooses the best epoch, and in which direction it is better.
 MONITORS = {"val_accuracy": "max", "val_loss": "min"}
 
@@ -328,6 +330,13 @@ class Loggers:
 
     tensorboard: bool = key(True, "write TensorBoard events", shapes_result=False)
     csv: bool = key(True, "write metrics.csv", shapes_result=False)
+    other: Any = key(
+        None,
+        "another logger of Lightning beside these: its class as _target_, and its arguments",
+        words="a section with _target_, or null",
+        open=True,
+        shapes_result=False,
+    )
 
 
 @dataclass
@@ -340,6 +349,9 @@ class RunKeys:
     save_dir: str = key("../runs", "folder for experiments", path=True, shapes_result=False)
     seeds: list[int] = key([0], "list of seeds; each gives one run", shapes_result=False)
     evaluate: bool = key(True, "test the best checkpoint after training", shapes_result=False)
+    note: str = key(
+        "", "a sentence of yours, kept with the run and shown in its report", shapes_result=False
+    )
     fresh: bool = key(
         False,
         "leave an earlier experiment of this name alone and write to <exp_name>-2, -3, ...",
@@ -368,10 +380,15 @@ class RunKeys:
                 f"ckpt_callback.select=last keeps one epoch, but ckpt_callback.save_top_k is "
                 f"{cfg.ckpt_callback.save_top_k}; allowed: 1."
             )
+        other = cfg.logger.other
+        if other is not None and not (isinstance(other, DictConfig) and "_target_" in other):
+            raise UserError(
+                f"logger.other is {shown(other)}; allowed: null, or a section whose _target_ names a logger of "
+                "Lightning, as in common/config/logger/wandb.yaml."
         strategy = cfg.trainer_params.strategy
         if str(strategy).startswith(STARTED_BY_LIGHTNING):
             raise UserError(
-                f"trainer_params.strategy is {show(strategy)}, whose processes would lose what the first one holds; "
+                f"trainer_params.strategy is {shown(strategy)}, whose processes would lose what the first one holds; "
                 "allowed: auto, ddp."
             )
         split = cfg.dataset.split_seed

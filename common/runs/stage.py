@@ -25,12 +25,12 @@ from common.runs.effort import training_of
 from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
 from common.runs.lightning import (
     checkpoint_callbacks,
-    event_logger,
     feature_callbacks,
     make_trainer,
     progress_callbacks,
     quieten,
 )
+from common.runs.loggers import loggers_of
 from common.runs.needed import refuse_missing
 from common.runs.pairing import set_other_pairing_aside
 from common.runs.schema import PER_SEED
@@ -178,10 +178,14 @@ def _fit(
     if any(p.requires_grad for p in module.parameters()):
         if module.features_are_fixed:
             keep_features(stage, module, data, precision)
-        with signals.put_off(), _other_processes(prepared, architecture, path, machines):
+        with (
+            signals.put_off(),
+            loggers_of(stage, module.record.fingerprint, step) as loggers,
+            _other_processes(prepared, architecture, path, machines),
+        ):
             kept = feature_callbacks(stage, module)
             callbacks = [finite, best, *progress_callbacks(stage), *kept, last]
-            trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
+            trainer = make_trainer(stage, precision, callbacks, logger=loggers)
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         curve = validation_curve(callbacks, data.levels)
         if Path(best.best_model_path) != stage.best:

@@ -18,6 +18,7 @@ from common.settings.arguments import tidied
 from common.settings.checks import refuse_missing_paths
 from common.settings.compose import finish, override_keys, refuse_malformed, register
 from common.settings.explain import explain, printable
+from common.settings.sweep import add_job, table_at_the_end
 from common.system.signals import Interrupted, signals
 
 __all__ = ["command", "explain", "one_sentence", "printable", "sweep_name", "typed_overrides"]
@@ -37,7 +38,7 @@ def command(
     person can mend is printed as one sentence, with exit status 1; Ctrl-C ends with 130, SIGTERM with 143.
     """
 
-    def checked(cfg: DictConfig) -> None:
+    def checked(cfg: DictConfig) -> Any:
         signals.install()  # once more: a launcher such as joblib's is in another process here
         runtime = HydraConfig.get()
         overrides = typed_overrides()
@@ -50,10 +51,16 @@ def command(
                 overrides=overrides,
                 config_name=str(runtime.job.config_name),
             )
-            if runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg:
-                cfg.exp_name = f"{cfg.exp_name or 'study'}_{sweep_name(overrides)}"
+            sweep = runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg
+            base = cfg.exp_name or "study" if sweep else ""
+            if sweep:
+                cfg.exp_name = f"{base}_{sweep_name(overrides)}"
             refuse_missing_paths(cfg, schema)
-            task(cfg)
+            score = task(cfg)
+            if sweep:
+                add_job(cfg, base, override_keys(overrides), score)
+        # A sweeper that searches, such as Optuna's, goes by it.
+        return score
 
     signals.install()
     register(schema)
@@ -64,7 +71,8 @@ def command(
     with one_sentence(schema):
         sys.argv[1:] = tidied(sys.argv[1:], schema)
         refuse_malformed(sys.argv[1:])
-        run(checked)()
+        with table_at_the_end():
+            run(checked)()
 
 
 def typed_overrides() -> list[str]:

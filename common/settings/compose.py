@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.settings.arguments import check_keys
 from common.settings.checks import check_values, leaves, plain_value, show
-from common.settings.schema import GROUPS, keys_of, schema_name
+from common.settings.schema import GROUPS, is_known, keys_of, schema_name
 from common.settings.suggestions import unknown_key
 from common.system.errors import UserError
 
@@ -274,10 +274,9 @@ def finish(
 
 
 def _refuse_unknown_keys(cfg: DictConfig, schema: type) -> None:
-    known = keys_of(schema)
     for name, _ in leaves(OmegaConf.to_container(cfg, resolve=False)):
         # A key such as model_path_fine may itself hold a mapping-free list: only its own name counts.
-        if name not in known:
+        if not is_known(schema, name):
             raise unknown_key(name, schema)
 
 

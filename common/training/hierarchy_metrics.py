@@ -53,13 +53,6 @@ def coarse_via_fine_sum(answers: Answers) -> Values:
     return _of_all(sums.argmax(dim=1) == first[answers.labels["fine"]])
 
 
-def coarse_minus_via_fine(answers: Answers) -> Values:
-    """Subtract `coarse_via_fine` from whether the coarse head is right: -1, 0 or 1 (B,), of all images."""
-    own = answers.predicted("coarse") == answers.labels["coarse"]
-    via, counts = coarse_via_fine(answers)
-    return own.float() - via.float(), counts
-
-
 def within_coarse(answers: Answers) -> Values:
     """Say whether the label has the highest fine logit among the classes of its coarse class: bool (B,), of all."""
     parent, labels = answers.coarse_of_fine, answers.labels["fine"]

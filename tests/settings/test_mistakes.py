@@ -81,7 +81,7 @@ def test_an_unknown_key_names_the_one_that_was_meant(said, main, line, meant):
 
 def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
     assert said(STUDY, "nonsense=1") == (
-        "Unknown key nonsense; --help lists all keys, and docs/keys.md explains them."
+        "Unknown key nonsense; --help-all lists all keys, and docs/keys.md explains them."
     )
     assert "--help" in said(SINGLE, "hparams.zzz=1")
     assert (

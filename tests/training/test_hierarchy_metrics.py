@@ -59,7 +59,6 @@ def test_four_images_by_hand():
     assert found["fine_within_coarse"] == 3 / 4
     # Coarse head: right, wrong, wrong, right.
     assert found["coarse_accuracy"] == 2 / 4
-    assert found["fine_coarse_minus_via_fine"] == 2 / 4 - 3 / 4
     assert found["fine_path"] == found["coarse_path"] == 2 / 4
     assert found["fine_consistency"] == 3 / 4
     assert found["fine_tice"] == found["coarse_tice"] == 1 / 4
@@ -79,7 +78,7 @@ def test_a_fine_head_alone_has_all_that_asks_for_no_coarse_head():
         *("fine_coarse_via_fine", "fine_coarse_via_fine_sum", "fine_within_coarse"),
         *("fine_within_family", "fine_mistake_severity", "fine_ahd1", "fine_ahd5"),
     }
-    assert not {"fine_path", "fine_tice", "fine_coarse_minus_via_fine"} & found.keys()
+    assert not {"fine_path", "fine_tice"} & found.keys()
 
 
 def test_a_path_needs_no_hierarchy():
@@ -132,7 +131,6 @@ def test_any_predictions_in_any_batches(seed, images, fine, coarse, batch):
         "ahd5": tree[:, :5].mean(),
         "coarse_via_fine": via.mean(),
         "coarse_via_fine_sum": (sums.argmax(1) == parent[labels]).mean(),
-        "coarse_minus_via_fine": coarse_right.mean() - via.mean(),
         "within_coarse": (children.argmax(1) == labels).mean(),
         "path": (~wrong & coarse_right).mean(),
         "tice": (parent[order[:, 0]] != own.argmax(1)).mean(),
