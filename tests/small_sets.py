@@ -16,7 +16,6 @@ from architectures import ARCHITECTURES
 from common.data.index import SPLITS
 from common.results.rows import write_result
 from common.runs.description import Stage
-from common.runs.fingerprint import fingerprint
 from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.system.atomic_files import write_yaml
@@ -144,7 +143,9 @@ def _measure(module, images) -> dict:
     metrics = module.test_metrics
     metrics.reset()
     logits = module.network(module.transforms(images.images[images.subset]))
-    metrics.update(logits, {level: labels[images.subset] for level, labels in images.labels.items()})
+    metrics.update(
+        logits, {level: labels[images.subset] for level, labels in images.labels.items()}
+    )
     return by_level(
         {f"test_{name}": value for name, value in metrics.compute().items()},
         "test",

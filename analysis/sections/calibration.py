@@ -41,7 +41,9 @@ class Calibration(Section):
         held_out = validation_logits(seed)
         for level in LEVELS:
             if seed.images.classes[level] < 2:
-                found.leave_out(f"how sure the {level} head is; the set has one {level} class only.")
+                found.leave_out(
+                    f"how sure the {level} head is; the set has one {level} class only."
+                )
                 continue
             labels = seed.test.labels[level]
             networks = {"bilateral": seed.logits[level]}

@@ -23,8 +23,10 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM") + (
 
 KINDS = ", ".join(SUFFIXES)
 # Pictures all the same: of cameras, of drawing, and of kinds that Pillow does not decode.
-UNREAD = (".heic", ".heif", ".hif", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf")
-UNREAD += (".exr", ".jp2", ".jxl", ".psd", ".svg")
+UNREAD = (
+    *(".heic", ".heif", ".hif", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf"),
+    *(".exr", ".jp2", ".jxl", ".psd", ".svg"),
+)
 NOTES = ("@eaDir", "__MACOSX")
 
 

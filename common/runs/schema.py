@@ -385,6 +385,7 @@ class RunKeys:
             raise UserError(
                 f"logger.other is {shown(other)}; allowed: null, or a section whose _target_ names a logger of "
                 "Lightning, as in common/config/logger/wandb.yaml."
+            )
         strategy = cfg.trainer_params.strategy
         if str(strategy).startswith(STARTED_BY_LIGHTNING):
             raise UserError(
