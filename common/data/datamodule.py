@@ -1,7 +1,7 @@
 """Turn folders of images into the split, the batches and the loaders that both experiment folders train on."""
 
-import logging
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -29,7 +29,6 @@ from common.system.randomness import derive
 # Evaluation needs no gradients, so larger batches fit; the number changes only the speed.
 EVAL_BATCH = 512
 SHOWN = 5  # of the classes that a warning names
-log = logging.getLogger(__name__)
 
 
 class ImageSet(Dataset):
@@ -149,7 +148,7 @@ class HierarchicalData(pl.LightningDataModule):
             if absent:
                 more = ", ..." if len(absent) > SHOWN else ""
                 warn_once(
-                    f"warning: {where} has no training image of {level} class {', '.join(absent[:SHOWN])}{more}: "
+                    f"{where} has no training image of {level} class {', '.join(absent[:SHOWN])}{more}: "
                     "networks cannot learn it."
                 )
 
@@ -277,8 +276,9 @@ def _as_is(batch: Any) -> Any:
 
 @cache
 def warn_once(sentence: str) -> None:
-    """Log a warning once in a process: the stages of a study share their images."""
-    log.warning(sentence)
+    """Print a warning once in a process: the stages of a study share their images."""
+    if rank() == 0:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 @lru_cache(maxsize=8)
