@@ -608,7 +608,7 @@ def test_a_sweep_of_an_earlier_version_keeps_its_name():
     line = ["dataset.root=/data/NAVON", "hparams.lr=0.1"]
     name = sweep_name(line, lambda name: not asked.append(name))
     assert name == asked[0]
-    assert name.startswith("dataset.root-data-NAVON_hparams.lr-0.1-")
+    assert name.startswith("dataset.root--data-NAVON_hparams.lr-0.1-")
     assert sweep_name(line) != name
 
 
