@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from glob import glob
 from pathlib import Path
@@ -58,29 +59,28 @@ def _is_picture(word: str, *, after: bool) -> bool:
     """Whether a word names a picture or a folder; ``after`` image=..., also one that is not there."""
     if word.startswith("-"):
         return False
-    there = Path(word).expanduser().exists() or bool(_matching(word))
-    return there or (after and "=" not in word and any(mark in word for mark in "./*?"))
+    return bool(_matching(word)) or (
+        after and "=" not in word and any(mark in word for mark in "./*?")
+    )
 
 
 def _named(value: str) -> list[str]:
     """The names in the value of ``image=``: one, or several with commas between."""
-    if Path(value).expanduser().exists() or _matching(value):
-        return _expanded(value)
-    parts = [part if Path(part).exists() else part.strip() for part in value.split(",")]
+    if found := _matching(value):
+        return found
+    parts = [part if _matching(part) else part.strip() for part in value.split(",")]
     return [name for part in parts if part for name in _expanded(part)]
 
 
 def _expanded(name: str) -> list[str]:
     """What a pattern matches, in the order of names; anything else as it is."""
-    return [name] if Path(name).expanduser().exists() else _matching(name) or [name]
+    return _matching(name) or [name]
 
 
 def _matching(pattern: str) -> list[str]:
-    """The files and folders that a pattern with ``*``, ``?``, ``[ab]`` or ``**`` matches."""
-    try:
-        return sorted(glob(str(Path(pattern).expanduser()), recursive=True))
-    except (ValueError, RuntimeError):  # a character that no path holds; a home that is nobody's
-        return []
+    """The file or folder of this name, or those that it matches as a pattern with ``*``, ``?``, ``[ab]`` or ``**``."""
+    path = os.path.expanduser(pattern)
+    return [path] if os.path.exists(path) else sorted(glob(path, recursive=True))
 
 
 class Unread(NamedTuple):

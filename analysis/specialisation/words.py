@@ -56,12 +56,11 @@ def verdict(values: Values, arm: str) -> str:
 
     A seed in which a hemisphere is dead has none; those that have are counted.
     """
-    if any(values.get("competence", task, "left", arm) is None for task in TASKS):
-        return "one task"
     effects = [values.get("simple effect", task, item=arm) for task in TASKS]
     within, coarse = (interval(one) for one in effects)
     if None in effects:
-        return "dead"
+        known = [values.get("competence", task, "left", arm) for task in TASKS]
+        return "one task" if None in known and not deaths(values, arm) else "dead"
     if within is None or coarse is None:
         return "too few seeds"
     if measures.is_double(within, coarse):

@@ -87,7 +87,9 @@ def read_picture(path: Path) -> Image.Image:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("it is a folder, no regular file" if path.is_dir() else "it is no regular file")
+            raise ValueError(
+                "it is a folder, no regular file" if path.is_dir() else "it is no regular file"
+            )
         content = io.BytesIO(path.read_bytes())
         with Image.open(content, formats=FORMATS) as image:
             image.verify()  # the checksums of a PNG; decoding alone overlooks some damage

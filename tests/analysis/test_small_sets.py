@@ -226,6 +226,7 @@ def test_a_real_study_of_a_small_set_ends_in_a_report(of, tmp_path, in_process):
         "trainer_params.max_epochs=2", "hparams.batch_size=4", f"save_dir={tmp_path}",
         "exp_name=study", "num_seeds=2", "arms=[bilateral,unilateral]",
     )  # fmt: skip
-    assert (status, err) == (0, "")
+    assert status == 0, err
+    assert [line for line in err.splitlines() if "has no training image" not in line] == []
     assert out.splitlines()[-1] == f"Report: {tmp_path}/study/report.html"
     assert not (tmp_path / "study/analysis/failure.txt").exists()

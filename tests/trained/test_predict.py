@@ -255,6 +255,11 @@ def test_names_and_patterns_with_spaces(words, found, ask, collection):
     assert images(ask("fine", *(word.format(collection) for word in words), "--json")) == found
 
 
+def test_many_names_are_no_name_that_is_too_long(ask, collection):
+    names = ",".join([f"{collection}/a.jpg"] * 150)
+    assert images(ask("fine", f"image={names}", "--json")) == ["a.jpg"] * 150
+
+
 def test_a_word_that_is_no_picture_is_named_among_those_that_are(
     in_process, checkpoints, collection
 ):
