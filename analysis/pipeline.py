@@ -26,6 +26,8 @@ from common.system.signals import Interrupted
 from common.training.module import TrainingModule
 from study.arms import REFERENCE
 
+FAILURE = "failure.txt"  # in analysis/: tracebacks of what failed
+
 
 def analyse(place: Path) -> Path:
     """Analyse the study in a folder and write ``analysis/`` and ``report.html`` there; gives the report's path.
@@ -43,6 +45,7 @@ def analyse(place: Path) -> Path:
         write_text(place / "analysis" / f"{name}.csv", as_csv(rows, kind))
     report = place / "report.html"
     write_text(report, render(study, findings, seconds=time.monotonic() - started))
+    _write_failures(place / "analysis" / FAILURE, findings)
     return report
 
 
@@ -51,6 +54,15 @@ def analyse_and_say(place: Path) -> str:
     report = analyse(place)
     primary = primary_contrast(open_study(place))
     return "\n".join([*([primary] if primary else []), f"Report: {report}"])
+
+
+def _write_failures(file: Path, findings: Findings) -> None:
+    """Write the tracebacks of sections that failed, and say so; or delete those of an earlier analysis."""
+    file.unlink(missing_ok=True)
+    if findings.failures:
+        write_text(file, "\n".join(findings.failures.values()))
+        names = ", ".join(findings.failures)
+        print(f"warning: the report has no {names}: this failed, see {file}.", file=sys.stderr)
 
 
 def analyse_after_training(place: Path) -> None:
@@ -62,7 +74,7 @@ def analyse_after_training(place: Path) -> None:
     except UserError as error:
         reason = str(error)
     except Exception as error:
-        log = place / "analysis" / "failure.txt"
+        log = place / "analysis" / FAILURE
         write_text(log, traceback.format_exc())
         reason = f"{type(error).__name__}, see {log}."
     else:
@@ -122,7 +134,8 @@ def examine(
             if stage.arm in found.pairs:
                 found.add(see(stage, whole, images, module, cache))
             if events:
-                write_events(stage, module, cache.test, images.test)
+                with found.spared("TensorBoard events"):
+                    write_events(stage, module, cache.test, images.test)
     found.finish()
     if not found.pairs:
         having = "no longer has a" if study.of(REFERENCE) else "has no"

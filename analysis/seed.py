@@ -56,10 +56,8 @@ class StudyImages:
     @cached_property
     def parents(self) -> Tensor:
         """The coarse class of each fine class, int64 (C,)."""
-        labels = self.data.train_set.labels
-        parents = torch.zeros(self.classes["fine"], dtype=torch.long)
-        parents[labels["fine"]] = labels["coarse"]
-        return parents
+        # As hierarchy.yaml says: a class may have no training image.
+        return torch.tensor(self.data.coarse_of_fine)
 
     @cached_property
     def train_rows(self) -> Tensor:

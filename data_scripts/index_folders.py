@@ -9,6 +9,7 @@ named after their ids; names that stand in an earlier hierarchy.yaml are kept.
 
 import argparse
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from common.data.index import (
     write_index,
 )
 from common.data.names import check_name
+from common.data.pictures import read_picture
 from common.system.errors import UserError, run_script
 
 FOLDER_DIGEST = "folders-sha256:"
@@ -53,6 +55,7 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
                 f"{path} is in the {level} tree only: every image must be in both trees under the "
                 "same name"
             )
+        _refuse_other_pictures(dataset_dir / split, fine, coarse)
         images = sorted(fine, key=lambda image: (fine[image], image))
         chosen = (
             held_out([fine[image] for image in images], images, split_seed).tolist()
@@ -80,6 +83,25 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
     write_index(index, dataset_dir)
     write_hierarchy(hierarchy, dataset_dir)
     return hierarchy
+
+
+def _refuse_other_pictures(split_dir: Path, fine: dict[str, int], coarse: dict[str, int]) -> None:
+    """Refuse trees in which two images of one name are not one picture; ``fine`` and ``coarse`` are their labels.
+
+    Raises:
+        UserError: names both files.
+    """
+    for image, label in fine.items():
+        one = split_dir / "fine" / str(label) / image
+        other = split_dir / "coarse" / str(coarse[image]) / image
+        if os.path.samefile(one, other) or one.read_bytes() == other.read_bytes():
+            continue
+        # The same picture may be stored in two ways.
+        pictures = [read_picture(path) for path in (one, other)]
+        if len({(picture.size, picture.tobytes()) for picture in pictures}) > 1:
+            raise UserError(
+                f"{other} is another picture than {one}: an image must be the same in both trees"
+            )
 
 
 def scan(level_dir: Path) -> dict[str, int]:

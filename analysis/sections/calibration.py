@@ -44,6 +44,11 @@ class Calibration(Section):
         """Add the scores of each head, raw and after one temperature, and its reliability curve."""
         held_out = validation_logits(seed)
         for level in LEVELS:
+            if seed.images.classes[level] < 2:
+                found.leave_out(
+                    f"how sure the {level} head is; the set has one {level} class only."
+                )
+                continue
             labels = seed.test.labels[level]
             networks = {"bilateral": seed.logits[level]}
             if level in seed.alone:
@@ -70,7 +75,7 @@ class Calibration(Section):
         for level in LEVELS:
             arms = [arm for arm in ("bilateral", level) if found.values.get(ERROR, level, arm)]
             if not arms:
-                return None
+                continue
             heads += [(level, arm) for arm in arms]
             for behind in ("", f" {SCALED}"):
                 curves = {arm: filled(found, level, arm, behind) for arm in arms}
@@ -83,6 +88,8 @@ class Calibration(Section):
                     height=3.5,
                 )
                 figures.append((svg, "Thin lines: 95 % intervals over seeds."))
+        if not heads:
+            return None
         return Part(
             id="calibration",
             title="Is it right as often as it is sure?",

@@ -42,6 +42,11 @@ class Contributions(Section):
         """Add the evidence of each half for each class, and each half's share of all evidence and of the margin."""
         weights = halves_of(seed.network)
         for level in LEVELS:
+            if seed.images.classes[level] < 2:
+                found.leave_out(
+                    f"whose features the {level} head uses; the set has one {level} class only."
+                )
+                continue
             truth = seed.test.labels[level]
             rivals = strongest_other(seed.logits[level], truth)
             taken, ahead = {}, {}
@@ -73,7 +78,8 @@ class Contributions(Section):
 
     def render(self, found: Findings) -> Part | None:
         """One dot for each class, and tables."""
-        if not all(found.values.items("evidence", level, "left") for level in LEVELS):
+        shown = [level for level in LEVELS if found.values.items("evidence", level, "left")]
+        if not shown:
             return None
         shares = {level: found.values.get(EVIDENCE, level, "left") for level in LEVELS}
         known = {level: share for level, share in shares.items() if share}
@@ -102,7 +108,7 @@ class Contributions(Section):
             ],
             tiles=[evidence_tile(level, share.mean) for level, share in known.items()],
         )
-        for level in LEVELS:
+        for level in shown:
             left, right = (found.values.items("evidence", level, side) for side in SIDES)
             svg = picture(
                 f"evidence-{level}",

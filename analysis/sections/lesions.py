@@ -29,7 +29,9 @@ class Lesions(Section):
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add the accuracy of each head for each share of either hemisphere, and what all of it costs."""
         joined, trained = seed.test.of("both"), seed.train.of("both")
-        mean, spread = trained.mean(0), trained.std(0)
+        mean = trained.mean(0)
+        # A single image says nothing of the spread.
+        spread = trained.std(0) if len(trained) > 1 else torch.ones_like(mean)
         weights = [side_by_side([*halves.values()]) for halves in halves_of(seed.network).values()]
         used = use(weights, spread)
         is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]

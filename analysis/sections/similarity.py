@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
+import torch
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from common.training.module import TrainingModule
 from study.arms import controls
 
 CKA_IMAGES = 512  # test images
+FEWEST = 4  # of them: with three, what is left after centring is zero
 # Deeper networks are thinned out to this many layers, first and last kept.
 MAX_LAYERS = 10
 OTHER_SEED = "other seed"
@@ -135,6 +137,7 @@ class Similarity(Section):
         """CKA as lines and as a matrix; cosines as bars."""
         matrix = found.values.items("cka", "", "left-right")
         if not matrix:
+            found.leave_out(f"how alike the hemispheres are; this takes {FEWEST} test images.")
             return None
         text = [
             "How to read it: the line shows how alike the two hemispheres see the same images, layer by layer. "
@@ -150,7 +153,7 @@ class Similarity(Section):
             title="How alike are the hemispheres?",
             nav="Similarity",
             text=text,
-            figures=[*self._figures(found, matrix), cosine_figure(found)],
+            figures=[*self._figures(found, matrix), *cosine_figure(found)],
             tables=[cosine_table(found)],
             notes=[
                 "Linear CKA (Kornblith et al. 2019) with the unbiased estimator of Nguyen et al. (2021), on "
@@ -209,12 +212,14 @@ def gram(representation: Tensor) -> Tensor:
 
     Centred as in the unbiased estimator of the Hilbert-Schmidt independence criterion (Song et al. 2012,
     jmlr.org/papers/v13/song12a.html, equation 5): all rows sum to zero, without the diagonal. The biased one finds
-    similarity in noise when a layer has more values than there are images.
+    similarity in noise when a layer has more values than there are images. NaN for fewer than four images.
     """
     flat = representation.flatten(1).float()
     flat = flat - flat.mean(0)  # changes nothing but rounding
     products = (flat @ flat.T).double().fill_diagonal_(0)
     n = len(products)
+    if n < FEWEST:
+        return torch.full_like(products, torch.nan)
     means = products.sum(0) / (n - 2)
     means -= means.sum() / (2 * (n - 1))
     return (products - means[:, None] - means[None, :]).fill_diagonal_(0)

@@ -127,6 +127,12 @@ class Specialisation(Section):
         """The section of the page."""
         if not self.pairs:
             return None
+        if not self.competences:
+            found.leave_out(
+                "how specialised the hemispheres are; with one coarse class, and one fine class in it, there is "
+                "nothing to tell apart."
+            )
+            return None
         order = [arm for arm in found.pairs if arm in self.pairs]
         over_training = [row for row in self.competences if row.epoch is not None]
         page = part(found.values, order, over_training, sign_flips(self.indices))

@@ -46,6 +46,7 @@ VERDICTS = {
     "one better": "This is no dissociation: one hemisphere is better at both tasks.",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
     "too few seeds": f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds that do not share all.",
+    "one task": "No dissociation is given, because the set has not both tasks.",
     "dead": "No dissociation is given, because a hemisphere is dead on a task.",
 }
 
@@ -58,7 +59,8 @@ def verdict(values: Values, arm: str) -> str:
     effects = [values.get("simple effect", task, item=arm) for task in TASKS]
     within, coarse = (interval(one) for one in effects)
     if None in effects:
-        return "dead"
+        known = [values.get("competence", task, "left", arm) for task in TASKS]
+        return "one task" if None in known and not deaths(values, arm) else "dead"
     if within is None or coarse is None:
         return "too few seeds"
     if measures.is_double(within, coarse):

@@ -17,7 +17,7 @@ from common.checkpoints.record import Record, refuse_damaged
 from common.networks.hemisphere import HemisphereConfig
 from common.settings.levels import BOTH, LEVELS
 from common.system.atomic_files import replacing
-from common.system.errors import UserError
+from common.system.errors import UserError, nothing_in
 
 RECORD = "bilateral"
 
@@ -53,9 +53,12 @@ def load(path: Path) -> dict[str, Any]:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
         OSError: the file cannot be read now, also because memory is full; it may be undamaged.
     """
+    remedy = "train it anew, or name another one"
+    if nothing := nothing_in(path):
+        raise UserError(f"{path} {nothing}, no checkpoint; {remedy}.")
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
-    content = plain_content(path, kind="checkpoint", remedy="train it anew, or name another one")
+    content = plain_content(path, kind="checkpoint", remedy=remedy)
     if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
         raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
     return content

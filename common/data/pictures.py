@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import os
 import stat
 import struct
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -19,30 +21,61 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM") + (
     ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
 )
 
+KINDS = ", ".join(SUFFIXES)
+# Pictures all the same: of cameras, of drawing, and of kinds that Pillow does not decode.
+UNREAD = (
+    *(".heic", ".heif", ".hif", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf"),
+    *(".exr", ".jp2", ".jxl", ".psd", ".svg"),
+)
+NOTES = ("@eaDir", "__MACOSX")
+
 
 def find_pictures(path: Path) -> list[Path]:
-    """Find the pictures in a folder by their suffixes, in the order of names; a file counts whatever its name.
-
-    Names that begin with a dot are left out: some systems keep notes about pictures there. So is what is not a regular
-    file once links are followed: a device may have no end.
+    """Find the pictures in a folder and those below it, in the order of names; a file counts whatever its name.
 
     Raises:
-        UserError: nothing is there, or something else than a file or a folder, or the folder holds no pictures (those
-            in folders below it do not count).
+        UserError: nothing is there, or something else than a file or a folder, or the folder holds no pictures.
+    """
+    found = look_for_pictures(path)
+    if not found.pictures:
+        reason = next(iter(found.others.values()), f"{path} holds no pictures; allowed are {KINDS}")
+        raise UserError(f"{reason}.")
+    return found.pictures
+
+
+class Found(NamedTuple):
+    """Pictures, and why other files that are pictures too are not among them: a sentence each."""
+
+    pictures: list[Path]
+    others: dict[Path, str]
+
+
+def look_for_pictures(path: Path) -> Found:
+    """Find the pictures in a folder and those below it, by their suffixes; a file counts whatever its name.
+
+    Passed over are names that begin with a dot and folders that some systems keep notes about pictures in, what is no
+    picture, and what is not a regular file once links are followed: a device may have no end.
+
+    Raises:
+        UserError: nothing is there, or something else than a file or a folder.
     """
     if path.is_file():
-        return [path]
+        return Found([path], {})
     if not path.exists():
         raise UserError(f"There is no picture at {path}.")
     if not path.is_dir():
         raise UserError(f"{path} is no picture: it is neither a regular file nor a folder.")
-    found = sorted(
-        one
-        for one in path.iterdir()
-        if one.name.lower().endswith(SUFFIXES) and not one.name.startswith(".") and one.is_file()
-    )
-    if not found:
-        raise UserError(f"{path} holds no pictures; allowed are {', '.join(SUFFIXES)}.")
+    found = Found([], {})
+    for place, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in NOTES]
+        for file in (Path(place, name) for name in names if not name.startswith(".")):
+            if file.name.lower().endswith(SUFFIXES) and file.is_file():
+                found.pictures.append(file)
+            elif file.name.lower().endswith(UNREAD):
+                found.others[file] = (
+                    f"{file} is of a kind that is not read ({file.suffix}): export it as JPEG or PNG"
+                )
+    found.pictures.sort()
     return found
 
 
@@ -54,14 +87,17 @@ def read_picture(path: Path) -> Image.Image:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError(
+                "it is a folder, no regular file" if path.is_dir() else "it is no regular file"
+            )
         content = io.BytesIO(path.read_bytes())
         with Image.open(content, formats=FORMATS) as image:
             image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
         with Image.open(content, formats=FORMATS) as image:
             return as_rgb(image)
     except UnidentifiedImageError as error:  # its own words name an object in memory
-        raise UserError(f"{path} cannot be read as an image (of an unknown kind).") from error
+        kind = "of an unknown kind" if path.stat().st_size else "it is empty"
+        raise UserError(f"{path} cannot be read as an image ({kind}).") from error
     except (
         OSError,
         SyntaxError,

@@ -16,6 +16,13 @@ from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
 from common.system.randomness import derive
 
+# What a sentence says of values that are digests, which tell a person nothing.
+CHANGED = {
+    "data.train": "the training images, their classes or those held out have changed since",
+    "data.test": "the test images or their classes have changed since",
+    "data.images": "the images have changed since",
+}
+
 
 def identify(
     cfg: DictConfig,
@@ -103,7 +110,8 @@ def refuse_other_configuration(
             theirs, ours = _over_seeds(theirs), _over_seeds(ours)
         there, here = dict(leaves(theirs)), dict(leaves(ours))
         different = [
-            f"{name} was {_shown(name, there, schema)} and is now {_shown(name, here, schema)}"
+            CHANGED.get(name)
+            or f"{name} was {_shown(name, there, schema)} and is now {_shown(name, here, schema)}"
             for name in dict.fromkeys([*there, *here])
             # As text, because 1 batch and a share of 1.0 are equal as numbers.
             if repr(there.get(name)) != repr(here.get(name))

@@ -174,6 +174,14 @@ def quoted(argument: str, names: Sequence[str]) -> str:
     return spelled({name: value})[0]
 
 
+def quoted_paths(arguments: Sequence[str], schema: type) -> list[str]:
+    """A command line whose paths hold what they like, ``=`` and ``[`` too: see `quoted`. A sweep is left as it is."""
+    if any(option in arguments for option in ("--multirun", "-m")):
+        return list(arguments)
+    names = [name for name, item in keys_of(schema).items() if item.metadata.get("path")]
+    return [quoted(argument, names) for argument in arguments]
+
+
 def _text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

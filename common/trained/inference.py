@@ -27,7 +27,7 @@ from common.trained.representation import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Picture = str | Path | Image.Image | Tensor
+Picture = str | Path | Image.Image | Tensor | np.ndarray
 Pictures = Picture | Sequence[Picture]
 # Pictures that are in the network at a time; the number changes memory and nothing else.
 BATCH = 256
@@ -46,9 +46,9 @@ class BySide(dict[str, Tensor]):
 class Trained:
     """A trained network with all that its checkpoint says about it; nothing here trains or changes it.
 
-    Wherever ``pictures`` are asked for, give one or a list of: paths, folders, PIL images, uint8 tensors (3, H, W);
-    or one uint8 tensor (B, 3, H, W). They are brought to RGB and to ``image_size``. Computed in
-    float32, whatever the precision of training.
+    Wherever ``pictures`` are asked for, give one or a list of: paths, folders, PIL images, uint8 tensors (3, H, W),
+    uint8 NumPy arrays (H, W, 3); or one uint8 tensor (B, 3, H, W) or array (B, H, W, 3). They are brought to RGB and
+    to ``image_size``. Computed in float32, whatever the precision of training.
 
     Args:
         network: in evaluation mode; its weights are kept from asking for gradients.
@@ -132,11 +132,11 @@ class Trained:
         """Read pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
 
         Raises:
-            UserError: a file that is no image, or a tensor of another type or shape.
+            UserError: a file that is no image, or a tensor or an array of another type or shape.
         """
         if isinstance(pictures, str | Path | Image.Image):
             pictures = [pictures]
-        elif isinstance(pictures, Tensor):
+        elif isinstance(pictures, Tensor | np.ndarray):
             pictures = [*pictures] if pictures.ndim == 4 else [pictures]
         found: list[Picture] = []
         for picture in pictures:
@@ -276,6 +276,8 @@ class Trained:
     def _one(self, picture: Picture) -> Tensor:
         """Read one picture as uint8 (3, H, W)."""
         height, width = self.image_size
+        if isinstance(picture, np.ndarray):
+            picture = _image_of(picture)
         if isinstance(picture, Tensor):
             if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
                 raise UserError(
@@ -319,6 +321,20 @@ class Trained:
                     part.zero_()
             found = self.network.classify(features)
         return {level: found[level].cpu() for level in self.levels}
+
+
+def _image_of(pixels: np.ndarray) -> Image.Image:
+    """Make an image of an array uint8 (H, W, 3), as NumPy, Pillow and OpenCV hold pictures (OpenCV: in BGR).
+
+    Raises:
+        UserError: another type or shape.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UserError(
+            f"An array of {pixels.dtype} and shape {pixels.shape} is no picture; allowed: uint8 and shape (H, W, 3), "
+            "or (B, H, W, 3) for all of them."
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _side(name: str) -> str:

@@ -351,7 +351,9 @@ def images() -> StudyImages:
         level: SimpleNamespace(names=[f"{level} {i}" for i in range(count)], ids=[*range(count)])
         for level, count in (("fine", 10), ("coarse", 5))
     }
-    return StudyImages(SimpleNamespace(classes=classes, train_set=these, val_set=these), test=these)
+    parents = [label // 2 for label in range(10)]
+    data = SimpleNamespace(classes=classes, coarse_of_fine=parents, train_set=these, val_set=these)
+    return StudyImages(data, test=these)
 
 
 def seed(

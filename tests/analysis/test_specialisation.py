@@ -198,6 +198,8 @@ def test_a_dead_hemisphere_is_said_with_its_seeds():
     )
     assert "left" not in said
     assert verdict(values, "arm") == "dead"
+    alive = competences({("within_coarse", "left"): [0.8], ("within_coarse", "right"): [0.5]})
+    assert verdict(alive, "arm") == "one task"  # of a set with one coarse class
     assert deaths(competences({("coarse", "left"): [0.8]}), "arm") == ""
 
 

@@ -303,9 +303,30 @@ def test_index_folders_keeps_names_and_sees_changes(own: Path) -> None:
     assert first.fine[10] == "ten"
     index_folders.main([str(own)])
     assert read_hierarchy(own) == first
-    Image.new("RGB", (2, 2), (9, 9, 9)).save(own / "train/fine/0/0_0.png")
+    for place in ("fine/0", "coarse/7"):
+        Image.new("RGB", (2, 2), (9, 9, 9)).save(own / "train" / place / "0_0.png")
     index_folders.main([str(own)])
     assert read_hierarchy(own).digest != first.digest
+
+
+def test_trees_whose_pictures_differ_are_refused(own: Path, capsys) -> None:
+    """By what is seen: the same picture may be written in another way."""
+    fine, coarse = own / "test/fine/3/3_1.png", own / "test/coarse/7/3_1.png"
+    Image.open(fine).convert("RGBA").save(coarse)
+    assert coarse.read_bytes() != fine.read_bytes()
+    assert index_folders.main([str(own)]) == 0
+    Image.new("RGB", (2, 2), (3, 1, 1)).save(coarse)
+    capsys.readouterr()
+    message = fails(capsys, index_folders.main, own)
+    assert f"{coarse} is another picture than {fine}" in message
+
+
+def test_a_table_of_images_that_a_spreadsheet_saved_is_read(own: Path) -> None:
+    index_folders.main([str(own)])
+    before = read_index(own)
+    file = own / "index.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_index(own).image == before.image
 
 
 def test_index_folders_agrees_with_write_tree(tmp_path: Path) -> None:

@@ -604,6 +604,25 @@ def test_sweep_name_of_paths_that_look_alike_differ():
     assert sweep_name(["dataset.root=a/b"]) != sweep_name(["dataset.root=a-b"])
 
 
+def test_what_is_swept_stays_readable_beside_long_values():
+    long = "dataset.root=/home/a/very/long/way/to/the/folder/of/the/data/sets/of/a/group/NAVON"
+    name = sweep_name([long, 'hparams.arch="resnet18"', "hparams.lr=0.1"])
+    assert name.startswith("root-NAVON_arch-resnet18_lr-0.1_")
+    lines = [f"hparams.model_path_fine={'x' * 90}{i}" for i in range(2)]
+    names = [sweep_name([line, "hparams.dropout=0.3"]) for line in lines]
+    assert all(name.startswith("dropout-0.3_") for name in names)
+    assert len({*names}) == 2
+
+
+def test_a_sweep_of_an_earlier_version_keeps_its_name():
+    asked = []
+    line = ["dataset.root=/data/NAVON", "hparams.lr=0.1"]
+    name = sweep_name(line, lambda name: not asked.append(name))
+    assert name == asked[0]
+    assert name.startswith("dataset.root--data-NAVON_hparams.lr-0.1-")
+    assert sweep_name(line) != name
+
+
 def test_sweep_name_reads_well():
     assert sweep_name(["hparams.lr=0.1", "seeds=[0,1]", "exp_name=x", "save_dir=y"]) == (
         "hparams.lr-0.1_seeds-[0,1]"
