@@ -84,7 +84,7 @@ def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
             (h, w, _), (height, width, _) = image.shape, first.shape
             raise UserError(
                 f"{paths[index]} is {w} x {h} pixels, but {like.name} is {width} x {height}: "
-                "all images of a folder must have one size."
+                "all images of a folder must have one size: data_scripts/prepare_folders.py brings pictures to one."
             )
         images[index] = image
 

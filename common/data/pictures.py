@@ -4,6 +4,8 @@ import contextlib
 import io
 import stat
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +20,30 @@ from common.system.errors import UserError
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM") + (
     ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
 )
+
+TWELVE_BITS = 0xFFF  # what cameras of microscopes give, in files of 16 bits
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The size that the pictures of a set are brought to, and whether bars are added (``pad``) or edges cut off."""
+
+    width: int
+    height: int
+    pad: bool = False
+
+    def around(self, image: Image.Image) -> Image.Image:
+        """Bring an image to this size with Pillow's Lanczos filter; one that has it already is not changed."""
+        size = (self.width, self.height)
+        if image.size == size:
+            return image
+        bring = ImageOps.pad if self.pad else ImageOps.fit
+        return bring(image, size, method=Image.Resampling.LANCZOS)
+
+    @property
+    def near(self) -> int:
+        """Give the side in pixels below which no picture may be decoded: see `read_upright`."""
+        return max(self.width, self.height)
 
 
 def find_pictures(path: Path) -> list[Path]:
@@ -46,20 +72,29 @@ def find_pictures(path: Path) -> list[Path]:
     return found
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path, *, of_a_set: bool = False, frame: Frame | None = None) -> Image.Image:
     """Read the first frame of an image file in RGB.
+
+    Args:
+        path: the file.
+        of_a_set: whether it is one of many whose range is judged together; alone, 12 bits in a file of 16 are refused.
+        frame: the size that it is brought to; None: its own.
 
     Raises:
         UserError: not an image of one of `FORMATS`, damaged, or of pixels without a known range; by the file's name.
     """
+    with naming(path):
+        image = read_upright(path, near=frame.near if frame else None)
+        if not of_a_set:
+            refuse_narrow_range(image)
+        return frame.around(as_rgb(image)) if frame else as_rgb(image)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what a file that is no image, or a damaged one, makes Pillow raise into one sentence with its name."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("it is no regular file")
-        content = io.BytesIO(path.read_bytes())
-        with Image.open(content, formats=FORMATS) as image:
-            image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
-        with Image.open(content, formats=FORMATS) as image:
-            return as_rgb(image)
+        yield
     except UnidentifiedImageError as error:  # its own words name an object in memory
         raise UserError(f"{path} cannot be read as an image (of an unknown kind).") from error
     except (
@@ -72,17 +107,45 @@ def read_picture(path: Path) -> Image.Image:
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
 
 
+def read_upright(
+    path: Path, *, formats: tuple[str, ...] = FORMATS, near: int | None = None
+) -> Image.Image:
+    """Read the first frame of an image file in its own colour mode, turned as its EXIF data says.
+
+    Args:
+        path: the file.
+        formats: what it may be, by Pillow's names.
+        near: the side in pixels that is needed; a larger JPEG is decoded at a half, a quarter or an eighth of its
+            size, which is much faster, but never below twice this one.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    content = io.BytesIO(path.read_bytes())
+    with Image.open(content, formats=formats) as image:
+        image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
+    with Image.open(content, formats=formats) as image:
+        if near is not None:
+            image.draft(None, (2 * near, 2 * near))
+        image.load()
+        _turn(image)
+        return image.copy()
+
+
+def _turn(image: Image.Image) -> None:
+    # Damaged EXIF data says nothing about the orientation, and is no reason to refuse the pixels.
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
     """Turn an image upright, as its EXIF data says, and convert it to 8 bits a channel without transparency.
 
     Raises:
         ValueError: the range of its pixels is not known.
     """
-    # Damaged EXIF data says nothing about the orientation, and is no reason to refuse the pixels.
-    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_high_byte(np.asarray(image)))
+    _turn(image)
+    if is_wide(image):
+        image = Image.fromarray(_high_byte(wide_pixels(image)))
     # By way of LA, because Pillow converts premultiplied grey to that alone.
     return (image.convert("LA") if image.mode == "La" else image).convert("RGB")
 
@@ -98,8 +161,36 @@ def fit(image: Image.Image, *, height: int, width: int) -> Image.Image:
     return ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
 
 
-def _high_byte(pixels: np.ndarray) -> np.ndarray:
-    """Convert 16-bit grey (H, W) to uint8 (H, W); Pillow would cut off everything above 255."""
+def is_wide(image: Image.Image) -> bool:
+    """Say whether the pixels of an image are wider than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def wide_pixels(image: Image.Image) -> np.ndarray:
+    """Give the pixels of a wide grey image, uint16 (H, W).
+
+    Raises:
+        ValueError: the range of its pixels is not known.
+    """
+    pixels = np.asarray(image)
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 0xFFFF:
         raise ValueError("its pixels are neither 8 nor 16 bits wide")
-    return (pixels.astype(np.uint16) >> 8).astype(np.uint8)
+    return pixels.astype(np.uint16)
+
+
+def refuse_narrow_range(image: Image.Image) -> None:
+    """Refuse a 16-bit image that uses 12 bits at most: of its 256 grey levels 16 would remain.
+
+    Raises:
+        ValueError: says what helps.
+    """
+    if is_wide(image) and wide_pixels(image).max() <= TWELVE_BITS:
+        raise ValueError(
+            f"its 16-bit pixels hold no value above {TWELVE_BITS}, so that it would become nearly black: scale it, "
+            "or let data_scripts/prepare_folders.py scale a whole set"
+        )
+
+
+def _high_byte(pixels: np.ndarray) -> np.ndarray:
+    """Convert 16-bit grey (H, W) to uint8 (H, W); Pillow would cut off everything above 255."""
+    return (pixels >> 8).astype(np.uint8)

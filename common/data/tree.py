@@ -224,6 +224,14 @@ def _write_images(raw: Raw, index: Index, orders: list[np.ndarray], out_dir: Pat
             progress.advance(task)
 
 
+def take_image(source: Path, target: str, *, move: bool) -> None:
+    """Bring an image to its place in the fine tree: move it there, or give it a second name."""
+    if move:
+        os.rename(source, target)
+    else:
+        _link(os.path.realpath(source), target)  # not a link to a link
+
+
 def link_coarse_tree(index: Index, building: Path) -> None:
     """Link each image of the fine tree into the coarse one."""
     for path, second in image_paths(index, building):

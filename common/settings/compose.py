@@ -248,10 +248,12 @@ def finish(
     paths = [name for name, item in keys_of(schema).items() if item.metadata.get("path")]
     with open_dict(cfg):
         for name in paths:
-            if name in given:
-                value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
-                if _absolute(value, Path.cwd()) != value:
-                    OmegaConf.update(cfg, name, _absolute(value, Path.cwd()), merge=False)
+            # Before interpolations are resolved: one may read a file of a folder that is named here.
+            value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
+            if name in given or name == "dataset.root":
+                base = Path.cwd() if name in given else folder
+                if _absolute(value, base) != value:
+                    OmegaConf.update(cfg, name, _absolute(value, base), merge=False)
     plain = _resolve(cfg, schema)
     for name in paths:
         *sections, last = name.split(".")

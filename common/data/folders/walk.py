@@ -1,0 +1,87 @@
+"""List the pictures below a folder, and pass over what computers leave between them."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from common.data.folders.collection import Skipped, suffix_of
+from common.data.index import SUFFIXES
+
+HEIC = (".heic", ".heif", ".hif")
+# Pictures all the same, so that they are named: of cameras, of drawing, and of kinds that Pillow does not decode.
+UNREAD = (
+    ".arw",
+    ".cr2",
+    ".cr3",
+    ".dng",
+    ".exr",
+    ".jp2",
+    ".jxl",
+    ".nef",
+    ".orf",
+    ".psd",
+    ".raf",
+    ".svg",
+)
+JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "icon\r"}
+
+
+@dataclass
+class Files:
+    """Pictures by their paths below the folder, ``/`` between; those that are not read; a count of all other files."""
+
+    pictures: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def is_junk(name: str) -> bool:
+    """Say whether a file or folder is one that a computer leaves behind, not a person."""
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def walk(root: Path) -> Files:
+    """List a folder and all folders below it, in the order of names. Links are followed, but not in a circle."""
+    found = Files()
+    seen = {os.path.realpath(root)}
+    for place, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(place, name))
+            if real in seen:
+                folders.remove(name)
+            seen.add(real)
+        for name in sorted(name for name in names if not is_junk(name)):
+            _sort_in(found, Path(place, name), Path(place, name).relative_to(root).as_posix())
+    found.pictures.sort()
+    return found
+
+
+def why_not(path: Path) -> str | None:
+    """Say why a picture is not read, as far as its name tells; None where nothing speaks against it."""
+    suffix = suffix_of(path.name)
+    if suffix in HEIC:
+        return (
+            None if find_spec("pillow_heif") else "HEIC needs pillow-heif: pip install pillow-heif"
+        )
+    if suffix in UNREAD:
+        return f"{suffix} is not read: export it as JPEG, PNG or TIFF"
+    if suffix not in SUFFIXES:
+        return f"{suffix} is not a picture that is read: allowed are {', '.join(SUFFIXES)}"
+    if not path.is_file():
+        return "neither a regular file nor a link to one"
+    if not path.name.isprintable():
+        return "its name cannot be shown: rename it"
+    return None
+
+
+def _sort_in(found: Files, path: Path, shown: str) -> None:
+    suffix = suffix_of(shown)
+    if suffix not in (*SUFFIXES, *HEIC, *UNREAD):
+        found.others[suffix] += 1
+    elif reason := why_not(path):
+        found.skipped.append(Skipped(shown, reason))
+    else:
+        found.pictures.append(shown)
