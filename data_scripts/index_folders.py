@@ -91,8 +91,8 @@ def scan(level_dir: Path) -> dict[str, int]:
     """
     if not level_dir.is_dir():
         raise UserError(
-            f"{level_dir} is missing: a data set holds {{train,test}}/{{fine,coarse}}/<label id>/; for pictures that lie "
-            "otherwise there is data_scripts/prepare_folders.py"
+            f"{level_dir} is missing: a data set holds {{train,test}}/{{fine,coarse}}/<label id>/; for pictures that "
+            "lie otherwise there is data_scripts/prepare_folders.py"
         )
     labels: dict[str, int] = {}
     for folder in _listing(level_dir):

@@ -46,7 +46,8 @@ class Dataset:
     )
     root: str = key(
         MISSING,
-        "folder of the data set, which holds index.csv and hierarchy.yaml",
+        "folder of the data set, which holds index.csv and hierarchy.yaml; data_scripts/prepare_folders.py makes it of "
+        "your own pictures",
         path=True,
         shapes_result=False,
     )

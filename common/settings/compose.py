@@ -350,7 +350,8 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         if value == "???":
-            raise UserError(f"{name} has no value: give {name}=...")
+            help = keys_of(schema)[name].metadata["help"]
+            raise UserError(f"{name} has no value: give {name}=... ({help}).")
     return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 

@@ -47,9 +47,9 @@ def decodings(monkeypatch) -> list[int]:
     """How many images each call of `decode` decodes."""
     counts: list[int] = []
 
-    def counting(paths):
+    def counting(paths, **how):
         counts.append(len(paths))
-        return decode(paths)
+        return decode(paths, **how)
 
     monkeypatch.setattr(image_folder, "decode", counting)
     return counts

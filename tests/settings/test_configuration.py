@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
+from common.data.pictures import Frame
+from common.data.prepared import Made, settings_for, write_prepared
 from common.networks.backbone_names import backbone_names
 from common.runs.schema import PRECISIONS
 from common.settings.command import explain, sweep_name
@@ -87,12 +89,19 @@ def edited(tmp_path):
 
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_option_of_every_group_composes(name, choice):
+def test_every_option_of_every_group_composes(name, choice, tmp_path):
     folder, schema = FOLDERS[name]
-    cfg = compose(folder, schema=schema, overrides=[choice])
     group, option = choice.split("=")
+    values = OmegaConf.load(SHARED / group / f"{option}.yaml")
+    overrides = [choice]
+    if OmegaConf.is_missing(values, "root"):  # a set of one's own, which says the rest
+        own = {"name": "mine", **settings_for(100)}
+        write_prepared(tmp_path, own, Made(Frame(8, 8), keep=False, grouped=False, held_out=""))
+        overrides.append(f"dataset.root={tmp_path}")
+    cfg = compose(folder, schema=schema, overrides=overrides)
     if group == "dataset":
-        assert cfg.dataset.name == OmegaConf.load(SHARED / "dataset" / f"{option}.yaml").name
+        name = OmegaConf.to_container(values, resolve=False)["name"]
+        assert cfg.dataset.name == (name if "$" not in name else "mine")
         assert Path(cfg.dataset.train_dir).is_absolute()
         assert Path(cfg.dataset.train_dir).name == "fine"
     if group == "recipe":
@@ -347,7 +356,7 @@ def test_mode_chooses_the_tree():
         ("~seeds", ["seeds"]),
         ("~evaluate", ["evaluate"]),
         ("~dataset", ["dataset"]),
-        ("dataset=cifar", ["dataset=cifar", "cifar100, cifar100_tenth, navon"]),
+        ("dataset=cifar", ["dataset=cifar", "cifar100, cifar100_tenth, folders, navon"]),
         ("recipe=slow", ["recipe=slow", "fast, paper"]),
         ("trainer=fast", ["trainer=fast", "debug, default"]),
         ("logger=wandb", ["logger=wandb", "csv, default"]),
@@ -512,7 +521,9 @@ def test_group_file_of_ones_own(edited):
     assert "mine.yaml" in refusal(single, "dataset=mine", folder=folder)
     (group / "mine.yaml").write_text("name: MINE\n")
     assert "dataset." in refusal(single, "dataset=mine", folder=folder)
-    assert "cifar100, cifar100_tenth, mine, navon" in refusal(single, "dataset=min", folder=folder)
+    assert "cifar100, cifar100_tenth, folders, mine, navon" in refusal(
+        single, "dataset=min", folder=folder
+    )
 
 
 # Any value of any numeric key
