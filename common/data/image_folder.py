@@ -13,10 +13,9 @@ import yaml
 
 from common.data.images import Undecoded, decode, summarise
 from common.data.listing import Listing, list_folder
-from common.data.pictures import TWELVE_BITS, Frame, is_wide, naming, read_upright
+from common.data.pictures import Frame, refuse_narrow_set
 from common.data.prepared import read_made
 from common.system.atomic_files import read_yaml, replacing, write_yaml
-from common.system.errors import UserError
 from common.system.randomness import derive
 
 log = logging.getLogger(__name__)
@@ -46,15 +45,16 @@ def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder
     """
     listing = list_folder(directory)
     cache = directory.parent.parent / ".cache" / f"{directory.parent.name}-{directory.name}.pt"
+    refuse_narrow_set(listing.paths, directory)
     frame = _frame(directory)
     undecoded = Undecoded(listing.paths, frame)
     if math.prod(undecoded.shape) > memory_gib * 2**30:
-        return _checked(_load_undecoded(undecoded, cache.with_suffix(".yaml"), listing), listing)
+        return _load_undecoded(undecoded, cache.with_suffix(".yaml"), listing)
     folder = _read_cache(cache, listing)
     if folder is None:
         images = decode(listing.paths, frame=frame)
         folder = ImageFolder(images, listing.labels, listing.names, *summarise(images, listing))
-        _write_cache(cache, listing, _checked(folder, listing))
+        _write_cache(cache, listing, folder)
     return folder
 
 
@@ -62,20 +62,6 @@ def _frame(directory: Path) -> Frame | None:
     """Give the size that images are brought to when they are read; None where they have one already."""
     made = read_made(directory.parent.parent)
     return made.frame if made and made.keep else None
-
-
-def _checked(folder: ImageFolder, listing: Listing) -> ImageFolder:
-    """Refuse a folder of 16-bit images none of which uses more than 12 bits: of 256 grey levels 16 would remain."""
-    if folder.pixel_counts[:, (TWELVE_BITS >> 8) + 1 :].any():
-        return folder
-    with naming(listing.paths[0]):
-        wide = is_wide(read_upright(listing.paths[0]))
-    if wide:
-        raise UserError(
-            f"{listing.directory} holds 16-bit images without any value above {TWELVE_BITS}, which would become nearly "
-            "black: prepare them with data_scripts/prepare_folders.py, which scales them over the set."
-        )
-    return folder
 
 
 def _load_undecoded(images: Undecoded, cache: Path, listing: Listing) -> ImageFolder:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -189,6 +189,23 @@ def refuse_narrow_range(image: Image.Image) -> None:
             f"its 16-bit pixels hold no value above {TWELVE_BITS}, so that it would become nearly black: scale it, "
             "or let data_scripts/prepare_folders.py scale a whole set"
         )
+
+
+def refuse_narrow_set(paths: Iterable[Path], where: Path) -> None:
+    """Refuse a set of 16-bit images none of which uses more than 12 bits.
+
+    Raises:
+        UserError: says what helps; or names an image that cannot be read.
+    """
+    for path in paths:
+        with naming(path):
+            image = read_upright(path)
+            if not is_wide(image) or wide_pixels(image).max() > TWELVE_BITS:
+                return
+    raise UserError(
+        f"{where} holds 16-bit images without any value above {TWELVE_BITS}, which would become nearly black: prepare "
+        "them with data_scripts/prepare_folders.py, which scales them over the set."
+    )
 
 
 def _high_byte(pixels: np.ndarray) -> np.ndarray:

@@ -67,8 +67,8 @@ def same_name_notes(pictures: Sequence[Picture]) -> list[str]:
     if not twice:
         return []
     return [
-        f"{len(twice)} fine classes occur in several coarse ones, and are kept apart: {some(twice)}. If this is "
-        "a slip, correct it and prepare again."
+        f"Fine classes that occur in several coarse ones ({len(twice)}) are kept apart: {some(twice)}. If this is a "
+        "slip, correct it and prepare again."
     ]
 
 

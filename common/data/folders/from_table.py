@@ -134,7 +134,7 @@ def from_table(
     unlisted = len(set(places.below) - {str(path) for path in listed})
     if unlisted:
         found.notes.append(
-            f"{unlisted:,} pictures below {root} are not listed in {table.file.name}."
+            f"Pictures below {root} that {table.file.name} does not list: {unlisted:,}."
         )
     parts = [f"{columns.path} → picture", f"{columns.fine} → fine class", source]
     parts += [f"{columns.split} → split"] if columns.split else []

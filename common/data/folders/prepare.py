@@ -116,7 +116,7 @@ def _report(
     if peak := highest(decoded):
         wide = sum(one.peak > 0 for one in decoded)
         facts.append(
-            f"{wide:,} pictures have more than 8 bits: all of them were scaled alike, from 0 to {peak:,} to 0 to 255."
+            f"Pictures of more than 8 bits: {wide:,}; all were scaled alike, from 0 to {peak:,} to 0 to 255."
         )
     if edited:
         facts.append(f"Edited values of prepared.yaml were kept: {', '.join(edited)}.")

@@ -36,8 +36,8 @@ def problems(index: Index, hierarchy: Hierarchy, digests: Sequence[str]) -> list
         label, least = min(counts.items(), key=lambda item: item[1])
         if least < FEW:
             found.append(
-                f"The smallest class, {hierarchy.fine[label]}, has {least:,} training pictures; accuracies of classes "
-                "of so few mean little."
+                f"The smallest class is {hierarchy.fine[label]}, with {least:,} for training: of so few, little can be "
+                "learned or said."
             )
     return found
 
@@ -55,13 +55,12 @@ def repeated_pictures(index: Index, digests: Sequence[str]) -> list[str]:
         if both:
             names = some(f"{index.image[same[0]]} and {index.image[same[-1]]}" for same in both)
             found.append(
-                f"{len(both):,} pictures are the same in {PARTS[one]} and {PARTS[other]}, so that accuracies will be "
-                f"too high: {names}."
+                f"Same pictures in {PARTS[one]} and {PARTS[other]} ({len(both):,}), which make accuracies too high: {names}."
             )
     unlike = [same for same in repeated if len({int(index.fine[row]) for row in same}) > 1]
     if unlike:
         names = some(f"{index.image[same[0]]} and {index.image[same[-1]]}" for same in unlike)
-        found.append(f"{len(unlike):,} pictures are there under several classes: {names}.")
+        found.append(f"Same pictures under several classes ({len(unlike):,}): {names}.")
     return found
 
 
@@ -76,7 +75,7 @@ def divided_groups(index: Index, groups: Sequence[str | None]) -> list[str]:
         for group, of in sorted(parts.items())
         if len(of) > 1
     ]
-    return [f"{len(torn):,} groups are divided: {some(torn)}."] if torn else []
+    return [f"Groups that are divided ({len(torn):,}): {some(torn)}."] if torn else []
 
 
 def absent_classes(index: Index, hierarchy: Hierarchy) -> list[str]:
@@ -87,8 +86,8 @@ def absent_classes(index: Index, hierarchy: Hierarchy) -> list[str]:
         there = set(index.fine[parts == number].tolist())
         absent = [name for label, name in hierarchy.fine.items() if label not in there]
         if absent:
-            told = "cannot be learned" if number == 0 else "count for nothing there"
+            told = ", which cannot be learned" if number == 0 else ""
             found.append(
-                f"{len(absent):,} classes have no {part} pictures and {told}: {some(absent)}."
+                f"Classes without {part} pictures ({len(absent):,}){told}: {some(absent)}."
             )
     return found

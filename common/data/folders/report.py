@@ -39,7 +39,7 @@ class Report:
         ]
         if self.skipped:
             found.append(
-                f"{len(self.skipped):,} pictures were skipped ({SKIPPED_FILE}): {_reasons(self.skipped)}."
+                f"Skipped pictures: {len(self.skipped):,}, listed in {SKIPPED_FILE}: {_reasons(self.skipped)}."
             )
         return found + [f"Problem: {sentence}" for sentence in self.problems]
 
