@@ -285,8 +285,12 @@ def _refuse_contradictions(
         for file, body in _bodies(folder / "config", config_name):
             for name, value in leaves(body):
                 source = theirs.get(name, _owner(plain, schema, name, group))
-                # What is taken from elsewhere in the group follows it.
-                if name in given or source is None or str(value).startswith(f"${{{group}."):
+                # What is taken from elsewhere in the group follows it; what the group leaves open must be given.
+                if (
+                    name in given
+                    or source in (None, "???")
+                    or str(value).startswith(f"${{{group}.")
+                ):
                     continue
                 trial = cfg.copy()
                 OmegaConf.update(trial, name, source)

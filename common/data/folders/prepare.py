@@ -43,8 +43,8 @@ def prepare_folders(
     """
     if options.split_seed < 0:
         raise UserError(f"--split-seed {options.split_seed}: allowed are whole numbers from 0")
-    _refuse_one_in_the_other(source, out_dir)
     collection = collect(source, reading)
+    _refuse_one_in_the_other(source, out_dir)
     print(collection.layout)
     with replacing_tree(out_dir) as building:
         before = earlier(out_dir, tree_in(out_dir, DIGEST, "pictures"))

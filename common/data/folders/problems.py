@@ -55,7 +55,8 @@ def repeated_pictures(index: Index, digests: Sequence[str]) -> list[str]:
         if both:
             names = some(f"{index.image[same[0]]} and {index.image[same[-1]]}" for same in both)
             found.append(
-                f"Same pictures in {PARTS[one]} and {PARTS[other]} ({len(both):,}), which make accuracies too high: {names}."
+                f"Same pictures in {PARTS[one]} and {PARTS[other]} ({len(both):,}), which make accuracies too "
+                f"high: {names}."
             )
     unlike = [same for same in repeated if len({int(index.fine[row]) for row in same}) > 1]
     if unlike:
