@@ -1,5 +1,6 @@
 """What prepared.yaml says of a set of photographs: how it is trained, and how its pictures were brought to one size."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +18,7 @@ SCRIPT = "data_scripts/prepare_folders.py"
 HEAD = "# What dataset=folders takes for this set. Change these as you like: they are kept when it is prepared again.\n"
 MADE = "# How it was prepared; leave this as it is.\n"
 FITS = ("cover", "pad")
-# Of the three sets that the numbers were found for: training images, and what suits them.
-LARGE, MIDDLE = 20_000, 5_000
+LARGE = 20_000  # training images, from which on a network has its full width
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,14 @@ class Made:
 def settings_for(train: int) -> dict[str, Any]:
     """Choose width, batch size and epochs by the number of training images.
 
-    Interpolated between what this project uses for CIFAR-100, its tenth, and Navon figures (50,000, 5,000 and 2,700
-    images); a starting point, which was not tuned on photographs.
+    Batch size and epochs are those of CIFAR-100 and of its tenth (50,000 and 5,000 images), and lie between; smaller
+    sets get more epochs. A starting point, which was not tuned on photographs.
     """
-    power = round(train**0.5).bit_length() - 1  # of two, at most the root
-    batch_size = min(max(2**power, 16), 256)
+    batch_size = min(max(2 ** round(math.log2(max(1, train)) / 2), 16), 256)
     steps = max(1, train // batch_size)
     single = 30 if train >= LARGE else min(max(round(1000 / steps), 20), 60)
-    width = 1.0 if train >= LARGE else 0.5 if train >= MIDDLE else 0.25
     return {
-        "width": width,
+        "width": 1.0 if train >= LARGE else 0.25,
         "batch_size": batch_size,
         "epochs": {"single": single, "dual": single // 2},
     }

@@ -17,6 +17,7 @@ import data_scripts.prepare_folders as prepare_folders
 from common.data.image_folder import load_folder
 from common.data.index import Hierarchy, Index, read_hierarchy, read_index, write_index
 from common.data.listing import list_folder
+from common.settings.compose import SHARED
 
 FAMILIES = {
     "beetle": ["Carabus auratus", "Lucanus cervus"],
@@ -290,12 +291,12 @@ def test_wide_pixels_are_scaled_over_the_set(tmp_path, prepare):
             pixels = np.full((20, 20), value, np.uint16)
             pixels[0, 0] = n + 4 * k  # so that no two are alike
             Image.fromarray(pixels).save(path)
-    assert "from 0 to 4,095 to 0 to 255" in prepare(source, size=20)
+    assert "from 0 to 4,095 to 0 to 255" in prepare(source, size=10)
     names = read_hierarchy(prepare.out).fine
     for label, name in names.items():
         for path in prepare.out.glob(f"*/fine/{label}/*"):
             assert path.suffix == ".png"
-            pixel = Image.open(path).getpixel((10, 10))
+            pixel = Image.open(path).getpixel((6, 6))
             assert (
                 pixel == {"a1": (255,) * 3, "a2": (128,) * 3, "b1": (64,) * 3, "b2": (0,) * 3}[name]
             )
@@ -498,11 +499,12 @@ def test_settings_follow_the_size_of_the_set_unless_edited(tmp_path):
     from common.data.prepared import Made, settings_for
 
     # What this project's own sets use.
-    assert settings_for(50_000) == {
-        "width": 1.0,
-        "batch_size": 256 // 2,
-        "epochs": {"single": 30, "dual": 15},
-    }
+    for name, images in (("cifar100", 50_000), ("cifar100_tenth", 5_000)):
+        shipped = yaml.safe_load((SHARED / "dataset" / f"{name}.yaml").read_text())
+        found = settings_for(images)
+        assert {key: shipped[key] for key in ("batch_size", "epochs")} == {
+            key: found[key] for key in ("batch_size", "epochs")
+        }
     assert settings_for(60)["batch_size"] == 16
     first = {"name": "S", **settings_for(60)}
     index = Index([], [], np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, bool))

@@ -3,9 +3,11 @@
 import hashlib
 import multiprocessing
 import os
+import signal
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -92,8 +94,16 @@ def _in_processes(work: partial[Decoded], jobs: Sequence[tuple[Path, Path]]) -> 
         yield from map(work, jobs)
         return
     # Not forked: the progress bar has a thread of its own.
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, jobs, chunksize=8)
+    start = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(
+            cores, start, signal.signal, (signal.SIGINT, signal.SIG_IGN)
+        ) as pool:
+            yield from pool.map(work, jobs, chunksize=8)
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that decodes pictures ended: there may be too little memory for the largest of them"
+        ) from None
 
 
 def _decode(job: tuple[Path, Path], *, frame: Frame, keep: bool) -> Decoded:
