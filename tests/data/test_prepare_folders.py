@@ -462,6 +462,7 @@ def test_names_stay_with_their_classes_when_others_are_added(nested, prepare):
     for image, label in zip(index.image, index.fine.tolist(), strict=True):
         assert after.fine[label].replace(" ", "_").replace("'", "_") in image
     shutil.rmtree(nested / "beetle" / "Lucanus cervus")
+    (prepare.out / "prepared.yaml").unlink()
     prepare(nested)
     assert read_hierarchy(prepare.out).fine.items() < after.fine.items()
 

@@ -14,11 +14,11 @@ from common.data.prepared import Made, read_made, read_settings, settings_for
 
 @dataclass(frozen=True)
 class Earlier:
-    """A set as it stands before it is prepared again."""
+    """A set as it stands before it is prepared again; ``made`` is None where somebody deleted its prepared.yaml."""
 
     hierarchy: Hierarchy
     index: Index
-    made: Made
+    made: Made | None
     settings: dict[str, Any]
 
     def held_out(self, names: Sequence[str], drawn: np.ndarray) -> np.ndarray | None:
@@ -28,7 +28,7 @@ class Earlier:
             names: of the training images.
             drawn: the choice for those that are new.
         """
-        if held_out_digest(self.index) == self.made.held_out:
+        if self.made and held_out_digest(self.index) == self.made.held_out:
             return None
         known = {
             Path(image).stem: bool(out)
@@ -57,11 +57,11 @@ class Earlier:
 
 
 def earlier(root: Path, hierarchy: Hierarchy | None) -> Earlier | None:
-    """Read a set that stands there; None where there is none, or one that lacks its files."""
+    """Read a set that stands there; None where there is none, or one without index."""
     if hierarchy is None or not (root / "index.csv").is_file():
         return None
     made = read_made(root)
-    return Earlier(hierarchy, read_index(root), made, read_settings(root)) if made else None
+    return Earlier(hierarchy, read_index(root), made, read_settings(root) if made else {})
 
 
 def held_out_digest(index: Index) -> str:
