@@ -56,7 +56,7 @@ def collect(source: Path, reading: Reading) -> Collection:
     if columns is None:
         raise UserError(
             f"{table.file}: it is not clear which columns of {', '.join(table.header)} hold path, fine class and "
-            "coarse class: say so with --columns path,species,family, or give a table of the coarse ones with --hierarchy"
+            "coarse class: say so with --columns path,species,family, or give a table of coarse classes with --hierarchy"
         )
     return from_table(
         table,
