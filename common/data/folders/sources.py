@@ -55,8 +55,8 @@ def collect(source: Path, reading: Reading) -> Collection:
     columns = columns_of(table, reading.columns, reading.group, one_level=bool(reading.hierarchy))
     if columns is None:
         raise UserError(
-            f"{table.file}: it is not clear which columns of {', '.join(table.header)} hold path, fine class and "
-            "coarse class: say so with --columns path,species,family, or give a table of coarse classes with --hierarchy"
+            f"{table.file}: it is not clear which columns of {', '.join(table.header)} hold path, fine and coarse "
+            "class: say so with --columns path,species,family, or give a table of coarse classes with --hierarchy"
         )
     return from_table(
         table,
