@@ -37,6 +37,7 @@ SCRIPTS = {
         ("checkpoint", "image"),
     ),
     "export": Script("export", "write a network as ONNX or torch.export", ("checkpoint",)),
+    "prepare folders": Script("data_scripts.prepare_folders", "photographs of your own"),
     "prepare cifar": Script("data_scripts.prepare_cifar", "CIFAR-100, or any set in its format"),
     "prepare navon": Script("data_scripts.make_navon", "draw Navon figures"),
     "prepare index": Script("data_scripts.index_folders", "folders of labelled images"),

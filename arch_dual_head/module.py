@@ -79,7 +79,11 @@ class DualHead(Supervised):
             cfg,
             num_classes={level: len(data.classes[level].ids) for level in data.levels},
             image_size=data.image_size,
-            augments=augments(crop_padding=cfg.dataset.crop_padding, flip=cfg.dataset.flip),
+            augments=augments(
+                crop_padding=cfg.dataset.crop_padding,
+                flip=cfg.dataset.flip,
+                crop_scale=cfg.dataset.crop_scale,
+            ),
         )
 
     @staticmethod

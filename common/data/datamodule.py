@@ -19,6 +19,7 @@ from common.data.image_folder import ImageFolder, load_folder
 from common.data.images import Undecoded, count_pixels, pixel_statistics
 from common.data.index import held_out
 from common.data.labels import classes_of, coarse_of_fine, rows_of
+from common.data.prepared import read_made
 from common.data.samplers import EpochSampler, ShareSampler
 from common.data.workers import loader_options, loading_processes
 from common.system.distributed import rank, world_size
@@ -185,6 +186,12 @@ class HierarchicalData(pl.LightningDataModule):
         split_seed = self.cfg.dataset.split_seed
         if split_seed is None:
             return index.held_out[row]
+        made = read_made(directory.parent.parent)
+        if made and made.grouped:
+            raise UserError(
+                f"dataset.split_seed={split_seed} would divide the groups of {directory.parent.parent}: prepare it "
+                "with another --split-seed in place of this, or leave it out."
+            )
         return held_out(index.fine[row].tolist(), folder.names, split_seed)
 
     # What Lightning calls

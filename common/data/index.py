@@ -273,8 +273,8 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a mark
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing: data_scripts/prepare_cifar.py writes it for raw data, "
-            "data_scripts/index_folders.py for labelled folders of your own"
+            f"{path} is missing: data_scripts/prepare_folders.py writes it for your own pictures, "
+            "data_scripts/prepare_cifar.py for raw data, data_scripts/index_folders.py for folders of label ids"
         ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from common.data import prepared  # noqa: F401 - defines what dataset=folders refers to
 from common.runs.per_seed import PER_SEED, check_own_sets
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
@@ -47,7 +48,8 @@ class Dataset:
     )
     root: str = key(
         MISSING,
-        "folder of the data set, which holds index.csv and hierarchy.yaml",
+        "folder of the data set, which holds index.csv and hierarchy.yaml; data_scripts/prepare_folders.py makes it of "
+        "your own pictures",
         path=True,
         shapes_result=False,
     )
@@ -94,6 +96,12 @@ class Dataset:
         high=1024,
     )
     flip: bool = key(MISSING, "mirror each training image with probability one half")
+    crop_scale: float = key(
+        1.0,
+        "random resized crop: a part of at least this share of an image's area is enlarged to its size; 1: none",
+        above=0,
+        high=1,
+    )
     memory_gb: float = key(
         8.0,
         "limit in GiB for decoded images in memory; larger sets stay on disk and are decoded at each step",

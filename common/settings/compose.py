@@ -261,9 +261,11 @@ def finish(
     }
     with open_dict(cfg):
         for name, unless in paths.items():
-            if name in given:
-                value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
-                absolute = _absolute(value, Path.cwd(), unless)
+            # Before interpolations are resolved: one may read a file of a folder that is named here.
+            value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
+            if name in given or name == "dataset.root":
+                base = Path.cwd() if name in given else folder
+                absolute = _absolute(value, base, unless)
                 if absolute != value:
                     OmegaConf.update(cfg, name, absolute, merge=False)
     plain = _resolve(cfg, schema)
@@ -296,8 +298,12 @@ def _refuse_contradictions(
         for file, body in _bodies(folder / "config", config_name):
             for name, value in leaves(body):
                 source = theirs.get(name, _owner(plain, schema, name, group))
-                # What is taken from elsewhere in the group follows it.
-                if name in given or source is None or str(value).startswith(f"${{{group}."):
+                # What is taken from elsewhere in the group follows it; what the group leaves open must be given.
+                if (
+                    name in given
+                    or source in (None, "???")
+                    or str(value).startswith(f"${{{group}.")
+                ):
                     continue
                 trial = cfg.copy()
                 OmegaConf.update(trial, name, source)
@@ -361,7 +367,8 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         if value == "???":
-            raise UserError(f"{name} has no value: give {name}=...")
+            help = keys_of(schema)[name].metadata["help"]
+            raise UserError(f"{name} has no value: give {name}=... ({help}).")
     return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 

@@ -50,6 +50,7 @@ class TrainingModule(pl.LightningModule):
             std=record.std,
             crop_padding=cfg.dataset.crop_padding,
             flip=cfg.dataset.flip,
+            crop_scale=cfg.dataset.crop_scale,
         )
         self.train_metrics = self.make_metrics("train")
         self.val_metrics = self.make_metrics("val")

@@ -171,7 +171,7 @@ def test_shell_completion(command):
         "train_system.py", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line))
     )
     assert done.stdout.split() == [
-        f"dataset={name}" for name in ("cifar100", "cifar100_tenth", "navon")
+        f"dataset={name}" for name in ("cifar100", "cifar100_tenth", "folders", "navon")
     ]
 
 

@@ -130,7 +130,11 @@ def test_words_that_are_no_overrides(said, main, line, write):
         (STUDY, "seeds=3", ["a list of integers", "seeds=[3]"]),
         (STUDY, "arms=billateral", ["did you mean bilateral?"]),
         (STUDY, "arms=[fine,unilatral]", ["did you mean unilateral?"]),
-        (STUDY, "dataset=cifar10", ["cifar100_tenth, navon", "did you mean dataset=cifar100?"]),
+        (
+            STUDY,
+            "dataset=cifar10",
+            ["cifar100_tenth, folders, navon", "did you mean dataset=cifar100?"],
+        ),
         (STUDY, "recipe=fsat", ["did you mean recipe=fast?"]),
         (STUDY, "arch=resnet81", ["did you mean resnet18?"]),
         (SINGLE, "hparams.optimizer=adamm", ["sgd, adam, adamw", "did you mean adam"]),

@@ -405,7 +405,7 @@ def test_a_study_from_python_is_that_of_the_command_line(
         (
             [],
             {"dataset": "imagenet"},
-            "dataset=imagenet is not there; allowed: cifar100, cifar100_tenth, navon",
+            "dataset=imagenet is not there; allowed: cifar100, cifar100_tenth, folders, navon",
         ),
         ([], {"num_seeds": 0}, "num_seeds is 0; allowed"),
         ([], {"num_seeds": 2, "seeds": [1]}, "not both"),
