@@ -150,7 +150,8 @@ def test_two_seeds_and_shared_networks_have_no_interval(study, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b"image,fine\na,1\n"), gzip.compress(b"")]
+    "content",
+    [b"", b"no gzip", gzip.compress(b"image,fine\na,1\n", mtime=0), gzip.compress(b"", mtime=0)],
 )
 def test_a_damaged_file_is_named(study, tmp_path, content):
     file = tmp_path / "other/seed1/predictions.csv.gz"
