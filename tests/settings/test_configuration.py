@@ -370,7 +370,7 @@ def test_mode_chooses_the_tree():
         ("dataset=cifar", ["dataset=cifar", "cifar100, cifar100_tenth, folders, navon"]),
         ("recipe=slow", ["recipe=slow", "fast, paper"]),
         ("trainer=fast", ["trainer=fast", "debug, default"]),
-        ("logger=wandb", ["logger=wandb", "csv, default"]),
+        ("logger=nonsense", ["logger=nonsense", "csv, default, wandb"]),
         ("dataset=null", ["dataset"]),
         ("recipe=null", ["recipe"]),
         ("hparams.arch=resnet10", ["hparams.arch", "'resnet10'", "resnet18", "vgg11"]),
