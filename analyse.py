@@ -10,11 +10,11 @@ from common.settings.compose import ROOT
 
 
 def run(cfg: DictConfig) -> None:
-    """Analyse the study and name its report."""
+    """Analyse the study, say its primary contrast and name its report."""
     # Imported late: torch takes seconds, and --help needs none of it.
-    from analysis.pipeline import analyse
+    from analysis.pipeline import analyse_and_say
 
-    print(f"Report: {analyse(Path(cfg.run))}")
+    print(analyse_and_say(Path(cfg.run)))
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """The Python way in: ask a trained network, or run a study, without the command line.
 
-    from bilateral import load, specialisation, study
+    from bilateral import load, outcome, specialisation, study
 
-`load` gives a `common.trained.inference.Trained`; `study` is `train_system.study`; `specialisation` measures two
+`load` gives a `common.trained.inference.Trained`; `study` is `train_system.study`, whose tables
+`outcome` reads again; `specialisation` measures two
 hemispheres. What a person can mend is raised as `common.system.errors.UserError`.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.system.errors import UserError
-from train_system import study
+from train_system import outcome, study
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from analysis.pipeline import Specialised
     from common.trained.inference import Trained
 
-__all__ = ["load", "specialisation", "study"]
+__all__ = ["load", "outcome", "specialisation", "study"]
 
 
 def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Trained:
@@ -47,8 +48,23 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
     except RuntimeError as error:
         raise UserError(f"{device!r} is no device that torch knows; try cpu or cuda.") from error
     return Trained(
-        network=module.network, transforms=module.transforms, record=module.record, device=place
+        network=module.network,
+        transforms=module.transforms,
+        record=module.record,
+        device=place,
+        accuracy=_tested(Path(checkpoint).expanduser(), module.record.fingerprint),
     )
+
+
+def _tested(checkpoint: Path, fingerprint: str) -> dict[str, float]:
+    """The test accuracy of a best.ckpt by level, if the result.yaml of its run lies where the run left it."""
+    from common.results.rows import read_result
+
+    file = checkpoint.parent.parent / "result.yaml"
+    result = read_result(file) if checkpoint.name == "best.ckpt" and file.is_file() else None
+    if result is None or result.get("fingerprint") != fingerprint:
+        return {}
+    return {level: values["accuracy"] for level, values in (result["test"] or {}).items()}
 
 
 def specialisation(run: str | os.PathLike[str]) -> Specialised:

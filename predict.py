@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
+from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.data.pictures import find_pictures
+from common.data.pictures import KINDS, look_for_pictures
 from common.settings.command import command, printable
 from common.settings.compose import ROOT, quoted, spelled
 from common.system.atomic_files import write_text
@@ -21,6 +23,8 @@ from common.system.errors import UserError
 from common.trained.schema import CAM_METHODS, PredictConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from common.trained.inference import Trained
 
 TOP = 5
@@ -33,27 +37,92 @@ ALONE = (
 def translated(arguments: list[str]) -> list[str]:
     """A command line as Hydra takes it: ``--json`` as a key, ``image=a.png,b.jpg`` as a list, names quoted.
 
-    Left alone is what Hydra reads as a list or as quoted text, and commas in the name of a picture that exists.
+    Words that are no KEY=VALUE but name pictures, as a shell makes them of ``image=photos/*.jpg`` or of a list, are
+    pictures too; a pattern that the shell left is expanded. Left alone is what Hydra reads as a list or as quoted
+    text, and commas in the name of a picture that exists.
     """
-    found = []
+    found: list[str] = []
+    names: list[str] = []
     for argument in arguments:
-        name, _, value = argument.partition("=")
+        name, equals, value = argument.partition("=")
         if argument == "--json":
-            argument = "json=true"
+            found.append("json=true")
         elif name == "image" and value and value[0] not in "['\"":
-            one = Path(value).expanduser().exists()
-            names = [value] if one else [part for part in value.split(",") if part]
-            (argument,) = spelled({name: names})
-        found.append(quoted(argument, ("checkpoint", "cam", "json")))
-    return found
+            names += _named(value)
+        elif _is_picture(argument, after=bool(names or (name == "image" and equals))):
+            names += _expanded(argument)
+        else:
+            found.append(quoted(argument, ("checkpoint", "cam", "json")))
+    return found + (spelled({"image": names}) if names else [])
 
 
-def answers(trained: Trained, paths: list[Path]) -> list[dict[str, Any]]:
+def _is_picture(word: str, *, after: bool) -> bool:
+    """Whether a word names a picture or a folder; ``after`` image=..., also one that is not there."""
+    if word.startswith("-"):
+        return False
+    return bool(_matching(word)) or (
+        after and "=" not in word and any(mark in word for mark in "./*?")
+    )
+
+
+def _named(value: str) -> list[str]:
+    """The names in the value of ``image=``: one, or several with commas between."""
+    if found := _matching(value):
+        return found
+    parts = [part if _matching(part) else part.strip() for part in value.split(",")]
+    return [name for part in parts if part for name in _expanded(part)]
+
+
+def _expanded(name: str) -> list[str]:
+    """What a pattern matches, in the order of names; anything else as it is."""
+    return _matching(name) or [name]
+
+
+def _matching(pattern: str) -> list[str]:
+    """The file or folder of this name, or those that it matches as a pattern with ``*``, ``?``, ``[ab]`` or ``**``."""
+    path = os.path.expanduser(pattern)
+    return [path] if os.path.exists(path) else sorted(glob(path, recursive=True))
+
+
+class Unread(NamedTuple):
+    """A picture that could not be read, and the sentence that says why."""
+
+    image: str
+    reason: str
+
+
+def find(names: list[str]) -> tuple[list[Path], list[Unread]]:
+    """The pictures that are named or lie in folders that are named, and what is none."""
+    paths, unread = [], []
+    for name in names:
+        try:
+            found = look_for_pictures(Path(name))
+        except UserError as error:
+            unread.append(Unread(name, str(error)))
+            continue
+        paths += found.pictures
+        unread += [Unread(str(path), f"{reason}.") for path, reason in found.others.items()]
+        if not found.pictures and not found.others:
+            unread.append(Unread(name, f"{name} holds no pictures; allowed are {KINDS}."))
+    return paths, unread
+
+
+def read(trained: Trained, paths: list[Path]) -> tuple[dict[int, Tensor], list[Unread]]:
+    """Those of the pictures that can be read, by place, as uint8 (3, H, W) of the network's size; and the others."""
+    images, unread = {}, []
+    for place, path in enumerate(paths):
+        try:
+            images[place] = trained.pixels(path)[0]
+        except UserError as error:
+            unread.append(Unread(str(path), str(error)))
+    return images, unread
+
+
+def answers(trained: Trained, paths: list[Path], images: Tensor) -> list[dict[str, Any]]:
     """Per picture, its path, the best classes of each level, and for two hemispheres those of each one alone.
 
     With ``weights`` of the hemispheres by level, where the join weighs them picture by picture.
     """
-    images = trained.pixels(paths)
     views = {"both": trained.predict(images)}
     if trained.has_halves:
         views |= {side: trained.predict(images, alone=side) for side in trained.sides}
@@ -109,42 +178,68 @@ def as_table(row: dict[str, Any], levels: tuple[str, ...]) -> Table:
 
 
 def predict(cfg: DictConfig) -> None:
-    """Print, write and draw what is asked for."""
+    """Print, write and draw what is asked for; the status is 1 if a picture could not be read."""
     if not isinstance(cfg.json, bool | str | None) or cfg.json == "":
         raise UserError(f"json is {cfg.json!r}; allowed: true, false or the path of a file.")
     if not cfg.image:
         raise UserError("image has no value: give image=PATH, of a picture or of a folder of them.")
-    names = [cfg.image] if isinstance(cfg.image, str) else cfg.image
-    paths = [path for name in names for path in find_pictures(Path(name))]
+    paths, unread = find([cfg.image] if isinstance(cfg.image, str) else cfg.image)
+    if not paths and len(unread) == 1:
+        raise UserError(unread[0].reason)
     # Imported late: torch takes seconds, and --help needs none of it.
     import torch
 
     from bilateral import load
 
     if cfg.cam:
-        from common.trained.figure import draw_cams, kind_of
+        from common.trained.figure import kind_of
 
         kind_of(Path(cfg.cam))
     trained = load(cfg.checkpoint, device="cuda" if torch.cuda.is_available() else "cpu")
-    rows = answers(trained, paths)
-    content = json.dumps({"checkpoint": cfg.checkpoint, "images": rows}, indent=2) + "\n"
-    said = sys.stderr if cfg.json is True else sys.stdout
+    images, damaged = read(trained, paths)
+    unread += damaged
+    if not images and len(unread) == 1:
+        raise UserError(unread[0].reason)
+    paths = [paths[place] for place in images]
+    rows = answers(trained, paths, torch.stack([*images.values()])) if images else []
+    show(cfg, trained, rows, unread)
+    if cfg.cam and paths:
+        draw(cfg, trained, paths)
+    for one in unread:
+        print(f"error: {printable(one.reason)}", file=sys.stderr)
+    if unread:
+        sys.exit(1)
+
+
+def show(
+    cfg: DictConfig, trained: Trained, rows: list[dict[str, Any]], unread: list[Unread]
+) -> None:
+    """Print the answers as tables or as JSON, and write JSON to a file if one is named."""
+    told = [one._asdict() for one in unread]
+    held = {"checkpoint": cfg.checkpoint, "images": rows, "unread": told}
+    content = json.dumps(held, indent=2) + "\n"
     if cfg.json is True:
         print(content, end="")
-    else:
-        console = Console()
-        for row in rows:
-            console.print(Text(printable(row["image"]), style="bold"), soft_wrap=True)
-            console.print(as_table(row, trained.levels))
-        if trained.has_halves:
-            print(ALONE)
+        return
+    console = Console()
+    for row in rows:
+        console.print(Text(printable(row["image"]), style="bold"), soft_wrap=True)
+        console.print(as_table(row, trained.levels))
+    if rows and trained.has_halves:
+        print(ALONE)
     if isinstance(cfg.json, str):
         write_text(Path(cfg.json), content)
-        print(f"JSON: {printable(cfg.json)}", file=said)
-    if cfg.cam:
-        drawn = draw_cams(trained, paths, Path(cfg.cam), cfg.cam_method)
-        rest = f" of the first {drawn} pictures" if drawn < len(paths) else ""
-        print(f"{CAM_METHODS[cfg.cam_method]}{rest}: {printable(cfg.cam)}", file=said)
+        print(f"JSON: {printable(cfg.json)}")
+
+
+def draw(cfg: DictConfig, trained: Trained, paths: list[Path]) -> None:
+    """Write the figure of where each hemisphere looks, and say what it shows."""
+    from common.trained.figure import draw_cams
+
+    drawn = draw_cams(trained, paths, Path(cfg.cam), cfg.cam_method)
+    rest = f" of the first {drawn} pictures" if drawn < len(paths) else ""
+    said = sys.stderr if cfg.json is True else sys.stdout
+    print(f"{CAM_METHODS[cfg.cam_method]}{rest}: {printable(cfg.cam)}", file=said)
 
 
 def main() -> None:

@@ -8,11 +8,14 @@ common/runs/experiment.py runs them.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from common.results.rows import finished
+from common.results.contrasts import MARGIN
+from common.results.rows import finished, validation_accuracy
 from common.settings.command import command, explain, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
 from common.system.errors import Unfinished, UserError
@@ -22,6 +25,7 @@ from study.plan import plan
 from study.schema import StudyConfig
 
 if TYPE_CHECKING:
+    from common.results.outcome import Outcome
     from common.results.statistics import SummaryRow
     from common.runs.description import Stage
     from common.runs.experiment import Engine
@@ -41,8 +45,8 @@ def _engine(cfg: DictConfig, stages: list[Stage]) -> Engine | None:
     )
 
 
-def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
-    """Plan the study, run it, and print its summary, which is returned."""
+def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRow]]:
+    """Plan the study, run it, and print its summary; gives its folder and the summary."""
     if cfg.engine == "serial" and (cfg.stages_per_gpu != 1 or cfg.ray_address is not None):
         raise UserError(
             "stages_per_gpu and ray_address have no meaning with engine=serial: give engine=ray, or drop them."
@@ -54,6 +58,10 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
     scratch = [arm for arm in controls() if arm in {stage.arm for stage in stages}]
     if told and scratch:
         print(f"{', '.join(told)} concerns fine and coarse, not {', '.join(scratch)}.")
+    # Imported late: torch takes seconds, Lightning more of them, and a wrong key needs neither.
+    from common.runs.plan_line import print_plan
+
+    print_plan(stages, engine=cfg.engine)
     from architectures import ARCHITECTURES
     from common.runs.experiment import run_experiment
     from common.system.distributed import Machines
@@ -78,15 +86,33 @@ def execute(cfg: DictConfig, overrides: list[str]) -> list[SummaryRow]:
         analyse_after_training(stages[0].experiment)
     if hole:
         raise hole
-    return summary
+    return stages[0].experiment, summary
 
 
-def run(cfg: DictConfig) -> None:
-    """The study of a command line."""
-    execute(cfg, typed_overrides())
+def run(cfg: DictConfig) -> float | None:
+    """The study of a command line; gives the reference arm's validation accuracy, which a sweep goes by."""
+    place, _ = execute(cfg, typed_overrides())
+    return validation_accuracy(place, REFERENCE)
 
 
-def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
+def outcome(place: str | os.PathLike[str], *, margin: float = MARGIN) -> Outcome:
+    """Read the tables of a study from its folder.
+
+    Args:
+        place: the folder, such as runs/demo.
+        margin: within which a difference does not matter, in percentage points.
+
+    Raises:
+        UserError: nothing was finished there.
+    """
+    from common.results.outcome import read_outcome
+
+    return read_outcome(
+        Path(place).expanduser(), order=order(), reference=REFERENCE, primary=PRIMARY, margin=margin
+    )
+
+
+def study(*overrides: str, **keys: Any) -> Outcome:
     """Run a study from Python: the same as the command line, which is not read.
 
     Args:
@@ -94,7 +120,8 @@ def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
         keys: the same as arguments; keys of a section in a dictionary, epochs={"fine": 2}.
 
     Returns:
-        Mean and spread of test accuracy (a fraction) per arm and level, as in summary.csv.
+        The tables: printed, as on the command line; ``summary``, ``results`` and ``differences`` are the rows of the
+        csv files, and the outcome itself is a sequence of those of ``summary``.
 
     Raises:
         UserError: whatever a person can mend, in one sentence.
@@ -106,7 +133,8 @@ def study(*overrides: str, **keys: Any) -> list[SummaryRow]:
             ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"
         )
         with signals.installed():
-            return execute(cfg, text)
+            place, _ = execute(cfg, text)
+            return outcome(place, margin=cfg.margin)
     except Exception as error:
         sentence = explain(error, StudyConfig)
         if sentence is None or (isinstance(error, UserError) and str(error) == sentence):

@@ -4,22 +4,23 @@ Its L2 penalty is chosen on validation images. Features are standardised by the 
 that one penalty means the same for every hemisphere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import LBFGS
 
 from common.checkpoints.files import digest
 
 # The inverse of the penalty, as scikit-learn's C: half the sum of squared weights counts 1 / (C N) against the mean
 # cross-entropy of N images. From strong to weak.
 STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 3))
-# The relative improvement of the penalised loss in one iteration at which a fit ends; accuracies no longer change then.
+# The change of the penalised loss (in nats) in one step at which a fit ends; accuracies no longer change then.
 TOLERANCE = 1e-6
+MOST_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,19 @@ def fit(
 ) -> Probe:
     """Fit from the strongest penalty to weaker ones, until fewer validation images are right, and give the best.
 
+    On one thread: operations are so small that several would wait for one another, most of all on a busy machine.
+
     Args:
         train: features (N, F) and labels int64 (N,).
         validation: the same, of other images.
         classes: number of labels.
         strengths: to choose from, rising.
     """
+    with one_thread():
+        return _fit(train, validation, classes, strengths)
+
+
+def _fit(train: Labelled, validation: Labelled, classes: int, strengths: Sequence[float]) -> Probe:
     mean, spread = train[0].double().mean(0), train[0].double().std(0)
     spread = torch.where(spread > 1e-6, spread, 1.0)  # a feature that never changes stays 0
     inputs = (train[0].double() - mean) / spread
@@ -81,6 +89,17 @@ def fit(
             best, chosen = right, probe
     assert chosen is not None
     return chosen
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Problem:
@@ -105,28 +124,32 @@ class _Problem:
         penalties[-1] = 0  # the bias is free
         # The curvature is about variance / classes + penalty: in these units it is about 1 in every direction.
         units = (self.variances / start.shape[1] + penalties).rsqrt()[:, None]
-        found = minimize(
-            self._loss(units.float(), (penalties[:, None] * units**2).float(), start.shape),
-            (start / units).numpy().ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            options={"ftol": TOLERANCE, "maxiter": 500},
+        scaled = (start / units).float().requires_grad_()
+        # Not scipy's: each of its small vector operations wakes all threads of its own linear algebra, and waits.
+        optimiser = LBFGS(
+            [scaled],
+            max_iter=MOST_STEPS,
+            tolerance_grad=0,
+            tolerance_change=TOLERANCE,
+            history_size=10,
+            line_search_fn="strong_wolfe",
         )
-        return torch.from_numpy(found.x).reshape(start.shape) * units
+        optimiser.step(self._loss(scaled, units.float(), (penalties[:, None] * units**2).float()))
+        return scaled.detach().double() * units
 
-    def _loss(
-        self, units: Tensor, penalties: Tensor, shape: torch.Size
-    ) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
-        """Make the function that gives loss and gradient, in these units."""
+    def _loss(self, weight: Tensor, units: Tensor, penalties: Tensor) -> Callable[[], float]:
+        """Make the function that gives the loss of weights in these units, and leaves their gradient with them."""
         inputs = self.inputs * units.T
 
-        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            weight = torch.from_numpy(flat).float().reshape(shape)
+        @torch.no_grad()
+        def loss() -> float:
             logs = (inputs @ weight).log_softmax(dim=1)
             entropy = functional.nll_loss(logs, self.labels)
             total = entropy.double() + 0.5 * (penalties * weight * weight).double().sum()
-            slope = inputs.T @ ((logs.exp() - self.targets) / len(inputs)) + penalties * weight
-            return float(total), slope.double().numpy().ravel()
+            weight.grad = (
+                inputs.T @ ((logs.exp() - self.targets) / len(inputs)) + penalties * weight
+            )
+            return float(total)
 
         return loss
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.networks import load
 from analysis.report.page import render
+from analysis.report.primary import primary_contrast
 from analysis.section import Findings, Section
 from analysis.sections import all_sections
 from analysis.sections.specialisation import Specialisation
@@ -24,6 +25,8 @@ from common.system.errors import UserError
 from common.system.signals import Interrupted
 from common.training.module import TrainingModule
 from study.arms import REFERENCE
+
+FAILURE = "failure.txt"  # in analysis/: tracebacks of what failed
 
 
 def analyse(place: Path) -> Path:
@@ -42,22 +45,40 @@ def analyse(place: Path) -> Path:
         write_text(place / "analysis" / f"{name}.csv", as_csv(rows, kind))
     report = place / "report.html"
     write_text(report, render(study, findings, seconds=time.monotonic() - started))
+    _write_failures(place / "analysis" / FAILURE, findings)
     return report
+
+
+def analyse_and_say(place: Path) -> str:
+    """`analyse`, and give what the terminal says then: the primary contrast, and where the report is."""
+    report = analyse(place)
+    primary = primary_contrast(open_study(place))
+    return "\n".join([*([primary] if primary else []), f"Report: {report}"])
+
+
+def _write_failures(file: Path, findings: Findings) -> None:
+    """Write the tracebacks of sections that failed, and say so; or delete those of an earlier analysis."""
+    file.unlink(missing_ok=True)
+    if findings.failures:
+        write_text(file, "\n".join(findings.failures.values()))
+        names = ", ".join(findings.failures)
+        print(f"warning: the report has no {names}: this failed, see {file}.", file=sys.stderr)
 
 
 def analyse_after_training(place: Path) -> None:
     """`analyse`, and print where the report is; an error becomes a warning and harms no result."""
     try:
-        print(f"Report: {analyse(place)}")
+        said = analyse_and_say(place)
     except Interrupted:
         raise
     except UserError as error:
         reason = str(error)
     except Exception as error:
-        log = place / "analysis" / "failure.txt"
+        log = place / "analysis" / FAILURE
         write_text(log, traceback.format_exc())
         reason = f"{type(error).__name__}, see {log}."
     else:
+        print(said)
         return
     print(
         f"warning: the results are written, but their analysis failed: {reason} Try: python analyse.py run={place}",
@@ -102,18 +123,19 @@ def examine(
     ]
     found.pairs = pairs(whole)
     if found.pairs:
-        found.values.independent = whole.independent(found.pairs[0])
+        found.values.networks |= whole.networks(found.pairs[0])
     sources = ImageSources(whole)
     for seed in sorted({stage.seed for stage in whole.stages}):
-        caches: dict[str, Caches] = {}
+        caches: dict[StudyImages, Caches] = {}
         for stage in (stage for stage in whole.stages if stage.seed == seed):
             module = load(stage.checkpoint)
-            arm, images = sources.of(stage, module)
-            cache = caches.setdefault(arm, Caches(images))
+            images = sources.of(stage, module)
+            cache = caches.setdefault(images, Caches(images))
             if stage.arm in found.pairs:
                 found.add(see(stage, whole, images, module, cache))
             if events:
-                write_events(stage, module, cache.test, images.test)
+                with found.spared("TensorBoard events"):
+                    write_events(stage, module, cache.test, images.test)
     found.finish()
     if not found.pairs:
         having = "no longer has a" if study.of(REFERENCE) else "has no"
@@ -140,29 +162,41 @@ def pairs(study: FinishedStudy) -> list[str]:
 class ImageSources:
     """Loads the images of a study's stages, each set once.
 
-    A stage with two heads knows both levels; its images then serve all networks, so that features are shared.
+    A stage with two heads knows both levels; its images then serve all networks, so that features are shared. Where
+    seeds see other images, it is one of the same seed.
     """
 
     def __init__(self, study: FinishedStudy) -> None:
-        self.with_both = next((stage for stage in study.stages if stage.arm not in LEVELS), None)
-        self._loaded: dict[str, StudyImages] = {}
+        self.study = study
+        self._loaded: dict[tuple[str, int], StudyImages] = {}
 
-    def of(self, stage: FinishedStage, module: TrainingModule) -> tuple[str, StudyImages]:
-        """The arm whose images a stage's network is tested on, and these.
+    def of(self, stage: FinishedStage, module: TrainingModule) -> StudyImages:
+        """The images that a stage's network is tested on.
 
         Raises:
             UserError: the network was trained on other images.
         """
-        source = self.with_both or stage
-        if source.arm not in self._loaded:
-            self._loaded[source.arm] = _images(source)
-        images = self._loaded[source.arm]
+        own = self.study.images_per_seed
+        source = next(
+            (
+                one
+                for one in self.study.stages
+                if one.arm not in LEVELS and (one.seed == stage.seed or not own)
+            ),
+            stage,
+        )
+        place = source.arm, source.seed if own else 0
+        if place not in self._loaded:
+            if own and place[1] not in {seed for _, seed in self._loaded}:
+                self._loaded.clear()  # those of an earlier seed take memory, and are done with
+            self._loaded[place] = _images(source)
+        images = self._loaded[place]
         if module.record.train_images != images.data.train_images:
             raise UserError(
                 f"{stage.checkpoint} was trained on other images than lie in "
                 f"{images.data.cfg.dataset.train_dir} now."
             )
-        return source.arm, images
+        return images
 
 
 def _images(stage: FinishedStage) -> StudyImages:

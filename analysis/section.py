@@ -1,12 +1,15 @@
 """What every analysis has in common, and what all of them together found."""
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.report.part import Part
 from analysis.seed import Seed
 from analysis.values import Values
+from common.system.errors import UserError
 from study.arms import REFERENCE
 
 
@@ -39,7 +42,8 @@ class Findings:
     """The analyses of a study with their numbers, and what had to be left out (a sentence each).
 
     ``pairs`` are the arms with two hemispheres, the first of which most analyses are about; ``tables`` are further csv
-    files of ``analysis/``, by name without ending: the dataclass of their rows, and the rows.
+    files of ``analysis/``, by name without ending: the dataclass of their rows, and the rows. ``failures`` are the
+    tracebacks of analyses that failed, by section.
     """
 
     sections: list[Section] = field(default_factory=list)
@@ -50,6 +54,7 @@ class Findings:
     reference_images: int = 0
     pairs: list[str] = field(default_factory=lambda: [REFERENCE])
     tables: dict[str, tuple[type, Sequence[Any]]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def add(self, seed: Seed) -> None:
         """Add what all analyses compute for one seed."""
@@ -59,15 +64,36 @@ class Findings:
         self.reference_images = len(images.train_rows)
         for section in self._in_csv_order():
             if section.every_pair or seed.arm == self.pairs[0]:
-                section.compute(seed, self)
+                with self.spared(section):
+                    section.compute(seed, self)
 
     def finish(self) -> None:
         """Let all analyses add what they can compute only now, after all seeds."""
         for section in self._in_csv_order():
-            section.finish(self)
+            with self.spared(section):
+                section.finish(self)
 
     def _in_csv_order(self) -> list[Section]:
-        return sorted(self.sections, key=lambda one: one.csv_order or one.order)
+        working = [one for one in self.sections if _name(one) not in self.failures]
+        return sorted(working, key=lambda one: one.csv_order or one.order)
+
+    @contextmanager
+    def spared(self, section: Section | str) -> Iterator[None]:
+        """Leave a section out from here on if it fails within the block, so that the rest of the report is there.
+
+        What a person can mend, and a machine that is full, still stop the command.
+        """
+        try:
+            yield
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            name = _name(section)
+            self.failures[name] = traceback.format_exc()
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self.leave_out(
+                f"{name}, which failed ({reason[:200]}); analysis/failure.txt says where."
+            )
 
     def leave_out(self, sentence: str) -> None:
         """Note what had to be left out; the same sentence only once."""
@@ -76,5 +102,14 @@ class Findings:
 
     def parts(self) -> list[Part]:
         """The sections of the page for which there are numbers, in reading order."""
-        ordered = sorted(self.sections, key=lambda one: one.order)
-        return [part for section in ordered if (part := section.render(self)) is not None]
+        found = []
+        for section in sorted(self._in_csv_order(), key=lambda one: one.order):
+            with self.spared(section):
+                if (part := section.render(self)) is not None:
+                    found.append(part)
+        return found
+
+
+def _name(section: Section | str) -> str:
+    """What a sentence calls a section."""
+    return section if isinstance(section, str) else type(section).__name__.lower()

@@ -56,10 +56,8 @@ class StudyImages:
     @cached_property
     def parents(self) -> Tensor:
         """The coarse class of each fine class, int64 (C,)."""
-        labels = self.data.train_set.labels
-        parents = torch.zeros(self.classes["fine"], dtype=torch.long)
-        parents[labels["fine"]] = labels["coarse"]
-        return parents
+        # As hierarchy.yaml says: a class may have no training image.
+        return torch.tensor(self.data.coarse_of_fine)
 
     @cached_property
     def train_rows(self) -> Tensor:
@@ -102,7 +100,7 @@ class Seed:
     ``number`` is the seed, ``arm`` the network's; ``module`` holds it; ``logits`` (N, C) by level are those for the
     test images. ``alone`` are the logits of the networks that were trained on one level, by that level, where
     their checkpoints are still there. ``train`` and ``validation`` are samples of those images, ``test`` is all.
-    ``fits`` are probes that were fitted already.
+    ``alone_held_out`` are as ``alone``, for the validation images. ``fits`` are probes that were fitted already.
     """
 
     number: int
@@ -115,6 +113,7 @@ class Seed:
     logits: dict[str, Tensor]
     alone: dict[str, Tensor]
     arm: str = REFERENCE
+    alone_held_out: dict[str, Tensor] = field(default_factory=dict)
     fits: Fits = field(default_factory=Fits)
 
     @property
@@ -151,9 +150,10 @@ def see(
 
     hparams = module.cfg.hparams
     alone = {
-        level: checkpoint_alone(study, level, stage.seed, hparams[f"model_path_{level}"])
+        level: load(path)
         for level in LEVELS
         if hparams[f"{level}_speciality"] == level
+        and (path := checkpoint_alone(study, level, stage.seed, hparams[f"model_path_{level}"]))
     }
     return Seed(
         number=stage.seed,
@@ -165,8 +165,9 @@ def see(
         validation=sample(caches.validation, images.data.val_set.labels),
         test=sample(caches.test, images.test.labels),
         logits=caches.test.logits(module),
-        alone={
-            level: caches.test.logits(load(path))[level] for level, path in alone.items() if path
+        alone={level: caches.test.logits(one)[level] for level, one in alone.items()},
+        alone_held_out={
+            level: caches.validation.logits(one)[level] for level, one in alone.items()
         },
         fits=caches.fits,
     )

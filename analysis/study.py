@@ -1,11 +1,13 @@
 """A finished study as it lies on disk: its stages and the rows of its tables. Imports no torch."""
 
 import csv
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.results.contrasts import MARGIN
 from common.results.rows import Row, collect, finished, holes
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import read_mapping
@@ -13,7 +15,7 @@ from common.system.errors import UserError
 from study.arms import PRIMARY, REFERENCE, order
 
 # The mapping in a stage's YAML file that the report looks into.
-SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages"}
+SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages", "fingerprint.yaml": "data"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,19 @@ class FinishedStudy:
     @cached_property
     def differences(self) -> list[DifferenceRow]:
         """The rows of differences.csv."""
-        return differences(self.rows, reference=REFERENCE, primary=PRIMARY)
+        return differences(self.rows, reference=REFERENCE, primary=PRIMARY, margin=self.margin)
+
+    @cached_property
+    def margin(self) -> float:
+        """Within which a difference does not matter to the study, in percentage points, as its differences.csv says."""
+        file = self.place / "differences.csv"
+        if file.is_file():
+            with file.open(newline="", encoding="utf-8") as text:
+                for row in csv.DictReader(text):
+                    with suppress(TypeError, ValueError):
+                        # Written as a fraction: 0.005 * 100 is 0.5, but 0.003 * 100 is not 0.3.
+                        return round(100 * float(row.get("margin") or ""), 10)
+        return MARGIN
 
     @property
     def arms(self) -> list[str]:
@@ -95,6 +109,15 @@ class FinishedStudy:
         datasets = (stage.yaml("config.yaml").get("dataset") or {} for stage in self.stages)
         return any(d.get("val_dir") and d["val_dir"] == d.get("test_dir") for d in datasets)
 
+    @cached_property
+    def images_per_seed(self) -> bool:
+        """Whether seeds see other images: each its own data set, or its own held-out tenth."""
+        seen: dict[str, set[tuple[Any, Any]]] = {}
+        for stage in self.stages:
+            data = stage.yaml("fingerprint.yaml").get("data") or {}
+            seen.setdefault(stage.arm, set()).add((data.get("train"), data.get("test")))
+        return any(len(images) > 1 for images in seen.values())
+
     def accuracies(self, arm: str, level: str) -> dict[int, float]:
         """The test accuracies of an arm's head by seed, a fraction each; empty if it was not tested."""
         return {
@@ -107,10 +130,12 @@ class FinishedStudy:
         """The stages of an arm by seed."""
         return {stage.seed: stage for stage in self.stages if stage.arm == arm}
 
-    def independent(self, arm: str) -> bool:
-        """Whether no seed shaped two of an arm's networks, as one would that all of them are built from."""
-        made_of = [set(stage.result.get("seeds", [seed])) for seed, stage in self.of(arm).items()]
-        return sum(map(len, made_of)) == len(set().union(*made_of))
+    def networks(self, arm: str) -> dict[int, dict[str, float]]:
+        """What each of an arm's networks is built from, by its seed: the seeds of these networks, all of weight 1."""
+        return {
+            seed: {str(one): 1.0 for one in stage.result.get("seeds", [seed])}
+            for seed, stage in self.of(arm).items()
+        }
 
     def whole(self) -> "FinishedStudy":
         """The study without the stages whose checkpoint is gone."""

@@ -1,13 +1,37 @@
-"""Numbers of the analyses: one for each seed, and over seeds their mean with Student's 95 % interval."""
+"""Numbers of the analyses: one for each seed, and over seeds their mean with Student's 95 % interval.
+
+Who adds a number says what it can be: `SHARE`, `CORRELATION`, other bounds, or none. An interval never leaves the
+bounds, because it is computed on a scale that has none, and is never cut off. Differences have no bounds here although
+they are between -1 and 1: what counts is 0, and tests of differences are on the plain scale.
+"""
 
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
-from common.results.intervals import spread
+from common.results.intervals import estimate, student, student_within
+from common.results.sharing import widening_of_weights
+
+
+class Bounds(NamedTuple):
+    """The lowest and the highest number that a quantity can be."""
+
+    lowest: float
+    highest: float
+
+
+SHARE = Bounds(0, 1)  # of images, of evidence; an accuracy, a confidence
+CORRELATION = Bounds(
+    -1, 1
+)  # also CKA, cosines, kappa and other indices of two things against their size
+# What rounding may add to a number at its bound.
+ROUNDING = 1e-5
+
+# The weight of each network that shaped a number, by a name of the network.
+Networks = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -28,7 +52,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Summary:
-    """The same over seeds; without an interval if there are fewer than three, or the numbers are not independent."""
+    """The same over seeds, with an interval from three of them on.
+
+    ``approximate``: it was widened because networks shaped the numbers of several seeds; None: there is none.
+    """
 
     of: str
     level: str
@@ -38,19 +65,23 @@ class Summary:
     mean: float
     ci95_low: float | None
     ci95_high: float | None
+    approximate: bool | None = None
 
 
 class Values:
     """The numbers of all analyses, in the order in which they were added.
 
-    ``independent``: whether the networks of several seeds share nothing; else no quantity has an interval.
+    ``networks`` are those that each seed's numbers come from, where that is not one of its own. ``independent`` is
+    False where seeds share networks in an unknown way; then no quantity has an interval.
     """
 
     def __init__(self) -> None:
         self.independent = True
         self.values: list[Value] = []
         self._numbers: dict[tuple[str, str, str, str], list[float]] = {}
-        self._dependent: set[tuple[str, str, str, str]] = set()
+        self.networks: dict[int, Networks] = {}
+        self._made_of: dict[tuple[str, str, str, str], list[tuple[int, Networks | None]]] = {}
+        self._bounds: dict[tuple[str, str, str, str], Bounds | None] = {}
 
     def add(
         self,
@@ -61,21 +92,48 @@ class Values:
         level: str = "",
         side: str = "",
         item: str = "",
-        independent: bool = True,
+        within: Bounds | None = None,
+        made_of: Networks | None = None,
     ) -> None:
         """Add a number, except NaN (of a class without test images).
 
-        ``independent=False``: a network that shaped this number shaped that of another seed too.
-        """
-        self._add(Value(of, level, side, item, seed, float(value)))
-        if not independent:
-            self._dependent.add((of, level, side, item))
+        Args:
+            of: see `Value`.
+            value: the number.
+            seed: see `Value`; so are ``level``, ``side`` and ``item``.
+            level: see ``seed``.
+            side: see ``seed``.
+            item: see ``seed``.
+            within: what the quantity can be; None: a difference, or anything.
+            made_of: the networks that shaped the number, if not those of the seed.
 
-    def _add(self, value: Value) -> None:
-        if not math.isnan(value.value):
-            self.values.append(value)
-            place = (value.of, value.level, value.side, value.item)
-            self._numbers.setdefault(place, []).append(value.value)
+        Raises:
+            ValueError: the number cannot be one of that quantity.
+        """
+        value = float(value)
+        if math.isnan(value):
+            return
+        if within is not None:
+            slack = ROUNDING * (within.highest - within.lowest)
+            if not within.lowest - slack <= value <= within.highest + slack:
+                raise ValueError(
+                    f"{of} of {value} is not within {within.lowest} and {within.highest}"
+                )
+            value = min(max(value, within.lowest), within.highest)
+        self.values.append(Value(of, level, side, item, seed, value))
+        place = (of, level, side, item)
+        self._numbers.setdefault(place, []).append(value)
+        self._made_of.setdefault(place, []).append((seed, made_of))
+        self._bounds[place] = within
+
+    def networks_of(self, seed: int) -> Networks:
+        """The networks that shaped a seed's numbers; one of its own where nothing else is known."""
+        return self.networks.get(seed, {str(seed): 1.0})
+
+    def overlap(self) -> bool:
+        """Whether it is known that seeds share networks."""
+        names = [name for networks in self.networks.values() for name in networks]
+        return len(set(names)) < len(names)
 
     def __iter__(self) -> Iterator[Summary]:
         for place in self._numbers:
@@ -102,8 +160,14 @@ class Values:
 
     def _summary(self, place: tuple[str, str, str, str]) -> Summary:
         numbers = self._numbers[place]
-        found = spread(numbers, independent=self.independent and place not in self._dependent)
-        return Summary(*place, len(numbers), found.mean, found.ci95_low, found.ci95_high)
+        made_of = [
+            self.networks_of(seed) if own is None else own for seed, own in self._made_of[place]
+        ]
+        widening = widening_of_weights(made_of) if self.independent else None
+        found, bounds = estimate(numbers, widening=widening), self._bounds[place]
+        low, high = student(found) if bounds is None else student_within(found, *bounds)
+        approximate = None if low is None else found.approximate
+        return Summary(*place, len(numbers), found.mean, low, high, approximate)
 
 
 def as_csv(rows: Sequence[Any], kind: type) -> str:

@@ -15,7 +15,8 @@ from arch_dual_head.macro_architectures import (
     macro_architecture,
 )
 from arch_dual_head.sources import NEXT, path_key, templates
-from common.runs.schema import PER_SEED
+from common.networks.parameters import PARAMETERS
+from common.runs.per_seed import own_images
 from common.settings.levels import SIDES
 from common.system.errors import UserError
 
@@ -41,17 +42,18 @@ def check(cfg: DictConfig) -> None:
         raise UserError(
             f"{cfg.arm} takes networks of two seeds, and seeds is {list(cfg.seeds)}: give more, as seeds=[0,1]."
         )
-    if cfg.dataset.split_seed == PER_SEED and any(NEXT in path for path in templates(cfg).values()):
+    own = own_images(cfg.dataset)
+    if own and any(NEXT in path for path in templates(cfg).values()):
         raise UserError(
-            f"{cfg.arm} mixes seeds, and dataset.split_seed={PER_SEED} gives each other images; allowed for it: a "
-            "number, or null."
+            f"{cfg.arm} mixes seeds, and {own} gives each other images: leave that key out for it."
         )
     for side in frozen_sides(hparams) if hparams.model_path is None else ():
-        if hparams[path_key(side)] is None:
+        pretrained = PARAMETERS["pretrained"].spelled("pretrained", side)
+        if hparams[path_key(side)] is None and hparams[pretrained] is None:
             freeze, path = f"hparams.{FREEZE_KEYS[side]}", f"hparams.{path_key(side)}"
             raise UserError(
-                f"{freeze}=true would freeze a {side} hemisphere that was never trained: give {path}, or "
-                f"{freeze}=false to train it from scratch."
+                f"{freeze}=true would freeze a {side} hemisphere that was never trained: give {path} or "
+                f"hparams.{pretrained}, or {freeze}=false to train it from scratch."
             )
 
 
@@ -116,4 +118,10 @@ def _check_from_scratch(hparams: DictConfig) -> None:
             raise UserError(
                 f"hparams.macro_arch={hparams.macro_arch} loads no hemispheres: it is trained from scratch, with "
                 f"hparams.{freeze}=false and hparams.{path}=null."
+            )
+        pretrained = PARAMETERS["pretrained"].spelled("pretrained", side)
+        if hparams[pretrained] is not None:
+            raise UserError(
+                f"hparams.macro_arch={hparams.macro_arch} is of a width of its own, for which there are no pretrained "
+                f"weights: give hparams.{pretrained}=null, or leave the arm out."
             )

@@ -97,7 +97,7 @@ def described_sides(hparams: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def frozen_sides(hparams: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the hemispheres that are frozen, so that a checkpoint must be loaded into each."""
+    """Name the hemispheres that are frozen, so that trained weights must be loaded into each."""
     row = macro_architecture(hparams)
     return tuple(
         side for side in row.sides if row.loads == HEMISPHERES and hparams[FREEZE_KEYS[side]]

@@ -26,6 +26,7 @@ from common.checkpoints.files import (
     refuse_other_hemisphere,
     specialist_weights,
 )
+from common.checkpoints.pretrained import load_pretrained
 from common.checkpoints.record import complete
 from common.data.datamodule import HierarchicalData
 from common.data.transforms import augments
@@ -84,7 +85,11 @@ class DualHead(Supervised):
             cfg,
             num_classes={level: len(data.classes[level].ids) for level in data.levels},
             image_size=data.image_size,
-            augments=augments(crop_padding=cfg.dataset.crop_padding, flip=cfg.dataset.flip),
+            augments=augments(
+                crop_padding=cfg.dataset.crop_padding,
+                flip=cfg.dataset.flip,
+                crop_scale=cfg.dataset.crop_scale,
+            ),
         )
 
     @staticmethod
@@ -95,9 +100,11 @@ class DualHead(Supervised):
     def load_hemispheres(self, data: HierarchicalData) -> None:
         """Load each hemisphere, each member of an ensemble, or the whole network, from its checkpoint.
 
+        Hemispheres without a checkpoint take their pretrained weights, where they have some.
+
         Raises:
-            UserError: a checkpoint that is missing, damaged, or of another architecture, level or data set; or a
-                hemisphere that is frozen and was not loaded.
+            UserError: a checkpoint that is missing, damaged, or of another architecture, level or data set; weights
+                that do not fit; or a hemisphere that is frozen and was not loaded.
         """
         sources = self.hemisphere_paths(self.cfg, self.record.seed)
         row = macro_architecture(self.cfg.hparams)
@@ -116,6 +123,10 @@ class DualHead(Supervised):
             loaded.append(self.network)
         else:
             loaded += [self._load_one(side_of(name), path, data) for name, path in sources.items()]
+            for side, config in self.hemisphere_configs(self.cfg).items():
+                if side in row.sides and SPELLING[side] not in sources:
+                    hemisphere = self.network.sides[side]
+                    loaded += [hemisphere] if load_pretrained(hemisphere.backbone, config) else []
         refuse_unloaded(self.network, loaded)
 
     def _load_one(self, side: str, path: Path, data: HierarchicalData) -> nn.Module:
@@ -183,11 +194,11 @@ def _refuse_other_network(
 
 
 def refuse_unloaded(network: Network, loaded: Sequence[nn.Module]) -> None:
-    """Refuse a hemisphere in which nothing learns and into which no checkpoint was loaded.
+    """Refuse a hemisphere in which nothing learns and into which nothing was loaded.
 
     Args:
         network: whose hemispheres are looked at.
-        loaded: its parts into which checkpoints were loaded.
+        loaded: its parts into which checkpoints or pretrained weights were loaded.
 
     Raises:
         UserError: names the hemisphere.
@@ -199,6 +210,6 @@ def refuse_unloaded(network: Network, loaded: Sequence[nn.Module]) -> None:
         if isinstance(part, Hemisphere) and not learns and id(part) not in filled:
             raise UserError(
                 f"The {names.get(id(part), name)} hemisphere is frozen, and no checkpoint was loaded into it: give "
-                "hparams.model_path_fine (left) or hparams.model_path_coarse (right), or train it with "
-                "hparams.ffreeze=false or hparams.cfreeze=false."
+                "hparams.model_path_fine (left) or hparams.model_path_coarse (right), hparams.fine_pretrained or "
+                "hparams.coarse_pretrained, or train it with hparams.ffreeze=false or hparams.cfreeze=false."
             )

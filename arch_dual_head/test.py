@@ -1,10 +1,12 @@
 """Test a trained two-head network:  python test.py checkpoint=PATH  [hparams.mode=feature]."""
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from common.settings.command import command
+from common.settings.compose import quoted_paths
 from common.trained.schema import TestConfig
 
 FOLDER = Path(__file__).resolve().parent
@@ -24,6 +26,7 @@ def test(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
+    sys.argv[1:] = quoted_paths(sys.argv[1:], TestConfig)
     command(test, schema=TestConfig, folder=FOLDER, config_name="test")
 
 

@@ -7,27 +7,34 @@ from omegaconf import DictConfig
 from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
+from common.results.rows import validation_accuracy
+from common.runs.description import Architecture, Stage
+from common.runs.free_name import free_name
+from common.runs.per_seed import refuse_missing_sets
 from common.settings.command import command
 from study.arms import PRIMARY, REFERENCE, order
 
 FOLDER = Path(__file__).resolve().parent
 
 
-def train(cfg: DictConfig) -> None:
-    """Train, test and record each seed."""
+def train(cfg: DictConfig) -> float | None:
+    """Train, test and record each seed; gives the mean validation accuracy, which a sweep goes by."""
     check(cfg)
+    refuse_missing_sets(cfg.dataset, cfg.seeds)
     refuse_missing_sources(cfg)
-    # Imported late: torch takes seconds, and --help needs none of it.
-    from arch_dual_head.datamodule import DualHeadData
-    from arch_dual_head.module import DualHead
-    from common.runs.description import Architecture, Stage
-    from common.runs.experiment import free_name, run_experiment
-
     cfg.exp_name = free_name(cfg)
     stages = [
         Stage(arm=cfg.arm, seed=seed, folder=FOLDER.name, config=cfg, seeds=mixed_seeds(cfg, seed))
         for seed in cfg.seeds
     ]
+    # Imported late: torch takes seconds, Lightning more of them, and --help needs neither.
+    from common.runs.plan_line import print_plan
+
+    print_plan(stages)
+    from arch_dual_head.datamodule import DualHeadData
+    from arch_dual_head.module import DualHead
+    from common.runs.experiment import run_experiment
+
     architecture = Architecture(DualHeadData, DualHead, DualConfig)
     run_experiment(
         stages,
@@ -36,6 +43,7 @@ def train(cfg: DictConfig) -> None:
         reference=REFERENCE,
         primary=PRIMARY,
     )
+    return validation_accuracy(stages[0].experiment, stages[0].arm)
 
 
 def main() -> None:

@@ -5,6 +5,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from arch_single_head.schema import SingleConfig
+from common.results.rows import validation_accuracy
+from common.runs.description import Architecture, Stage
+from common.runs.free_name import free_name
+from common.runs.per_seed import refuse_missing_sets
 from common.settings.command import command
 from common.system.errors import UserError
 from study.arms import PRIMARY, REFERENCE, order
@@ -12,23 +16,26 @@ from study.arms import PRIMARY, REFERENCE, order
 FOLDER = Path(__file__).resolve().parent
 
 
-def train(cfg: DictConfig) -> None:
-    """Train, test and record each seed."""
+def train(cfg: DictConfig) -> float | None:
+    """Train, test and record each seed; gives the mean validation accuracy, which a sweep goes by."""
     if cfg.hparams.mode == "feature":
         raise UserError(
             "hparams.mode is 'feature', which needs a trained network; allowed here: fine, coarse "
             "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
         )
-    # Imported late: torch takes seconds, and --help needs none of it.
-    from arch_single_head.datamodule import SingleHeadData
-    from arch_single_head.module import SingleHead
-    from common.runs.description import Architecture, Stage
-    from common.runs.experiment import free_name, run_experiment
-
+    refuse_missing_sets(cfg.dataset, cfg.seeds)
     cfg.exp_name = free_name(cfg)
     stages = [
         Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
     ]
+    # Imported late: torch takes seconds, Lightning more of them, and --help needs neither.
+    from common.runs.plan_line import print_plan
+
+    print_plan(stages)
+    from arch_single_head.datamodule import SingleHeadData
+    from arch_single_head.module import SingleHead
+    from common.runs.experiment import run_experiment
+
     architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
     run_experiment(
         stages,
@@ -37,6 +44,7 @@ def train(cfg: DictConfig) -> None:
         reference=REFERENCE,
         primary=PRIMARY,
     )
+    return validation_accuracy(stages[0].experiment, stages[0].arm)
 
 
 def main() -> None:

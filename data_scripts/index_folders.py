@@ -9,10 +9,12 @@ named after their ids; names that stand in an earlier hierarchy.yaml are kept.
 
 import argparse
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 
+from common.data.folders.problems import absent_classes, repeated_pictures
 from common.data.index import (
     HIERARCHY_FILE,
     INDEX_FILE,
@@ -24,25 +26,27 @@ from common.data.index import (
     label_id,
     parents,
     read_hierarchy,
+    read_index,
     write_hierarchy,
     write_index,
 )
 from common.data.names import check_name
+from common.data.pictures import read_picture, refuse_narrow_set
 from common.system.errors import UserError, run_script
 
 FOLDER_DIGEST = "folders-sha256:"
 
 
 def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
-    """Scan both trees of both splits, check that they agree, and write the two files.
+    """Scan both trees of both splits, check that they agree, write the two files, and print what looks wrong.
 
     Raises:
-        UserError: a folder is missing or empty, a file is stray, or the trees disagree.
+        UserError: a folder is missing or empty, a file is stray, the trees disagree, or classes were renumbered.
     """
     if split_seed < 0:
         raise UserError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
     rows: list[tuple[str, str, int, int, bool]] = []
-    sha = hashlib.sha256()
+    contents: list[bytes] = []
     for split in SPLITS:
         fine = scan(dataset_dir / split / "fine")
         coarse = scan(dataset_dir / split / "coarse")
@@ -53,6 +57,7 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
                 f"{path} is in the {level} tree only: every image must be in both trees under the "
                 "same name"
             )
+        _refuse_other_pictures(dataset_dir / split, fine, coarse)
         images = sorted(fine, key=lambda image: (fine[image], image))
         chosen = (
             held_out([fine[image] for image in images], images, split_seed).tolist()
@@ -63,10 +68,9 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
             (split, image, fine[image], coarse[image], out)
             for image, out in zip(images, chosen, strict=True)
         ]
-        for image in images:
-            sha.update(f"{split}/{fine[image]}/{coarse[image]}/{image}\n".encode())
-            path = dataset_dir / split / "fine" / str(fine[image]) / image
-            sha.update(hashlib.sha256(path.read_bytes()).digest())
+        paths = [dataset_dir / split / "fine" / str(fine[image]) / image for image in images]
+        refuse_narrow_set(paths, dataset_dir / split / "fine")
+        contents += [hashlib.sha256(path.read_bytes()).digest() for path in paths]
 
     columns = list(zip(*rows, strict=True))
     index = Index(
@@ -76,10 +80,36 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
         coarse=np.array(columns[3], np.int64),
         held_out=np.array(columns[4], bool),
     )
+    sha = hashlib.sha256()
+    for (split, image, label, above, _), content in zip(rows, contents, strict=True):
+        sha.update(f"{split}/{label}/{above}/{image}\n".encode())
+        sha.update(content)
     hierarchy = _hierarchy(index, dataset_dir, split_seed, FOLDER_DIGEST + sha.hexdigest())
     write_index(index, dataset_dir)
     write_hierarchy(hierarchy, dataset_dir)
+    digests = [content.hex() for content in contents]
+    for sentence in [*repeated_pictures(index, digests), *absent_classes(index, hierarchy)]:
+        print(f"Problem: {sentence}")
     return hierarchy
+
+
+def _refuse_other_pictures(split_dir: Path, fine: dict[str, int], coarse: dict[str, int]) -> None:
+    """Refuse trees in which two images of one name are not one picture; ``fine`` and ``coarse`` are their labels.
+
+    Raises:
+        UserError: names both files.
+    """
+    for image, label in fine.items():
+        one = split_dir / "fine" / str(label) / image
+        other = split_dir / "coarse" / str(coarse[image]) / image
+        if os.path.samefile(one, other) or one.read_bytes() == other.read_bytes():
+            continue
+        # The same picture may be stored in two ways.
+        pictures = [read_picture(path) for path in (one, other)]
+        if len({(picture.size, picture.tobytes()) for picture in pictures}) > 1:
+            raise UserError(
+                f"{other} is another picture than {one}: an image must be the same in both trees"
+            )
 
 
 def scan(level_dir: Path) -> dict[str, int]:
@@ -91,7 +121,8 @@ def scan(level_dir: Path) -> dict[str, int]:
     """
     if not level_dir.is_dir():
         raise UserError(
-            f"{level_dir} is missing: a data set holds {{train,test}}/{{fine,coarse}}/<label id>/"
+            f"{level_dir} is missing: a data set holds {{train,test}}/{{fine,coarse}}/<label id>/; for pictures that "
+            "lie otherwise there is data_scripts/prepare_folders.py"
         )
     labels: dict[str, int] = {}
     for folder in _listing(level_dir):
@@ -129,6 +160,7 @@ def _hierarchy(index: Index, dataset_dir: Path, split_seed: int, digest: str) ->
     coarse_names: dict[int, str] = {}
     if (dataset_dir / HIERARCHY_FILE).exists():
         earlier = read_hierarchy(dataset_dir)
+        _refuse_moved_names(index, earlier, dataset_dir)
         fine_names, coarse_names = earlier.fine, earlier.coarse
     return Hierarchy(
         fine={n: fine_names.get(n, str(n)) for n in np.unique(index.fine).tolist()},
@@ -138,6 +170,32 @@ def _hierarchy(index: Index, dataset_dir: Path, split_seed: int, digest: str) ->
         digest=digest,
         counts=index.counts(),
     )
+
+
+def _refuse_moved_names(index: Index, earlier: Hierarchy, dataset_dir: Path) -> None:
+    """Refuse class folders that got other numbers since their names were written: a name would stay on its number.
+
+    Raises:
+        UserError: all images that a named class had are in another one now.
+    """
+    if not (dataset_dir / INDEX_FILE).exists():
+        return
+    before = read_index(dataset_dir)
+    images = zip(index.split, index.image, strict=True)
+    now = dict(zip(images, index.fine.tolist(), strict=True))
+    moved: dict[int, set[int]] = {}
+    for split, image, label in zip(before.split, before.image, before.fine.tolist(), strict=True):
+        if (split, image) in now:
+            moved.setdefault(label, set()).add(now[split, image])
+    there = set(index.fine.tolist())
+    for label, labels in sorted(moved.items()):
+        name = earlier.fine.get(label, str(label))
+        if label in there and label not in labels and name != str(label):
+            raise UserError(
+                f"{dataset_dir}: the images of fine class {label} ({name}) are in class {min(labels)} now, so that the "
+                f"names in {HIERARCHY_FILE} no longer fit: number the folders as before, new classes last, or correct "
+                f"the names and delete {INDEX_FILE}, which is then written anew"
+            )
 
 
 def main(argv: list[str] | None = None) -> int:

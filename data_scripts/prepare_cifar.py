@@ -16,6 +16,7 @@ from common.data.index import held_out
 from common.data.names import unique_names
 from common.data.raw import Raw, RawSplit, read_raw
 from common.data.tree import write_tree
+from common.data.unpickling import refuse_packed
 from common.system.errors import UserError, run_script
 
 DATASETS = Path(__file__).resolve().parents[1] / "datasets"
@@ -72,6 +73,7 @@ def prepare(raw_dir: Path, out_dir: Path, split_seed: int, *, only_a_tenth: bool
     Raises:
         UserError: the raw data is missing or damaged, or out_dir cannot be replaced.
     """
+    refuse_packed(raw_dir)
     if not raw_dir.is_dir():
         raise UserError(
             f"{raw_dir} is missing: add --download, or get {URL} and unpack it so that this "

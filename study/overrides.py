@@ -7,7 +7,7 @@ from arch_single_head.schema import SingleConfig
 from common.networks.parameters import PARAMETERS
 from common.settings.compose import GROUPS, ROOT, override_keys
 from common.settings.levels import LEVELS
-from common.settings.schema import keys_of
+from common.settings.schema import is_known, keys_of
 from common.system.errors import UserError
 from study.schema import StudyKeys
 
@@ -45,7 +45,6 @@ def overrides_for(folder: str, overrides: Sequence[str], specialities: Sequence[
     Raises:
         UserError: a key that the stages set themselves.
     """
-    known = keys_of(FOLDERS[folder][1])
     of_hemispheres = {key for name, row in PARAMETERS.items() for key in (name, *row.keys)}
     common: list[str] = []
     sided: list[str] = []  # of one hemisphere, so stronger than what is said of both
@@ -57,7 +56,8 @@ def overrides_for(folder: str, overrides: Sequence[str], specialities: Sequence[
             continue
         _refuse(key, name, value, folder)
         if name in GROUPS or (
-            name in known and name.removeprefix("hparams.") not in of_hemispheres
+            is_known(FOLDERS[folder][1], name)
+            and name.removeprefix("hparams.") not in of_hemispheres
         ):
             (own if here else common).append(f"{name}={value}")
         for spelling, general in _spellings(folder, name.removeprefix("hparams."), specialities):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from common.runs.schema import PER_SEED
+from common.runs.free_name import free_name
+from common.runs.per_seed import own_images, refuse_missing_sets
 from common.system.errors import UserError
 from study.arms import ARMS
 from study.choice import chosen_arms, chosen_seeds, ordered
@@ -32,7 +33,9 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     seeds = chosen_seeds(cfg)
     trained = trained_models(cfg, seeds) or {}
     arms = chosen_arms(cfg, len(seeds))
-    configs = _of_one_split(configurations(arms, cfg, overrides, seeds))
+    configs = _of_one_seed(configurations(arms, cfg, overrides, seeds))
+    for config in configs.values():
+        refuse_missing_sets(config.dataset, seeds)
     arms = list(configs)
     _name(cfg, configs)
     stages: dict[tuple[str, int], Stage] = {}
@@ -46,14 +49,13 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     return list(stages.values())
 
 
-def _of_one_split(configs: dict[str, DictConfig]) -> dict[str, DictConfig]:
+def _of_one_seed(configs: dict[str, DictConfig]) -> dict[str, DictConfig]:
     """Leave out arms whose networks would have been trained on other images each, and say so."""
     found = {}
     for arm, config in configs.items():
-        if config.dataset.split_seed == PER_SEED and ARMS[arm].mixes > 1:
-            print(
-                f"{arm} is left out: it mixes seeds, and dataset.split_seed={PER_SEED} gives each other images."
-            )
+        own = own_images(config.dataset)
+        if own and ARMS[arm].mixes > 1:
+            print(f"{arm} is left out: it mixes seeds, and {own} gives each other images.")
         else:
             found[arm] = config
     return found
@@ -61,9 +63,6 @@ def _of_one_split(configs: dict[str, DictConfig]) -> dict[str, DictConfig]:
 
 def _name(cfg: DictConfig, configs: Mapping[str, DictConfig]) -> None:
     """Give all configurations the study's name and place."""
-    # Imported late: an error in the configuration needs none of it, and torch takes seconds.
-    from common.runs.experiment import free_name
-
     dataset = next(iter(configs.values())).dataset.name
     study = {"sound": "study", "asymmetry": f"asymmetry_{cfg.asymmetry}"}.get(cfg.study, cfg.study)
     name = f"{study}-{dataset}"

@@ -133,6 +133,7 @@ class StudyConfig(StudyKeys):
     # The two folders' configurations fill in what is missing here.
     partial: ClassVar[bool] = True
 
+    note: str = key("", "a sentence of yours, kept with the run and shown in its report")
     dataset: Dataset = field(default_factory=Dataset)
     recipe: Recipe = field(default_factory=Recipe)
     logger: Loggers = field(default_factory=Loggers)

@@ -153,7 +153,8 @@ def summary_cells(summary: Summary | None, *, percent: bool = True) -> list[Cell
     if summary.ci95_low is None or summary.ci95_high is None:
         return [mean, Cell("–", "")]
     low, high = (decimal(scale * end, digits) for end in (summary.ci95_low, summary.ci95_high))
-    return [mean, Cell(f"{low} to {high}", repr(summary.ci95_low))]
+    mark = f"{APPROXIMATE} " if summary.approximate else ""
+    return [mean, Cell(f"{mark}{low} to {high}", repr(summary.ci95_low))]
 
 
 def interval_words(summary: Summary) -> str:
@@ -162,7 +163,7 @@ def interval_words(summary: Summary) -> str:
     if summary.ci95_low is None or summary.ci95_high is None:
         return words
     low, high = (decimal(100 * end, 0) for end in (summary.ci95_low, summary.ci95_high))
-    return f"{words} (95 % interval {low} to {high})"
+    return f"{words} ({'approximate ' if summary.approximate else ''}95 % interval {low} to {high})"
 
 
 def word_columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:

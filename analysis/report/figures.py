@@ -48,11 +48,12 @@ def intervals(
     *,
     upright: bool = True,
 ) -> None:
-    """Draw a thin line for the 95 % interval of each point that has one."""
+    """Draw a thin line for the 95 % interval of each point that has one, dashed if it is approximate."""
     for place, point in zip(places, points, strict=True):
         if point.ci95_low is not None and point.ci95_high is not None:
             line = ([place, place], [point.ci95_low, point.ci95_high])
-            axes.plot(*(line if upright else line[::-1]), color=colour, lw=0.9, alpha=0.75)
+            style = "--" if point.approximate else "-"
+            axes.plot(*(line if upright else line[::-1]), style, color=colour, lw=0.9, alpha=0.75)
 
 
 def heat(
@@ -115,8 +116,11 @@ def grouped_bars(
         axes.bar(x, means, width * 0.88, color=COLOURS[side], label=side)
         for place, point in zip(x, points, strict=True):
             if point.ci95_low is not None and point.ci95_high is not None:
-                low, high = np.clip([point.ci95_low, point.ci95_high], *limits)
-                axes.plot([place, place], [low, high], color=INK, lw=1.1)
+                ends, style = (
+                    [point.ci95_low, point.ci95_high],
+                    "--" if point.approximate else "-",
+                )
+                axes.plot([place, place], ends, style, color=INK, lw=1.1)
             if len(groups) * len(sides) > 8:
                 continue
             words = f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2)

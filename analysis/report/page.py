@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.report import result_figures, results
+from analysis.report.primary import primary_contrast
 from analysis.section import Findings
 from analysis.study import FinishedStage, FinishedStudy
 
@@ -39,6 +40,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         name=study.place.name,
         subtitle=_subtitle(study),
         sections=[*named, ("run", "What was run")],
+        primary=primary_contrast(study),
         tiles=results.tiles(study) + [tile for part in parts for tile in part.tiles],
         results=results.results(study),
         further=results.further(study),

@@ -16,7 +16,7 @@ from analysis.report.svg import LEFT, OTHER, RIGHT, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.gains import add_gains, show_gains
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import SHARE, Summary
 from common.settings.levels import LEVELS
 
 CASES = ("both", "left only", "right only", "neither")
@@ -53,11 +53,16 @@ class Agreement(Section):
                 ("images in a case", where.double().mean().item()),
                 ("bilateral accuracy in a case", together[where].double().mean().item()),
             ):
-                found.values.add(of, value, item=name, seed=seed.number)
+                found.values.add(of, value, item=name, seed=seed.number, within=SHARE)
             names = seed.images.unique_names("coarse")
             for label, part in zip(names, shares[:, place].tolist(), strict=True):
                 found.values.add(
-                    "images of a class in a case", part, side=name, item=label, seed=seed.number
+                    "images of a class in a case",
+                    part,
+                    side=name,
+                    item=label,
+                    seed=seed.number,
+                    within=SHARE,
                 )
 
     def render(self, found: Findings) -> Part | None:

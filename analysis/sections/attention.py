@@ -22,6 +22,7 @@ from analysis.report.svg import short
 from analysis.section import Findings, Section
 from analysis.sections.agreement import coarse_answers
 from analysis.seed import Seed, drawn
+from analysis.values import SHARE
 from common.data.images import Undecoded
 from common.settings.levels import LEVELS, SIDES, SPELLING
 from common.system.errors import UserError
@@ -133,7 +134,9 @@ def add_hottest_cells(seed: Seed, found: Findings) -> None:
             except UserError:  # no maps at this size of images
                 return
             share = share_of_same_cells(exact, averaged)
-            found.values.add(SAME_CELL, share, level=level, side=side, seed=seed.number)
+            found.values.add(
+                SAME_CELL, share, level=level, side=side, seed=seed.number, within=SHARE
+            )
 
 
 def share_of_same_cells(one: Tensor, other: Tensor) -> float:

@@ -20,13 +20,17 @@ from analysis.report.figures import (
 from analysis.report.part import Part
 from analysis.report.svg import BOTH, FAINT, OTHER, picture
 from analysis.section import Findings, Section
-from analysis.sections.temperature import fit_temperature, validation_logits
+from analysis.sections.temperature import HIGHEST, LOWEST, fit_temperature, validation_logits
 from analysis.seed import VALIDATION_IMAGES, Seed
-from analysis.values import Summary
+from analysis.values import SHARE, Bounds, Summary
 from common.settings.levels import LEVELS
 
 ERROR, BRIER, TEMPERATURE = "calibration error", "Brier score", "temperature"
 SCALED = "after temperature"  # behind a name: of the logits divided by the temperature
+CONFIDENCE, RELIABILITY = "confidence", "reliability"
+IMAGES = "images of a confidence"
+# What they can be, where it is not a share.
+BOUNDS = {BRIER: Bounds(0, 2), TEMPERATURE: Bounds(LOWEST, HIGHEST)}
 BINS = 15
 RARE = 0.002  # share of images below which a bin of confidence is not drawn
 
@@ -40,27 +44,29 @@ class Calibration(Section):
         """Add the scores of each head, raw and after one temperature, and its reliability curve."""
         held_out = validation_logits(seed)
         for level in LEVELS:
+            if seed.images.classes[level] < 2:
+                found.leave_out(
+                    f"how sure the {level} head is; the set has one {level} class only."
+                )
+                continue
             labels = seed.test.labels[level]
             networks = {"bilateral": seed.logits[level]}
             if level in seed.alone:
                 networks[level] = seed.alone[level]
             for arm, logits in networks.items():
-                curve = reliability(logits, labels)
                 temperature = fit_temperature(held_out[arm, level], seed.validation.labels[level])
-                columns = {
-                    ERROR: {"": calibration_error(logits, labels)},
-                    f"{ERROR} {SCALED}": {"": calibration_error(logits / temperature, labels)},
-                    BRIER: {"": brier_score(logits, labels)},
-                    f"{BRIER} {SCALED}": {"": brier_score(logits / temperature, labels)},
-                    TEMPERATURE: {"": temperature},
-                    "confidence": _numbered(curve.confidence),
-                    "reliability": _numbered(curve.accuracy),
-                    "images of a confidence": _numbered(curve.images / len(labels)),
-                }
-                for of, items in columns.items():
+                raw, scaled = (scores(one, labels) for one in (logits, logits / temperature))
+                columns = raw | {f"{of} {SCALED}": items for of, items in scaled.items()}
+                for of, items in (columns | {TEMPERATURE: {"": temperature}}).items():
                     for item, value in items.items():
                         found.values.add(
-                            of, value, level=level, side=arm, item=item, seed=seed.number
+                            of,
+                            value,
+                            level=level,
+                            side=arm,
+                            item=item,
+                            seed=seed.number,
+                            within=BOUNDS.get(of.removesuffix(f" {SCALED}"), SHARE),
                         )
 
     def render(self, found: Findings) -> Part | None:
@@ -69,28 +75,28 @@ class Calibration(Section):
         for level in LEVELS:
             arms = [arm for arm in ("bilateral", level) if found.values.get(ERROR, level, arm)]
             if not arms:
-                return None
+                continue
             heads += [(level, arm) for arm in arms]
-            curves = {
-                arm: tuple(filled(found, of, level, arm) for of in ("confidence", "reliability"))
-                for arm in arms
-            }
-            svg = picture(
-                f"reliability-{level}",
-                f"Reliability of the {level} head",
-                reliability_curve,
-                f"{level} head",
-                curves,
-                height=3.5,
-            )
-            figures.append((svg, "Thin lines: 95 % intervals over seeds."))
+            for behind in ("", f" {SCALED}"):
+                curves = {arm: filled(found, level, arm, behind) for arm in arms}
+                svg = picture(
+                    f"reliability-{level}{behind.replace(' ', '-')}",
+                    f"Reliability of the {level} head{behind}",
+                    reliability_curve,
+                    f"{level} head{behind or ', raw'}",
+                    curves,
+                    height=3.5,
+                )
+                figures.append((svg, "Thin lines: 95 % intervals over seeds."))
+        if not heads:
+            return None
         return Part(
             id="calibration",
             title="Is it right as often as it is sure?",
             nav="Calibration",
             text=[
                 "How to read it: on the dashed line a network that is 80 % sure is right 80 % of the time. Below "
-                "the line it is too sure, above it not sure enough. The tables also say what one temperature mends: "
+                "the line it is too sure, above it not sure enough. Beside it stands what one temperature mends: "
                 "all logits are divided by the number that suits the validation images best, which changes no answer, "
                 "only how sure the network is.",
             ],
@@ -177,24 +183,50 @@ def reliability(logits: Tensor, labels: Tensor) -> Reliability:
     return Reliability(mean(confidence), mean((prediction == labels).double()), images)
 
 
+def scores(logits: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
+    """Calibration error, Brier score and reliability curve of logits (N, C), by quantity and bin of confidence."""
+    curve = reliability(logits, labels)
+    return {
+        ERROR: {"": calibration_error(logits, labels)},
+        BRIER: {"": brier_score(logits, labels)},
+        CONFIDENCE: _numbered(curve.confidence),
+        RELIABILITY: _numbered(curve.accuracy),
+        IMAGES: _numbered(curve.images / len(labels)),
+    }
+
+
 def _numbered(values: Tensor) -> dict[str, float]:
     return {str(i): value for i, value in enumerate(values.tolist())}
 
 
-def filled(found: Findings, of: str, level: str, arm: str) -> dict[str, Summary]:
-    """A reliability curve without the bins that hold hardly any image."""
-    images = found.values.items("images of a confidence", level, arm)
-    return {
-        item: summary
-        for item, summary in found.values.items(of, level, arm).items()
-        if images[item].mean >= RARE
-    }
+Curve = tuple[Mapping[str, Summary], Mapping[str, Summary]]
+
+
+def filled(found: Findings, level: str, arm: str, behind: str) -> Curve:
+    """Confidence and accuracy by bin, without the bins that hold hardly any image.
+
+    Args:
+        found: holds the numbers.
+        level: of the head.
+        arm: of the network.
+        behind: the end of the quantities' names: nothing, or ``SCALED`` after a blank.
+    """
+    images = found.values.items(f"{IMAGES}{behind}", level, arm)
+    confidence, accuracy = (
+        {
+            item: summary
+            for item, summary in found.values.items(f"{of}{behind}", level, arm).items()
+            if images[item].mean >= RARE
+        }
+        for of in (CONFIDENCE, RELIABILITY)
+    )
+    return confidence, accuracy
 
 
 def reliability_curve(
     figure: Figure,
     title: str,
-    curves: Mapping[str, tuple[Mapping[str, Summary], Mapping[str, Summary]]],
+    curves: Mapping[str, Curve],
 ) -> None:
     """Draw accuracy against confidence; on the diagonal a head is right as often as it is sure.
 

@@ -19,7 +19,7 @@ from analysis.section import Findings, Section
 from analysis.sections.gains import accuracy_per_class
 from analysis.sections.lesions import accuracy, silence
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import SHARE, Summary
 from common.networks.crossings import BOTH_WAYS
 from common.settings.levels import LEVELS, SIDES
 
@@ -105,8 +105,9 @@ class CallosumCut(Section):
 
     @staticmethod
     def _add(seed: Seed, found: Findings, of: str, value: float, **place: str) -> None:
-        alone = seed.study.independent(seed.arm)
-        found.values.add(of, value, seed=seed.number, independent=alone, **place)
+        networks = seed.study.networks(seed.arm)[seed.number]
+        within = SHARE if of in (OF, SILENCED) else None  # what is lost is a difference
+        found.values.add(of, value, seed=seed.number, within=within, made_of=networks, **place)
 
     def render(self, found: Findings) -> Part | None:
         """A figure and a table for each arm, lesions beside cuts, and the classes."""

@@ -14,7 +14,7 @@ from analysis.report.svg import FAINT, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.contributions import class_means
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import SHARE, Summary
 from common.settings.levels import LEVELS, SIDES
 
 # What is averaged, each with the arm as item; a class stands behind the arm.
@@ -47,7 +47,7 @@ class Choice(Section):
         if weights is None:
             return
         self.arms[seed.arm] = None
-        alone = seed.study.independent(seed.arm)
+        networks = seed.study.networks(seed.arm)[seed.number]
         for level in LEVELS:
             truth = seed.test.labels[level]
             right = seed.logits[level].argmax(1) == truth
@@ -74,7 +74,8 @@ class Choice(Section):
                         side=side,
                         item=item,
                         seed=seed.number,
-                        independent=alone,
+                        within=SHARE,
+                        made_of=networks,
                     )
 
     def render(self, found: Findings) -> Part | None:

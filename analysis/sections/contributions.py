@@ -9,6 +9,7 @@ with the mean over training images. The last two terms are the halves' contribut
 the heads see (`common.networks.join.Join.parts`); where there is no such sum, as of a product, nothing is said here.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,7 +30,7 @@ from analysis.sections.reliance import (
     where_they_disagree,
 )
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import SHARE, Summary
 from common.settings.levels import LEVELS, SIDES
 
 
@@ -47,6 +48,11 @@ class Contributions(Section):
             )
             return
         for level in LEVELS:
+            if seed.images.classes[level] < 2:
+                found.leave_out(
+                    f"whose features the {level} head uses; the set has one {level} class only."
+                )
+                continue
             weight = seed.network.heads[level].linear.weight.detach().cpu()  # type: ignore[union-attr, operator]
             truth = seed.test.labels[level]
             rivals = strongest_other(seed.logits[level], truth)
@@ -62,18 +68,26 @@ class Contributions(Section):
                     )
             shares = {
                 EVIDENCE: share(taken["left"], taken["right"]),
-                MARGIN: share_of_margin(ahead["left"], ahead["right"]),
+                MARGIN: share(ahead["left"], ahead["right"]),
             }
             for of, left in shares.items():
+                if left != left:  # NaN
+                    found.leave_out(
+                        f"the {of} of the {level} head with seed {seed.number}; one of its hemispheres, or both, "
+                        "speak against the right classes, so that there is nothing to share out."
+                    )
                 for side, part in (("left", left), ("right", 1 - left)):
-                    found.values.add(of, part, level=level, side=side, seed=seed.number)
+                    found.values.add(
+                        of, part, level=level, side=side, seed=seed.number, within=SHARE
+                    )
 
     def render(self, found: Findings) -> Part | None:
         """One dot for each class, and tables."""
+        shown = [level for level in LEVELS if found.values.items("evidence", level, "left")]
+        if not shown:
+            return None
         shares = {level: found.values.get(EVIDENCE, level, "left") for level in LEVELS}
         known = {level: share for level, share in shares.items() if share}
-        if len(known) < len(LEVELS):
-            return None
         sentence = " and ".join(
             f"the {level} head takes {interval_words(share)} of its evidence from the left hemisphere"
             for level, share in known.items()
@@ -83,7 +97,7 @@ class Contributions(Section):
             title="Whose features does each head use?",
             nav="Contributions",
             text=[
-                f"{sentence[:1].upper()}{sentence[1:]}.",
+                *([f"{sentence[:1].upper()}{sentence[1:]}."] if sentence else []),
                 "How to read it: one dot for each class. Below the dashed line the left hemisphere gives more "
                 "evidence for the right answer, above it the right hemisphere does.",
                 MEANING,
@@ -95,11 +109,11 @@ class Contributions(Section):
                 "and a constant: weight × (feature − its mean over training images). Evidence is that part for "
                 "the class of the image, against the mean of all classes, and the margin is that part against the "
                 "class of the highest other logit; the shares are those of the sums over test images. There is no "
-                "share of the margin where these sums do not favour the right class."
+                "share of either where a half's sum is against the right class: shares lie between 0 and 100 %."
             ],
             tiles=[evidence_tile(level, share.mean) for level, share in known.items()],
         )
-        for level in LEVELS:
+        for level in shown:
             left, right = (found.values.items("evidence", level, side) for side in SIDES)
             svg = picture(
                 f"evidence-{level}",
@@ -156,21 +170,16 @@ def class_means(values: Tensor, labels: Tensor, classes: int) -> Tensor:
 
 
 def share(left: Tensor, right: Tensor) -> float:
-    """The left half's part of the summed evidence: 0 to 1, or outside if one half is evidence against the true class.
+    """The left half's part of a sum over images, 0 to 1; NaN if the sum of either half is against the true class.
 
-    Where every class has as many images as every other, the mean of the features plays no part: each image's
-    evidence is (w_c - mean of all w) . (f - mean), and over all classes the terms of ``mean`` sum to zero. With
-    other counts, and in `class_means`, it does.
+    Where every class has as many images as every other, the mean of the features plays no part in that of the evidence:
+    each image's is (w_c - mean of all w) . (f - mean), and over all classes the terms of ``mean`` sum to zero. With
+    other counts, in `class_means` and in the share of the margin, whose rivals differ between images, it does.
     """
-    return float(left.sum() / (left.sum() + right.sum()))
-
-
-def share_of_margin(left: Tensor, right: Tensor) -> float:
-    """The left half's part of the summed margin; NaN if the sum is not in favour of the right classes.
-
-    Here the mean of the features plays a part, unlike in `share`: the rivals are not the same for all images.
-    """
-    return share(left, right) if left.sum() + right.sum() > 0 else float("nan")
+    ours, theirs = float(left.double().sum()), float(right.double().sum())
+    if min(ours, theirs) < 0 or ours + theirs == 0:
+        return math.nan
+    return ours / (ours + theirs)
 
 
 def evidence_dots(
@@ -228,13 +237,10 @@ def evidence_table(level: str, left: Mapping[str, Summary], right: Mapping[str, 
 
 
 def evidence_tile(level: str, left: float) -> Tile:
-    """The left half's share; there is no meter if one half speaks against the true class, so that it is below 0."""
-    detail = f"{decimal(100 * (1 - left), 0)} % from the right hemisphere"
-    if not 0 <= left <= 1:
-        detail += f"; the {'left' if left < 0 else 'right'} one speaks against the true class"
+    """The left half's share, 0 to 1."""
     return Tile(
         f"Evidence of the {level} head",
         f"{decimal(100 * left, 0)} % left",
-        detail,
-        f"{100 * left:.1f}" if 0 <= left <= 1 else None,
+        f"{decimal(100 * (1 - left), 0)} % from the right hemisphere",
+        f"{100 * left:.1f}",
     )

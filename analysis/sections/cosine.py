@@ -10,7 +10,7 @@ from analysis.report.figures import grouped_bars
 from analysis.report.svg import picture
 from analysis.section import Findings
 from analysis.seed import HALVES, Seed, sides_of
-from analysis.values import Summary
+from analysis.values import CORRELATION, Summary
 from common.settings.levels import LEVELS
 
 WITHIN, BETWEEN = "within classes", "between classes"
@@ -25,8 +25,18 @@ def add_cosines(seed: Seed, found: Findings) -> None:
         for level in LEVELS:
             means = cosine_within_and_between(centred, seed.test.labels[level])
             for item, value in zip((WITHIN, BETWEEN), means, strict=True):
+                if value != value:  # NaN: no such pair
+                    found.leave_out(
+                        f"how alike images of {_named(level)[item]} are; there are no two such test images."
+                    )
                 found.values.add(
-                    "cosine", value, level=level, side=half, item=item, seed=seed.number
+                    "cosine",
+                    value,
+                    level=level,
+                    side=half,
+                    item=item,
+                    seed=seed.number,
+                    within=CORRELATION,
                 )
 
 
@@ -50,9 +60,11 @@ def cosine_within_and_between(features: Tensor, labels: Tensor) -> tuple[float, 
     return float(within / pairs_within), float(between / pairs_between)
 
 
-def cosine_figure(found: Findings) -> tuple[Markup, str]:
-    """A bar for each hemisphere and for both, and the caption."""
+def cosine_figure(found: Findings) -> list[tuple[Markup, str]]:
+    """A bar for each hemisphere and for both, and the caption; nothing where no two images can be compared."""
     groups = _groups(found)
+    if not groups:
+        return []
     lowest = min(summary.mean for group in groups.values() for summary in group.values())
     svg = picture(
         "cosine",
@@ -64,7 +76,7 @@ def cosine_figure(found: Findings) -> tuple[Markup, str]:
         shares=False,
         height=3.3,
     )
-    return svg, "Cosine of centred features: 1 is the same direction, 0 unrelated."
+    return [(svg, "Cosine of centred features: 1 is the same direction, 0 unrelated.")]
 
 
 def cosine_table(found: Findings) -> Sheet:
@@ -81,17 +93,20 @@ def cosine_table(found: Findings) -> Sheet:
     )
 
 
+def _named(level: str) -> dict[str, str]:
+    """What two images within and between classes are images of."""
+    return {WITHIN: f"one {level} class", BETWEEN: f"two {level} classes"}
+
+
 def _groups(found: Findings) -> dict[str, dict[str, Summary]]:
-    """Cosines by what the two images have in common, and by half."""
-    return {
+    """Cosines by what the two images have in common, and by half; without what no two images have."""
+    groups = {
         name: {
             half: summary
             for half in HALVES
             if (summary := found.values.get("cosine", level, half, item))
         }
         for level in LEVELS
-        for item, name in (
-            (WITHIN, f"one {level} class"),
-            (BETWEEN, f"two {level} classes"),
-        )
+        for item, name in _named(level).items()
     }
+    return {name: group for name, group in groups.items() if len(group) == len(HALVES)}

@@ -13,7 +13,7 @@ from analysis.report.part import Part
 from analysis.report.svg import picture
 from analysis.section import Findings, Section
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import SHARE, Summary
 from common.settings.levels import LEVELS, SIDES
 
 OF = "accuracy with a share silenced"
@@ -31,7 +31,9 @@ class Lesions(Section):
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add the accuracy of each head for each share of either hemisphere, and what all of it costs."""
         joined, trained = seed.test.of("both"), seed.train.of("both")
-        mean, spread = trained.mean(0), trained.std(0)
+        mean = trained.mean(0)
+        # A single image says nothing of the spread.
+        spread = trained.std(0) if len(trained) > 1 else torch.ones_like(mean)
         slopes = halves_of(seed.network, trained[:SLOPE_IMAGES])
         weights = [side_by_side([*halves.values()]) for halves in slopes.values()]
         used = use(weights, spread)
@@ -45,7 +47,13 @@ class Lesions(Section):
                     right = accuracy(logits[level], seed.test.labels[level])
                     found_right[level].append(right)
                     found.values.add(
-                        OF, right, level=level, side=side, item=f"{part:.1f}", seed=seed.number
+                        OF,
+                        right,
+                        level=level,
+                        side=side,
+                        item=f"{part:.1f}",
+                        seed=seed.number,
+                        within=SHARE,
                     )
             for level, (whole, *_, without) in found_right.items():
                 found.values.add(LOST, whole - without, level=level, side=side, seed=seed.number)

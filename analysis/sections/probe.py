@@ -18,6 +18,7 @@ from analysis.report.part import Part
 from analysis.report.svg import picture
 from analysis.section import Findings, Section
 from analysis.seed import HALVES, Seed
+from analysis.values import SHARE
 from common.networks.macro import HemispheresAndHeads
 from common.settings.levels import LEVELS
 from common.system.randomness import derive
@@ -65,7 +66,9 @@ class Probes(Section):
                     self.at_end[f"the {what} off {half}, seed {seed.number}"] = None
                 predicted = probe.logits(asked_about).argmax(1)
                 right = (predicted == test[what]).double().mean().item()
-                found.values.add("probe accuracy", right, level=what, side=half, seed=seed.number)
+                found.values.add(
+                    "probe accuracy", right, level=what, side=half, seed=seed.number, within=SHARE
+                )
 
     def render(self, found: Findings) -> Part | None:
         """A bar for each hemisphere, for both, and for a hemisphere that nobody trained."""

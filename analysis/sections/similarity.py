@@ -1,8 +1,10 @@
 """How alike two representations of the same images are: linear CKA of hemispheres, layer by layer."""
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
+import torch
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -13,13 +15,15 @@ from analysis.report.part import Part
 from analysis.report.svg import BOTH, LEFT, RIGHT, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
-from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.seed import Seed, StudyImages
+from analysis.values import CORRELATION, Networks, Summary
 from common.data.samplers import drawn
+from common.networks.macro import HemispheresAndHeads
 from common.training.module import TrainingModule
 from study.arms import controls
 
 CKA_IMAGES = 512  # test images
+FEWEST = 4  # of them: with three, what is left after centring is zero
 # Deeper networks are thinned out to this many layers, first and last kept.
 MAX_LAYERS = 10
 OTHER_SEED = "other seed"
@@ -41,7 +45,9 @@ class Similarity(Section):
     def __init__(self) -> None:
         self.layers: dict[str, int] = {}  # number by side
         self.baseline: str | None = None  # the arm of the unspecialised hemisphere
+        self.earlier: tuple[StudyImages, TrainingModule] | None = None
         self.earlier_grams: dict[str, list[Tensor]] = {}
+        self.earlier_networks: Networks = {}  # of the seed before
         self.earlier_weights: dict[str, list[str]] = {"left": [], "right": []}
 
     def compute(self, seed: Seed, found: Findings) -> None:
@@ -55,9 +61,18 @@ class Similarity(Section):
         for i, left in enumerate(grams["left"]):
             for j, right in enumerate(grams["right"]):
                 found.values.add(
-                    "cka", cka(left, right), side="left-right", item=f"{i},{j}", seed=seed.number
+                    "cka",
+                    cka(left, right),
+                    side="left-right",
+                    item=f"{i},{j}",
+                    seed=seed.number,
+                    within=CORRELATION,
                 )
-        others = self._other_seed(seed, found, grams) | self._unspecialised(seed, found, chosen)
+        both_seeds = {**found.values.networks_of(seed.number), **self.earlier_networks}
+        self.earlier_networks = found.values.networks_of(seed.number)
+        others = self._other_seed(seed, found, grams, chosen) | self._unspecialised(
+            seed, found, chosen
+        )
         for pair, theirs in others.items():
             mine = grams[pair.split("-")[0]]
             if len(mine) == len(theirs):
@@ -68,20 +83,27 @@ class Similarity(Section):
                         side=pair,
                         item=str(i),
                         seed=seed.number,
+                        within=CORRELATION,
                         # Pairs of seeds overlap: 0 and 1, 1 and 2.
-                        independent=not pair.endswith(OTHER_SEED),
+                        made_of=both_seeds if pair.endswith(OTHER_SEED) else None,
                     )
         add_cosines(seed, found)
 
     def _other_seed(
-        self, seed: Seed, found: Findings, grams: dict[str, list[Tensor]]
+        self, seed: Seed, found: Findings, grams: dict[str, list[Tensor]], images: Tensor
     ) -> dict[str, list[Tensor]]:
-        """The `gram`s of the seed before, by pair; a hemisphere that both seeds share is left out."""
+        """The `gram`s of the seed before, by pair, of the same images; a hemisphere that both share is left out."""
         others = {}
+        if self.earlier is not None and self.earlier[0] is not seed.images:
+            module = self.earlier[1]
+            hemispheres = sides(cast(HemispheresAndHeads, module.network))
+            self.earlier_grams = {
+                side: grams_of(module, one, images) for side, one in hemispheres.items()
+            }
         for side, hemisphere in sides(seed.network).items():
             earlier = self.earlier_weights[side]
             weights = weights_of(hemisphere)
-            if weights in earlier:
+            if weights in earlier and not found.values.overlap():
                 found.values.independent = False
             if weights in earlier[-1:]:
                 found.leave_out(
@@ -90,7 +112,7 @@ class Similarity(Section):
             elif earlier:
                 others[f"{side}-{OTHER_SEED}"] = self.earlier_grams[side]
             earlier.append(weights)
-        self.earlier_grams = grams
+        self.earlier, self.earlier_grams = (seed.images, seed.module), grams
         return others
 
     def _unspecialised(
@@ -115,6 +137,7 @@ class Similarity(Section):
         """CKA as lines and as a matrix; cosines as bars."""
         matrix = found.values.items("cka", "", "left-right")
         if not matrix:
+            found.leave_out(f"how alike the hemispheres are; this takes {FEWEST} test images.")
             return None
         text = [
             "How to read it: the line shows how alike the two hemispheres see the same images, layer by layer. "
@@ -130,7 +153,7 @@ class Similarity(Section):
             title="How alike are the hemispheres?",
             nav="Similarity",
             text=text,
-            figures=[*self._figures(found, matrix), cosine_figure(found)],
+            figures=[*self._figures(found, matrix), *cosine_figure(found)],
             tables=[cosine_table(found)],
             notes=[
                 "Linear CKA (Kornblith et al. 2019) with the unbiased estimator of Nguyen et al. (2021), on "
@@ -189,12 +212,14 @@ def gram(representation: Tensor) -> Tensor:
 
     Centred as in the unbiased estimator of the Hilbert-Schmidt independence criterion (Song et al. 2012,
     jmlr.org/papers/v13/song12a.html, equation 5): all rows sum to zero, without the diagonal. The biased one finds
-    similarity in noise when a layer has more values than there are images.
+    similarity in noise when a layer has more values than there are images. NaN for fewer than four images.
     """
     flat = representation.flatten(1).float()
     flat = flat - flat.mean(0)  # changes nothing but rounding
     products = (flat @ flat.T).double().fill_diagonal_(0)
     n = len(products)
+    if n < FEWEST:
+        return torch.full_like(products, torch.nan)
     means = products.sum(0) / (n - 2)
     means -= means.sum() / (2 * (n - 1))
     return (products - means[:, None] - means[None, :]).fill_diagonal_(0)

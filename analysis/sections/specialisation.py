@@ -6,17 +6,20 @@ from analysis.report.part import Part
 from analysis.section import Findings, Section
 from analysis.seed import Seed
 from analysis.specialisation.course import course
-from analysis.specialisation.measures import DEAD, sign_flip_p
+from analysis.specialisation.measures import DEAD, competence, sign_flip_p
 from analysis.specialisation.necessity import necessities
 from analysis.specialisation.page import part
 from analysis.specialisation.reading import Reading, read
 from analysis.specialisation.rows import Competence, Index
 from analysis.specialisation.seeds import Pair, between_seeds, pair_of
 from analysis.specialisation.tasks import COARSE, WITHIN
+from analysis.values import CORRELATION, Bounds
 
 # Measures whose sign a coin would choose if two hemispheres were the same.
 SIGNED = ("laterality", "double dissociation", "simple effect", "necessity laterality")
 SPLIT = "other seed"
+# Measures between -1 and 1 that are no difference of competences: indices of two numbers against their sum, and kappa.
+INDICES = ("laterality", "necessity laterality", "error consistency")
 
 
 class Specialisation(Section):
@@ -30,7 +33,7 @@ class Specialisation(Section):
         self.competences: list[Competence] = []
         self.indices: list[Index] = []
         self.pairs: dict[str, dict[int, Pair]] = {}
-        self.independent: dict[str, bool] = {}
+        self.networks: dict[str, dict[int, dict[str, float]]] = {}
         self.at_end: dict[str, None] = {}
 
     def compute(self, seed: Seed, found: Findings) -> None:
@@ -55,8 +58,10 @@ class Specialisation(Section):
             self.competences += reading.competences()
             self.indices += reading.indices()
         self.indices += necessities(seed)
-        self.pairs.setdefault(seed.arm, {})[seed.number] = pair_of(seed, trained)
-        self.independent[seed.arm] = seed.study.independent(seed.arm)
+        pairs = self.pairs.setdefault(seed.arm, {})
+        images = next((one.images for one in pairs.values()), seed.images)
+        pairs[seed.number] = pair_of(seed, trained, images)
+        self.networks[seed.arm] = seed.study.networks(seed.arm)
         self._note_ends(trained)
 
     def _note_ends(self, reading: Reading) -> None:
@@ -93,8 +98,13 @@ class Specialisation(Section):
     def _add(
         self, found: Findings, of: str, value: float, arm: str, seed: int, task: str, side: str
     ) -> None:
-        # Pairs of seeds overlap, as 0 and 1 do with 1 and 2.
-        between = of == "dissimilarity" or side.endswith(SPLIT)
+        networks = self.networks[arm]
+        made_of = dict(networks[seed])
+        others = [one for one in self.pairs[arm] if one != seed]
+        if of == "dissimilarity" or side.endswith(SPLIT):
+            # The mean over the other seeds, each of which has such a mean too.
+            for name in (name for other in others for name in networks[other]):
+                made_of[name] = made_of.get(name, 0) + 1 / len(others)
         found.values.add(
             of,
             value,
@@ -102,12 +112,26 @@ class Specialisation(Section):
             side=side,
             item=arm,
             seed=seed,
-            independent=self.independent[arm] and not between,
+            within=self._bounds(of, arm, seed, task),
+            made_of=made_of,
         )
+
+    def _bounds(self, of: str, arm: str, seed: int, task: str) -> Bounds | None:
+        """What a measure can be; a competence is an accuracy from 0 to 1, scaled."""
+        if of == "competence":
+            chance = self.pairs[arm][seed].reading.chance[task]
+            return Bounds(competence(0, chance), 1)
+        return CORRELATION if of in INDICES else None
 
     def render(self, found: Findings) -> Part | None:
         """The section of the page."""
         if not self.pairs:
+            return None
+        if not self.competences:
+            found.leave_out(
+                "how specialised the hemispheres are; with one coarse class, and one fine class in it, there is "
+                "nothing to tell apart."
+            )
             return None
         order = [arm for arm in found.pairs if arm in self.pairs]
         over_training = [row for row in self.competences if row.epoch is not None]

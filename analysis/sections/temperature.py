@@ -5,8 +5,8 @@ import math
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from analysis.networks import FeatureCache, classify, load
-from analysis.seed import Seed, checkpoint_alone
+from analysis.networks import classify
+from analysis.seed import Seed
 
 # A head that is right on every validation image would be made surer without end.
 LOWEST, HIGHEST = 0.05, 20.0
@@ -39,10 +39,4 @@ def validation_logits(seed: Seed) -> dict[tuple[str, str], Tensor]:
     """Logits (N, C) for the validation images of a seed, by arm and level, of the networks of its test logits."""
     both = classify(seed.module, seed.network, seed.validation.of("both"))
     found = {("bilateral", level): logits for level, logits in both.items()}
-    images = FeatureCache(seed.images.data.val_set.images, seed.images.validation_rows)
-    for level in seed.alone:
-        given = seed.module.cfg.hparams[f"model_path_{level}"]
-        path = checkpoint_alone(seed.study, level, seed.number, given)
-        if path is not None:
-            found[level, level] = images.logits(load(path))[level]
-    return found
+    return found | {(level, level): logits for level, logits in seed.alone_held_out.items()}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from analysis.seed import FeatureSet, Seed
@@ -96,20 +97,24 @@ def _features(file: Path, saved: Saved) -> tuple[Places, Features] | None:
 def _pair(
     left: tuple[Places, Features] | None, right: tuple[Places, Features] | None
 ) -> tuple[Places, dict[str, dict[str, Tensor]]] | None:
-    """Places by split, and features by split and side, of the images that both have; None if they are others.
+    """Places by split, and features by split and side, of the images that both have; None if there are none.
 
-    Images are drawn in one order, so that those of the stage that could afford fewer are the first of the other's.
+    A stage may have saved fewer images than another, and a paradigm that sees no validation images as they are draws
+    some of them.
     """
     if left is None or right is None:
         return None
     places: dict[str, Tensor] = {}
     features: dict[str, dict[str, Tensor]] = {}
     for split, ours in left[0].items():
-        count = min(len(ours), len(right[0][split]))
-        if not ours[:count].equal(right[0][split][:count]):
+        theirs = right[0][split]
+        both = torch.isin(ours, theirs)
+        if not both.any():
             return None
-        places[split] = ours[:count]
-        features[split] = {"left": left[1][split][:count], "right": right[1][split][:count]}
+        places[split] = ours[both]
+        order = theirs.argsort()
+        rows = order[torch.searchsorted(theirs[order], places[split])]
+        features[split] = {"left": left[1][split][both], "right": right[1][split][rows]}
     return places, features
 
 

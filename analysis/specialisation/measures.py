@@ -83,7 +83,10 @@ def commonality(left: float, right: float, both: float) -> Commonality:
 
 
 def necessity(accuracy: float, silenced: float, chance: float) -> float:
-    """Give the share of a network's accuracy above chance that is lost without a hemisphere; NaN for a dead network."""
+    """Give how much of a network's accuracy above chance is lost without a hemisphere; NaN for a dead network.
+
+    1 is all of it; it is above 1 where the silenced network is worse than chance, and below 0 where it is better.
+    """
     if competence(accuracy, chance) < DEAD:
         return math.nan
     return (accuracy - silenced) / (accuracy - chance)

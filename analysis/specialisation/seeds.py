@@ -1,4 +1,8 @@
-"""Measures 6 and 7 between seeds, for one arm: how alike two hemispheres are beside two of a kind."""
+"""Measures 6 and 7 between seeds, for one arm: how alike two hemispheres are beside two of a kind.
+
+Two networks are compared on the same images. Where each seed has test images of its own, those of the arm's first seed
+are shown to all its networks.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +11,11 @@ from statistics import mean
 
 from torch import Tensor
 
-from analysis.networks import sides, weights_of
+from analysis.networks import FeatureCache, sides, weights_of
 from analysis.sections.similarity import CKA_IMAGES, cka, gram
-from analysis.seed import Seed
+from analysis.seed import FeatureSet, Seed, StudyImages
 from analysis.specialisation import measures
-from analysis.specialisation.reading import Reading
+from analysis.specialisation.reading import Reading, read
 from analysis.specialisation.rows import Index
 from common.data.samplers import drawn
 from common.settings.levels import SIDES
@@ -19,18 +23,45 @@ from common.settings.levels import SIDES
 
 @dataclass(frozen=True)
 class Pair:
-    """The two hemispheres of one seed: what probes read off them; by side features' `gram`, and weights' digest."""
+    """The two hemispheres of one seed: what probes read off them; by side features' `gram`, and weights' digest.
 
+    ``images`` are those on which all seeds of the arm are compared: reading and grams are of its test images.
+    """
+
+    images: StudyImages
     reading: Reading
     grams: Mapping[str, Tensor]
     weights: Mapping[str, str]
 
 
-def pair_of(seed: Seed, reading: Reading) -> Pair:
-    """Keep of a seed what is compared with other seeds; CKA is of the same test images in all of them."""
-    rows = drawn(len(seed.images.test), CKA_IMAGES, "cka")
+def pair_of(seed: Seed, reading: Reading, images: StudyImages) -> Pair:
+    """Keep of a seed what is compared with other seeds.
+
+    Args:
+        seed: of the arm.
+        reading: of its trained network and its own test images.
+        images: of the arm's first seed, whose test images all networks of the arm see.
+    """
     features = seed.test.features
+    if images is not seed.images:
+        test, cache = images.test, FeatureCache(images.test.images)
+        features = {
+            side: cache.features(seed.module, one) for side, one in sides(seed.network).items()
+        }
+        # The probes are those that were fitted already.
+        reading = read(
+            seed.arm,
+            seed.number,
+            None,
+            images,
+            seed.fits,
+            train=seed.train,
+            validation=seed.validation,
+            scored=FeatureSet(features, test.labels),
+        )
+    rows = drawn(len(images.test), CKA_IMAGES, "cka")
     return Pair(
+        images,
         reading,
         {side: gram(features[side][rows]) for side in SIDES},
         {side: weights_of(one) for side, one in sides(seed.network).items()},

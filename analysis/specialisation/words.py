@@ -11,7 +11,7 @@ FEWEST = 3  # seeds, for an interval
 
 
 def interval(summary: Summary | None) -> measures.Interval | None:
-    """Student's 95 % interval over seeds; None with fewer than three of them."""
+    """The 95 % interval over seeds, also an approximate one; None with fewer than three of them."""
     if summary is None or summary.seeds < FEWEST:
         return None
     if summary.ci95_low is None or summary.ci95_high is None:
@@ -45,7 +45,8 @@ VERDICTS = {
     "single": "This is a single dissociation: as far as the seeds show, the hemispheres differ on one task only.",
     "one better": "This is no dissociation: one hemisphere is better at both tasks.",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
-    "too few seeds": f"Whether this is a dissociation cannot be said with fewer than {FEWEST} independent seeds.",
+    "too few seeds": f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds that do not share all.",
+    "one task": "No dissociation is given, because the set has not both tasks.",
     "dead": "No dissociation is given, because a hemisphere is dead on a task.",
 }
 
@@ -58,7 +59,8 @@ def verdict(values: Values, arm: str) -> str:
     effects = [values.get("simple effect", task, item=arm) for task in TASKS]
     within, coarse = (interval(one) for one in effects)
     if None in effects:
-        return "dead"
+        known = [values.get("competence", task, "left", arm) for task in TASKS]
+        return "one task" if None in known and not deaths(values, arm) else "dead"
     if within is None or coarse is None:
         return "too few seeds"
     if measures.is_double(within, coarse):

@@ -17,7 +17,7 @@ from common.checkpoints.record import Record, refuse_damaged
 from common.networks.hemisphere import HemisphereConfig
 from common.settings.levels import BOTH, LEVELS
 from common.system.atomic_files import replacing
-from common.system.errors import UserError
+from common.system.errors import UserError, nothing_in
 
 RECORD = "bilateral"
 
@@ -53,27 +53,46 @@ def load(path: Path) -> dict[str, Any]:
         UserError: no such file, damaged, or holding more than plain containers and tensors.
         OSError: the file cannot be read now, also because memory is full; it may be undamaged.
     """
+    remedy = "train it anew, or name another one"
+    if nothing := nothing_in(path):
+        raise UserError(f"{path} {nothing}, no checkpoint; {remedy}.")
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
-    remedy = "train it anew, or name another one"
+    content = plain_content(path, kind="checkpoint", remedy=remedy)
+    if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
+        raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
+    return content
+
+
+def plain_content(path: Path, *, kind: str, remedy: str, older: bool = False) -> Any:
+    """Load to the CPU what torch has saved, plain containers and tensors only.
+
+    Args:
+        path: of the file, which is there.
+        kind: what it is to be, for errors, and ``remedy`` what to do where it is not.
+        remedy: see ``kind``.
+        older: whether it may be of torch's format from before 2020, which has no checksums.
+
+    Raises:
+        UserError: damaged, or holding more than plain containers and tensors.
+        OSError: the file cannot be read now, also because memory is full; it may be undamaged.
+    """
     try:
         # Through one open file: torch's own reader has no numbers for what the system refuses.
         with path.open("rb") as file:
-            _verify(file)
+            if not older or zipfile.is_zipfile(file):
+                _verify(file)
             file.seek(0)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     # A damaged or hostile archive can make torch raise nearly anything.
     except Exception as error:
         number = _temporary_fault(error)
         if number is not None:
             raise OSError(number, os.strerror(number), str(path)) from error
-        what = "is damaged or not a checkpoint"
+        what = f"is damaged or not a {kind}"
         if isinstance(error, pickle.UnpicklingError | zipfile.BadZipFile):
             what = "is refused: it is damaged or holds more than plain containers and tensors"
         raise UserError(f"{path} {what}; {remedy}.") from error
-    if not isinstance(content, dict) or "state_dict" not in content or RECORD not in content:
-        raise UserError(f"{path} was not written by this project's trainer.py or train_system.py.")
-    return content
 
 
 def _temporary_fault(error: BaseException | None) -> int | None:
@@ -124,12 +143,12 @@ def _network_weights(state: dict[str, Any]) -> dict[str, Tensor]:
         name.removeprefix("network."): w for name, w in state.items() if name.startswith("network.")
     }
     for name, w in found.items():
-        if not _is_complete(w):
+        if not is_complete(w):
             raise ValueError(f"network.{name} of its state_dict is not a complete tensor")
     return found
 
 
-def _is_complete(value: Any) -> bool:
+def is_complete(value: Any) -> bool:
     """Say whether a value is a dense tensor on the CPU with as many numbers in memory as its shape says."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
         return False
@@ -232,7 +251,11 @@ def refuse_other_hemisphere(
     name = ours.difference(theirs)
     if name:
         there, here = (
-            "null" if value is None else str(value).lower()
+            "null"
+            if value is None
+            else str(value).lower()
+            if value in (True, False)
+            else str(value)
             for value in (getattr(theirs, name), getattr(ours, name))
         )
         raise UserError(

@@ -135,7 +135,9 @@ def complete(record: Record, schema: type, *, path: Path) -> Record:
     """
     with refuse_damaged(path):
         cfg = OmegaConf.structured(schema)
-        for name in keys_of(schema):
+        for name, item in keys_of(schema).items():
+            if item.metadata["open"]:
+                continue  # another library's, which no network needs
             value = _leaf(record.config, name)
             if value == MISSING:
                 continue

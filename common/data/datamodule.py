@@ -1,9 +1,10 @@
 """Turn folders of images into the split, the batches and the loaders that both experiment folders train on."""
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from common.data.image_folder import ImageFolder, load_folder
 from common.data.images import Undecoded, count_pixels, pixel_statistics
 from common.data.index import held_out
 from common.data.labels import classes_of, coarse_of_fine, rows_of
+from common.data.prepared import read_made
 from common.data.samplers import EpochSampler, ShareSampler
 from common.data.workers import loader_options, loading_processes
 from common.system.distributed import rank, world_size
@@ -27,6 +29,7 @@ from common.system.randomness import derive
 
 # Evaluation needs no gradients, so larger batches fit; the number changes only the speed.
 EVAL_BATCH = 512
+SHOWN = 5  # of the classes that a warning names
 
 
 class ImageSet(Dataset):
@@ -121,6 +124,7 @@ class HierarchicalData(pl.LightningDataModule):
         for part, name in ((self.train_set, "training"), (self.val_set, "validation")):
             if len(part) == 0:
                 raise UserError(f"{directory} leaves no {name} images: more images are needed.")
+        self._warn_of_untrained(directory.parent)
         self.mean, self.std = pixel_statistics(
             folder.pixel_counts - count_pixels(folder.images, left_out)
         )
@@ -130,6 +134,24 @@ class HierarchicalData(pl.LightningDataModule):
         self.images_digest = f"{derive(0, *images):016x}"
         self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
         self._loaded = True
+
+    def _warn_of_untrained(self, where: Path) -> None:
+        """Warn of the classes of which no training image is there."""
+        for level in self.levels:
+            classes = self.classes[level]
+            seen = self.train_set.labels[level][self.train_set.subset]
+            counts = torch.bincount(seen, minlength=len(classes.ids)).tolist()
+            absent = [
+                f"{label} ({name})"
+                for label, name, count in zip(classes.ids, classes.names, counts, strict=True)
+                if count == 0
+            ]
+            if absent:
+                more = ", ..." if len(absent) > SHOWN else ""
+                warn_once(
+                    f"{where} has no training image of {level} class {', '.join(absent[:SHOWN])}{more}: "
+                    "networks cannot learn it."
+                )
 
     def load_test(self) -> ImageSet:
         """Load the test images."""
@@ -164,6 +186,12 @@ class HierarchicalData(pl.LightningDataModule):
         split_seed = self.cfg.dataset.split_seed
         if split_seed is None:
             return index.held_out[row]
+        made = read_made(directory.parent.parent)
+        if made and made.grouped:
+            raise UserError(
+                f"dataset.split_seed={split_seed} would divide the groups of {directory.parent.parent}: prepare it "
+                "with another --split-seed in place of this, or leave it out."
+            )
         return held_out(index.fine[row].tolist(), folder.names, split_seed)
 
     # What Lightning calls
@@ -251,6 +279,13 @@ class HierarchicalData(pl.LightningDataModule):
 def _as_is(batch: Any) -> Any:
     """Give a batch as `ImageSet` made it; at the top of the module, so that worker processes can import it."""
     return batch
+
+
+@cache
+def warn_once(sentence: str) -> None:
+    """Print a warning once in a process: the stages of a study share their images."""
+    if rank() == 0:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,8 @@ import yaml
 
 from common.data.images import Undecoded, decode, summarise
 from common.data.listing import Listing, list_folder
+from common.data.pictures import Frame, refuse_narrow_set
+from common.data.prepared import read_made
 from common.system.atomic_files import read_yaml, replacing, write_yaml
 from common.system.randomness import derive
 
@@ -43,15 +45,23 @@ def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder
     """
     listing = list_folder(directory)
     cache = directory.parent.parent / ".cache" / f"{directory.parent.name}-{directory.name}.pt"
-    undecoded = Undecoded(listing.paths)
+    refuse_narrow_set(listing.paths, directory)
+    frame = _frame(directory)
+    undecoded = Undecoded(listing.paths, frame)
     if math.prod(undecoded.shape) > memory_gib * 2**30:
         return _load_undecoded(undecoded, cache.with_suffix(".yaml"), listing)
     folder = _read_cache(cache, listing)
     if folder is None:
-        images = decode(listing.paths)
+        images = decode(listing.paths, frame=frame)
         folder = ImageFolder(images, listing.labels, listing.names, *summarise(images, listing))
         _write_cache(cache, listing, folder)
     return folder
+
+
+def _frame(directory: Path) -> Frame | None:
+    """Give the size that images are brought to when they are read; None where they have one already."""
+    made = read_made(directory.parent.parent)
+    return made.frame if made and made.keep else None
 
 
 def _load_undecoded(images: Undecoded, cache: Path, listing: Listing) -> ImageFolder:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from common.data.listing import Listing
-from common.data.pictures import read_picture
+from common.data.pictures import Frame, read_picture
 from common.system.errors import UserError
 
 CHUNK = 1024  # images at a time where all of them are read once
@@ -23,9 +23,10 @@ class Undecoded:
     ``shape`` (N, 3, H, W) is that of the tensor that it stands for.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        height, width, channels = _decode_one(paths[0]).shape
+    def __init__(self, paths: Sequence[Path], frame: Frame | None = None) -> None:
+        height, width, channels = _decode_one(paths[0], frame).shape
         self.paths = paths
+        self.frame = frame
         self.rows = torch.arange(len(paths))
         self.shape = (len(paths), channels, height, width)
 
@@ -37,7 +38,7 @@ class Undecoded:
     def __getitem__(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Decode images, uint8 (B, 3, H, W)."""
         chosen = [self.paths[row] for row in self.rows[rows].tolist()]
-        return decode(chosen, like=self.paths[0])
+        return decode(chosen, like=self.paths[0], frame=self.frame)
 
 
 def count_pixels(images: torch.Tensor | Undecoded, rows: torch.Tensor) -> torch.Tensor:
@@ -64,27 +65,30 @@ def pixel_statistics(counts: torch.Tensor) -> tuple[list[float], list[float]]:
     return mean.tolist(), std.tolist()
 
 
-def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
+def decode(
+    paths: Sequence[Path], *, like: Path | None = None, frame: Frame | None = None
+) -> torch.Tensor:
     """Decode images of one size to uint8 (N, 3, H, W); other colour modes are converted to RGB.
 
     Args:
         paths: N files.
         like: an image of the size that all must have; None: the first one.
+        frame: the size that they are brought to; None: they have one already.
 
     Raises:
         UserError: a damaged image or one of another size, by its name.
     """
     like = like or paths[0]
-    first = _decode_one(like)
+    first = _decode_one(like, frame)
     images = np.empty((len(paths), *first.shape), dtype=np.uint8)
 
     def fill(index: int) -> None:
-        image = _decode_one(paths[index])
+        image = _decode_one(paths[index], frame)
         if image.shape != first.shape:
             (h, w, _), (height, width, _) = image.shape, first.shape
             raise UserError(
                 f"{paths[index]} is {w} x {h} pixels, but {like.name} is {width} x {height}: "
-                "all images of a folder must have one size."
+                "all images of a folder must have one size: data_scripts/prepare_folders.py brings pictures to one."
             )
         images[index] = image
 
@@ -97,9 +101,9 @@ def decode(paths: Sequence[Path], *, like: Path | None = None) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _decode_one(path: Path) -> np.ndarray:
+def _decode_one(path: Path, frame: Frame | None) -> np.ndarray:
     """Decode one image to uint8 (H, W, 3)."""
-    return np.asarray(read_picture(path))
+    return np.asarray(read_picture(path, of_a_set=True, frame=frame))
 
 
 def summarise(images: torch.Tensor | Undecoded, listing: Listing) -> tuple[str, torch.Tensor]:

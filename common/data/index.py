@@ -13,13 +13,15 @@ import yaml
 
 from common.data.names import check_name
 from common.system.atomic_files import replacing
-from common.system.errors import UserError, shown
+from common.system.errors import UserError, nothing_in, shown
 
 SPLITS = ("train", "test")
 SUFFIXES = (  # of images, in either case
     ".png",
     ".jpg",
     ".jpeg",
+    ".jfif",
+    ".jpe",
     ".bmp",
     ".webp",
     ".gif",
@@ -265,12 +267,14 @@ def _hierarchy(text: str, path: Path) -> Hierarchy:
 
 
 def _read(path: Path) -> str:
+    if nothing := nothing_in(path):
+        raise UserError(f"{path} {nothing}: restore it, or prepare the data set anew")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a mark
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing: data_scripts/prepare_cifar.py writes it for raw data, "
-            "data_scripts/index_folders.py for labelled folders of your own"
+            f"{path} is missing: data_scripts/prepare_folders.py writes it for your own pictures, "
+            "data_scripts/prepare_cifar.py for raw data, data_scripts/index_folders.py for folders of label ids"
         ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None

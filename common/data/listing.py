@@ -38,9 +38,10 @@ def list_folder(directory: Path) -> Listing:
     """
     if not directory.is_dir():
         raise UserError(
-            f"No folder of labelled images at {directory}: prepare the data set (Navon figures: make navon; CIFAR-100: "
-            "python data_scripts/prepare_cifar.py --download; others: datasets/README.md), or correct dataset.root or "
-            "the dataset.*_dir keys."
+            f"No folder of labelled images at {directory}: prepare the data set (your own pictures: python "
+            "data_scripts/prepare_folders.py PHOTOS --out-dir DIR; Navon figures: make navon; CIFAR-100: python "
+            "data_scripts/prepare_cifar.py --download; others: datasets/README.md), or correct dataset.root or the "
+            "dataset.*_dir keys."
         )
     entries: list[tuple[str, Path, int]] = []
     for folder in sorted(directory.iterdir(), key=lambda path: path.name):

@@ -2,10 +2,14 @@
 
 import contextlib
 import io
+import os
 import stat
 import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -19,49 +23,119 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM") + (
     ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()
 )
 
+KINDS = ", ".join(SUFFIXES)
+HEIC = (".heic", ".heif", ".hif")
+# Pictures all the same, so that they are named: of cameras, of drawing, and of kinds that Pillow does not decode.
+UNREAD = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf"),
+    *(".exr", ".jp2", ".jxl", ".psd", ".svg"),
+)
+JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "icon\r"}
+TWELVE_BITS = 0xFFF  # what cameras of microscopes give, in files of 16 bits
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The size that the pictures of a set are brought to, and whether bars are added (``pad``) or edges cut off."""
+
+    width: int
+    height: int
+    pad: bool = False
+
+    def around(self, image: Image.Image) -> Image.Image:
+        """Bring an image to this size with Pillow's Lanczos filter; one that has it already is not changed."""
+        size = (self.width, self.height)
+        if image.size == size:
+            return image
+        bring = ImageOps.pad if self.pad else ImageOps.fit
+        return bring(image, size, method=Image.Resampling.LANCZOS)
+
+    @property
+    def near(self) -> int:
+        """Give the side in pixels below which no picture may be decoded: see `read_upright`."""
+        return max(self.width, self.height)
+
 
 def find_pictures(path: Path) -> list[Path]:
-    """Find the pictures in a folder by their suffixes, in the order of names; a file counts whatever its name.
-
-    Names that begin with a dot are left out: some systems keep notes about pictures there. So is what is not a regular
-    file once links are followed: a device may have no end.
+    """Find the pictures in a folder and those below it, in the order of names; a file counts whatever its name.
 
     Raises:
-        UserError: nothing is there, or something else than a file or a folder, or the folder holds no pictures (those
-            in folders below it do not count).
+        UserError: nothing is there, or something else than a file or a folder, or the folder holds no pictures.
+    """
+    found = look_for_pictures(path)
+    if not found.pictures:
+        reason = next(iter(found.others.values()), f"{path} holds no pictures; allowed are {KINDS}")
+        raise UserError(f"{reason}.")
+    return found.pictures
+
+
+def is_junk(name: str) -> bool:
+    """Say whether a file or folder is one that a computer leaves behind, not a person."""
+    return name.startswith(".") or name.lower() in JUNK
+
+
+class Found(NamedTuple):
+    """Pictures, and why other files that are pictures too are not among them: a sentence each."""
+
+    pictures: list[Path]
+    others: dict[Path, str]
+
+
+def look_for_pictures(path: Path) -> Found:
+    """Find the pictures in a folder and those below it, by their suffixes; a file counts whatever its name.
+
+    Passed over are names that a computer leaves behind (`is_junk`), what is no picture, and what is not a regular file
+    once links are followed: a device may have no end.
+
+    Raises:
+        UserError: nothing is there, or something else than a file or a folder.
     """
     if path.is_file():
-        return [path]
+        return Found([path], {})
     if not path.exists():
         raise UserError(f"There is no picture at {path}.")
     if not path.is_dir():
         raise UserError(f"{path} is no picture: it is neither a regular file nor a folder.")
-    found = sorted(
-        one
-        for one in path.iterdir()
-        if one.name.lower().endswith(SUFFIXES) and not one.name.startswith(".") and one.is_file()
-    )
-    if not found:
-        raise UserError(f"{path} holds no pictures; allowed are {', '.join(SUFFIXES)}.")
+    found = Found([], {})
+    for place, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not is_junk(name)]
+        for file in (Path(place, name) for name in names if not is_junk(name)):
+            if file.name.lower().endswith(SUFFIXES) and file.is_file():
+                found.pictures.append(file)
+            elif file.name.lower().endswith((*HEIC, *UNREAD)):
+                found.others[file] = (
+                    f"{file} is of a kind that is not read ({file.suffix}): export it as JPEG or PNG"
+                )
+    found.pictures.sort()
     return found
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_picture(path: Path, *, of_a_set: bool = False, frame: Frame | None = None) -> Image.Image:
     """Read the first frame of an image file in RGB.
+
+    Args:
+        path: the file.
+        of_a_set: whether it is one of many whose range is judged together; alone, 12 bits in a file of 16 are refused.
+        frame: the size that it is brought to; None: its own.
 
     Raises:
         UserError: not an image of one of `FORMATS`, damaged, or of pixels without a known range; by the file's name.
     """
+    with naming(path):
+        image = read_upright(path, near=frame.near if frame else None)
+        if not of_a_set:
+            refuse_narrow_range(image)
+        return frame.around(as_rgb(image)) if frame else as_rgb(image)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn what a file that is no image, or a damaged one, makes Pillow raise into one sentence with its name."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError("it is no regular file")
-        content = io.BytesIO(path.read_bytes())
-        with Image.open(content, formats=FORMATS) as image:
-            image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
-        with Image.open(content, formats=FORMATS) as image:
-            return as_rgb(image)
+        yield
     except UnidentifiedImageError as error:  # its own words name an object in memory
-        raise UserError(f"{path} cannot be read as an image (of an unknown kind).") from error
+        kind = "of an unknown kind" if path.stat().st_size else "it is empty"
+        raise UserError(f"{path} cannot be read as an image ({kind}).") from error
     except (
         OSError,
         SyntaxError,
@@ -72,17 +146,47 @@ def read_picture(path: Path) -> Image.Image:
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
 
 
+def read_upright(
+    path: Path, *, formats: tuple[str, ...] = FORMATS, near: int | None = None
+) -> Image.Image:
+    """Read the first frame of an image file in its own colour mode, turned as its EXIF data says.
+
+    Args:
+        path: the file.
+        formats: what it may be, by Pillow's names.
+        near: the side in pixels that is needed; a larger JPEG is decoded at a half, a quarter or an eighth of its
+            size, which is much faster, but never below twice this one.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(
+            "it is a folder, no regular file" if path.is_dir() else "it is no regular file"
+        )
+    content = io.BytesIO(path.read_bytes())
+    with Image.open(content, formats=formats) as image:
+        image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
+    with Image.open(content, formats=formats) as image:
+        if near is not None:
+            image.draft(None, (2 * near, 2 * near))
+        image.load()
+        _turn(image)
+        return image.copy()
+
+
+def _turn(image: Image.Image) -> None:
+    # Damaged EXIF data says nothing about the orientation, and is no reason to refuse the pixels.
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
     """Turn an image upright, as its EXIF data says, and convert it to 8 bits a channel without transparency.
 
     Raises:
         ValueError: the range of its pixels is not known.
     """
-    # Damaged EXIF data says nothing about the orientation, and is no reason to refuse the pixels.
-    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(_high_byte(np.asarray(image)))
+    _turn(image)
+    if is_wide(image):
+        image = Image.fromarray(_high_byte(wide_pixels(image)))
     # By way of LA, because Pillow converts premultiplied grey to that alone.
     return (image.convert("LA") if image.mode == "La" else image).convert("RGB")
 
@@ -98,8 +202,53 @@ def fit(image: Image.Image, *, height: int, width: int) -> Image.Image:
     return ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
 
 
-def _high_byte(pixels: np.ndarray) -> np.ndarray:
-    """Convert 16-bit grey (H, W) to uint8 (H, W); Pillow would cut off everything above 255."""
+def is_wide(image: Image.Image) -> bool:
+    """Say whether the pixels of an image are wider than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def wide_pixels(image: Image.Image) -> np.ndarray:
+    """Give the pixels of a wide grey image, uint16 (H, W).
+
+    Raises:
+        ValueError: the range of its pixels is not known.
+    """
+    pixels = np.asarray(image)
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 0xFFFF:
         raise ValueError("its pixels are neither 8 nor 16 bits wide")
-    return (pixels.astype(np.uint16) >> 8).astype(np.uint8)
+    return pixels.astype(np.uint16)
+
+
+def refuse_narrow_range(image: Image.Image) -> None:
+    """Refuse a 16-bit image that uses 12 bits at most: of its 256 grey levels 16 would remain.
+
+    Raises:
+        ValueError: says what helps.
+    """
+    if is_wide(image) and wide_pixels(image).max() <= TWELVE_BITS:
+        raise ValueError(
+            f"its 16-bit pixels hold no value above {TWELVE_BITS}, so that it would become nearly black: scale it, "
+            "or let data_scripts/prepare_folders.py scale a whole set"
+        )
+
+
+def refuse_narrow_set(paths: Iterable[Path], where: Path) -> None:
+    """Refuse a set of 16-bit images none of which uses more than 12 bits.
+
+    Raises:
+        UserError: says what helps; or names an image that cannot be read.
+    """
+    for path in paths:
+        with naming(path):
+            image = read_upright(path)
+            if not is_wide(image) or wide_pixels(image).max() > TWELVE_BITS:
+                return
+    raise UserError(
+        f"{where} holds 16-bit images without any value above {TWELVE_BITS}, which would become nearly black: prepare "
+        "them with data_scripts/prepare_folders.py, which scales them over the set."
+    )
+
+
+def _high_byte(pixels: np.ndarray) -> np.ndarray:
+    """Convert 16-bit grey (H, W) to uint8 (H, W); Pillow would cut off everything above 255."""
+    return (pixels >> 8).astype(np.uint8)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from common.data.names import check_name
-from common.data.unpickling import read_text, unpickle
+from common.data.unpickling import read_text, refuse_packed, unpickle
 from common.system.atomic_files import replacing
 from common.system.errors import UserError, shown
 
@@ -55,6 +55,7 @@ def read_raw(directory: Path) -> Raw:
         UserError: a file is missing, damaged, asks for anything to be run, or does not agree
             with itself or the others.
     """
+    refuse_packed(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is missing: there should be a folder with train, test, meta")
     meta_path = directory / "meta"

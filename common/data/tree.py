@@ -8,6 +8,8 @@ NAME/index.csv         one row per image: split, image, fine, coarse, held_out
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,17 +47,11 @@ def write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
     """
     if split_seed < 0:
         raise UserError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
-    out_dir = Path(out_dir).resolve()  # a linked folder is replaced where it really is
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with only_one(out_dir):
-        return _write_tree(raw, out_dir, split_seed)
+    with replacing_tree(out_dir) as building:
+        return _write_tree(raw, building, Path(out_dir).resolve(), split_seed)
 
 
-def _write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
-    building = out_dir.with_name(f".{out_dir.name}.building")
-    previous = out_dir.with_name(f".{out_dir.name}.previous")
-    _clean_up(out_dir, building, previous)
-
+def _write_tree(raw: Raw, building: Path, out_dir: Path, split_seed: int) -> Hierarchy:
     index, order = _index(raw, split_seed)
     hierarchy = Hierarchy(
         fine={label: raw.fine_names[label] for label in np.unique(index.fine).tolist()},
@@ -68,15 +64,34 @@ def _write_tree(raw: Raw, out_dir: Path, split_seed: int) -> Hierarchy:
     if _is_done(out_dir, hierarchy):
         print(f"{out_dir} is complete and made from the same data: nothing to do")
         return hierarchy
-    try:
-        _write_images(raw, index, order, building)
-        write_index(index, building)
-        write_hierarchy(hierarchy, building)
-        os.sync()  # names must not reach the disk before the images do
-        _swap(building, out_dir, previous)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)  # there only after a failure
+    _write_images(raw, index, order, building)
+    write_index(index, building)
+    write_hierarchy(hierarchy, building)
     return hierarchy
+
+
+@contextmanager
+def replacing_tree(out_dir: Path) -> Iterator[Path]:
+    """Give a folder in which to build a tree, which then takes the place of ``out_dir``, after one sync.
+
+    It is not there yet; where nobody makes it, ``out_dir`` stays as it is, and so it does after a failure.
+
+    Raises:
+        UserError: another process is writing there.
+    """
+    out_dir = Path(out_dir).resolve()  # a linked folder is replaced where it really is
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with only_one(out_dir):
+        building = out_dir.with_name(f".{out_dir.name}.building")
+        previous = out_dir.with_name(f".{out_dir.name}.previous")
+        _clean_up(out_dir, building, previous)
+        try:
+            yield building
+            if building.exists():
+                os.sync()  # names must not reach the disk before the images do
+                _swap(building, out_dir, previous)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)  # there only after a failure
 
 
 # ---------------------------------------------------------------- what goes in
@@ -126,19 +141,9 @@ def _is_done(out_dir: Path, wanted: Hierarchy) -> bool:
     Raises:
         UserError: out_dir holds something else than a tree made here, which is left alone.
     """
-    if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
+    found = tree_in(out_dir, RAW_DIGEST, "raw data")
+    if found is None:
         return False
-    if not (out_dir / HIERARCHY_FILE).is_file():
-        raise UserError(
-            f"{out_dir} exists and has no {HIERARCHY_FILE}, so it was not made by this script: "
-            "move it away or choose another folder"
-        )
-    found = read_hierarchy(out_dir)
-    if not found.digest.startswith(RAW_DIGEST):
-        raise UserError(
-            f"{out_dir} holds labelled folders that were not made from raw data, and is left "
-            "alone: choose another folder"
-        )
     if found != wanted:
         print(f"{out_dir} was made from other data or with another split seed: replacing it")
         return False
@@ -151,7 +156,53 @@ def _is_done(out_dir: Path, wanted: Hierarchy) -> bool:
     return (out_dir / INDEX_FILE).is_file()
 
 
+def tree_in(out_dir: Path, digest: str, made_from: str) -> Hierarchy | None:
+    """Give the classes of the tree that stands in ``out_dir``; None where nothing is there.
+
+    Args:
+        out_dir: where a tree is to stand.
+        digest: how the digest of trees that may be replaced begins.
+        made_from: what such trees are made from, in words.
+
+    Raises:
+        UserError: it holds something else than such a tree, which is left alone.
+    """
+    if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
+        return None
+    if not (out_dir / HIERARCHY_FILE).is_file():
+        raise UserError(
+            f"{out_dir} exists and has no {HIERARCHY_FILE}, so it was not made by this script: "
+            "move it away or choose another folder"
+        )
+    found = read_hierarchy(out_dir)
+    if not found.digest.startswith(digest):
+        raise UserError(
+            f"{out_dir} holds labelled folders that were not made from {made_from}, and is left "
+            "alone: choose another folder"
+        )
+    return found
+
+
 # ---------------------------------------------------------------- what comes out
+
+
+def make_class_folders(index: Index, building: Path) -> None:
+    """Make the folders of all classes of both trees and splits."""
+    for split, fine, coarse in set(
+        zip(index.split, index.fine.tolist(), index.coarse.tolist(), strict=True)
+    ):
+        (building / split / "fine" / str(fine)).mkdir(parents=True, exist_ok=True)
+        (building / split / "coarse" / str(coarse)).mkdir(parents=True, exist_ok=True)
+
+
+def image_paths(index: Index, building: Path) -> Iterator[tuple[str, str]]:
+    """Give for each row of an index its path in the fine and in the coarse tree."""
+    rows = zip(index.split, index.image, index.fine.tolist(), index.coarse.tolist(), strict=True)
+    for split, name, fine, coarse in rows:
+        yield (
+            f"{building}/{split}/fine/{fine}/{name}",
+            f"{building}/{split}/coarse/{coarse}/{name}",
+        )
 
 
 def _write_images(raw: Raw, index: Index, orders: list[np.ndarray], out_dir: Path) -> None:
@@ -159,27 +210,32 @@ def _write_images(raw: Raw, index: Index, orders: list[np.ndarray], out_dir: Pat
     from PIL import Image  # here, because reading an index must start quickly
     from rich.progress import Progress
 
-    for split, fine, coarse in set(
-        zip(index.split, index.fine.tolist(), index.coarse.tolist(), strict=True)
-    ):
-        (out_dir / split / "fine" / str(fine)).mkdir(parents=True, exist_ok=True)
-        (out_dir / split / "coarse" / str(coarse)).mkdir(parents=True, exist_ok=True)
-
+    make_class_folders(index, out_dir)
     pixels = (
         split.images[row].transpose(1, 2, 0)  # (3, H, W) -> (H, W, 3)
         for (_, split), order in zip(raw.splits(), orders, strict=True)
         for row in order
     )
-    rows = zip(
-        pixels, index.split, index.image, index.fine.tolist(), index.coarse.tolist(), strict=True
-    )
     with Progress() as progress:
         task = progress.add_task("writing images", total=len(index))
-        for image, split, name, fine, coarse in rows:
-            path = f"{out_dir}/{split}/fine/{fine}/{name}"
+        for image, (path, second) in zip(pixels, image_paths(index, out_dir), strict=True):
             Image.fromarray(np.ascontiguousarray(image)).save(path, compress_level=PNG_COMPRESSION)
-            _link(path, f"{out_dir}/{split}/coarse/{coarse}/{name}")
+            _link(path, second)
             progress.advance(task)
+
+
+def take_image(source: Path, target: str, *, move: bool) -> None:
+    """Bring an image to its place in the fine tree: move it there, or give it a second name."""
+    if move:
+        os.rename(source, target)
+    else:
+        _link(os.path.realpath(source), target)  # not a link to a link
+
+
+def link_coarse_tree(index: Index, building: Path) -> None:
+    """Link each image of the fine tree into the coarse one."""
+    for path, second in image_paths(index, building):
+        _link(path, second)
 
 
 def _link(path: str, second: str) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from common.system.errors import UserError, shown
+from common.system.errors import UserError, nothing_in, shown
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.bz2", ".tar.xz", ".gz", ".7z")
 
 
 class _Inert:
@@ -88,8 +90,27 @@ class _Unpickler(pickle._Unpickler):
             ) from None
 
 
+def refuse_packed(directory: Path) -> None:
+    """Refuse a file, such as an archive, in place of the folder of raw data.
+
+    Raises:
+        UserError: says what to do with it.
+    """
+    if not directory.is_file():
+        return
+    if directory.name.lower().endswith(ARCHIVES):
+        raise UserError(
+            f"{directory} is an archive: unpack it (tar -xf or unzip), and give the folder in it that holds the files "
+            "train, test and meta"
+        )
+    raise UserError(f"{directory} is a file: give the folder that holds train, test and meta")
+
+
 def unpickle(path: Path) -> dict[str, Any]:
     """Read one pickled dictionary; its keys come back as str."""
+    refuse_packed(path.parent)
+    if nothing := nothing_in(path):
+        raise UserError(f"{path} {nothing}: a raw folder holds the files train, test and meta")
     try:
         with path.open("rb") as file:
             content = _Unpickler(file, encoding="bytes").load()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from common.system.errors import UserError
+from common.settings.hierarchy import refuse_unknown_hierarchy
 
 Logits = Mapping[str, Tensor]
 
@@ -38,11 +38,7 @@ class _Specialists(nn.Module):
 
     def __init__(self, coarse_of_fine: Sequence[int], coarse_classes: int) -> None:
         super().__init__()
-        if not coarse_of_fine:
-            raise UserError(
-                "Combining a fine and a coarse specialist needs the coarse class of each fine class, which the data "
-                "set's index.csv does not give: some fine class has none, or several."
-            )
+        refuse_unknown_hierarchy(coarse_of_fine, "Combining a fine and a coarse specialist")
         # (C_fine, C_coarse): 0 where a fine class lies in a coarse one, else -inf.
         inside = torch.full((len(coarse_of_fine), coarse_classes), -math.inf)
         inside[range(len(coarse_of_fine)), coarse_of_fine] = 0

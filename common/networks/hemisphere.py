@@ -1,7 +1,7 @@
 """One hemisphere: the parameters that describe it, and the module that can be frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class HemisphereConfig:
         low_pass: highest spatial frequency that it sees, in cycles per image; None: all.
         high_pass: lowest one; None: all.
         residual: whether residual connections, where the backbone has some, are there.
+        pretrained: weights to start from, which `common.checkpoints.pretrained` loads; None: random ones.
     """
 
     arch: str
@@ -37,6 +38,7 @@ class HemisphereConfig:
     low_pass: float | None = None
     high_pass: float | None = None
     residual: bool = True
+    pretrained: str | None = None
 
     @classmethod
     def read(cls, hparams: Mapping[str, Any], side: str | None = None) -> "HemisphereConfig":
@@ -70,7 +72,12 @@ class HemisphereConfig:
             UserError: the backbone cannot be built so.
         """
         return build_backbone(
-            self.arch, width=self.width, k=self.k, per_k=self.per_k, residual=self.residual
+            self.arch,
+            width=self.width,
+            k=self.k,
+            per_k=self.per_k,
+            residual=self.residual,
+            pretrained=self.pretrained is not None,
         )
 
     def spatial_filter(self) -> nn.Module | None:
@@ -80,9 +87,16 @@ class HemisphereConfig:
         return SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
 
     def difference(self, other: "HemisphereConfig") -> str | None:
-        """Name the first parameter by which the two compute different functions of an image and of their weights."""
-        names = (field.name for field in fields(self) if field.name != "plasticity")
-        return next((name for name in names if getattr(self, name) != getattr(other, name)), None)
+        """Name the first parameter by which the two compute different functions of an image and of their weights.
+
+        Of `pretrained` only whether it is given counts: it decides on the stem. A file may have moved.
+        """
+        ours, theirs = (
+            replace(one, plasticity=1.0, pretrained=one.pretrained and "given")
+            for one in (self, other)
+        )
+        names = (field.name for field in fields(self))
+        return next((name for name in names if getattr(ours, name) != getattr(theirs, name)), None)
 
 
 def effective_plasticity(hparams: Mapping[str, Any], side: str | None = None) -> float:

@@ -13,6 +13,9 @@ from common.settings.schema import ALWAYS, key
 
 C = TypeVar("C", bound=type)
 
+# Names of torchvision's weights, such as DEFAULT or IMAGENET1K_V2; anything else is a file.
+WEIGHTS_NAME = "[A-Z][A-Z0-9_]*"
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -95,6 +98,16 @@ PARAMETERS = {
     ),
     "residual": _parameter(
         bool, True, "residual", "residual (long) connections, where the backbone has some"
+    ),
+    "pretrained": _parameter(
+        str | None,
+        None,
+        "pretrained",
+        "weights to start from where no checkpoint is loaded: a name of torchvision's, or a file of weights of the "
+        "same backbone; null: random ones",
+        path=True,
+        unless=WEIGHTS_NAME,
+        words="a name such as DEFAULT or IMAGENET1K_V2, a path to a file, or null",
     ),
 }
 

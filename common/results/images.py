@@ -1,6 +1,6 @@
 """Contrasts with the reference arm image by image, from what each tested stage answered: rows of images.csv."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,22 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.results.agreement import error_consistency, mcnemar, outperformance
-from common.results.bootstrap import images_and_seeds
+from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.contrasts import LEVEL
 from common.results.intervals import FEWEST
 from common.results.predictions import PREDICTIONS, read_predictions
 from common.results.rows import Row
 from common.results.sharing import pairs, widening
 from common.settings.levels import LEVELS
+from common.system.atomic_files import read_mapping
 
 
 @dataclass(frozen=True)
 class ImageRow:
     """Test accuracy of ``arm`` minus that of ``minus`` over the same seeds and images, shares as fractions.
 
-    ``ci95_low`` and ``ci95_high`` of a bootstrap over seeds and images; ``ahead``, the share of seeds in which ``arm``
-    is ahead, with its interval; ``mcnemar``, the share of seeds in which the two networks differ (p below 0.05);
-    ``kappa``, mean error consistency. Intervals take three seeds or more that share no networks.
+    ``images`` counts different ones: where each seed has a set of its own, those of all seeds. ``ci95_low`` and
+    ``ci95_high`` of a bootstrap over seeds and images; ``ahead``, the share of seeds in which ``arm`` is ahead, with
+    its interval; ``mcnemar``, the share of seeds in which the two networks differ (p below 0.05); ``kappa``, mean
+    error consistency. Intervals take three seeds or more that share no networks.
     """
 
     arm: str
@@ -44,14 +46,20 @@ class ImageRow:
 
 
 class Answers(NamedTuple):
-    """The names of a stage's test images, and for each level whether its answer is right, (images,)."""
+    """A stage's test images, and for each level whether its answer is right, (images,).
+
+    ``images`` are their names, ``digest`` is that of the folder of images, None if the stage does not say.
+    """
 
     images: list[str]
+    digest: str | None
     right: dict[str, NDArray[np.bool_]]
 
 
 def image_contrasts(experiment: Path, rows: Sequence[Row], *, reference: str) -> list[ImageRow]:
-    """Compare each arm with the reference, per level, wherever all stages left answers to the same images.
+    """Compare each arm with the reference, per level, wherever both left answers to the same images for each seed.
+
+    All seeds share their images, or each has images of its own: a mixture of both is left out.
 
     Args:
         experiment: its folder.
@@ -76,45 +84,63 @@ def image_contrasts(experiment: Path, rows: Sequence[Row], *, reference: str) ->
                 for name in (arm, reference)
             )
             compared = [a + b for a, b in pairs(ours, theirs) if len(a) == len(b) == 1]
-            right = [_right([answers(both[side]) for both in compared], level) for side in (0, 1)]
-            if right[0] and right[1] and right[0].images == right[1].images:
-                names = (arm, reference, level)
-                found.append(_row(names, right[0], right[1], widening(compared) == 1))
+            seeds = [_compared(answers(one), answers(other), level) for one, other in compared]
+            known = [one for one in seeds if one is not None]
+            sets = len({one.images for one in known})
+            if known and len(known) == len(seeds) and sets in (1, len(seeds)):
+                found.append(_row((arm, reference, level), known, widening(compared) == 1))
     return found
 
 
-class Right(NamedTuple):
-    """The names of the test images, and whether each answer of an arm is right, (seeds, images)."""
+class Compared(NamedTuple):
+    """What identifies the test images of a seed, and whether each answer of two arms is right, (images,)."""
 
-    images: list[str]
-    table: NDArray[np.bool_]
+    images: tuple[object, ...]
+    ours: NDArray[np.bool_]
+    theirs: NDArray[np.bool_]
 
 
-def _right(stages: Sequence[Answers | None], level: str) -> Right | None:
-    """Put the answers of an arm's seeds into one table; None if some are missing or of other images."""
-    known = [stage for stage in stages if stage is not None and level in stage.right]
-    images = known[0].images if known else []
-    if not images or len(known) < len(stages) or any(one.images != images for one in known):
+def _compared(ours: Answers | None, theirs: Answers | None, level: str) -> Compared | None:
+    """Put the answers of two stages of a seed side by side; None if some are missing or of other images."""
+    if ours is None or theirs is None or not ours.images or ours.images != theirs.images:
         return None
-    return Right(images, np.stack([one.right[level] for one in known]))
+    if level not in ours.right or level not in theirs.right:
+        return None
+    # Names alone may be those of another set.
+    images = (*ours.images, ours.digest)
+    return Compared(images, ours.right[level], theirs.right[level])
 
 
-def _row(names: tuple[str, str, str], ours: Right, theirs: Right, independent: bool) -> ImageRow:
+def _row(names: tuple[str, str, str], seeds: Sequence[Compared], independent: bool) -> ImageRow:
     """Compare two arms; ``independent``: no network shaped two seeds."""
-    one, other = ours.table, theirs.table
-    kappa = float(error_consistency(one, other).mean())
+    ours, theirs = [one.ours for one in seeds], [one.theirs for one in seeds]
+    shared = len({one.images for one in seeds}) == 1
+    one, other = (np.array([right.mean() for right in arm]) for arm in (ours, theirs))
+
+    def over_seeds(measure: Callable[..., NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Give a measure of two networks on the same images for each seed."""
+        return np.array([measure(a[None], b[None])[0] for a, b in zip(ours, theirs, strict=True)])
+
+    mean = (one - other).mean()
+    if shared:  # the same but for rounding
+        mean = np.stack(ours).mean() - np.stack(theirs).mean()
+    kappa = float(over_seeds(error_consistency).mean())
     row = ImageRow(
         *names,
-        seeds=len(one),
-        images=len(ours.images),
-        mean=float(one.mean() - other.mean()),
-        mcnemar=float((mcnemar(one, other) < LEVEL).mean()),
+        seeds=len(seeds),
+        images=len(ours[0]) if shared else sum(map(len, ours)),
+        mean=float(mean),
+        mcnemar=float((over_seeds(mcnemar) < LEVEL).mean()),
         kappa=None if np.isnan(kappa) else kappa,
     )
-    if not independent or len(one) < FEWEST:
+    if not independent or len(seeds) < FEWEST:
         return row
-    drawn = images_and_seeds(one, other)
-    ahead = outperformance(one.mean(axis=1), other.mean(axis=1))
+    drawn = (
+        images_and_seeds(np.stack(ours), np.stack(theirs))
+        if shared
+        else seeds_with_their_images(ours, theirs)
+    )
+    ahead = outperformance(one, other)
     return replace(
         row,
         ci95_low=drawn.ci95_low,
@@ -138,4 +164,11 @@ def read_answers(file: Path) -> Answers | None:
         level: np.array([one.label[level] == one.answer[level] for one in found])
         for level in (found[0].label if found else ())
     }
-    return Answers([one.image for one in found], right)
+    return Answers([one.image for one in found], _digest(file.parent), right)
+
+
+def _digest(place: Path) -> str | None:
+    """Read what identifies a stage's test images; the folders of two levels have different digests."""
+    file = place / "fingerprint.yaml"
+    data = read_mapping(file).get("data") if file.is_file() else None
+    return data.get("test") if isinstance(data, dict) else None

@@ -68,20 +68,32 @@ def student(found: Estimate) -> Interval:
 
 
 def student_of_share(found: Estimate) -> Interval:
-    """Compute Student's 95 % confidence interval of a mean share, on the logit scale and transformed back.
+    """Compute `student_within` of a share, 0 to 1."""
+    return student_within(found, 0, 1)
 
-    The error of logit(mean) = log(mean / (1 - mean)) is error / (mean (1 - mean)) (the delta method), so the interval
-    lies within 0 to 1 and contains the mean. It is the mean that is transformed and not each value, so a seed at
-    exactly 0 or 1 needs no correction; a mean of exactly 0 or 1 has no deviation, and no interval.
+
+def student_within(found: Estimate, lowest: float, highest: float) -> Interval:
+    """Compute Student's 95 % confidence interval of a bounded mean, on the logit scale and transformed back.
+
+    With s the mean as a share of the way from ``lowest`` to ``highest``, the error of logit(s) = log(s / (1 - s)) is
+    that of s over s (1 - s) (the delta method), so the interval lies within the bounds and contains the mean. It is
+    the mean that is transformed and not each value, so a seed at a bound needs no correction; a mean at a bound has no
+    deviation, and no interval. From -1 to 1 it is, but for a factor of 2, the z scale of correlations (Fisher 1921).
+
+    Raises:
+        ValueError: the mean of values that differ is not between the bounds.
     """
     if found.error is None:
         return NOTHING
-    share = found.mean
+    width = highest - lowest
+    share = (found.mean - lowest) / width
     if not 0 < share < 1:
-        raise ValueError(f"a mean share lies between 0 and 1, not at {share}")
+        raise ValueError(
+            f"a mean that is bounded lies between {lowest:g} and {highest:g}, not at {found.mean}"
+        )
     centre = math.log(share / (1 - share))
-    half = _quantile(found.freedom) * found.error / (share * (1 - share))
-    return _logistic(centre - half), _logistic(centre + half)
+    half = _quantile(found.freedom) * found.error / width / (share * (1 - share))
+    return tuple(lowest + width * _logistic(end) for end in (centre - half, centre + half))  # type: ignore[return-value]
 
 
 def spread(values: Sequence[float], *, independent: bool) -> Spread:

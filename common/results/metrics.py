@@ -20,6 +20,7 @@ NONE = "–"  # where there is no value
 BEYOND = "beyond accuracy"
 VIA_FINE = "coarse class via the fine prediction"
 MISTAKES = "mistakes of the fine prediction"
+UNBALANCED = "classes of unequal size"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Metric:
         needs: what must be there, else it is left out: levels that the network must predict too, and "hierarchy", the
             coarse class of each fine class.
         table: title of the printed table that holds its column; four columns fit on 80 characters.
+        unless_accuracy: whether its column is left out of that table where it repeats the accuracy.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Metric:
     levels: tuple[str, ...] = LEVELS
     needs: tuple[str, ...] = ()
     table: str = BEYOND
+    unless_accuracy: bool = False
 
     def load(self) -> Any:
         """Import the function or class."""
@@ -184,6 +187,16 @@ METRICS = {
         levels=("fine",),
         needs=("hierarchy",),
         table=MISTAKES,
+    ),
+    "balanced_accuracy": Metric(
+        "balanced accuracy",
+        "mean over classes of the share of their images that are right, of classes that have test images: each class "
+        "counts alike, however many images it has. It is the accuracy where all have equally many",
+        "common.training.metrics:BalancedAccuracy",
+        better="higher",
+        shown=PERCENT,
+        table=UNBALANCED,
+        unless_accuracy=True,
     ),
 }
 # Names that earlier versions wrote into result.yaml and checkpoints, and those of today.

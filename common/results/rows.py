@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from yaml import YAMLError
@@ -146,6 +147,12 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
     # Around the whole list of seeds every ensemble is the same one: it is listed once.
     once = {_network(row): row for row in reversed(rows)}
     return [row for row in rows if once[_network(row)] is row]
+
+
+def validation_accuracy(experiment: Path, arm: str) -> float | None:
+    """Give the validation accuracy of an arm's best epochs, mean over seeds and levels; None if it has no result."""
+    found = [row.val_accuracy for row in collect(experiment) if row.arm == arm]
+    return mean(found) if found else None
 
 
 def _network(row: Row) -> tuple[Any, ...]:

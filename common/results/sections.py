@@ -172,6 +172,7 @@ def _further(summary: Sequence[SummaryRow]) -> list[Section]:
             for name in FURTHER
             if METRICS[name].table == title
             and any(getattr(r, f"{name}_mean") is not None for r in summary)
+            and not (METRICS[name].unless_accuracy and _repeats_accuracy(summary, name))
         ]
         lines = [["arm", "level", *(METRICS[name].title for name in names)]]
         shown = [r for r in summary if any(r.level in METRICS[name].levels for name in names)]
@@ -184,6 +185,12 @@ def _further(summary: Sequence[SummaryRow]) -> list[Section]:
                 lines.append(["chance", level, *texts(chance, names)])
         found.append(Section(title, 2, lines))
     return found
+
+
+def _repeats_accuracy(summary: Sequence[SummaryRow], name: str) -> bool:
+    """Say whether a metric is the accuracy in each row, as far as they are recorded."""
+    values = [(getattr(r, f"{name}_mean"), r.mean) for r in summary]
+    return all(one is None or abs(one - accuracy) < 2e-6 for one, accuracy in values)
 
 
 def _chance(summary: Sequence[SummaryRow], level: str, name: str) -> float | None:

@@ -1,7 +1,7 @@
 """Rows whose networks share parts between seeds: what is compared with what, and how much less they say."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from common.results.rows import Row
 
@@ -19,28 +19,49 @@ def pairs(ours: list[Row], theirs: list[Row]) -> list[tuple[list[Row], list[Row]
 def widening(values: Sequence[Sequence[Row]]) -> float | None:
     """Compute the factor by which the standard error of a mean grows because networks shaped several values.
 
-    A network's contribution to a value is taken as a random number of its own, all of them alike, added up. Then two
-    values made of the sets of networks A and B are correlated by |A and B| / sqrt(|A| |B|). With R the matrix of these
-    correlations of n values and r the mean of those of two different values, the variance of the mean is 1 + (n - 1) r
-    times that of independent values, and the sample variance is too small by 1 - r; both are made good. In the ring of
-    n seeds, 0+1, 1+2, ..., it is sqrt(2 / (1 - 1 / (n - 1))). It is 1 if nothing is shared.
+    In the ring of n seeds, 0+1, 1+2, ..., it is sqrt(2 / (1 - 1 / (n - 1))).
 
     Args:
-        values: for each value, the rows that it is computed from.
+        values: for each value, the rows that it is computed from; all their networks count alike.
 
     Returns:
-        None if all values come from the same networks.
+        As `widening_of_weights`.
     """
-    made_of = [{seed for row in rows for seed in row.seeds.split("+")} for rows in values]
-    number = len(made_of)
+    return widening_of_weights(
+        [{seed: 1.0 for row in rows for seed in row.seeds.split("+")} for rows in values]
+    )
+
+
+def widening_of_weights(values: Sequence[Mapping[str, float]]) -> float | None:
+    """Compute `widening` where networks may count differently.
+
+    A network's contribution to a value is taken as its weight there times a random number of its own, all of them
+    alike, added up. Then two values are correlated by the cosine of their weights: made of the sets of networks A and
+    B that all count alike, by |A and B| / sqrt(|A| |B|). With r the mean of the correlations of two different ones of
+    n values, the variance of the mean is 1 + (n - 1) r times that of independent values, and the sample variance is
+    too small by 1 - r; both are made good. For the mean comparison of each of n networks with all others (weight 1,
+    of the others 1 / (n - 1)) it is 2 (n - 1) / (n - 2), as for a U-statistic (Hoeffding 1948).
+
+    Args:
+        values: for each value, the weight of each network that shaped it, by a name of the network.
+
+    Returns:
+        1 if nothing is shared, None if all values come from the same networks.
+    """
+    number = len(values)
     if number < 2:
         return 1.0
     shared = sum(
-        len(one & other) / math.sqrt(len(one) * len(other))
-        for place, one in enumerate(made_of)
-        for other in made_of[:place]
+        _cosine(one, other) for place, one in enumerate(values) for other in values[:place]
     )
     correlation = 2 * shared / (number * (number - 1))
     if correlation > 1 - 1e-9:
         return None
     return math.sqrt((1 + (number - 1) * correlation) / (1 - correlation))
+
+
+def _cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    common = sum(weight * other[name] for name, weight in one.items() if name in other)
+    return common / math.sqrt(
+        sum(weight**2 for weight in one.values()) * sum(weight**2 for weight in other.values())
+    )

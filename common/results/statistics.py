@@ -140,6 +140,11 @@ def differences(
     return _judged(found, margin)
 
 
+def both_directions(rows: Sequence[DifferenceRow]) -> list[DifferenceRow]:
+    """Add each row the other way round, so that ``minus == NAME`` finds all that NAME was taken from."""
+    return [*rows, *(row.swapped() for row in rows)]
+
+
 def own_minus_via_fine(rows: Sequence[Row]) -> list[DifferenceRow]:
     """Compare each arm's coarse head with the coarse class that its fine head gives, seed by seed."""
     groups = _tested(rows)

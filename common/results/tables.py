@@ -12,11 +12,18 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from common.results.arithmetic import mixture
 from common.results.contrasts import MARGIN
 from common.results.images import ImageRow, image_contrasts
 from common.results.rows import Row, collect, holes
 from common.results.sections import Section, image_sections, sections
-from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
+from common.results.statistics import (
+    DifferenceRow,
+    SummaryRow,
+    both_directions,
+    differences,
+    summarise,
+)
 from common.system.atomic_files import write_text
 
 
@@ -41,7 +48,7 @@ def write_tables(
     write_text(experiment / "results.csv", _csv(rows, Row))
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
     found = differences(rows, reference=reference, primary=primary, margin=margin)
-    write_text(experiment / "differences.csv", _csv(found, DifferenceRow))
+    write_text(experiment / "differences.csv", _csv(both_directions(found), DifferenceRow))
     compared = image_contrasts(experiment, rows, reference=reference)
     if compared:
         write_text(experiment / "images.csv", _csv(compared, ImageRow))
@@ -49,6 +56,8 @@ def write_tables(
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
     missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
+    mixed = mixture(experiment)
+    missing += f"- {mixed}\n" if mixed else ""
     read = sections(rows, reference=reference, primary=primary, margin=margin)
     shown = markdown([*read, *image_sections(compared)])
     write_text(experiment / "summary.md", shown + (f"\n{missing}" if missing else ""))
@@ -62,8 +71,19 @@ def print_summary(
     if all(row.accuracy is None for row in rows):
         print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
         return
-    console = Console()
-    for section in sections(rows, reference=reference, primary=primary, margin=margin):
+    read = sections(rows, reference=reference, primary=primary, margin=margin)
+    _print(read, title, Console())
+
+
+def as_text(sections: Sequence[Section], title: str) -> str:
+    """Write sections as `print_summary` prints them on a wide terminal."""
+    text = io.StringIO()
+    _print(sections, title, Console(file=text, width=160))
+    return text.getvalue()
+
+
+def _print(sections: Sequence[Section], title: str, console: Console) -> None:
+    for section in sections:
         table = _rich(_side_by_side(section))
         if _width(table) > console.width:
             table = _rich(section)
@@ -77,9 +97,11 @@ def print_summary(
 
 
 def print_holes(experiment: Path) -> None:
-    """Print a line for each stage that the summary lacks."""
+    """Print a line for each stage that the summary lacks, and one if stages were computed in different ways."""
     for name, reason in holes(experiment).items():
         print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
+    if mixed := mixture(experiment):
+        print(mixed)
 
 
 def _side_by_side(section: Section) -> Section:

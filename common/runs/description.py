@@ -44,6 +44,14 @@ class Stage:
         return self.experiment / self.arm / f"seed{self.seed}"
 
     @property
+    def debug(self) -> bool:
+        """Whether it sees only some batches of an epoch, so that what it finds is no result."""
+        params = self.config.trainer_params
+        limits = (params[f"limit_{part}_batches"] for part in ("train", "val", "test"))
+        # An int counts batches, a float is a share of them: 1.0 is all, 1 is one batch.
+        return any(not isinstance(limit, float) or limit < 1 for limit in limits)
+
+    @property
     def best(self) -> Path:
         """Give the path of the best checkpoint, which is there once the stage is done."""
         return self.place / "checkpoints" / "best.ckpt"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from omegaconf import DictConfig
 
+from common.checkpoints.pretrained import refuse_other_weights
 from common.results.contrasts import MARGIN
 from common.results.rows import HOLE
 from common.results.statistics import SummaryRow, summarise
@@ -18,6 +18,7 @@ from common.results.tables import print_holes, print_summary, write_tables
 from common.runs.description import Architecture, Stage
 from common.runs.lightning import quieten
 from common.runs.stage import run_stage
+from common.runs.stage_ends import StageEnds
 from common.system.atomic_files import open_lock, write_yaml
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, Unfinished, UserError
@@ -102,7 +103,7 @@ def run_experiment(
     with _only_one(experiment), machines.lead():
         remove_temporary_files(experiment)
         refuse_unbuildable(stages, architectures)
-        with engine or Serial(architectures, machines) as running:
+        with StageEnds(engine or Serial(architectures, machines), stages) as running:
             failed = run_ready(stages, running)
         for stage in stages:
             result = stage.place / "result.yaml"
@@ -114,9 +115,8 @@ def run_experiment(
             experiment, order=order, reference=reference, primary=primary, margin=margin
         )
     if rows or not failed:
-        print_summary(
-            rows, title=experiment.name, reference=reference, primary=primary, margin=margin
-        )
+        title = experiment.name + (" (debug: no result)" if stages[0].debug else "")
+        print_summary(rows, title=title, reference=reference, primary=primary, margin=margin)
     print_holes(experiment)
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
@@ -130,10 +130,10 @@ def run_experiment(
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:
-    """Refuse before the first stage is trained a backbone that cannot be built.
+    """Refuse before the first stage is trained a backbone that cannot be built, and weights that do not fit it.
 
     Raises:
-        UserError: names the backbone.
+        UserError: names the backbone, or the weights.
     """
     asked = {
         hemisphere_config
@@ -146,6 +146,7 @@ def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Arch
         # On the meta device, without memory. RegNet computes with values while it is built, after its checks.
         with torch.device("meta"), suppress(NotImplementedError):
             hemisphere_config.backbone()
+        refuse_other_weights(hemisphere_config)
 
 
 def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
@@ -191,24 +192,6 @@ def remove_temporary_files(folder: Path) -> None:
     """Delete what a process that was killed left half-written."""
     for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
-
-
-def _taken(experiment: Path) -> bool:
-    """Say whether the folder holds more than the lock of a command that was refused."""
-    return experiment.is_dir() and any(child.name != ".lock" for child in experiment.iterdir())
-
-
-def free_name(cfg: DictConfig) -> str:
-    """Give the experiment's name, or with ``fresh`` the first of <name>, <name>-2, ... that is not taken."""
-    name, number = cfg.exp_name, 1
-    while cfg.fresh and _taken(Path(cfg.save_dir) / name):
-        number += 1
-        name = f"{cfg.exp_name}-{number}"
-    if cfg.fresh:
-        print(
-            f"fresh=true: writing to {Path(cfg.save_dir) / name} (continue it with exp_name={name})"
-        )
-    return name
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from common.checkpoints.pretrained import identity_of
 from common.data.datamodule import HierarchicalData
 from common.networks.hemisphere import effective_plasticity
 from common.networks.parameters import PARAMETERS
@@ -14,6 +15,13 @@ from common.settings.schema import ALWAYS, keys_of, shaping
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
 from common.system.randomness import derive
+
+# What a sentence says of values that are digests, which tell a person nothing.
+CHANGED = {
+    "data.train": "the training images, their classes or those held out have changed since",
+    "data.test": "the test images or their classes have changed since",
+    "data.images": "the images have changed since",
+}
 
 
 def identify(
@@ -25,7 +33,7 @@ def identify(
     schema: type,
     sides: Sequence[str | None],
     processes: int = 1,
-    split_per_seed: bool = False,
+    per_seed: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that shapes a stage's result, and nothing else, in plain containers.
 
@@ -37,7 +45,7 @@ def identify(
         schema: says of each key whether it shapes a result, and at which value it changes nothing.
         sides: the hemispheres whose keys shape the network.
         processes: that train it together.
-        split_per_seed: whether each seed holds out other images.
+        per_seed: what each seed has for itself (`common.runs.per_seed.kinds`).
     """
     trainer = shaping(schema, "trainer_params", dict(cfg.trainer_params) | {"precision": precision})
     if processes > 1:
@@ -45,9 +53,11 @@ def identify(
         trainer["processes"] = processes
     hparams = shaping(schema, "hparams", _flat(hemisphere_values(dict(cfg.hparams), sides)))
     # Beside what differs from seed to seed, what must not.
-    split = {"images": data.images_digest} if split_per_seed else {}
+    own: dict[str, Any] = dict.fromkeys(per_seed, "per_seed")
+    if own == {"split": "per_seed"}:
+        own = {"images": data.images_digest}
     return {
-        "data": {"train": data.digest, "test": data.test_digest()} | split,
+        "data": {"train": data.digest, "test": data.test_digest()} | own,
         "dataset": shaping(schema, "dataset", dict(cfg.dataset)),
         # null leaves a value open.
         "hparams": {name: value for name, value in hparams.items() if value is not None},
@@ -70,7 +80,7 @@ def _flat(hparams: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def hemisphere_values(hparams: dict[str, Any], sides: Sequence[str | None]) -> dict[str, Any]:
-    """Give each hemisphere's parameters as they take effect.
+    """Give each hemisphere's parameters as they take effect; a file of weights by its content, wherever it lies.
 
     A side that the network does not have takes the other one's, as it does in a study: its keys change nothing.
     """
@@ -79,6 +89,8 @@ def hemisphere_values(hparams: dict[str, Any], sides: Sequence[str | None]) -> d
         values[PARAMETERS["plasticity"].spelled("plasticity", side)] = effective_plasticity(
             hparams, side
         )
+        arch, weights = (PARAMETERS[name].spelled(name, side) for name in ("arch", "pretrained"))
+        values[weights] = identity_of(values[arch], values.get(weights))
     if "left" in sides and "right" not in sides:
         for name, parameter in PARAMETERS.items():
             values[parameter.spelled(name, "right")] = values[parameter.spelled(name, "left")]
@@ -110,7 +122,8 @@ def refuse_other_configuration(
             theirs, ours = _over_seeds(theirs), _over_seeds(ours)
         there, here = dict(leaves(theirs)), dict(leaves(ours))
         different = [
-            f"{name} was {_shown(name, there, schema)} and is now {_shown(name, here, schema)}"
+            CHANGED.get(name)
+            or f"{name} was {_shown(name, there, schema)} and is now {_shown(name, here, schema)}"
             for name in dict.fromkeys([*there, *here])
             # As text, because 1 batch and a share of 1.0 are equal as numbers.
             if repr(there.get(name)) != repr(here.get(name))
@@ -124,8 +137,10 @@ def refuse_other_configuration(
 
 def _over_seeds(identity: dict[str, Any]) -> dict[str, Any]:
     """Leave out of an identity what may differ between the seeds of an arm."""
-    if "images" in identity["data"]:
-        data = {name: value for name, value in identity["data"].items() if name != "train"}
+    data = identity["data"]
+    if "set" in data or "images" in data:
+        differ = ("train", "test") if "set" in data else ("train",)
+        data = {name: value for name, value in data.items() if name not in differ}
         identity = identity | {"data": data, "hemispheres": {}}
     return identity | {"sources": {}}
 

@@ -1,4 +1,4 @@
-"""Set up Lightning for a stage: its Trainer, callbacks and loggers."""
+"""Set up Lightning for a stage: its Trainer and callbacks."""
 
 import logging
 import sys
@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from common.checkpoints.files import DurableCheckpoints
@@ -44,13 +43,13 @@ def progress_callbacks(stage: Stage) -> list[Callback]:
     """Make the callbacks that write metrics.csv and show progress."""
     table = stage.place / "metrics.csv" if stage.config.logger.csv else None
     callbacks: list[Callback] = [MetricsTable(table)]
-    if stage.config.logger.tensorboard:
+    if stage.config.logger.tensorboard or stage.config.logger.other:
         callbacks.append(LearningRateMonitor("step"))
     if stage.config.trainer_params.enable_progress_bar:
         callbacks.append(EpochLines(stage.name))
         if sys.stdout.isatty():
             # Of the current epoch; its line then stays. A hundred redraws a second would slow the steps down.
-            callbacks.append(RichProgressBar(refresh_rate=5))
+            callbacks.append(EpochBar(refresh_rate=5))
     return callbacks
 
 
@@ -61,19 +60,13 @@ def feature_callbacks(stage: Stage, module: TrainingModule) -> list[Callback]:
     return [ProbeFeatures(stage.place / FOLDER)]
 
 
-class EventLogger(TensorBoardLogger):
-    """Lightning's own logger without its hparams.yaml, which would be empty: config.yaml holds everything."""
+class EpochBar(RichProgressBar):
+    """Lightning's own bar of the current epoch, which it counts from 1 as all lines and files here do."""
 
-    def save(self) -> None:
-        """Flush."""
-        self.experiment.flush()
-
-
-def event_logger(stage: Stage, step: int | None) -> Any:
-    """Make the logger of TensorBoard events, or give False; resuming hides what was written from ``step`` on."""
-    return stage.config.logger.tensorboard and EventLogger(
-        stage.place, name="", version="", purge_step=step
-    )
+    def _get_train_description(self, current_epoch: int) -> str:
+        # As wide as the bar of validation, so that neither flickers.
+        width = len(self.validation_description)
+        return f"{f'epoch {current_epoch + 1}/{self.trainer.max_epochs}':{width}}"
 
 
 def make_trainer(

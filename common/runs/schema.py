@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from common.data import prepared  # noqa: F401 - defines what dataset=folders refers to
+from common.runs.per_seed import PER_SEED, check_own_sets
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
 from common.system.errors import UserError, shown
@@ -17,10 +19,11 @@ C = TypeVar("C", bound=type)
 COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+CLASS_WEIGHTS = (None, "balanced")
 SCHEDULES = ("one_cycle", "constant")
-# As dataset.split_seed: each run draws the held-out tenth with its own seed.
-PER_SEED = "per_seed"
 SPLIT_SEEDS = f"an integer at least 0, {PER_SEED} or null"
+# Strategies whose processes Lightning starts from this one and gathers again; ours start their own.
+STARTED_BY_LIGHTNING = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 # What chooses the best epoch, and in which direction it is better.
 MONITORS = {"val_accuracy": "max", "val_loss": "min"}
 
@@ -45,8 +48,14 @@ class Dataset:
     )
     root: str = key(
         MISSING,
-        "folder of the data set, which holds index.csv and hierarchy.yaml",
+        "folder of the data set, which holds index.csv and hierarchy.yaml; data_scripts/prepare_folders.py makes it of "
+        "your own pictures",
         path=True,
+        shapes_result=False,
+    )
+    root_per_seed: bool = key(
+        False,
+        "each seed has a data set of its own, the same for all its arms: that of seed 0 lies in <root>-seed0",
         shapes_result=False,
     )
     train_dir: str = key(
@@ -87,6 +96,12 @@ class Dataset:
         high=1024,
     )
     flip: bool = key(MISSING, "mirror each training image with probability one half")
+    crop_scale: float = key(
+        1.0,
+        "random resized crop: a part of at least this share of an image's area is enlarged to its size; 1: none",
+        above=0,
+        high=1,
+    )
     memory_gb: float = key(
         8.0,
         "limit in GiB for decoded images in memory; larger sets stay on disk and are decoded at each step",
@@ -198,6 +213,12 @@ class TrainingKeys:
         "exp(-hierarchy_beta * d)",
         above=0,
         high=1000,
+    )
+    class_weights: str | None = key(
+        None,
+        "balanced: in training, an image counts in inverse proportion to the training images of its class, at each "
+        "level; null: all count alike",
+        choices=CLASS_WEIGHTS,
     )
 
 
@@ -328,6 +349,13 @@ class Loggers:
 
     tensorboard: bool = key(True, "write TensorBoard events", shapes_result=False)
     csv: bool = key(True, "write metrics.csv", shapes_result=False)
+    other: Any = key(
+        None,
+        "another logger of Lightning beside these: its class as _target_, and its arguments",
+        words="a section with _target_, or null",
+        open=True,
+        shapes_result=False,
+    )
 
 
 @dataclass
@@ -340,6 +368,9 @@ class RunKeys:
     save_dir: str = key("../runs", "folder for experiments", path=True, shapes_result=False)
     seeds: list[int] = key([0], "list of seeds; each gives one run", shapes_result=False)
     evaluate: bool = key(True, "test the best checkpoint after training", shapes_result=False)
+    note: str = key(
+        "", "a sentence of yours, kept with the run and shown in its report", shapes_result=False
+    )
     fresh: bool = key(
         False,
         "leave an earlier experiment of this name alone and write to <exp_name>-2, -3, ...",
@@ -368,9 +399,22 @@ class RunKeys:
                 f"ckpt_callback.select=last keeps one epoch, but ckpt_callback.save_top_k is "
                 f"{cfg.ckpt_callback.save_top_k}; allowed: 1."
             )
+        other = cfg.logger.other
+        if other is not None and not (isinstance(other, DictConfig) and "_target_" in other):
+            raise UserError(
+                f"logger.other is {shown(other)}; allowed: null, or a section whose _target_ names a logger of "
+                "Lightning, as in common/config/logger/wandb.yaml."
+            )
+        strategy = cfg.trainer_params.strategy
+        if str(strategy).startswith(STARTED_BY_LIGHTNING):
+            raise UserError(
+                f"trainer_params.strategy is {shown(strategy)}, whose processes would lose what the first one holds; "
+                "allowed: auto, ddp."
+            )
         split = cfg.dataset.split_seed
         if split not in (None, PER_SEED) and (type(split) is not int or split < 0):
             raise UserError(f"dataset.split_seed is {shown(split)}; allowed: {SPLIT_SEEDS}.")
+        check_own_sets(cfg.dataset)
         for name in ("train_dir", "val_dir", "test_dir"):
             _check_level(name, cfg.dataset[name], cfg.hparams.mode)
 

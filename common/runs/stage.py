@@ -3,9 +3,8 @@
 import hashlib
 import math
 import shutil
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,28 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from common.checkpoints.files import Record, digest, load, read
+from common.checkpoints.files import Record, load
 from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
 from common.networks.costs import costs
+from common.results.arithmetic import ARITHMETIC
 from common.results.predictions import PREDICTIONS, write_predictions
-from common.results.rows import HOLE, read_result, write_result
+from common.results.rows import read_result, write_result
 from common.runs.description import Architecture, Stage
 from common.runs.effort import training_of
-from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
 from common.runs.lightning import (
     checkpoint_callbacks,
-    event_logger,
     feature_callbacks,
     make_trainer,
     progress_callbacks,
     quieten,
 )
-from common.runs.needed import refuse_missing
-from common.runs.pairing import set_other_pairing_aside
-from common.runs.schema import PER_SEED
+from common.runs.loggers import loggers_of
+from common.runs.prepare import Prepared, prepare
 from common.settings.compose import ROOT
 from common.system.atomic_files import replacing, write_yaml
 from common.system.distributed import Machines, together
-from common.system.environment import choose_precision, describe
+from common.system.environment import describe
 from common.system.errors import StageFailed, UserError
 from common.system.randomness import derive
 from common.system.signals import Interrupted, signals
@@ -48,28 +45,6 @@ from common.training.predictions import Predictions
 
 # Features of more bytes, counted as float32, are not kept. No key: keeping them may change the last bits of results.
 FEATURE_BYTES = 8 * 2**30
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A stage before anything is trained.
-
-    ``identity`` is everything that shapes its result, ``sources`` are digests of the weights that it builds on,
-    ``parents`` the records of these, and ``processes`` train it together.
-    """
-
-    stage: Stage
-    data: HierarchicalData
-    precision: str
-    processes: int
-    identity: dict[str, Any]
-    sources: dict[str, str]
-    parents: list[Record]
-
-    @property
-    def name(self) -> str:
-        """Give the stage's fingerprint."""
-        return fingerprint(self.identity)
 
 
 def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> None:
@@ -107,45 +82,6 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
 
 
-def prepare(stage: Stage, architecture: Architecture) -> Prepared:
-    """Load the data and what the stage builds on, and identify all that shapes its result.
-
-    Raises:
-        UserError: a checkpoint that it builds on is missing, or its folder holds a run of another configuration.
-    """
-    cfg = stage.config.copy()
-    split_per_seed = cfg.dataset.split_seed == PER_SEED
-    if split_per_seed:
-        cfg.dataset.split_seed = stage.seed
-    data = architecture.data(cfg, seed=derive(stage.seed, stage.arm))
-    data.load()
-    cfg.trainer_params.max_epochs = architecture.module.epochs(cfg, data)
-    stage = replace(stage, config=cfg)
-    precision = choose_precision(cfg.trainer_params.precision, cfg.trainer_params.accelerator)
-    paths = refuse_missing(architecture.module.hemisphere_paths(cfg, stage.seed))
-    found = {part: read(path) for part, path in paths.items()}
-    processes = make_trainer(stage, precision, [], logger=False).world_size
-    if processes > 1:
-        _check_processes(stage, data, processes)
-    identity = identify(
-        cfg,
-        data,
-        precision,
-        {part: record.fingerprint for part, (record, _) in found.items()},
-        schema=architecture.schema,
-        sides=architecture.module.sides(cfg),
-        processes=processes,
-        split_per_seed=split_per_seed,
-    )
-    sources = {f"model_path_{part}": digest(weights) for part, (_, weights) in found.items()}
-    set_other_pairing_aside(stage)
-    parents = [record for record, _ in found.values()]
-    stage = replace(stage, seeds=made_of(stage, parents))
-    refuse_other_configuration(stage.place, identity, sources, schema=architecture.schema)
-    (stage.place / HOLE).unlink(missing_ok=True)
-    return Prepared(stage, data, precision, processes, identity, sources, parents)
-
-
 def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
     """Build the network, with its initial weights and what it loads."""
     stage, data = prepared.stage, prepared.data
@@ -178,10 +114,14 @@ def _fit(
     if any(p.requires_grad for p in module.parameters()):
         if module.features_are_fixed:
             keep_features(stage, module, data, precision)
-        with signals.put_off(), _other_processes(prepared, architecture, path, machines):
+        with (
+            signals.put_off(),
+            loggers_of(stage, module.record.fingerprint, step) as loggers,
+            _other_processes(prepared, architecture, path, machines),
+        ):
             kept = feature_callbacks(stage, module)
             callbacks = [finite, best, *progress_callbacks(stage), *kept, last]
-            trainer = make_trainer(stage, precision, callbacks, logger=event_logger(stage, step))
+            trainer = make_trainer(stage, precision, callbacks, logger=loggers)
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
         curve = validation_curve(callbacks, data.levels)
         if Path(best.best_model_path) != stage.best:
@@ -198,6 +138,7 @@ def _fit(
         "seed": stage.seed,
         "seeds": module.record.seeds,
         "fingerprint": module.record.fingerprint,
+        "arithmetic": ARITHMETIC,
         "checkpoint": str(stage.best.relative_to(stage.place)),
         "sha256": _sha256(stage.best),
         "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
@@ -242,12 +183,6 @@ def _test(prepared: Prepared, module: TrainingModule) -> dict[str, Any]:
     }
 
 
-def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
-    """List the seeds of all networks that a stage is made of: those planned first, then others of its checkpoints."""
-    loaded = (seed for parent in parents for seed in parent.seeds or [parent.seed])
-    return tuple(dict.fromkeys([*(stage.seeds or (stage.seed,)), *loaded]))
-
-
 def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
     """Make the record that the stage's checkpoints hold; ``name`` is its fingerprint."""
     return Record(
@@ -281,22 +216,6 @@ def _train_along(
     # The first process stops too, and says why.
     with suppress(Interrupted, StageFailed):
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
-
-
-def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
-    params = stage.config.trainer_params
-    asked = f"trainer_params.devices and num_nodes make {processes} processes"
-    if params.strategy not in ("auto", "ddp"):
-        raise UserError(
-            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
-        )
-    if data.batch_size % processes:
-        raise UserError(
-            f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "
-            f"all processes; allowed: a multiple of {processes}, at most {len(data.train_set)}."
-        )
-    if len(data.val_set) < processes:
-        raise UserError(f"{asked}, but there are only {len(data.val_set)} validation images.")
 
 
 def keep_features(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from common.settings.schema import keys_of
+from common.settings.schema import is_known, keys_of
 from common.settings.suggestions import closest, groups_of, section_given_a_value, unknown_key
 from common.system.errors import UserError
 
@@ -17,6 +17,8 @@ ALONE = (
     "--multirun",
     "-m",
 )
+# Ours: every key with its value, which Hydra shows under another name.
+ALL = "--help-all"
 COMPLETION = ("--shell-completion", "-sc")
 WITH_VALUE = {
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
@@ -48,7 +50,9 @@ def tidied(arguments: Sequence[str], schema: type) -> list[str]:
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
-        if not word.startswith("-") or word == "-":
+        if word == ALL:
+            options += ["--cfg", "job"]
+        elif not word.startswith("-") or word == "-":
             overrides.append(_override(word, rest, schema))
         elif name in ALONE and not equals:
             options.append(word)
@@ -89,7 +93,7 @@ def check_keys(overrides: Sequence[str], schema: type) -> None:
             continue
         if name in sections and name not in groups_of(schema) and not value.startswith(("{", "$")):
             raise section_given_a_value(name, schema, value)
-        if name not in known and name not in sections and name not in groups_of(schema):
+        if not (is_known(schema, name) or name in sections or name in groups_of(schema)):
             raise unknown_key(name, schema, value)
 
 
@@ -131,7 +135,7 @@ def _no_option(word: str, rest: Sequence[str], schema: type) -> UserError:
     name, equals, value = word.partition("=")
     key = name.lstrip("-").replace("-", "_")
     value = value if equals else next((w for w in rest[:1] if not w.startswith("-")), "true")
-    close = closest(name, [*ALONE, *WITH_VALUE, *WITH_VALUE_OR_ALONE], 0.75)
+    close = closest(name, [*ALONE, ALL, *WITH_VALUE, *WITH_VALUE_OR_ALONE], 0.75)
     if name.startswith("--") and close and not _is_key(key, schema):
         return UserError(f"There is no option {name}; did you mean {close[0]}?")
     try:

@@ -18,9 +18,14 @@ from common.settings.arguments import tidied
 from common.settings.checks import refuse_missing_paths
 from common.settings.compose import finish, override_keys, refuse_malformed, register
 from common.settings.explain import explain, printable
+from common.settings.sweep import add_job, table_at_the_end
+from common.system.output import replace_what_cannot_be_shown
 from common.system.signals import Interrupted, signals
 
 __all__ = ["command", "explain", "one_sentence", "printable", "sweep_name", "typed_overrides"]
+
+LONGEST = 80  # characters of the part of a name that tells a sweep's jobs apart
+QUOTES = "\"'/"
 
 
 def command(
@@ -37,7 +42,7 @@ def command(
     person can mend is printed as one sentence, with exit status 1; Ctrl-C ends with 130, SIGTERM with 143.
     """
 
-    def checked(cfg: DictConfig) -> None:
+    def checked(cfg: DictConfig) -> Any:
         signals.install()  # once more: a launcher such as joblib's is in another process here
         runtime = HydraConfig.get()
         overrides = typed_overrides()
@@ -50,12 +55,21 @@ def command(
                 overrides=overrides,
                 config_name=str(runtime.job.config_name),
             )
-            if runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg:
-                cfg.exp_name = f"{cfg.exp_name or 'study'}_{sweep_name(overrides)}"
+            sweep = runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg
+            base = cfg.exp_name or "study" if sweep else ""
+            if sweep:
+                there = Path(cfg.save_dir)
+                name = sweep_name(overrides, lambda name: (there / f"{base}_{name}").is_dir())
+                cfg.exp_name = f"{base}_{name}"
             refuse_missing_paths(cfg, schema)
-            task(cfg)
+            score = task(cfg)
+            if sweep:
+                add_job(cfg, base, override_keys(overrides), score)
+        # A sweeper that searches, such as Optuna's, goes by it.
+        return score
 
     signals.install()
+    replace_what_cannot_be_shown()
     register(schema)
     # Hydra then raises instead of printing 4 to 8 lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -64,7 +78,8 @@ def command(
     with one_sentence(schema):
         sys.argv[1:] = tidied(sys.argv[1:], schema)
         refuse_malformed(sys.argv[1:])
-        run(checked)()
+        with table_at_the_end():
+            run(checked)()
 
 
 def typed_overrides() -> list[str]:
@@ -73,15 +88,35 @@ def typed_overrides() -> list[str]:
     return overrides
 
 
-def sweep_name(overrides: list[str]) -> str:
-    """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``."""
+def sweep_name(overrides: list[str], earlier: Callable[[str], bool] = lambda name: False) -> str:
+    """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``.
+
+    Args:
+        overrides: of the job.
+        earlier: says whether there is an experiment that an earlier version gave its name, which then goes on.
+    """
     swept = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
     name = "_".join(f"{key}-{value}" for key, value in swept.items())
-    plain = re.sub(r"[^\w.,+\[\]-]+", "-", name)[:80]
+    plain = _plain(name)[:LONGEST]
+    if plain == name:
+        return name
     # A name that lost something gains a digest of the whole, so that two jobs never share one.
-    return (
-        plain if plain == name else f"{plain}-{blake2b(name.encode(), digest_size=4).hexdigest()}"
-    )
+    digest = blake2b(name.encode(), digest_size=4).hexdigest()
+    if earlier(f"{plain}-{digest}"):
+        return f"{plain}-{digest}"
+    # Of a key its last word, of a path its last folder: what is swept is short, and stays readable.
+    parts = [
+        f"{key.rpartition('.')[2]}-{_plain(value.strip(QUOTES).rpartition('/')[2])}"
+        for key, value in swept.items()
+    ]
+    while len("_".join(parts)) > LONGEST:
+        parts.remove(max(parts, key=len))
+    return "_".join([*parts, digest])
+
+
+def _plain(text: str) -> str:
+    """A text as a folder's name may hold it."""
+    return re.sub(r"[^\w.,+\[\]-]+", "-", text)
 
 
 class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as a statement

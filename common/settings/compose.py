@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from common.settings.arguments import check_keys
 from common.settings.checks import check_values, leaves, plain_value, show
-from common.settings.schema import GROUPS, keys_of, schema_name
+from common.settings.schema import GROUPS, is_known, keys_of, schema_name
 from common.settings.suggestions import unknown_key
 from common.system.errors import UserError
 
@@ -173,6 +174,14 @@ def quoted(argument: str, names: Sequence[str]) -> str:
     return spelled({name: value})[0]
 
 
+def quoted_paths(arguments: Sequence[str], schema: type) -> list[str]:
+    """A command line whose paths hold what they like, ``=`` and ``[`` too: see `quoted`. A sweep is left as it is."""
+    if any(option in arguments for option in ("--multirun", "-m")):
+        return list(arguments)
+    names = [name for name, item in keys_of(schema).items() if item.metadata.get("path")]
+    return [quoted(argument, names) for argument in arguments]
+
+
 def _text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -245,19 +254,26 @@ def finish(
     given = override_keys(overrides) | dict.fromkeys(values or {}, "")
     _refuse_unknown_keys(cfg, schema)
     _refuse_contradictions(cfg, schema, folder, given, config_name)
-    paths = [name for name, item in keys_of(schema).items() if item.metadata.get("path")]
+    paths = {
+        name: item.metadata.get("unless")
+        for name, item in keys_of(schema).items()
+        if item.metadata.get("path")
+    }
     with open_dict(cfg):
-        for name in paths:
-            if name in given:
-                value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
-                if _absolute(value, Path.cwd()) != value:
-                    OmegaConf.update(cfg, name, _absolute(value, Path.cwd()), merge=False)
+        for name, unless in paths.items():
+            # Before interpolations are resolved: one may read a file of a folder that is named here.
+            value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
+            if name in given or name == "dataset.root":
+                base = Path.cwd() if name in given else folder
+                absolute = _absolute(value, base, unless)
+                if absolute != value:
+                    OmegaConf.update(cfg, name, absolute, merge=False)
     plain = _resolve(cfg, schema)
-    for name in paths:
+    for name, unless in paths.items():
         *sections, last = name.split(".")
         section = plain_value(plain, ".".join(sections)) if sections else plain
         if isinstance(section, dict) and last in section:
-            section[last] = _absolute(section[last], folder)
+            section[last] = _absolute(section[last], folder, unless)
     resolved = OmegaConf.create(plain)
     check_values(resolved, schema)
     if OmegaConf.is_missing(resolved, "checkpoint"):
@@ -266,10 +282,9 @@ def finish(
 
 
 def _refuse_unknown_keys(cfg: DictConfig, schema: type) -> None:
-    known = keys_of(schema)
     for name, _ in leaves(OmegaConf.to_container(cfg, resolve=False)):
         # A key such as model_path_fine may itself hold a mapping-free list: only its own name counts.
-        if name not in known:
+        if not is_known(schema, name):
             raise unknown_key(name, schema)
 
 
@@ -283,8 +298,12 @@ def _refuse_contradictions(
         for file, body in _bodies(folder / "config", config_name):
             for name, value in leaves(body):
                 source = theirs.get(name, _owner(plain, schema, name, group))
-                # What is taken from elsewhere in the group follows it.
-                if name in given or source is None or str(value).startswith(f"${{{group}."):
+                # What is taken from elsewhere in the group follows it; what the group leaves open must be given.
+                if (
+                    name in given
+                    or source in (None, "???")
+                    or str(value).startswith(f"${{{group}.")
+                ):
                     continue
                 trial = cfg.copy()
                 OmegaConf.update(trial, name, source)
@@ -348,15 +367,17 @@ def _resolve(cfg: DictConfig, schema: type) -> dict:
         return dict(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     for name, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
         if value == "???":
-            raise UserError(f"{name} has no value: give {name}=...")
+            help = keys_of(schema)[name].metadata["help"]
+            raise UserError(f"{name} has no value: give {name}=... ({help}).")
     return dict(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
 
 
-def _absolute(value: Any, base: Path) -> Any:
-    """A path, or each path of a list, made absolute; what is no path as it is."""
+def _absolute(value: Any, base: Path, unless: str | None = None) -> Any:
+    """A path, or each path of a list, made absolute; what is no path, or matches `unless`, as it is."""
     if isinstance(value, list):
         return [_join(base, str(item)) for item in value]
     path = isinstance(value, str) and value and not value.startswith("${") and value != "???"
+    path = path and not (unless and re.fullmatch(unless, value))
     return _join(base, value) if path else value
 
 

@@ -41,9 +41,13 @@ def printable(text: str) -> str:
 
 
 def _of_ours(error: BaseException) -> str | None:
-    if not isinstance(error, UserError):
+    cause: BaseException | None = error
+    # An interpolation that reads a file brings its own sentence within an error of OmegaConf.
+    while isinstance(cause, OmegaConfBaseException) and not isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__
+    if not isinstance(cause, UserError):
         return None
-    text = str(error)
+    text = str(cause)
     # From a process that loads images, torch brings it with a traceback before it.
     return text.strip().splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
 

@@ -28,8 +28,10 @@ def key(
     high: float | None = None,
     path: bool = False,
     exists: str | None = None,
+    unless: str | None = None,
     prefix: str | None = None,
     words: str = "",
+    open: bool = False,
     shapes_result: bool = True,
     neutral: Any = None,
 ) -> Any:
@@ -45,8 +47,10 @@ def key(
         high: highest value.
         path: whether it names a file or folder; see `common.settings.compose` for what it is relative to.
         exists: what a path must name when a command starts: "file", "folder" or "any"; None: nothing yet.
+        unless: pattern of values of a path that are names and no paths.
         prefix: see ``choices``.
         words: what is allowed, in words, where the type does not say it.
+        open: whether it may be a section, whose keys are those of another library.
         shapes_result: whether another value gives another result, so that it is part of a stage's fingerprint.
         neutral: value at which it changes nothing and is left out of the fingerprint, so that runs from before there
             was such a key are still recognised. None: the default, if that is a plain value. `ALWAYS`: there is none.
@@ -57,8 +61,10 @@ def key(
         "choices": choices,
         "prefix": prefix,
         "words": words,
+        "open": open,
         "path": path,
         "exists": exists,
+        "unless": unless,
         "above": above,
         "low": low,
         "high": high,
@@ -84,6 +90,14 @@ def keys_of(schema: type) -> dict[str, Field]:
         else:
             found[item.name] = item
     return found
+
+
+def is_known(schema: type, name: str) -> bool:
+    """Say whether a schema has a key, or one above it that is open to all keys below."""
+    known = keys_of(schema)
+    return name in known or any(
+        item.metadata["open"] and name.startswith(f"{above}.") for above, item in known.items()
+    )
 
 
 def shaping(schema: type, section: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -170,5 +170,5 @@ def _there_are(name: str, schema: type) -> str:
         return f"allowed{f' in {section}' if section else ''}: {', '.join(siblings)}"
     if section and siblings:
         first = ", ".join(siblings[:MANY])
-        return f"allowed in {section}: {first}, ... (--help lists all keys)"
-    return "--help lists all keys, and docs/keys.md explains them"
+        return f"allowed in {section}: {first}, ... (--help-all lists all keys)"
+    return "--help-all lists all keys, and docs/keys.md explains them"

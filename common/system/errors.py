@@ -3,7 +3,10 @@
 import reprlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from common.system.output import replace_what_cannot_be_shown
 
 
 class UserError(Exception):
@@ -43,12 +46,20 @@ def shown(value: Any) -> str:
     return _Short().repr(value)[:40]
 
 
+def nothing_in(path: Path) -> str | None:
+    """Say why a path holds nothing to read, as the end of a sentence: a folder, or an empty file; None otherwise."""
+    if path.is_dir():
+        return "is a folder"
+    return "is empty" if path.is_file() and path.stat().st_size == 0 else None
+
+
 def run_script(script: Callable[[], None]) -> int:
     """Run a script's body and turn what a person can cause into one line on stderr.
 
     Returns:
         The exit status: 0, 1 after an error, 130 after Ctrl-C.
     """
+    replace_what_cannot_be_shown()
     try:
         script()
     except UserError as error:

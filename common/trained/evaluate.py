@@ -19,6 +19,7 @@ from common.results.metrics import METRICS
 from common.results.predictions import write_predictions
 from common.runs.description import Architecture
 from common.runs.lightning import quieten
+from common.runs.per_seed import for_seed
 from common.settings.levels import SIDES
 from common.system.atomic_files import replacing
 from common.system.environment import choose_precision
@@ -45,6 +46,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     module = load_module(checkpoint, {folder: architecture})
     run = module.cfg
     _use_dataset(run, cfg)
+    run.dataset = for_seed(run.dataset, module.record.seed)
     data = architecture.data(run, seed=module.record.seed)
     data.setup("test")
     for level in data.levels:

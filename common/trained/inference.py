@@ -1,8 +1,9 @@
 """Ask a trained network: pictures in, features and probabilities out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -15,8 +16,18 @@ from common.data.transforms import Transforms
 from common.networks.macro import HemispheresAndHeads, Network
 from common.settings.levels import SIDES, side_of
 from common.system.errors import UserError
+from common.trained.representation import (
+    FEATURES,
+    activations,
+    dissimilarity,
+    layer_names,
+    plot_dissimilarity,
+)
 
-Picture = str | Path | Image.Image | Tensor
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Picture = str | Path | Image.Image | Tensor | np.ndarray
 Pictures = Picture | Sequence[Picture]
 # Pictures that are in the network at a time; the number changes memory and nothing else.
 BATCH = 256
@@ -35,15 +46,16 @@ class BySide(dict[str, Tensor]):
 class Trained:
     """A trained network with all that its checkpoint says about it; nothing here trains or changes it.
 
-    Wherever ``pictures`` are asked for, give one or a list of: paths, folders, PIL images, uint8 tensors (3, H, W);
-    or one uint8 tensor (B, 3, H, W). They are brought to RGB and to ``image_size``. Computed in
-    float32, whatever the precision of training.
+    Wherever ``pictures`` are asked for, give one or a list of: paths, folders, PIL images, uint8 tensors (3, H, W),
+    uint8 NumPy arrays (H, W, 3); or one uint8 tensor (B, 3, H, W) or array (B, H, W, 3). They are brought to RGB and
+    to ``image_size``. Computed in float32, whatever the precision of training.
 
     Args:
         network: in evaluation mode; its weights are kept from asking for gradients.
         transforms: normalises pixels as in its training.
         record: what its checkpoint says of it.
         device: where to compute.
+        accuracy: on test images, by level, 0 to 1; empty if nobody knows.
     """
 
     def __init__(
@@ -53,12 +65,34 @@ class Trained:
         transforms: Transforms,
         record: Record,
         device: torch.device,
+        accuracy: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.network = network.to(device)
         self.network.requires_grad_(False)
         self.transforms = transforms.to(device)
         self.record = record
         self.device = device
+        self.accuracy = accuracy
+
+    def __repr__(self) -> str:
+        """Say what it is, in a few lines."""
+        height, width = self.image_size
+        heads = [
+            f"{level}: {len(names)} classes"
+            + (
+                f", {100 * self.accuracy[level]:.1f} % of test images correct"
+                if level in self.accuracy
+                else ""
+            )
+            for level, names in self.class_names.items()
+        ]
+        lines = [
+            f"{self.record.arm}/seed{self.record.seed}, trained on {self.record.config['dataset']['name']} "
+            f"({width} x {height} pixels)",
+            *heads,
+            f"hemispheres: {', '.join(self.sides)}",
+        ]
+        return "\n  ".join(lines)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -98,11 +132,11 @@ class Trained:
         """Read pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
 
         Raises:
-            UserError: a file that is no image, or a tensor of another type or shape.
+            UserError: a file that is no image, or a tensor or an array of another type or shape.
         """
         if isinstance(pictures, str | Path | Image.Image):
             pictures = [pictures]
-        elif isinstance(pictures, Tensor):
+        elif isinstance(pictures, Tensor | np.ndarray):
             pictures = [*pictures] if pictures.ndim == 4 else [pictures]
         found: list[Picture] = []
         for picture in pictures:
@@ -118,6 +152,55 @@ class Trained:
         """Compute the features of each hemisphere, by its name in `sides`: float (B, F)."""
         both = torch.cat([self._features(images) for images in self._batches(pictures)])
         return BySide(self.network.split(both))
+
+    @property
+    def layers(self) -> dict[str, tuple[str, ...]]:
+        """Name the layers of each hemisphere that `activations` takes, in order, by its name in `sides`."""
+        return {side: layer_names(one) for side, one in self.network.sides.items()}
+
+    def activations(
+        self, pictures: Pictures, *, layers: Sequence[str], hemisphere: str
+    ) -> dict[str, np.ndarray]:
+        """Compute what layers of a hemisphere give: by name, float32 (B, ...), maps as (B, C, H, W).
+
+        Args:
+            pictures: see `Trained`.
+            layers: names in `layers`.
+            hemisphere: its name in `sides`, or as in checkpoints.
+
+        Raises:
+            UserError: there is no such hemisphere or layer.
+        """
+        one = self.network.sides[self._choose(hemisphere)]
+        return activations(one, self._batches(pictures), layers)
+
+    def dissimilarity(
+        self, pictures: Pictures, *, layer: str = FEATURES, measure: str = "correlation"
+    ) -> dict[str, np.ndarray]:
+        """Compute the representational dissimilarity matrix of each hemisphere: float (B, B), by its name in `sides`.
+
+        Args:
+            pictures: see `Trained`; at least two, whose order is that of rows and columns.
+            layer: name in `layers`, of every hemisphere.
+            measure: see `common.trained.representation.dissimilarity`.
+
+        Raises:
+            UserError: fewer than two pictures, no such layer or no such measure.
+        """
+        images = self.pixels(pictures)
+        values = {
+            side: self.activations(images, layers=[layer], hemisphere=side)[layer]
+            for side in self.sides
+        }
+        return {side: dissimilarity(one, measure=measure) for side, one in values.items()}
+
+    def plot_dissimilarity(
+        self, pictures: Pictures, *, layer: str = FEATURES, measure: str = "correlation"
+    ) -> "Figure":
+        """Draw what `dissimilarity` gives."""
+        matrices = self.dissimilarity(pictures, layer=layer, measure=measure)
+        what = "1 − correlation" if measure == "correlation" else f"{measure} distance"
+        return plot_dissimilarity(matrices, label=f"{what}, {layer}")
 
     def logits(self, pictures: Pictures, *, alone: str | None = None) -> dict[str, Tensor]:
         """Compute logits per level: float (B, C), any real number for each class.
@@ -215,6 +298,8 @@ class Trained:
     def _one(self, picture: Picture) -> Tensor:
         """Read one picture as uint8 (3, H, W)."""
         height, width = self.image_size
+        if isinstance(picture, np.ndarray):
+            picture = _image_of(picture)
         if isinstance(picture, Tensor):
             if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
                 raise UserError(
@@ -258,6 +343,20 @@ class Trained:
                     part.fill_(cast(HemispheresAndHeads, self.network).join.silent)
             found = self.network.classify(features)
         return {level: found[level].cpu() for level in self.levels}
+
+
+def _image_of(pixels: np.ndarray) -> Image.Image:
+    """Make an image of an array uint8 (H, W, 3), as NumPy, Pillow and OpenCV hold pictures (OpenCV: in BGR).
+
+    Raises:
+        UserError: another type or shape.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UserError(
+            f"An array of {pixels.dtype} and shape {pixels.shape} is no picture; allowed: uint8 and shape (H, W, 3), "
+            "or (B, H, W, 3) for all of them."
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _side(name: str) -> str:

@@ -51,7 +51,7 @@ class PredictConfig:
     checkpoint: str = key(MISSING, "checkpoint to ask", path=True, exists="file")
     image: Any = key(
         MISSING,
-        "picture, folder of pictures, or several of these separated by commas",
+        "picture, folder of pictures, pattern (photos/*.jpg), or several of these separated by commas",
         path=True,
         words="a path, or paths with commas between",
     )

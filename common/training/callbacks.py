@@ -155,6 +155,12 @@ def validation_curve(
     }
 
 
+def _shown(name: str, value: float) -> str:
+    """Write one metric of an epoch: shares in per cent."""
+    words = name.replace("_", " ")
+    return f"{words} {100 * value:.1f} %" if name.endswith("accuracy") else f"{words} {value:.3f}"
+
+
 class EpochLines(Checkpoint):
     """Prints one line per epoch where there is no terminal to draw a progress bar on."""
 
@@ -170,7 +176,7 @@ class EpochLines(Checkpoint):
         """Print the epoch's line."""
         metrics = trainer.callback_metrics
         shown = [
-            f"{name.replace('_', ' ')} {float(metrics[name]):.3f}"
+            _shown(name, float(metrics[name]))
             for name in ("train_loss", "val_loss", "val_fine_accuracy", "val_coarse_accuracy")
             if name in metrics
         ]

@@ -1,10 +1,11 @@
 """Losses: pure functions of what a network makes of a batch, and of its labels.
 
 Arguments by name alone, such as ``label_smoothing``, are hyper-parameters: each takes the value of the key of hparams
-that has its name. One called ``coarse_of_fine`` takes the coarse class of each fine class, as positions among a head's
-outputs.
+that has its name. Two are none: ``coarse_of_fine`` takes the coarse class of each fine class, as positions among a
+head's outputs; ``class_weights`` how much an image of each class counts, (C,) by level, or None where all count alike.
 """
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import torch
@@ -14,21 +15,31 @@ from torch.nn import functional
 from common.networks.macro import Outputs
 
 
-def cross_entropy(outputs: Outputs, labels: dict[str, Tensor], *, label_smoothing: float) -> Tensor:
+def cross_entropy(
+    outputs: Outputs,
+    labels: dict[str, Tensor],
+    *,
+    label_smoothing: float,
+    class_weights: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """Compute the cross-entropy of each level, summed over levels: scalar.
 
     Args:
         outputs: logits (B, C) by level; features by side are not looked at.
         labels: int64 (B,) of each level that counts.
         label_smoothing: from 0 to 1.
+        class_weights: (C,) by level, see `balanced`; None: all images count alike.
     """
-    losses = [
-        functional.cross_entropy(
-            outputs.logits[level], labels[level], label_smoothing=label_smoothing
+
+    def of_level(level: str, reduction: str) -> Tensor:
+        return functional.cross_entropy(
+            outputs.logits[level],
+            labels[level],
+            label_smoothing=label_smoothing,
+            reduction=reduction,
         )
-        for level in labels
-    ]
-    return torch.stack(losses).sum()
+
+    return _summed(of_level, labels, class_weights)
 
 
 def soft_hierarchy(
@@ -37,6 +48,7 @@ def soft_hierarchy(
     *,
     hierarchy_beta: float,
     coarse_of_fine: tuple[int, ...],
+    class_weights: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """Compute the cross-entropy with soft labels of each level, summed over levels: scalar.
 
@@ -48,13 +60,57 @@ def soft_hierarchy(
         labels: int64 (B,) of each level that counts.
         hierarchy_beta: the larger, the nearer to hard labels.
         coarse_of_fine: of length C_fine.
+        class_weights: (C,) by level, of the true class; None: all images count alike.
     """
-    losses = []
-    for level in labels:
+
+    def of_level(level: str, reduction: str) -> Tensor:
         logits = outputs.logits[level]
         parents = coarse_of_fine if level == "fine" else (0,) * logits.shape[1]
-        soft = soft_labels(tuple(parents), hierarchy_beta, logits.device)
-        losses.append(functional.cross_entropy(logits, soft[labels[level]].to(logits.dtype)))
+        soft = soft_labels(tuple(parents), hierarchy_beta, logits.device)[labels[level]]
+        return functional.cross_entropy(logits, soft.to(logits.dtype), reduction=reduction)
+
+    return _summed(of_level, labels, class_weights)
+
+
+def balanced(labels: Tensor, classes: int) -> Tensor:
+    """Compute how much an image of each class counts so that classes count alike: float32 (C,).
+
+    N / (C n_c) for a class of n_c images, N in all, as class_weight="balanced" in scikit-learn; the mean over the
+    images is 1. These are the weights of King & Zeng 2001 ("Logistic regression in rare events data", Political
+    Analysis 9, share in the population over share in the sample) for classes that are equally frequent in the
+    population. Classes without images have the weight 0 and are not among the C.
+
+    Args:
+        labels: int64 (N,), those of the training images.
+        classes: of the level.
+    """
+    counts = torch.bincount(labels, minlength=classes).double()
+    there = counts > 0
+    return torch.where(there, len(labels) / (there.sum() * counts), 0.0).float()
+
+
+def _summed(
+    of_level: Callable[[str, str], Tensor],
+    labels: dict[str, Tensor],
+    class_weights: Mapping[str, Tensor] | None,
+) -> Tensor:
+    """Add up the mean loss of each level, in which each image has the weight of its class.
+
+    The weighted sum is divided by the number of images, not by the sum of their weights as in torch's own weighted
+    mean: so an image counts the same whatever else is in its batch.
+
+    Args:
+        of_level: from a level and torch's name of a reduction to its loss: of each image (B,), or their mean.
+        labels: int64 (B,) of each level that counts.
+        class_weights: (C,) by level, or None.
+    """
+    if class_weights is None:
+        losses = [of_level(level, "mean") for level in labels]
+    else:
+        losses = [
+            (class_weights[level][labels[level]] * of_level(level, "none")).mean()
+            for level in labels
+        ]
     return torch.stack(losses).sum()
 
 

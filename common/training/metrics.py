@@ -66,6 +66,34 @@ class Top5(Accuracy):
         super().__init__(classes, top_k=min(5, classes))
 
 
+class BalancedAccuracy(Metric):
+    """The mean over classes of the share of their images that are right; classes without images do not count.
+
+    As scikit-learn's balanced_accuracy_score (Brodersen et al. 2010, "The balanced accuracy and its posterior
+    distribution"). torchmetrics' macro average counts a class without images as wrong once it is predicted.
+    """
+
+    full_state_update = False
+    right: Tensor
+    images: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.add_state("right", torch.zeros(classes), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros(classes), dist_reduce_fx="sum")
+
+    def update(self, answers: Answers) -> None:
+        """Add a batch."""
+        _, labels = answers.own
+        right = (answers.predicted(answers.level) == labels).float()
+        self.right = self.right.index_add(0, labels, right)
+        self.images = self.images.index_add(0, labels, torch.ones_like(right))
+
+    def compute(self) -> Tensor:
+        """Compute the mean over classes, or NaN."""
+        return (self.right / self.images).nanmean()
+
+
 class CrossEntropy(MeanMetric):
     """The mean cross-entropy of images, without label smoothing."""
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from common.checkpoints.files import RECORD, Record
+from common.checkpoints.pretrained import load_pretrained
 from common.data.datamodule import HierarchicalData
 from common.data.transforms import Transforms
 from common.networks.hemisphere import HemisphereConfig
@@ -49,6 +50,7 @@ class TrainingModule(pl.LightningModule):
             std=record.std,
             crop_padding=cfg.dataset.crop_padding,
             flip=cfg.dataset.flip,
+            crop_scale=cfg.dataset.crop_scale,
         )
         self.train_metrics = self.make_metrics("train")
         self.val_metrics = self.make_metrics("val")
@@ -86,7 +88,9 @@ class TrainingModule(pl.LightningModule):
         return {}
 
     def load_hemispheres(self, data: HierarchicalData) -> None:
-        """Load what `hemisphere_paths` names; trained on the same images as ``data``'s."""
+        """Load what `hemisphere_paths` names, trained on the same images as ``data``'s, else pretrained weights."""
+        for side, config in self.hemisphere_configs(self.cfg).items():
+            load_pretrained(self.network.sides[side].backbone, config)
 
     # What a paradigm adds, beside Lightning's validation_step and test_step
 

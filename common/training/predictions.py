@@ -7,10 +7,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from common.data.datamodule import EVAL_BATCH, ImageSet
+from common.data.datamodule import ImageSet
 from common.networks.macro import Network, Outputs
 from common.results.predictions import Prediction
 from common.settings.levels import SIDES
+from common.training.features import features_of
 from common.training.metrics import Batch
 from common.training.module import TrainingModule
 
@@ -107,15 +108,8 @@ def training_means(module: TrainingModule, train: ImageSet) -> dict[str, Tensor]
     count = min(MEAN_IMAGES, len(train))
     rows = torch.arange(count) * len(train) // count
     total = torch.zeros(module.network.num_features, device=module.device)
-    with torch.no_grad():
-        for some in rows.split(EVAL_BATCH):
-            batch = train.__getitems__(some.tolist())
-            if "features" in batch:
-                features = batch["features"].to(module.device)
-            else:
-                images = module.transforms(batch["images"].to(module.device))
-                features = module.network.features(images)
-            total += features.float().sum(dim=0)
+    for features in features_of(module, train, rows):
+        total += features.float().sum(dim=0)
     return {
         side: mean[0] for side, mean in module.network.split((total / count).unsqueeze(0)).items()
     }

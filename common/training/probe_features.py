@@ -16,10 +16,11 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from common.data.datamodule import EVAL_BATCH, HierarchicalData
+from common.data.datamodule import HierarchicalData, ImageSet
 from common.data.samplers import drawn
 from common.system.atomic_files import replacing
 from common.system.distributed import rank, world_size
+from common.training.features import features_of
 from common.training.module import TrainingModule
 
 FOLDER = "features"
@@ -46,6 +47,20 @@ def affordable(train_images: int, passes: int, saves: int) -> int:
     """
     count = min(MOST, train_images, int(SHARE * 3 * passes / saves))
     return count if count >= FEWEST else 0
+
+
+def shared_out(affordable: Tensor, validation_images: int) -> dict[str, Tensor]:
+    """Share out what can be afforded where validation images have to be seen once more; empty if too few are left.
+
+    Args:
+        affordable: places of training images (N,), of which the first are kept.
+        validation_images: in their set; half of N at most are drawn.
+    """
+    count = min(validation_images, len(affordable) // 2)
+    train = affordable[: len(affordable) - count]
+    if len(train) < FEWEST or not count:
+        return {}
+    return {"train": train, "validation": drawn(validation_images, count, "validation")}
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,9 @@ class ProbeFeatures(Checkpoint):
     """Saves features after the epochs of `saving_epochs`, before the checkpoint to continue from is written.
 
     So the checkpoint of an epoch never exists without that epoch's file. Training images are seen once more, without
-    augmentation; those of the validation images are what ``validation_step`` gives as it goes. Nothing random is
-    drawn, and the network is left as it was. A paradigm whose ``validation_step`` gives no features saves none.
+    augmentation; those of the validation images are what ``validation_step`` gives as it goes. Where a paradigm's
+    gives something else, such as nothing, or features of rotated images, half of the images that can be afforded are
+    validation images, which are seen once more too. Nothing random is drawn, and the network is left as it was.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -120,39 +136,43 @@ class ProbeFeatures(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the features of validation images in an epoch whose features are saved."""
-        if trainer.current_epoch + 1 in self.epochs and isinstance(outputs, Mapping):
+        assert isinstance(pl_module, TrainingModule)
+        given = isinstance(outputs, Mapping) and {*outputs} == {*pl_module.network.sides}
+        if trainer.current_epoch + 1 in self.epochs and given:
             self.validation.append({side: as_half(values) for side, values in outputs.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the epoch's features; its validation is over."""
         validation, self.validation = self.validation, []
-        if not validation:
+        if trainer.current_epoch + 1 not in self.epochs:
             return
         assert isinstance(pl_module, TrainingModule)
         data: HierarchicalData = trainer.datamodule  # type: ignore[attr-defined]
-        joined = {side: torch.cat([one[side] for one in validation]) for side in validation[0]}
-        seen = len(next(iter(joined.values())))
-        saved = SavedFeatures(
-            pl_module.record.fingerprint,
-            {
+        if validation:
+            joined = {side: torch.cat([one[side] for one in validation]) for side in validation[0]}
+            seen = len(next(iter(joined.values())))
+            places = {
                 "train": self.places,
                 "validation": torch.arange(rank(), len(data.val_set), world_size())[:seen],
-            },
-            {"train": self._of_training_images(trainer, pl_module, data), "validation": joined},
-        )
+            }
+        else:
+            places = shared_out(self.places, len(data.val_set))
+            if not places:
+                return
+            joined = self._seen(trainer, pl_module, data.val_set, places["validation"])
+        train = self._seen(trainer, pl_module, data.train_set, places["train"])
+        features = {"train": train, "validation": joined}
+        saved = SavedFeatures(pl_module.record.fingerprint, places, features)
         saved.write(self.folder / f"epoch{trainer.current_epoch + 1:04d}.npz")
 
-    def _of_training_images(
-        self, trainer: pl.Trainer, module: TrainingModule, data: HierarchicalData
+    def _seen(
+        self, trainer: pl.Trainer, module: TrainingModule, images: ImageSet, places: Tensor
     ) -> dict[str, Tensor]:
         """Compute features (N, F) by side, in evaluation mode and the precision of training."""
         modes = [(part, part.training) for part in module.modules()]
         module.eval()
-        parts = []
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            for places in self.places.split(EVAL_BATCH):
-                images = data.train_set.__getitems__(places.tolist())["images"].to(module.device)
-                parts.append(as_half(module.network.features(module.transforms(images))))
+        with trainer.precision_plugin.forward_context():
+            parts = [as_half(some) for some in features_of(module, images, places)]
         for part, training in modes:
             part.training = training
         return {

@@ -3,20 +3,25 @@
 from collections.abc import Sequence
 from functools import partial
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig
 from torch import Tensor
 
 from common.checkpoints.files import Record
+from common.data.datamodule import HierarchicalData
 from common.networks.macro import Outputs
+from common.settings.hierarchy import refuse_unknown_hierarchy
 from common.system.errors import UserError
 from common.training.chance import chance
 from common.training.loss_table import LOSSES
+from common.training.losses import balanced
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
 from common.training.module import TrainingModule
 
-TREE = "coarse_of_fine"  # the argument of a loss that is no hyper-parameter
+# The arguments of a loss that are no hyper-parameters.
+TREE = "coarse_of_fine"
+WEIGHTS = "class_weights"
 
 
 class Supervised(TrainingModule):
@@ -36,6 +41,18 @@ class Supervised(TrainingModule):
         if split == "train":
             return LevelMetrics(classes)
         return EvaluationMetrics(classes, self.record.coarse_of_fine)
+
+    def on_fit_start(self) -> None:
+        """Weigh images by how rare their classes are among the training images, where hparams.class_weights asks."""
+        super().on_fit_start()
+        if self.cfg.hparams.get(WEIGHTS) is None:
+            return
+        images = cast(HierarchicalData, cast(Any, self.trainer).datamodule).train_set
+        weights = {
+            level: balanced(images.labels[level][images.subset], classes).to(self.device)
+            for level, classes in self.record.num_classes.items()
+        }
+        self.loss = partial(self.loss, **{WEIGHTS: weights})
 
     @property
     def features_are_fixed(self) -> bool:
@@ -74,16 +91,17 @@ def _with_hyper_parameters(loss: Any, hparams: DictConfig, coarse_of_fine: Seque
     """Give a loss the values of those of its arguments that are hyper-parameters, each read once.
 
     Raises:
-        UserError: it needs the coarse class of each fine class, which is not known.
+        UserError: it needs the coarse class of each fine class, which is not known, or takes no weights of classes.
     """
     parameters = signature(loss).parameters.values()
     names = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
-    values = {name: hparams[name] for name in names if name != TREE}
+    values = {name: hparams[name] for name in names if name not in (TREE, WEIGHTS)}
+    if hparams.get(WEIGHTS) is not None and WEIGHTS not in names:
+        raise UserError(
+            f"hparams.{WEIGHTS} is {hparams[WEIGHTS]}, but hparams.loss={hparams.loss} takes no weights of classes; "
+            "allowed with it: null."
+        )
     if TREE in names:
-        if not coarse_of_fine:
-            raise UserError(
-                f"hparams.loss={hparams.loss} needs the coarse class of each fine class, which the data set's "
-                "index.csv does not give: some fine class has none, or several."
-            )
+        refuse_unknown_hierarchy(coarse_of_fine, f"hparams.loss={hparams.loss}")
         values[TREE] = tuple(coarse_of_fine)
     return partial(loss, **values)

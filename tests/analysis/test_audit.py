@@ -6,6 +6,7 @@ or analysis says as one more test.
 """
 
 import csv
+import gzip
 import itertools
 from collections import defaultdict
 from pathlib import Path
@@ -164,6 +165,7 @@ class Audit:
                 for split, one in pixels.items()
             }
         )
+        self.names = {split: [r["image"] for r in rows] for split, rows in splits.items()}
         # Label ids count from 0, as the outputs of heads do.
         self.labels = {
             split: {level: np.array([int(r[level]) for r in rows]) for level in LEVELS}
@@ -353,10 +355,12 @@ def test_means_and_intervals_of_the_analyses_are_those_of_their_values(audit):
         values = np.array([numbers[place] for place in places if place in numbers])
         assert int(r["seeds"]) == len(values)
         assert float(r["mean"]) == pytest.approx(values.mean(), rel=1e-6, abs=1e-9)
-        if r["of"] == "evidence":
-            expected = student(values)
+        interval = {"evidence": student, "probe accuracy": student_of_share}.get(r["of"])
+        if interval is not None and values.std() > 0:
+            expected = interval(values)
             for name in ("ci95_low", "ci95_high"):
                 assert float(r[name]) == pytest.approx(expected[name], rel=1e-6)
+            assert r["approximate"] == "False"
     assert sum(r["of"] == "evidence" for r in rows) == 2 * (12 + 3)
 
 
@@ -515,9 +519,9 @@ def test_what_heads_take_from_a_hemisphere_is_that_of_raw_weights_and_pictures(a
         for side in SPELLING:
             expected = {"accuracy lost when silenced": lost[side]}
             for of, parts in (("share of evidence", evidence), ("share of margin", margin)):
-                whole = sum(one.sum() for one in parts.values())
-                if of == "share of evidence" or whole > 0:
-                    expected[of] = parts[side].sum() / whole
+                sums = {one: part.sum() for one, part in parts.items()}
+                if min(sums.values()) >= 0:  # else a hemisphere speaks against the right classes
+                    expected[of] = sums[side] / sum(sums.values())
             found = {
                 of: audit.values[of][seed, level, side, ""]
                 for of in ("accuracy lost when silenced", "share of evidence", "share of margin")
@@ -546,3 +550,326 @@ def test_hottest_cells_are_those_of_raw_weights_and_pictures(audit):
     found = audit.values["hottest cell of Grad-CAM is that of HiResCAM"]
     assert found == pytest.approx(shares, abs=1e-9)
     assert min(shares.values()) < 1
+
+
+# ---------------------------------------------------------------- predictions.csv.gz, images.csv
+
+
+def answers(audit: Audit, arm: str, seed: int) -> list[dict[str, str]]:
+    """The rows of a stage's predictions, in the order of the test images in index.csv."""
+    with gzip.open(audit.place / arm / f"seed{seed}/predictions.csv.gz", "rt", newline="") as text:
+        rows = {row["image"]: row for row in csv.DictReader(text)}
+    assert rows.keys() == set(audit.names["test"])
+    return [rows[name] for name in audit.names["test"]]
+
+
+def test_predictions_are_those_of_raw_weights_and_pictures(audit):
+    for arm, seed in itertools.product(ARMS, SEEDS):
+        rows = answers(audit, arm, seed)
+        logits = audit.logits(arm, seed, "test")
+        for level, own in logits.items():
+            assert [int(r[level]) for r in rows] == audit.labels["test"][level].tolist()
+            assert [int(r[f"{level}_answer"]) for r in rows] == own.argmax(1).tolist()
+            said = np.array([float(r[f"{level}_probability"]) for r in rows])
+            assert said == pytest.approx(scipy.special.softmax(own, 1).max(1), abs=2e-5)
+
+
+def test_answers_of_one_hemisphere_alone_are_those_of_the_other_at_its_mean(audit):
+    for seed in SEEDS:
+        rows = answers(audit, "bilateral", seed)
+        (network,) = audit.networks["bilateral", seed]
+        seen, means = network.features("test"), network.features("train")
+        for side, level in itertools.product(SPELLING, LEVELS):
+            held = [
+                one if name == side else np.broadcast_to(means[name].mean(0), one.shape)
+                for name, one in seen.items()
+            ]
+            weight, bias = network.heads[level]
+            expected = (np.concatenate(held, axis=1) @ weight.T + bias).argmax(1)
+            assert [int(r[f"{side}_{level}"]) for r in rows] == expected.tolist()
+
+
+def agreement_beyond_chance(one: np.ndarray, other: np.ndarray) -> float:
+    """Cohen's (1960) kappa of two raters who call each image right or wrong, from their table of counts."""
+    counts = np.histogram2d(one, other, bins=2, range=((0, 1), (0, 1)))[0] / len(one)
+    expected = (counts.sum(0) * counts.sum(1)).sum()
+    return (np.trace(counts) - expected) / (1 - expected)
+
+
+def test_contrasts_image_by_image_are_those_of_the_predictions(audit):
+    rows = [r for r in rows_of_arms(audit, "images.csv") if r["arm"] != "ensemble"]
+    assert {(r["arm"], r["level"]) for r in rows} == {
+        *((level, level) for level in LEVELS),
+        *(("unilateral", level) for level in LEVELS),
+    }
+    rng = np.random.default_rng(1)
+    for r in rows:
+        level = r["level"]
+        right = {
+            arm: np.array(
+                [
+                    [row[level] == row[f"{level}_answer"] for row in answers(audit, arm, seed)]
+                    for seed in SEEDS
+                ]
+            )
+            for arm in (r["arm"], r["minus"])
+        }
+        one, other = right[r["arm"]], right["bilateral"]
+        only = [((a & ~b).sum(), (b & ~a).sum()) for a, b in zip(one, other, strict=True)]
+        p = [scipy.stats.binomtest(a, a + b).pvalue if a + b else 1.0 for a, b in only]
+        ahead, ties = (one.mean(1) > other.mean(1)).sum(), (one.mean(1) == other.mean(1)).sum()
+        expected = {
+            "seeds": len(SEEDS),
+            "images": one.shape[1],
+            "mean": one.mean() - other.mean(),
+            "mcnemar": np.mean(np.array(p) < 0.05),
+            "kappa": np.mean(
+                [agreement_beyond_chance(a, b) for a, b in zip(one, other, strict=True)]
+            ),
+            "ahead": (ahead + ties / 2) / len(SEEDS),
+        }
+        if not ties:
+            exact = scipy.stats.binomtest(ahead, len(SEEDS)).proportion_ci(method="exact")
+            expected |= {"ahead_ci95_low": exact.low, "ahead_ci95_high": exact.high}
+        assert {name: float(r[name]) for name in expected} == pytest.approx(expected, abs=1e-9)
+        # Drawn one by one, seeds and images; the draws are others.
+        difference = one.astype(int) - other
+        seeds, images = (rng.integers(n, size=(4000, n)) for n in difference.shape)
+        drawn = [
+            difference[np.ix_(some, these)].mean()
+            for some, these in zip(seeds, images, strict=True)
+        ]
+        ends = np.quantile(drawn, (0.025, 0.975))
+        found = [float(r["ci95_low"]), float(r["ci95_high"])]
+        assert found == pytest.approx(ends, abs=0.08 * (ends[1] - ends[0]) + 1 / difference.size)
+
+
+def test_metrics_of_the_hierarchy_are_those_of_raw_weights_and_pictures(audit):
+    parents = np.array([audit.parents[fine] for fine in range(len(audit.parents))])
+    member = np.eye(parents.max() + 1)[parents]  # (fine classes, coarse classes)
+    for r in rows_of_arms(audit, "results.csv"):
+        logits = audit.logits(r["arm"], int(r["seed"]), "test")
+        fine, coarse = (audit.labels["test"][level] for level in LEVELS)
+        if r["level"] != "fine" or "fine" not in logits:
+            continue
+        own = logits["fine"]
+        family = np.where(parents[None] == coarse[:, None], own, -np.inf)
+        sums = scipy.special.softmax(own, 1) @ member
+        expected = {
+            "within_coarse": (family.argmax(1) == fine).mean(),
+            "coarse_via_fine": (parents[own.argmax(1)] == coarse).mean(),
+            "coarse_via_fine_sum": (sums.argmax(1) == coarse).mean(),
+        }
+        if "coarse" in logits:
+            said = logits["coarse"].argmax(1)
+            expected |= {
+                "consistency": (parents[own.argmax(1)] == said).mean(),
+                "path": ((own.argmax(1) == fine) & (said == coarse)).mean(),
+            }
+            expected["tice"] = 1 - expected["consistency"]
+        assert {name: float(r[name]) for name in expected} == pytest.approx(expected, abs=5e-6)
+
+
+# ---------------------------------------------------------------- specialisation
+
+TASKS = ("within_coarse", "coarse")
+HALVES = {"left": ("left",), "right": ("right",), "both": ("left", "right")}
+# The inverse penalties that are tried, from strong to weak (docs/specialisation.md).
+STRENGTHS = 10.0 ** np.arange(-4, 3)
+# Test images that two fits of the same regression may see differently, because both end at a tolerance.
+UNSURE = 1
+
+
+def regression(inputs: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
+    """Weights (F + 1, C) of a multinomial logistic regression: penalised mean cross-entropy, its bias free."""
+    inputs = np.hstack([inputs, np.ones((len(inputs), 1))])
+    truth = np.eye(labels.max() + 1)[labels]
+    penalties = np.full((inputs.shape[1], 1), 1 / (strength * len(inputs)))
+    penalties[-1] = 0
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weight = flat.reshape(inputs.shape[1], -1)
+        logs = scipy.special.log_softmax(inputs @ weight, 1)
+        value = -(truth * logs).sum() / len(inputs) + 0.5 * (penalties * weight**2).sum()
+        slope = inputs.T @ (np.exp(logs) - truth) / len(inputs) + penalties * weight
+        return value, slope.ravel()
+
+    start = np.zeros(inputs.shape[1] * truth.shape[1])
+    options = {"maxiter": 2000, "ftol": 1e-9, "gtol": 1e-6}
+    found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    return found.x.reshape(inputs.shape[1], -1)
+
+
+def probed(audit: Audit, seed: int, half: str, level: str) -> np.ndarray:
+    """Logits (N, C) for the test images, of a regression whose penalty is chosen on validation images."""
+    (network,) = audit.networks["bilateral", seed]
+    splits = ("train", "val", "test")
+    seen = {
+        split: np.hstack([network.features(split)[side] for side in HALVES[half]])
+        for split in splits
+    }
+    mean, spread = seen["train"].mean(0), seen["train"].std(0, ddof=1)
+    spread[spread <= 1e-6] = 1
+    seen = {split: (one - mean) / spread for split, one in seen.items()}
+    best, chosen = -1, None
+    for strength in STRENGTHS:
+        weight = regression(seen["train"], audit.labels["train"][level], strength)
+        said = {split: seen[split] @ weight[:-1] + weight[-1] for split in splits}
+        right = (said["val"].argmax(1) == audit.labels["val"][level]).sum()
+        if right < best:
+            break
+        if right > best:
+            best, chosen = right, said["test"]
+    assert chosen is not None
+    return chosen
+
+
+def right_on_tasks(audit: Audit, seed: int, half: str) -> dict[str, np.ndarray]:
+    """Which test images probes of the features of one hemisphere, or both, get right, by task."""
+    fine, coarse = (audit.labels["test"][level] for level in LEVELS)
+    parents = np.array([audit.parents[one] for one in range(len(audit.parents))])
+    children = np.where(
+        parents[None] == coarse[:, None], probed(audit, seed, half, "fine"), -np.inf
+    )
+    return {
+        "within_coarse": children.argmax(1) == fine,
+        "coarse": probed(audit, seed, half, "coarse").argmax(1) == coarse,
+    }
+
+
+GUESSING = {
+    "within_coarse": 1 / 4,
+    "coarse": 1 / 3,
+}  # 12 fine classes, four in each of 3 coarse ones
+
+
+@pytest.fixture(scope="module")
+def probes(audit) -> dict[tuple[int, str], dict[str, np.ndarray]]:
+    """Which test images are right by task, for each seed and half."""
+    return {
+        (seed, half): right_on_tasks(audit, seed, half)
+        for seed, half in itertools.product(SEEDS, HALVES)
+    }
+
+
+def indices(audit: Audit) -> dict[tuple[str, str, str, str], float]:
+    """The rows of specialisation_indices.csv about the trained networks: by seed, measure, task and side."""
+    return {
+        (r["seed"], r["measure"], r["task"], r["side"]): float(r["value"])
+        for r in table(audit.place / "analysis/specialisation_indices.csv")
+        if r["epoch"] == "" and r["arm"] == "bilateral"
+    }
+
+
+def kappas(audit: Audit) -> dict[tuple[int, str, str], float]:
+    """The competences of the trained networks, as specialisation.csv has them: by seed, half and task."""
+    return {
+        (int(r["seed"]), r["side"], r["task"]): float(r["kappa"])
+        for r in table(audit.place / "analysis/specialisation.csv")
+        if r["epoch"] == "" and r["arm"] == "bilateral"
+    }
+
+
+def test_competences_are_those_of_another_regression(audit, probes):
+    found = kappas(audit)
+    for (seed, half), tasks in probes.items():
+        for task, right in tasks.items():
+            chance = GUESSING[task]
+            expected = (right.mean() - chance) / (1 - chance)
+            unsure = UNSURE / len(right) / (1 - chance)
+            assert found[seed, half, task] == pytest.approx(expected, abs=unsure + 1e-9)
+    assert len(found) == len(SEEDS) * len(HALVES) * len(TASKS)
+
+
+def test_indices_are_those_of_the_competences(audit, probes):
+    """From the competences in the file; D also from those of the other regression."""
+    found, given = indices(audit), kappas(audit)
+    double = 0
+    for seed in SEEDS:
+        alive = {task: min(given[seed, side, task] for side in SPELLING) >= 0.1 for task in TASKS}
+        for task in TASKS:
+            left, right, both = (given[seed, half, task] for half in HALVES)
+            expected = {
+                ("laterality", ""): (left - right) / (left + right),
+                ("unique", "left"): both - right,
+                ("unique", "right"): both - left,
+                ("shared", ""): left + right - both,
+            }
+            for (measure, side), value in expected.items():
+                place = (str(seed), measure, task, side)
+                assert (place in found) == alive[task]
+                if alive[task]:
+                    assert found[place] == pytest.approx(value, abs=1e-9)
+        place = (str(seed), "double dissociation", "", "")
+        assert (place in found) == all(alive.values())
+        if not all(alive.values()):
+            continue
+        double += 1
+        effects = [given[seed, "left", task] - given[seed, "right", task] for task in TASKS]
+        assert found[place] == pytest.approx((effects[0] - effects[1]) / 2, abs=1e-9)
+        own = {
+            (side, task): (probes[seed, side][task].mean() - chance) / (1 - chance)
+            for side in SPELLING
+            for task, chance in GUESSING.items()
+        }
+        effects = [own["left", task] - own["right", task] for task in TASKS]
+        unsure = UNSURE / len(audit.names["test"]) * sum(1 / (1 - g) for g in GUESSING.values())
+        assert found[place] == pytest.approx((effects[0] - effects[1]) / 2, abs=unsure)
+    assert double
+
+
+def test_error_consistency_of_hemispheres_is_that_of_another_regression(audit, probes):
+    found = indices(audit)
+    checked = 0
+    for seed, task in itertools.product(SEEDS, TASKS):
+        place = (str(seed), "error consistency", task, "left-right")
+        if place in found:
+            one, other = (probes[seed, side][task] for side in SPELLING)
+            # One of 120 images in another cell of the table of counts.
+            expected = agreement_beyond_chance(one, other)
+            assert found[place] == pytest.approx(expected, abs=0.04)
+            checked += 1
+    assert checked
+
+
+def test_necessity_and_dissimilarity_are_those_of_raw_weights_and_pictures(audit):
+    found = indices(audit)
+    coarse, fine = audit.labels["test"]["coarse"], audit.labels["test"]["fine"]
+    parents = np.array([audit.parents[one] for one in range(len(audit.parents))])
+    features = {}
+    for seed in SEEDS:
+        (network,) = audit.networks["bilateral", seed]
+        features[seed], means = network.features("test"), network.features("train")
+
+        def accuracy(without: str | None, network=network, seen=features[seed], means=means):
+            held = [
+                np.broadcast_to(means[side].mean(0), one.shape) if side == without else one
+                for side, one in seen.items()
+            ]
+            said = {
+                level: np.concatenate(held, axis=1) @ weight.T + bias
+                for level, (weight, bias) in network.heads.items()
+            }
+            children = np.where(parents[None] == coarse[:, None], said["fine"], -np.inf)
+            return {
+                "within_coarse": (children.argmax(1) == fine).mean(),
+                "coarse": (said["coarse"].argmax(1) == coarse).mean(),
+            }
+
+        for task, chance in GUESSING.items():
+            whole = accuracy(None)[task]
+            for side in SPELLING:
+                place = (str(seed), "necessity", task, side)
+                alive = (whole - chance) / (1 - chance) >= 0.1
+                assert (place in found) == alive
+                if alive:
+                    lost = (whole - accuracy(side)[task]) / (whole - chance)
+                    assert found[place] == pytest.approx(lost, abs=1e-6)
+    for seed in SEEDS:
+        own = features[seed]
+        others = [
+            np.mean([cka(own[side], features[other][side]) for other in SEEDS if other != seed])
+            for side in SPELLING
+        ]
+        rho = 1 - cka(own["left"], own["right"]) / np.sqrt(np.prod(others))
+        assert found[str(seed), "dissimilarity", "", ""] == pytest.approx(rho, abs=1e-4)

@@ -87,3 +87,16 @@ def test_the_same_question_is_answered_once(monkeypatch):
     other = fits.fit((train[0], (train[1] + 1) % 3), train, 3)
     assert other is not one
     assert len(asked) == 2
+
+
+def test_a_fit_gives_torch_its_threads_back():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit(some(60, 0), some(30, 1), 3)
+        assert torch.get_num_threads() == 2
+        with pytest.raises(RuntimeError):
+            fit(some(60, 0), (torch.zeros(3, 4), torch.zeros(3)), 3)  # other features
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

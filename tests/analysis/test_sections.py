@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from scipy import special, stats
 from torch import nn
 
 from analysis import sections
@@ -16,14 +18,13 @@ from analysis.sections import agreement, attention, similarity
 from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
 from analysis.sections.attention import CASES as LOOKS
 from analysis.sections.attention import PER_CASE, Attention, choose, share_of_same_cells
-from analysis.sections.calibration import BINS, brier_score, calibration_error, reliability
+from analysis.sections.calibration import BINS, brier_score, calibration_error, reliability, scores
 from analysis.sections.contributions import (
     class_means,
     contribution,
     evidence,
     margin,
     share,
-    share_of_margin,
     strongest_other,
 )
 from analysis.sections.cosine import cosine_within_and_between
@@ -35,7 +36,7 @@ from analysis.sections.similarity import Similarity, cka, gram, layer_grams
 from analysis.sections.temperature import fit_temperature
 from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, checkpoint_alone
 from analysis.study import FinishedStage, FinishedStudy
-from analysis.values import Values
+from analysis.values import CORRELATION, SHARE, Bounds, Values
 from common.data.datamodule import ImageSet
 from common.results.intervals import estimate, student
 
@@ -88,8 +89,9 @@ def test_class_means_of_a_class_without_images_are_no_number():
 
 @pytest.mark.parametrize(("classes", "same"), [([0, 1, 2], True), ([0, 0, 2], False)])
 def test_the_share_depends_on_the_mean_only_where_classes_differ_in_size(some, classes, same):
-    features, weight = torch.randn(60, 6, generator=some).double(), torch.randn(3, 6).double()
+    features, weight = (torch.randn(*s, generator=some).double() for s in ((60, 6), (3, 6)))
     labels = torch.tensor(classes).repeat(20)
+    features += 3 * weight[labels]  # so that both halves speak for the right class
     halves = (slice(0, 3), slice(3, 6))
 
     def left(mean: torch.Tensor) -> float:
@@ -123,10 +125,11 @@ def test_halves_and_a_constant_add_up_to_the_margin(some):
     assert torch.allclose(sum(halves) + constant, whole, atol=1e-5)
 
 
-def test_there_is_no_share_of_a_margin_that_favours_other_classes():
-    assert share_of_margin(torch.tensor([3.0, 1.0]), torch.tensor([1.0, -1.0])) == 1
-    assert share_of_margin(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 0.0])) == 0.75
-    assert math.isnan(share_of_margin(torch.tensor([-3.0]), torch.tensor([1.0])))
+def test_there_is_no_share_where_a_half_favours_other_classes():
+    assert share(torch.tensor([3.0, 1.0]), torch.tensor([1.0, -1.0])) == 1
+    assert share(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 0.0])) == 0.75
+    for left, right in ((-3.0, 1.0), (1.0, -3.0), (3.0, -1.0), (-1.0, 3.0), (-1.0, -1.0), (0, 0)):
+        assert math.isnan(share(torch.tensor([left]), torch.tensor([right])))
 
 
 @pytest.mark.parametrize(
@@ -348,7 +351,9 @@ def images() -> StudyImages:
         level: SimpleNamespace(names=[f"{level} {i}" for i in range(count)], ids=[*range(count)])
         for level, count in (("fine", 10), ("coarse", 5))
     }
-    return StudyImages(SimpleNamespace(classes=classes, train_set=these, val_set=these), test=these)
+    parents = [label // 2 for label in range(10)]
+    data = SimpleNamespace(classes=classes, coarse_of_fine=parents, train_set=these, val_set=these)
+    return StudyImages(data, test=these)
 
 
 def seed(
@@ -400,13 +405,22 @@ def one_gram(monkeypatch, some):
     monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
 
 
-def test_pairs_of_seeds_that_overlap_have_no_interval(images, one_gram):
+def test_pairs_of_seeds_that_overlap_have_an_approximate_interval(images, one_gram):
     section, found = Similarity(), Findings()
-    for number in range(3):
+    for number in range(4):
         section.compute(seed(number, images), found)
-    assert found.values.get("cka", "", "left-right", "0,0").ci95_low is not None
+    own = found.values.get("cka", "", "left-right", "0,0")
+    assert own.approximate is False
     other = found.values.get("cka", "", "left-other seed", "0")
-    assert (other.seeds, other.ci95_low, other.ci95_high) == (2, None, None)
+    numbers = [one["0"] for one in found.values.by_seed("cka", "", "left-other seed").values()]
+    # Of 0+1, 1+2, 2+3, two of the three pairs share half: r = 1/3.
+    error = math.sqrt((1 + 2 / 3) / (1 - 1 / 3)) * np.std(numbers, ddof=1) / math.sqrt(3)
+    z = np.arctanh(np.mean(numbers))
+    half = stats.t.ppf(0.975, 2) * error / (1 - np.mean(numbers) ** 2)
+    assert (other.seeds, other.approximate) == (3, True)
+    assert (other.ci95_low, other.ci95_high) == pytest.approx(
+        (np.tanh(z - half), np.tanh(z + half))
+    )
     assert found.left_out[1:] == []
 
 
@@ -421,7 +435,7 @@ def test_a_hemisphere_that_seeds_share_is_no_other_one(images, one_gram):
     assert any("left hemisphere of another seed" in s for s in found.left_out)
 
 
-def test_seeds_that_built_on_a_common_one_are_not_independent():
+def test_networks_that_seeds_have_in_common_are_known():
     def study(*made_of: list[int]) -> FinishedStudy:
         stages = [
             FinishedStage("bilateral", number, Path(), {"seeds": seeds})
@@ -429,11 +443,17 @@ def test_seeds_that_built_on_a_common_one_are_not_independent():
         ]
         return FinishedStudy(Path(), stages)
 
-    assert study([0], [1]).independent("bilateral")
-    assert study([0, 5], [1, 6]).independent("bilateral")
-    assert not study([0], [1, 0]).independent("bilateral")
+    for made_of, overlap in (
+        (([0], [1]), False),
+        (([0, 5], [1, 6]), False),
+        (([0], [1, 0]), True),
+    ):
+        values = Values()
+        values.networks |= study(*made_of).networks("bilateral")
+        assert values.overlap() == overlap
+        assert [[*map(int, one)] for one in values.networks.values()] == [*made_of]
     earlier = [FinishedStage("bilateral", number, Path(), {}) for number in range(2)]
-    assert FinishedStudy(Path(), earlier).independent("bilateral")
+    assert FinishedStudy(Path(), earlier).networks("bilateral") == {0: {"0": 1}, 1: {"1": 1}}
 
 
 def test_a_case_that_only_a_later_seed_has_is_looked_at(images, monkeypatch):
@@ -545,6 +565,19 @@ def test_the_brier_score_runs_from_0_to_2():
     assert brier_score(torch.zeros(3, 3), labels) == pytest.approx((2 / 3) ** 2 + 2 / 9)
 
 
+def test_a_reliability_curve_holds_all_images_at_their_confidence(some):
+    logits, labels = torch.randn(200, 4, generator=some), torch.arange(200) % 4
+    for temperature in (1.0, 3.0):
+        found = scores(logits / temperature, labels)
+        sums = {"confidence": 0.0, "reliability": 0.0}
+        for place, images in found["images of a confidence"].items():
+            for of in sums:
+                sums[of] += images * found[of][place] if images else 0
+        confidence = special.softmax(logits.numpy() / temperature, 1).max(1).mean()
+        assert sums["confidence"] == pytest.approx(confidence, rel=1e-6)
+        assert sums["reliability"] == pytest.approx(accuracy(logits, labels))
+
+
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_a_temperature_is_found_again(some, temperature):
     """Labels drawn from what a head says, whose logits are then stretched."""
@@ -613,13 +646,51 @@ def test_values_have_an_interval_over_seeds_and_none_of_one_seed():
     assert [*values] == [fine, coarse]
 
 
-def test_numbers_that_are_not_independent_have_no_interval():
+def test_networks_in_common_make_an_interval_wider_or_none():
     values = Values()
+    ring = [{"0": 1, "1": 1}, {"1": 1, "2": 1}, {"2": 1, "0": 1}]
     for seed in range(3):
-        values.add("cka", seed, seed=seed, side="other", independent=False)
-        values.add("cka", seed, seed=seed, side="own")
-    assert values.get("cka", "", "other").ci95_low is None
-    assert values.get("cka", "", "other").mean == 1
-    assert values.get("cka", "", "own").ci95_low is not None
+        values.add("gain", seed, seed=seed, side="own")
+        values.add("gain", seed, seed=seed, side="ring", made_of=ring[seed])
+        values.add("gain", seed, seed=seed, side="same", made_of={"0": 1})
+    own, shared, same = (values.get("gain", "", side) for side in ("own", "ring", "same"))
+    assert own.mean == shared.mean == same.mean == 1
+    assert (own.approximate, shared.approximate, same.approximate) == (False, True, None)
+    # The widening of a ring of three: sqrt(2 / (1 - 1 / 2)).
+    assert shared.ci95_high - 1 == pytest.approx(2 * (own.ci95_high - 1))
+    assert same.ci95_low is None
+    assert own.ci95_high > 1  # a difference is not bounded
     values.independent = False
-    assert values.get("cka", "", "own").ci95_low is None
+    assert values.get("gain", "", "own").ci95_low is None
+
+
+@pytest.mark.parametrize(
+    ("within", "numbers"),
+    [
+        (SHARE, (0.99, 1.0, 1.0)),
+        (SHARE, (0.0, 0.004, 0.0)),
+        (CORRELATION, (-1.0, -0.9, -0.99)),
+        (Bounds(0, 2), (1.9, 2, 1.7)),
+    ],
+)
+def test_no_interval_leaves_what_a_quantity_can_be(within, numbers):
+    values = Values()
+    for seed, number in enumerate(numbers):
+        values.add("it", number, seed=seed, within=within)
+    found = values.get("it")
+    low, high = within
+    scaled = (np.mean(numbers) - low) / (high - low)
+    half = stats.t.ppf(0.975, 2) * np.std(numbers, ddof=1) / math.sqrt(3) / (high - low)
+    ends = special.logit(scaled) + half / (scaled * (1 - scaled)) * np.array([-1, 1])
+    expected = low + (high - low) * special.expit(ends)
+    assert (found.ci95_low, found.ci95_high) == pytest.approx(expected)
+    assert low <= found.ci95_low < found.mean < found.ci95_high <= high
+
+
+def test_a_number_that_cannot_be_is_refused_and_rounding_is_not():
+    values = Values()
+    for number in (1.01, -0.01, math.inf):
+        with pytest.raises(ValueError, match="lesions"):
+            values.add("lesions", number, seed=0, within=SHARE)
+    values.add("lesions", 1 + 1e-7, seed=0, within=SHARE)
+    assert values.get("lesions").mean == 1

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import analyse
 import arch_dual_head.trainer
+import arch_single_head.trainer
 import bilateral
 import train_system
 from analysis.sections.specialisation import sign_flips
@@ -40,7 +41,11 @@ from analysis.specialisation.rows import Index
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, verdict
 from analysis.values import Values
+from common.settings.choices import Choice
 from common.training import probe_features
+from common.training.paradigms import PARADIGMS
+from common.training.probe_features import SavedFeatures
+from common.training.supervised import Supervised
 
 KAPPA = st.floats(0.1, 1)
 
@@ -193,6 +198,8 @@ def test_a_dead_hemisphere_is_said_with_its_seeds():
     )
     assert "left" not in said
     assert verdict(values, "arm") == "dead"
+    alive = competences({("within_coarse", "left"): [0.8], ("within_coarse", "right"): [0.5]})
+    assert verdict(alive, "arm") == "one task"  # of a set with one coarse class
     assert deaths(competences({("coarse", "left"): [0.8]}), "arm") == ""
 
 
@@ -381,3 +388,40 @@ def test_a_feature_set_of_both_is_side_by_side():
     one = FeatureSet({"left": torch.zeros(2, 1), "right": torch.ones(2, 2)}, {})
     assert one.of("both").tolist() == [[0, 1, 1], [0, 1, 1]]
     assert mean(one.of("right").flatten().tolist()) == 1
+
+
+class Quiet(Supervised):
+    """Learns from labels, and gives nobody the features of validation images."""
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+
+
+@pytest.mark.slow
+def test_the_course_takes_hemispheres_of_different_paradigms(tiny, succeed, tmp_path, monkeypatch):
+    """The right one saved some of the validation images, in an order of its own, the left one all of them."""
+    monkeypatch.setitem(PARADIGMS, "quiet", Choice("", f"{__name__}:Quiet"))
+    monkeypatch.setattr(probe_features, "FEWEST", 1)
+    monkeypatch.setattr(probe_features, "SHARE", 0.25)  # 96 images each time
+    options = [*tiny, f"save_dir={tmp_path}", "exp_name=run"]
+    succeed(arch_single_head.trainer.main, *options)
+    succeed(
+        arch_single_head.trainer.main, *options, "hparams.mode=coarse", "hparams.paradigm=quiet"
+    )
+    paths = [
+        f"hparams.model_path_{level}={tmp_path}/run/{level}/seed0/checkpoints/best.ckpt"
+        for level in ("fine", "coarse")
+    ]
+    succeed(arch_dual_head.trainer.main, *options, *paths)
+    saved = {
+        level: SavedFeatures.read(tmp_path / f"run/{level}/seed0/features/epoch0002.npz")
+        for level in ("fine", "coarse")
+    }
+    assert {level: len(one.places["validation"]) for level, one in saved.items()} == {
+        "fine": 100,
+        "coarse": 48,
+    }
+    found = bilateral.specialisation(tmp_path / "run").competences
+    assert {row.epoch for row in found} == {1, 2, None}
+    shares = {row.accuracy * 48 for row in found if row.epoch is not None}
+    assert all(share == pytest.approx(round(share)) for share in shares)

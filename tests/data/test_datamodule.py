@@ -15,6 +15,8 @@ from arch_single_head.schema import SingleConfig
 from common.data.datamodule import ImageSet, load_folder_once
 from common.data.image_folder import load_folder
 from common.data.images import pixel_statistics, value_counts
+from common.data.pictures import Frame
+from common.data.prepared import Made, write_prepared
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.samplers import EpochSampler
 from common.data.tree import write_tree
@@ -170,6 +172,13 @@ def test_split_seed_changes_what_identifies_the_training_images(prepared):
     other.load()
     assert plain.train_images != other.train_images
     assert plain.digest != other.digest
+
+
+def test_split_seed_does_not_divide_groups(own):
+    made = Made(Frame(4, 4), keep=False, grouped=True, held_out="")
+    write_prepared(own, {"name": "OWN"}, made)
+    single(own, "fine").load()
+    assert "--split-seed" in refusal(single(own, "fine", "dataset.split_seed=1"))
 
 
 def test_split_does_not_depend_on_the_run_s_seed(prepared):

@@ -47,9 +47,9 @@ def decodings(monkeypatch) -> list[int]:
     """How many images each call of `decode` decodes."""
     counts: list[int] = []
 
-    def counting(paths):
+    def counting(paths, **how):
         counts.append(len(paths))
-        return decode(paths)
+        return decode(paths, **how)
 
     monkeypatch.setattr(image_folder, "decode", counting)
     return counts
@@ -426,3 +426,14 @@ def test_cache_of_a_shared_data_set_is_readable_by_others(folder):
     cache = folder.parent.parent / ".cache" / "train-fine.pt"
     assert cache.stat().st_mode & 0o777 == 0o644
     assert [file.name for file in cache.parent.iterdir()] == [cache.name]
+
+
+def test_a_folder_of_12_bits_in_16_is_refused_and_one_dark_image_is_not(folder):
+    for path in list(folder.rglob("*.png")):
+        Image.fromarray(np.full(SIZE, 4095, np.uint16)).save(path)
+    with pytest.raises(UserError, match=r"16-bit images .*prepare_folders\.py"):
+        load_folder(folder)
+    with pytest.raises(UserError, match=r"a\.png .* 4095"):
+        read_picture(folder / "10" / "a.png")
+    Image.fromarray(np.full(SIZE, 0x8000, np.uint16)).save(folder / "2" / "d.png")
+    assert load_folder(folder).images.unique().tolist() == [0x0F, 0x80]

@@ -1,6 +1,7 @@
 """The three scripts as commands: what they make, and one sentence for what goes wrong."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -303,9 +304,91 @@ def test_index_folders_keeps_names_and_sees_changes(own: Path) -> None:
     assert first.fine[10] == "ten"
     index_folders.main([str(own)])
     assert read_hierarchy(own) == first
-    Image.new("RGB", (2, 2), (9, 9, 9)).save(own / "train/fine/0/0_0.png")
+    for place in ("fine/0", "coarse/7"):
+        Image.new("RGB", (2, 2), (9, 9, 9)).save(own / "train" / place / "0_0.png")
     index_folders.main([str(own)])
     assert read_hierarchy(own).digest != first.digest
+
+
+def test_trees_whose_pictures_differ_are_refused(own: Path, capsys) -> None:
+    """By what is seen: the same picture may be written in another way."""
+    fine, coarse = own / "test/fine/3/3_1.png", own / "test/coarse/7/3_1.png"
+    Image.open(fine).convert("RGBA").save(coarse)
+    assert coarse.read_bytes() != fine.read_bytes()
+    assert index_folders.main([str(own)]) == 0
+    Image.new("RGB", (2, 2), (3, 1, 1)).save(coarse)
+    capsys.readouterr()
+    message = fails(capsys, index_folders.main, own)
+    assert f"{coarse} is another picture than {fine}" in message
+
+
+def test_a_table_of_images_that_a_spreadsheet_saved_is_read(own: Path) -> None:
+    index_folders.main([str(own)])
+    before = read_index(own)
+    file = own / "index.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_index(own).image == before.image
+
+
+def test_index_folders_refuses_names_of_other_classes(own: Path, capsys) -> None:
+    """A class came in between, and the folders got other numbers: `ten` would be the new one's name."""
+    index_folders.main([str(own)])
+    path = own / "hierarchy.yaml"
+    path.write_text(path.read_text().replace("10: {name: '10'", "10: {name: ten"))
+    for split in ("train", "test"):
+        fine = own / split / "fine"
+        (fine / "10").rename(fine / "11")
+        (fine / "10").mkdir()
+        for level, label in (("fine", 10), ("coarse", 12)):
+            Image.new("RGB", (2, 2), "red").save(own / split / level / str(label) / "new.png")
+    message = fails(capsys, index_folders.main, own)
+    assert "class 10 (ten) are in class 11 now" in message
+    path.write_text(path.read_text().replace("10: {name: ten", "11: {name: ten"))
+    (own / "index.csv").unlink()
+    assert index_folders.main([str(own)]) == 0
+    assert read_hierarchy(own).fine == {0: "0", 3: "3", 10: "10", 11: "ten"}
+
+
+def test_index_folders_allows_single_images_to_move(own: Path) -> None:
+    index_folders.main([str(own)])
+    path = own / "hierarchy.yaml"
+    path.write_text(path.read_text().replace("name: '3'", "name: three"))
+    (own / "train/fine/3/3_0.png").rename(own / "train/fine/0/3_0.png")
+    assert index_folders.main([str(own)]) == 0
+    assert read_hierarchy(own).fine[3] == "three"
+
+
+def test_index_folders_says_what_looks_wrong(own: Path, capsys) -> None:
+    for level, label in (("fine", 0), ("coarse", 7)):
+        shutil.copy(own / "train/fine/0/0_2.png", own / "test" / level / str(label) / "again.png")
+    for level, label in (("fine", 99), ("coarse", 12)):
+        folder = own / "test" / level / str(label)
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (2, 2), "blue").save(folder / "late.png")
+    # The two test images of a class are training images too: see `own`.
+    assert index_folders.main([str(own)]) == 0
+    said = capsys.readouterr().out
+    part = "validation" if "0_2.png" in held_out_names(own) else "training"
+    assert f"Same pictures in {part} and test" in said
+    assert "0_2.png and again.png" in said
+    assert "Classes without training pictures (1), which cannot be learned: 99." in said
+
+
+def held_out_names(root: Path) -> list[str]:
+    index = read_index(root)
+    return [image for image, out in zip(index.image, index.held_out, strict=True) if out]
+
+
+def test_index_folders_refuses_12_bits_in_16(own: Path, capsys) -> None:
+    pixels = np.full((2, 2), 4095, np.uint16)
+    for file in own.rglob("*.png"):
+        Image.fromarray(pixels).save(file.with_suffix(".tif"))
+        file.unlink()
+    assert "data_scripts/prepare_folders.py" in fails(capsys, index_folders.main, own)
+    for path in (own / "test/fine/3/3_0.tif", own / "train/fine/10/10_3.tif"):
+        pixels[0, 0] = 4096  # one image of the split that uses the range is enough
+        Image.fromarray(pixels).save(path)
+    assert index_folders.main([str(own)]) == 0
 
 
 def test_index_folders_agrees_with_write_tree(tmp_path: Path) -> None:

@@ -404,7 +404,7 @@ HEADER = "split,image,fine,coarse,held_out\n"
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "line 1"),
+        ("", "is empty"),
         ("a,b\n", "line 1"),
         (HEADER, "no image"),
         (HEADER + "train,a.png,1,0,0\ntrain,b.png,1,0\n", "line 3: 4 fields"),

@@ -20,14 +20,18 @@ import arch_single_head.trainer
 import train_system
 from arch_single_head.schema import SingleConfig
 from common.checkpoints.files import load
+from common.data.datamodule import warn_once
 from common.data.image_folder import load_folder
 from common.data.images import decode
 from common.data.index import read_hierarchy, read_index
+from common.data.pictures import read_picture
 from common.data.tree import write_tree
+from common.data.unpickling import unpickle
 from common.results.rows import read_result, write_result
 from common.runs.fingerprint import refuse_other_configuration
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
+from data_scripts import prepare_cifar
 from data_scripts.index_folders import index_folders
 from data_scripts.make_navon import make_navon
 
@@ -154,6 +158,54 @@ def test_a_damaged_list_of_trained_models_is_refused_by_its_name(content, in_pro
     assert not Path("harm").exists()
 
 
+EMPTY, FOLDER = "is empty", "is a folder"
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        pytest.param(read_picture, "a.png", id="picture"),
+        (load, "best.ckpt"),
+        (unpickle, "train"),
+        (lambda path: read_index(path.parent), "index.csv"),
+        (lambda path: read_hierarchy(path.parent), "hierarchy.yaml"),
+    ],
+)
+@pytest.mark.parametrize("what", [EMPTY, FOLDER])
+def test_an_empty_file_is_called_empty_and_a_folder_a_folder(what, read, name, tmp_path):
+    file = tmp_path / name
+    file.touch() if what == EMPTY else file.mkdir()
+    with pytest.raises(UserError) as caught:
+        read(file)
+    one_line(caught.value, file, what)
+
+
+@pytest.mark.parametrize("name", ["cifar-100-python.tar.gz", "raw.zip", "train"])
+def test_an_archive_in_place_of_raw_data_is_to_be_unpacked(name, tmp_path, capsys):
+    file = tmp_path / name
+    file.write_bytes(b"packed")
+    assert prepare_cifar.main(["--raw-dir", str(file), "--out-dir", str(tmp_path / "OUT")]) == 1
+    said = capsys.readouterr().err
+    one_line(said, file, "is a file" if name == "train" else "is an archive: unpack it")
+    with pytest.raises(UserError, match="is a"):
+        unpickle(file / "train")  # as dataset.raw_data_dir
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [("train", "training"), ("test", "test"), ("images", "the images have changed")],
+)
+def test_changed_images_are_said_in_words_and_not_in_digests(key, what, tmp_path):
+    place = tmp_path / "fine/seed0"
+    data = {"train": "00ffee", "test": "11ddcc", "images": "22bbaa"}
+    write_text(place / "fingerprint.yaml", yaml.safe_dump({"data": data, "sources": {}}))
+    with pytest.raises(UserError) as caught:
+        refuse_other_configuration(place, {"data": data | {key: "99aabb"}}, {}, schema=SingleConfig)
+    one_line(caught.value, place, what, "have changed since", "fresh=true")
+    assert data[key] not in str(caught.value)
+    assert "99aabb" not in str(caught.value)
+
+
 # What a data set may lack
 
 
@@ -163,8 +215,13 @@ def test_a_class_may_be_missing_from_one_split(own, train):
             next((own / tree / "coarse").glob(f"*/{image.name}")).unlink()
         shutil.rmtree(own / tree / "fine" / str(label))
     index_folders(own, 0)
+    warn_once.cache_clear()
     status, _, err = train(own)
-    assert (status, err) == (0, "")
+    name = read_hierarchy(own).fine[7]
+    assert (status, err) == (
+        0,
+        f"warning: {own}/train has no training image of fine class 7 ({name}): networks cannot learn it.\n",
+    )
 
 
 def test_trees_that_disagree_are_refused_by_the_image(own, train, in_process, tiny, tmp_path):

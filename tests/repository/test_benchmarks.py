@@ -195,3 +195,13 @@ def test_operations_and_the_matrix_rate_are_those_of_known_products(monkeypatch)
         measure.operations(lambda batch, number: layer(batch["images"]), batch) == 2 * 5 * 10 * 20
     )
     assert measure.matrix_rate("cpu", 64) > 1e6
+
+
+@pytest.mark.slow
+def test_photographs_are_read_on_both_sides(command, tmp_path):
+    file = tmp_path / "rates.json"
+    few = ("--count", "40", "--size", "64x48", "--rounds", "1", "--steps", "0")
+    done = command("benchmarks/photographs.py", *few, "--json", str(file), OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    rates = json.loads(file.read_text())
+    assert all(rates[f"{side}_images_per_s"] > 0 for side in ("ours", "ordinary"))

@@ -8,11 +8,18 @@ import torch
 from torch import Tensor
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+from torchvision.transforms.functional import resized_crop as ordinary_resized_crop
 
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
 from common.data.image_folder import load_folder
-from common.data.transforms import Transforms, random_crop, random_flip
+from common.data.transforms import (
+    Transforms,
+    crop_boxes,
+    random_crop,
+    random_flip,
+    resized_crop,
+)
 from common.settings.compose import ROOT, compose
 
 DRAWS = 20_000
@@ -116,3 +123,38 @@ def test_crop_and_flip_together_are_those_of_torchvision_and_as_frequent(picture
     assert len(ours) == 9 * 2
     square, freedom = distance(ours, theirs)
     assert square < limit(freedom)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (12, 12), (5, 40), (40, 5)])
+@pytest.mark.parametrize("scale", [0.35, 0.9])
+def test_boxes_are_those_of_random_resized_crop_and_as_frequent(size, scale):
+    torch.manual_seed(0)
+    boxes = torch.stack(crop_boxes(DRAWS, size, scale, torch.device("cpu")), 1)
+    ours = Counter(tuple(int(x) for x in box) for box in boxes.tolist())
+    crop, image = transforms.RandomResizedCrop(size, (scale, 1)), torch.zeros(3, *size)
+    theirs = Counter(tuple(crop.get_params(image, crop.scale, crop.ratio)) for _ in range(DRAWS))
+    # Boxes that hardly occur count together: chi-square is an approximation.
+    rare = {box for box in ours.keys() | theirs.keys() if ours[box] + theirs[box] < 10}
+    for counts in (ours, theirs):
+        counts["rare"] = 1 + sum(counts.pop(box, 0) for box in rare)
+    square, freedom = distance(ours, theirs)
+    assert square < limit(max(1, freedom))
+
+
+def test_a_part_is_enlarged_as_torchvision_does(picture):
+    boxes = [(0, 0, 5, 7), (1, 2, 3, 4), (4, 6, 1, 1), (0, 3, 2, 4), (2, 0, 3, 2)]
+    images = picture.float().expand(len(boxes), -1, -1, -1)
+    parts = resized_crop(images, *torch.tensor(boxes, dtype=torch.float32).T)
+    theirs = [ordinary_resized_crop(picture.float(), *box, list(SIZE)) for box in boxes]
+    torch.testing.assert_close(parts, torch.stack(theirs), atol=1e-3, rtol=1e-4)
+
+
+def test_training_sees_parts_and_evaluation_the_whole(picture):
+    torch.manual_seed(0)
+    images = picture.expand(64, -1, -1, -1)
+    shown = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "crop_padding": 0, "flip": False}
+    parts, whole = Transforms(**shown, crop_scale=0.35), Transforms(**shown)
+    assert torch.equal(parts.eval()(images), whole.train()(images))
+    assert len(counted(parts.train()(images))) > 16
+    assert parts.augments
+    assert not whole.augments

@@ -120,6 +120,10 @@ def copy(tmp_path_factory) -> Path:
         stand_in.parent.mkdir(parents=True)
         stand_in.write_text(PYTHON.format(python=sys.executable))
         stand_in.chmod(0o755)
+    # What the installation makes of pyproject.toml.
+    command = place / "bin" / "bilateral"
+    command.write_text('#!/bin/sh\nexec python -m commands "$@"\n')
+    command.chmod(0o755)
     (root / ".venv" / "installed").touch()  # for make
     return root
 

@@ -10,12 +10,18 @@ import pytest
 
 from common.results.metrics import FURTHER
 from common.results.rows import Row
-from common.results.statistics import differences, summarise
+from common.results.statistics import (
+    DifferenceRow,
+    both_directions,
+    differences,
+    summarise,
+)
 from common.results.tables import markdown, sections
+from common.settings.levels import LEVELS
 from study.arms import PRIMARY, REFERENCE
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = sorted(file.parent for file in (ROOT / "results").glob("*/results.csv"))
+STUDIES = sorted(file.parent for file in (ROOT / "results").rglob("results.csv"))
 KINDS = typing.get_type_hints(Row)
 
 
@@ -32,10 +38,13 @@ def read(cell: str, kind: type) -> object:
 
 def results(study: Path) -> list[Row]:
     rows = rows_of(study / "results.csv")
-    # A metric that has come since was not measured.
+    # A metric that has come since was not measured, and one that has gone is not read.
     later = dict.fromkeys(FURTHER)
     return [
-        Row(**later | {name: read(cell, KINDS[name]) for name, cell in row.items()}) for row in rows
+        Row(
+            **later | {name: read(cell, KINDS[name]) for name, cell in row.items() if name in KINDS}
+        )
+        for row in rows
     ]
 
 
@@ -52,7 +61,7 @@ def test_studies_are_recorded():
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_the_tables_follow_from_the_seeds(study):
     rows = results(study)
-    compared = differences(rows, reference=REFERENCE, primary=PRIMARY)
+    compared = both_directions(differences(rows, reference=REFERENCE, primary=PRIMARY))
     for name, computed in (("summary", summarise(rows)), ("differences", compared)):
         written = rows_of(study / f"{name}.csv")
         assert len(written) == len(computed)
@@ -65,15 +74,9 @@ def test_the_tables_follow_from_the_seeds(study):
 def test_the_recorded_table_is_shown(study):
     for_people = markdown(sections(results(study), reference=REFERENCE, primary=PRIMARY))
     assert (study / "summary.md").read_text() == for_people
-    documents = "".join((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
+    names = ("README.md", "results/README.md", "results/earlier/README.md")
+    documents = "".join((ROOT / name).read_text() for name in names)
     _, shown, _ = documents.split(f"<!-- results:{study.name} -->")
-    if study.name == "demo":  # the first thing that a reader sees is short
-        (_, _, *found) = shown.strip().splitlines()
-        assert found == [
-            f"| {row.arm} | {row.level} | {100 * row.mean:.2f} ± {100 * row.std:.2f} % | {row.seeds} |"
-            for row in summarise(results(study))
-        ]
-        return
     table = next(
         block for block in for_people.split("\n\n") if block.startswith("| arm | level | seeds |")
     )
@@ -107,3 +110,26 @@ def test_the_estimate_of_the_full_study_follows_from_the_benchmark(name):
         f"{hours:.0f} h",
     ]
     assert float(schedule[1].removesuffix(" h")) == pytest.approx(hours + 6 * 0.02, abs=1)
+
+
+def test_the_readme_shows_what_the_bilateral_network_is_compared_with():
+    _, shown, _ = (ROOT / "README.md").read_text().split("<!-- contrasts:navon -->")
+    header, _, *lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in shown.strip().splitlines()
+    ]
+    assert header == [f"{REFERENCE} minus", "fine labels", "coarse labels"]
+    assert lines[0][0] == f"`{PRIMARY}`"  # the primary contrast first
+    compared = differences(results(ROOT / "results/navon"), reference=REFERENCE, primary=PRIMARY)
+    rows = {
+        (row.minus, row.level): row for row in both_directions(compared) if row.arm == REFERENCE
+    }
+    for name, *cells in lines:
+        for level, cell in zip(LEVELS, cells, strict=True):
+            row = rows.get((name.strip("`"), level))
+            assert cell == ("–" if row is None else contrast(row)), name
+
+
+def contrast(row: DifferenceRow) -> str:
+    low, high = 100 * row.ci95_low, 100 * row.ci95_high
+    star = " *" if row.p_holm is not None and row.p_holm < 0.05 else ""
+    return f"{100 * row.mean:+.2f} ({low:.2f} to {high:.2f}){star}"

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # From the roof down. A room imports only from itself and from the rooms further down, not from another one of its line.
 ROOMS = (
+    ("commands",),
     ("predict", "export"),
     ("bilateral",),
     (

@@ -9,7 +9,7 @@ import pytest
 from helpers import finish
 
 from common.results.agreement import error_consistency
-from common.results.bootstrap import images_and_seeds
+from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.images import image_contrasts
 from common.results.rows import collect
 from common.results.tables import write_tables
@@ -100,6 +100,43 @@ def test_seeds_of_other_images_cannot_be_crossed(study, tmp_path):
     assert image_contrasts(tmp_path, collect(tmp_path), reference="bilateral") == []
 
 
+def own_sets(tmp_path, names=lambda seed: seed) -> dict[str, list]:
+    """Right answers of three seeds with images of their own; by names, or by what fingerprints say of equal names."""
+    right = {}
+    for arm, hit in (("bilateral", 0.7), ("other", 0.6)):
+        right[arm] = []
+        for seed in range(3):
+            first, images = 1000 * names(seed), IMAGES + 50 * seed * (names(1) != names(0))
+            answers = stage(tmp_path, arm, seed, hit=hit, first=first, images=images)
+            right[arm].append(answers["fine"])
+            identity = f"data: {{train: t{seed}, test: x{seed}, set: per_seed}}"
+            (tmp_path / arm / f"seed{seed}" / "fingerprint.yaml").write_text(identity)
+    return right
+
+
+@pytest.mark.parametrize("names", [lambda seed: seed, lambda seed: 0], ids=["named", "digests"])
+def test_images_of_a_seed_of_its_own_are_drawn_within_it(tmp_path, names):
+    right = own_sets(tmp_path, names)
+    row, _ = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    ours, theirs = right["other"], right["bilateral"]
+    accuracies = [np.array([one.mean() for one in arm]) for arm in (ours, theirs)]
+    assert (row.seeds, row.images) == (3, sum(map(len, ours)))
+    assert row.mean == pytest.approx((accuracies[0] - accuracies[1]).mean())
+    expected = seeds_with_their_images(ours, theirs)
+    assert (row.ci95_low, row.ci95_high) == expected[1:]
+    assert row.ahead == (accuracies[0] > accuracies[1]).mean()
+    kappas = [error_consistency(a[None], b[None])[0] for a, b in zip(ours, theirs, strict=True)]
+    assert row.kappa == pytest.approx(np.mean(kappas))
+
+
+def test_arms_of_a_seed_must_have_answered_the_same_images(tmp_path):
+    own_sets(tmp_path)
+    stage(tmp_path, "third", 0, first=0)
+    stage(tmp_path, "third", 1, first=5)
+    found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    assert {row.arm for row in found} == {"other"}
+
+
 def test_two_seeds_and_shared_networks_have_no_interval(study, tmp_path):
     for seed in range(3):
         stage(tmp_path, "mixed", seed, seeds=[seed, (seed + 1) % 3])
@@ -113,7 +150,8 @@ def test_two_seeds_and_shared_networks_have_no_interval(study, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b"image,fine\na,1\n"), gzip.compress(b"")]
+    "content",
+    [b"", b"no gzip", gzip.compress(b"image,fine\na,1\n", mtime=0), gzip.compress(b"", mtime=0)],
 )
 def test_a_damaged_file_is_named(study, tmp_path, content):
     file = tmp_path / "other/seed1/predictions.csv.gz"

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from common.results.agreement import error_consistency, mcnemar, outperformance
-from common.results.bootstrap import images_and_seeds
+from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 
 
 def answers(seeds=5, images=400, accuracy=0.8, seed=0):
@@ -63,6 +63,23 @@ def test_2000_draws_of_5_seeds_and_10000_images_take_a_fraction_of_a_second():
 def test_tables_of_different_seeds_or_images_are_refused(shape):
     with pytest.raises(ValueError, match="seeds, images"):
         images_and_seeds(answers(), np.ones(shape, bool))
+
+
+def test_images_of_each_seed_are_drawn_apart():
+    """A second way: for each drawn seed, images are drawn one by one from its own."""
+    sizes = (40, 60, 90, 50)
+    ours = [answers(1, n, 0.9, seed=n)[0] for n in sizes]
+    theirs = [answers(1, n, 0.6, seed=n + 1)[0] for n in sizes]
+    rng = np.random.default_rng(1)
+    differences = [a.astype(int) - b for a, b in zip(ours, theirs, strict=True)]
+    drawn = []
+    for _ in range(10_000):
+        seeds = [differences[s] for s in rng.integers(4, size=4)]
+        drawn.append(np.mean([one[rng.integers(len(one), size=len(one))].mean() for one in seeds]))
+    found = seeds_with_their_images(ours, theirs, draws=10_000)
+    assert found.mean == pytest.approx(np.mean([one.mean() for one in differences]))
+    assert found[1:] == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.006)
+    assert seeds_with_their_images(ours, ours) == (0, 0, 0)
 
 
 # Who is ahead

@@ -5,11 +5,11 @@ import pytest
 from helpers import row
 from scipy.special import expit
 
-from common.results.bootstrap import images_and_seeds
+from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.contrasts import equivalence, holm, paired_t
 from common.results.intervals import estimate, student, student_of_share
 from common.results.power import power, seeds_needed
-from common.results.sharing import widening
+from common.results.sharing import widening, widening_of_weights
 
 SPREAD = 0.008  # between seeds, as on Navon figures
 SEEDS = 5
@@ -123,3 +123,38 @@ def test_the_bootstrap_over_images_and_seeds_covers_what_the_page_says(rng, seed
         ours, theirs = rng.random(probability.shape) < probability
         covered.append(covers(images_and_seeds(ours, theirs, draws=250)[1:], 0))
     assert share(covered) == pytest.approx(coverage, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "skill", "coverage"), [(3, 0.3, 0.83), (5, 0.3, 0.86), (5, 0.1, 0.95)]
+)
+def test_the_bootstrap_over_seeds_with_their_images_covers_what_the_page_says(
+    rng, seeds, skill, coverage
+):
+    """As above, but each seed has images of its own; Student's interval over seeds covers both kinds of spread."""
+    covered, by_student = [], []
+    for _ in range(200):
+        image = rng.normal(1.2, 1, (seeds, 1000)) + rng.normal(0, 0.5, (2, seeds, 1000))
+        probability = expit(image + rng.normal(0, skill, (2, seeds, 1)))
+        ours, theirs = rng.random(probability.shape) < probability
+        covered.append(covers(seeds_with_their_images(ours, theirs, draws=250)[1:], 0))
+        differences = (ours.mean(axis=1) - theirs.mean(axis=1)).tolist()
+        by_student.append(covers(student(estimate(differences)), 0))
+    assert share(covered) == pytest.approx(coverage, abs=0.07)
+    assert share(by_student) == pytest.approx(0.95, abs=0.05)
+
+
+def test_the_widening_of_comparisons_with_all_others_is_that_of_a_u_statistic():
+    """Each seed's mean over its pairs a + b: the true error of the mean over the naive one, by simulation."""
+    for seeds in (3, 5, 10):
+        parts = np.random.default_rng(0).normal(size=(20_000, seeds))
+        values = parts + (parts.sum(1, keepdims=True) - parts) / (seeds - 1)
+        naive = np.sqrt((values.var(axis=1, ddof=1) / seeds).mean())
+        wide = widening_of_weights(
+            [
+                {str(n): 1 if n == own else 1 / (seeds - 1) for n in range(seeds)}
+                for own in range(seeds)
+            ]
+        )
+        assert wide == pytest.approx(2 * (seeds - 1) / (seeds - 2))
+        assert wide == pytest.approx(values.mean(axis=1).std() / naive, rel=0.02)

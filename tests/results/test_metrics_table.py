@@ -3,11 +3,13 @@
 from dataclasses import dataclass, fields
 
 import pytest
+from helpers import arm
 
 from common.results import metrics
 from common.results.metrics import FURTHER, METRICS, NUMBER, Metric, applicable, further_columns
 from common.results.rows import Row
 from common.results.statistics import SummaryRow
+from common.results.tables import print_summary
 from common.settings.levels import LEVELS
 
 
@@ -57,6 +59,14 @@ def test_shares_are_printed_as_percentages_and_other_numbers_as_they_are():
     assert number.text(1.23456) == "1.2346"
     assert number.text(1.5, 0.25) == "1.5000 ± 0.2500"
     assert number.text(None) == accuracy.text(None) == "–"
+
+
+@pytest.mark.parametrize("balanced", [0.5, 0.4])
+def test_balanced_accuracy_is_printed_where_it_is_not_the_accuracy(balanced, capsys):
+    rows = arm("fine", 0.5, 0.5, balanced_accuracy=balanced)
+    print_summary(rows, title="study", reference="fine")
+    said = capsys.readouterr().out
+    assert ("balanced accuracy" in said) == ("40.00 %" in said) == (balanced == 0.4)
 
 
 def test_a_metric_is_left_out_where_something_that_it_needs_is_missing():

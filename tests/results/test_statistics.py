@@ -196,7 +196,8 @@ def test_tables_have_empty_cells_and_no_nan(tmp_path):
     assert [r["seeds"] for r in cells(tmp_path / "results.csv")] == ["0", "1"] + 2 * ["0+1"] + 2 * [
         "1+0"
     ]
-    (difference,) = cells(tmp_path / "differences.csv")
+    difference, back = cells(tmp_path / "differences.csv")
+    assert (back["arm"], back["minus"]) == ("swapped", "fine")
     assert difference == {
         "arm": "fine",
         "minus": "swapped",

@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
+from common.data.pictures import Frame
+from common.data.prepared import Made, settings_for, write_prepared
 from common.networks.backbone_names import backbone_names
 from common.runs.schema import PRECISIONS
 from common.settings.command import explain, sweep_name
@@ -87,12 +89,19 @@ def edited(tmp_path):
 
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_option_of_every_group_composes(name, choice):
+def test_every_option_of_every_group_composes(name, choice, tmp_path):
     folder, schema = FOLDERS[name]
-    cfg = compose(folder, schema=schema, overrides=[choice])
     group, option = choice.split("=")
+    values = OmegaConf.load(SHARED / group / f"{option}.yaml")
+    overrides = [choice]
+    if OmegaConf.is_missing(values, "root"):  # a set of one's own, which says the rest
+        own = {"name": "mine", **settings_for(100)}
+        write_prepared(tmp_path, own, Made(Frame(8, 8), keep=False, grouped=False, held_out=""))
+        overrides.append(f"dataset.root={tmp_path}")
+    cfg = compose(folder, schema=schema, overrides=overrides)
     if group == "dataset":
-        assert cfg.dataset.name == OmegaConf.load(SHARED / "dataset" / f"{option}.yaml").name
+        name = OmegaConf.to_container(values, resolve=False)["name"]
+        assert cfg.dataset.name == (name if "$" not in name else "mine")
         assert Path(cfg.dataset.train_dir).is_absolute()
         assert Path(cfg.dataset.train_dir).name == "fine"
     if group == "recipe":
@@ -295,6 +304,17 @@ def test_paths_of_the_command_line_are_relative_to_the_working_directory(tmp_pat
     assert study().save_dir == str(ROOT / "runs")
 
 
+def test_a_name_of_weights_is_no_path_and_anything_else_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DEFAULT", "IMAGENET1K_V2"):
+        assert single(f"hparams.pretrained={name}").hparams.pretrained == name
+    for file in ("w.pth", "default", "IMAGENET/W.pth"):
+        assert single(f"hparams.pretrained={file}").hparams.pretrained == str(tmp_path / file)
+    sides = dual("hparams.fine_pretrained=w.pth", "hparams.coarse_pretrained=DEFAULT").hparams
+    assert (sides.fine_pretrained, sides.coarse_pretrained) == (str(tmp_path / "w.pth"), "DEFAULT")
+    assert single().hparams.pretrained is None
+
+
 def test_path_within_a_mapping_of_the_command_line_is_relative_to_the_working_directory(
     tmp_path, monkeypatch
 ):
@@ -347,10 +367,10 @@ def test_mode_chooses_the_tree():
         ("~seeds", ["seeds"]),
         ("~evaluate", ["evaluate"]),
         ("~dataset", ["dataset"]),
-        ("dataset=cifar", ["dataset=cifar", "cifar100, cifar100_tenth, navon"]),
+        ("dataset=cifar", ["dataset=cifar", "cifar100, cifar100_tenth, folders, navon"]),
         ("recipe=slow", ["recipe=slow", "fast, paper"]),
         ("trainer=fast", ["trainer=fast", "debug, default"]),
-        ("logger=wandb", ["logger=wandb", "csv, default"]),
+        ("logger=nonsense", ["logger=nonsense", "csv, default, wandb"]),
         ("dataset=null", ["dataset"]),
         ("recipe=null", ["recipe"]),
         ("hparams.arch=resnet10", ["hparams.arch", "'resnet10'", "resnet18", "vgg11"]),
@@ -512,7 +532,9 @@ def test_group_file_of_ones_own(edited):
     assert "mine.yaml" in refusal(single, "dataset=mine", folder=folder)
     (group / "mine.yaml").write_text("name: MINE\n")
     assert "dataset." in refusal(single, "dataset=mine", folder=folder)
-    assert "cifar100, cifar100_tenth, mine, navon" in refusal(single, "dataset=min", folder=folder)
+    assert "cifar100, cifar100_tenth, folders, mine, navon" in refusal(
+        single, "dataset=min", folder=folder
+    )
 
 
 # Any value of any numeric key
@@ -593,6 +615,25 @@ def test_sweep_name_of_paths_that_look_alike_differ():
     assert sweep_name(["dataset.root=a/b"]) != sweep_name(["dataset.root=a-b"])
 
 
+def test_what_is_swept_stays_readable_beside_long_values():
+    long = "dataset.root=/home/a/very/long/way/to/the/folder/of/the/data/sets/of/a/group/NAVON"
+    name = sweep_name([long, 'hparams.arch="resnet18"', "hparams.lr=0.1"])
+    assert name.startswith("root-NAVON_arch-resnet18_lr-0.1_")
+    lines = [f"hparams.model_path_fine={'x' * 90}{i}" for i in range(2)]
+    names = [sweep_name([line, "hparams.dropout=0.3"]) for line in lines]
+    assert all(name.startswith("dropout-0.3_") for name in names)
+    assert len({*names}) == 2
+
+
+def test_a_sweep_of_an_earlier_version_keeps_its_name():
+    asked = []
+    line = ["dataset.root=/data/NAVON", "hparams.lr=0.1"]
+    name = sweep_name(line, lambda name: not asked.append(name))
+    assert name == asked[0]
+    assert name.startswith("dataset.root--data-NAVON_hparams.lr-0.1-")
+    assert sweep_name(line) != name
+
+
 def test_sweep_name_reads_well():
     assert sweep_name(["hparams.lr=0.1", "seeds=[0,1]", "exp_name=x", "save_dir=y"]) == (
         "hparams.lr-0.1_seeds-[0,1]"
@@ -643,3 +684,64 @@ def test_choosing_the_worst_epoch_is_refused(rule):
     overrides = [f"ckpt_callback.monitor={monitor}", f"ckpt_callback.mode={mode}"]
     with pytest.raises(UserError, match="worst epoch"):
         compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=overrides)
+
+
+# A set of one's own pictures
+
+
+@pytest.fixture
+def prepared(tmp_path) -> Path:
+    """A set's folder with the file that says what suits it, and nothing else."""
+    own = {"name": "INSECTS", "width": 0.5, "batch_size": 24, "epochs": {"single": 7, "dual": 3}}
+    frame = Frame(8, 8)
+    write_prepared(tmp_path / "SET", own, Made(frame, keep=False, grouped=False, held_out=""))
+    return tmp_path / "SET"
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_suits_a_set_stands_in_its_folder(name, prepared, capsys):
+    folder, schema = FOLDERS[name]
+    given = ["dataset=folders", f"dataset.root={prepared}"]
+    cfg = compose(folder, schema=schema, overrides=given)
+    assert cfg.dataset.name == "INSECTS"
+    assert cfg.hparams.batch_size == 24
+    assert cfg.trainer_params.max_epochs == {"single": 7, "dual": 3}[name]
+    assert cfg.hparams["width" if name == "single" else "fine_width"] == 0.5
+    said = capsys.readouterr().out
+    compose(folder, schema=schema, overrides=[*given, "dataset.width=0.125"])
+    assert capsys.readouterr().out == ""  # once
+    if name == "single":
+        assert str(prepared / "prepared.yaml") in said
+        assert "width 0.5, batch size 24, epochs 7 and 3" in said
+    cfg = compose(folder, schema=schema, overrides=[*given, "dataset.width=0.125"])
+    assert cfg.dataset.width == 0.125
+
+
+def test_a_set_is_found_from_a_file_too(prepared, edited, monkeypatch):
+    folder = edited(("# dataset:\n#   root: ../datasets/CIFAR100", "dataset:\n  root: ../../SET"))
+    assert (folder.parents[1] / "SET") == prepared
+    monkeypatch.chdir("/")
+    assert single("dataset=folders", folder=folder).hparams.batch_size == 24
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file: file.unlink(), "data_scripts/prepare_folders.py PHOTOS --out-dir"),
+        (lambda file: file.write_text("a: [1"), "prepared.yaml is not valid YAML"),
+        (lambda file: file.write_text("[1]"), "prepared.yaml holds no keys"),
+        (lambda file: file.write_text("name: a"), "has no width"),
+        (
+            lambda file: file.write_text(file.read_text().replace("0.5", "-1")),
+            "dataset.width is -1",
+        ),
+        (lambda file: file.write_text(file.read_text().replace("0.5", "wide")), "dataset.width"),
+    ],
+)
+def test_a_set_that_does_not_say_what_suits_it_is_refused(prepared, change, said):
+    change(prepared / "prepared.yaml")
+    assert said in refusal(single, "dataset=folders", f"dataset.root={prepared}")
+
+
+def test_the_script_is_named_where_no_set_is(prepared):
+    assert "prepare_folders.py" in refusal(single, "dataset=folders")

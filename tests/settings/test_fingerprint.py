@@ -119,16 +119,20 @@ CHANGES = {
     "low_pass": "5",
     "high_pass": "2",
     "residual": "false",
+    "pretrained": "IMAGENET1K_V1",
 }
 
 
 @pytest.mark.parametrize("macro_arch", ["unilateral", "bilateral"])
 def test_keys_of_a_hemisphere_count_only_where_there_is_one(macro_arch):
-    before = of_dual(macro_arch)
     for name, value in CHANGES.items():
+        # Names of weights are torchvision's, for its backbones.
+        theirs = ("hparams.farch=torchvision:resnet18", "hparams.carch=torchvision:resnet18")
+        base = theirs if name == "pretrained" else ()
+        before = of_dual(macro_arch, *base)
         left, right = (f"hparams.{key}={value}" for key in PARAMETERS[name].keys)
-        assert of_dual(macro_arch, left) != before, name
-        assert (of_dual(macro_arch, right) == before) == (macro_arch == "unilateral"), name
+        assert of_dual(macro_arch, *base, left) != before, name
+        assert (of_dual(macro_arch, *base, right) == before) == (macro_arch == "unilateral"), name
 
 
 def test_plasticity_counts_as_it_takes_effect():

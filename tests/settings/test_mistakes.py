@@ -81,7 +81,7 @@ def test_an_unknown_key_names_the_one_that_was_meant(said, main, line, meant):
 
 def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
     assert said(STUDY, "nonsense=1") == (
-        "Unknown key nonsense; --help lists all keys, and docs/keys.md explains them."
+        "Unknown key nonsense; --help-all lists all keys, and docs/keys.md explains them."
     )
     assert "--help" in said(SINGLE, "hparams.zzz=1")
     assert (
@@ -130,7 +130,11 @@ def test_words_that_are_no_overrides(said, main, line, write):
         (STUDY, "seeds=3", ["a list of integers", "seeds=[3]"]),
         (STUDY, "arms=billateral", ["did you mean bilateral?"]),
         (STUDY, "arms=[fine,unilatral]", ["did you mean unilateral?"]),
-        (STUDY, "dataset=cifar10", ["cifar100_tenth, navon", "did you mean dataset=cifar100?"]),
+        (
+            STUDY,
+            "dataset=cifar10",
+            ["cifar100_tenth, folders, navon", "did you mean dataset=cifar100?"],
+        ),
         (STUDY, "recipe=fsat", ["did you mean recipe=fast?"]),
         (STUDY, "arch=resnet81", ["did you mean resnet18?"]),
         (SINGLE, "hparams.optimizer=adamm", ["sgd, adam, adamw", "did you mean adam"]),

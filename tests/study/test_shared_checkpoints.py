@@ -14,7 +14,7 @@ from analysis.study import open_study
 from common.checkpoints.files import read
 from common.runs.description import Stage
 from common.runs.pairing import set_other_pairing_aside
-from common.runs.stage import made_of
+from common.runs.prepare import made_of
 
 
 def parent(seed: int, *seeds: int) -> SimpleNamespace:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import arch_dual_head.test
+import arch_single_head.test
 from bilateral import load, study
 from common.checkpoints.files import RECORD
 from common.data.image_folder import load_folder
@@ -198,6 +199,42 @@ def test_paths_images_and_tensors_are_the_same_pictures(trained, files):
     assert torch.equal(trained.pixels(large), trained.pixels(tensor))
 
 
+def test_arrays_are_pictures_too(trained, files):
+    """As NumPy and OpenCV hold them, (H, W, 3): one, a list, or all in one array, of any size."""
+    pixels = trained.pixels(files)
+    arrays = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    assert torch.equal(trained.pixels(arrays), pixels)
+    assert torch.equal(trained.pixels(np.stack(arrays)), pixels)
+    assert torch.equal(trained.pixels(arrays[1]), pixels[1:2])
+    mirrored = trained.pixels(np.flip(arrays[1], axis=1))  # a view with negative strides
+    assert torch.equal(mirrored, pixels[1:2].flip(3))
+    large = Image.open(files[0]).convert("RGB").resize((70, 64))
+    assert torch.equal(trained.pixels(np.asarray(large)), trained.pixels(large))
+    expected = trained.predict(files[0])["fine"]
+    assert torch.equal(trained.predict(arrays[0])["fine"], expected)
+    for wrong in (arrays[0].astype(float), arrays[0][..., 0], arrays[0].transpose(2, 0, 1)):
+        with pytest.raises(UserError, match=r"is no picture; allowed: uint8 and shape \(H, W, 3\)"):
+            trained.pixels(wrong)
+
+
+@pytest.mark.parametrize("name", ["a=b[1], c (2)", "lr=0.1"])
+def test_test_py_takes_paths_with_any_character(name, checkpoints, in_process, tmp_path, navon):
+    place = tmp_path / name
+    place.mkdir()
+    (place / "best.ckpt").write_bytes(checkpoints["fine"].read_bytes())
+    (place / "SET").symlink_to(navon)
+    answers = place / "answers=1.csv.gz"
+    status, out, err = in_process(
+        arch_single_head.test.main,
+        f"checkpoint={place}/best.ckpt",
+        f"dataset.root={place}/SET",
+        f"predictions={answers}",
+    )
+    assert (status, err) == (0, "")
+    assert f"test images of {place}/SET/test/fine" in out.replace("\n", "")
+    assert answers.is_file()
+
+
 def test_batches_change_nothing(trained, navon, monkeypatch):
     images = load_folder(navon / "test" / "fine").images[:20]
     whole = trained.predict(images)["fine"]
@@ -368,7 +405,7 @@ def test_a_study_from_python_is_that_of_the_command_line(
         (
             [],
             {"dataset": "imagenet"},
-            "dataset=imagenet is not there; allowed: cifar100, cifar100_tenth, navon",
+            "dataset=imagenet is not there; allowed: cifar100, cifar100_tenth, folders, navon",
         ),
         ([], {"num_seeds": 0}, "num_seeds is 0; allowed"),
         ([], {"num_seeds": 2, "seeds": [1]}, "not both"),

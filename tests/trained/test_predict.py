@@ -173,7 +173,7 @@ def test_names_are_matplotlibs_text_and_not_its_mathematics(checkpoints, folder,
         (["image="], "image has no value"),
         (["image={0}/nothing.png"], "There is no picture at {0}/nothing.png"),
         (["image={0}/notes.txt"], "{0}/notes.txt cannot be read as an image"),
-        (["image={0}/a.png,{0}/notes.txt"], "{0}/notes.txt cannot be read as an image"),
+        (["image={0}/nothing", "json=true"], "There is no picture at {0}/nothing"),
         (["image={0}/empty"], "{0}/empty holds no pictures"),
         (["image={0}", "json=3"], "json is 3; allowed: true, false or the path of a file"),
         (["image={0}", "cam=cam.bmq"], "cam.bmq (cam) has no known format; allowed: "),
@@ -188,6 +188,85 @@ def test_refusals_are_one_sentence(arguments, named, in_process, checkpoints, fo
     assert len(err.splitlines()) == 1
     assert err.startswith("error: ")
     assert named.format(folder) in err
+
+
+@pytest.fixture
+def collection(folder, tmp_path):
+    """What a person's folder holds: pictures of several kinds, one below it, a damaged and an empty one, and notes."""
+    place = tmp_path / "my photos"
+    (place / "sub").mkdir(parents=True)
+    (place / "@eaDir").mkdir()
+    for name in ("a.jpg", "d.jpg", "sub/f.jpg", "@eaDir/a.jpg"):
+        Image.open(folder / "a.png").save(place / name, format="JPEG")
+    Image.open(folder / "a.png").save(place / "c.jfif", format="JPEG")
+    (place / "b.heic").write_bytes(b"of a telephone")
+    (place / "cut.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    (place / "empty.png").touch()
+    (place / "notes.txt").write_text("not a picture")
+    return place
+
+
+READ = ["a.jpg", "c.jfif", "d.jpg", "f.jpg"]
+
+
+def test_what_can_be_read_is_answered_and_the_rest_named(in_process, checkpoints, collection):
+    arguments = (f"checkpoint={checkpoints['fine']}", f"image={collection}")
+    status, out, err = in_process(predict.main, *arguments, "--json")
+    assert (status, images(out)) == (1, READ)
+    unread = {one["image"]: one["reason"] for one in json.loads(out)["unread"]}
+    assert [*unread] == [str(collection / name) for name in ("b.heic", "cut.png", "empty.png")]
+    assert err.splitlines() == [f"error: {reason}" for reason in unread.values()]
+    for words in (".heic", "cannot be read as an image", "it is empty"):
+        assert sum(words in reason for reason in unread.values()) >= 1
+    status, out, err = in_process(predict.main, *arguments)
+    assert status == 1
+    assert all(name in out for name in READ)
+    assert "cut.png" not in out
+    assert "cut.png" in err
+
+
+def test_pictures_of_which_none_can_be_read_are_all_named(in_process, checkpoints, collection):
+    arguments = (f"checkpoint={checkpoints['fine']}", f"image={collection}/[be]*")
+    status, out, err = in_process(predict.main, *arguments, "--json")
+    assert (status, json.loads(out)["images"]) == (1, [])
+    assert [line.split()[0] for line in err.splitlines()] == ["error:"] * 2
+
+
+def test_the_answers_are_those_of_the_picture_alone(ask, in_process, checkpoints, collection):
+    _, out, _ = in_process(
+        predict.main, f"checkpoint={checkpoints['fine']}", f"image={collection}", "--json"
+    )
+    alone = json.loads(ask("fine", f"image={collection}/d.jpg", "--json"))
+    assert alone["images"][0] in json.loads(out)["images"]
+    assert alone["unread"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["image={0}/*.jpg"], ["a.jpg", "d.jpg"]),
+        (["image={0}/**/f.*"], ["f.jpg"]),
+        (["image={0}/d.jpg, {0}/sub/*.jpg"], ["d.jpg", "f.jpg"]),
+        (["image={0}/a.jpg", "{0}/c.jfif", "{0}/sub"], ["a.jpg", "c.jfif", "f.jpg"]),
+        (["{0}/d.jpg", "{0}/a.jpg"], ["d.jpg", "a.jpg"]),
+    ],
+)
+def test_names_and_patterns_with_spaces(words, found, ask, collection):
+    assert images(ask("fine", *(word.format(collection) for word in words), "--json")) == found
+
+
+def test_many_names_are_no_name_that_is_too_long(ask, collection):
+    names = ",".join([f"{collection}/a.jpg"] * 150)
+    assert images(ask("fine", f"image={names}", "--json")) == ["a.jpg"] * 150
+
+
+def test_a_word_that_is_no_picture_is_named_among_those_that_are(
+    in_process, checkpoints, collection
+):
+    words = (f"image={collection}/a.jpg", f"{collection}/gone.jpg", "--json")
+    status, out, err = in_process(predict.main, f"checkpoint={checkpoints['fine']}", *words)
+    assert (status, images(out)) == (1, ["a.jpg"])
+    assert err == f"error: There is no picture at {collection}/gone.jpg.\n"
 
 
 def test_a_checkpoint_is_asked_for(in_process, folder):

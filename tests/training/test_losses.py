@@ -53,6 +53,8 @@ def test_every_loss_of_the_table_is_a_number_with_gradients(name):
     hyper_parameters = {one.name: 0.1 for one in parameters if one.kind is one.KEYWORD_ONLY}
     if "coarse_of_fine" in hyper_parameters:
         hyper_parameters["coarse_of_fine"] = (0, 0, 1, 1, 2, 2)
+    if "class_weights" in hyper_parameters:
+        hyper_parameters["class_weights"] = {level: torch.rand(of) for level, of in CLASSES.items()}
     found = outputs()
     for logits in found.logits.values():
         logits.requires_grad_()

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import one_hot
+from torchmetrics.classification import MulticlassAccuracy
 
 import arch_dual_head.test
 import arch_single_head.test
@@ -58,6 +59,25 @@ def test_consistency_and_mistakes_of_five_images():
     # Families predicted through the fine head: 0 0 1 1 1, by the coarse head: 0 1 0 1 1.
     assert found["fine_consistency"] == found["coarse_consistency"] == pytest.approx(3 / 5)
     assert "coarse_within_family" not in found
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=4, max_size=40))
+def test_balanced_accuracy_is_the_mean_over_classes_that_have_images(pairs):
+    labels, fine = map(list, zip(*pairs, strict=True))
+    found = measured(fine=fine, coarse=[0] * len(fine), labels=labels)
+    right = np.equal(fine, labels)
+    shares = [right[np.equal(labels, label)].mean() for label in set(labels)]
+    assert found["fine_balanced_accuracy"] == pytest.approx(np.mean(shares))
+    if len(set(labels)) == 4:
+        theirs = MulticlassAccuracy(4, average="macro")(torch.tensor(fine), torch.tensor(labels))
+        assert found["fine_balanced_accuracy"] == pytest.approx(float(theirs))
+
+
+def test_balanced_accuracy_is_the_accuracy_where_classes_are_equally_frequent():
+    labels = [0, 1, 2, 3] * 5
+    found = measured(fine=[0, 1, 1, 2] * 3 + [3] * 8, coarse=[0, 1] * 10, labels=labels)
+    for level in CLASSES:
+        assert found[f"{level}_balanced_accuracy"] == pytest.approx(found[f"{level}_accuracy"])
 
 
 def test_within_family_is_of_mistakes_only():

@@ -14,6 +14,9 @@ Stages = Mapping[str, Sequence[nn.Module]]
 class Backbone(nn.Module):
     """Images (B, 3, H, W) → features (B, num_features).
 
+    A file of pretrained weights may hold a classifier too, which is not taken: ``classifiers`` are the beginnings of
+    its weights' names. The other names may lack ``prefix``.
+
     One that names its `stages`, with `read_out` behind the last, may be connected with another by a callosum; it needs
     no `forward` then.
 
@@ -23,6 +26,8 @@ class Backbone(nn.Module):
 
     num_features: int
     per_k: float = 1.0
+    prefix: str = ""
+    classifiers: tuple[str, ...] = ()
 
     def stages(self) -> Stages:
         """Name the stages.

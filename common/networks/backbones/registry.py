@@ -28,7 +28,8 @@ _entries: dict[str, Entry] = {}
 def register(builder: B, *, k: float = 1.0, per_k: float = 1.0) -> B:
     """Make `builder(*, width)` available under its own name.
 
-    One that takes `residual` too can be built without its residual connections. `k` and `per_k` are the sparsity
+    One that takes `residual` too can be built without its residual connections; one that takes `pretrained` is told
+    whether pretrained weights will be loaded. `k` and `per_k` are the sparsity
     that the backbone has where nobody asks for another one.
     """
     name = builder.__name__
@@ -73,6 +74,7 @@ def build_backbone(
     k: float | None = None,
     per_k: float | None = None,
     residual: bool = True,
+    pretrained: bool = False,
 ) -> Backbone:
     """Build the backbone called `arch`.
 
@@ -82,6 +84,7 @@ def build_backbone(
         k: share of each feature map that survives (`common.networks.backbones.sparsity`); None: the backbone's own.
         per_k: share of a training batch for which each feature survives; None: the backbone's own.
         residual: whether residual connections, where the backbone has some, are there.
+        pretrained: whether pretrained weights will be loaded into it; no function of it is then adapted.
 
     Raises:
         UserError: there is no such backbone, or it cannot be built so.
@@ -96,6 +99,8 @@ def build_backbone(
                 f"{arch} has no residual connections that could be left out: give {setting('residual', 'true')}."
             )
         options["residual"] = False
+    if pretrained and "pretrained" in inspect.signature(builder).parameters:
+        options["pretrained"] = True
     backbone = builder(width=width, **options)
     make_sparse(
         backbone,

@@ -44,6 +44,7 @@ PLAIN: dict[type[BasicBlock | Bottleneck], type[BasicBlock | Bottleneck]] = {
 class ResNet(torchvision_resnet.ResNet, Backbone):
     """torchvision's ResNet without classifier: images (B, 3, H, W) → features (B, num_features)."""
 
+    classifiers = ("fc.",)
     width: float
     residual: bool
 

@@ -1,9 +1,9 @@
-"""Any classification model of torchvision as a backbone: `torchvision:NAME`, untrained.
+"""Any classification model of torchvision as a backbone: `torchvision:NAME`, untrained or with weights of torchvision.
 
-Its classifier is cut off. Its stem is adapted to small images, always, by one rule: where the first convolution has
-a stride above 1, the stride becomes 1 and the first max-pool is removed. Convolutions whose stride is their kernel's
-size cut the image into patches and stay (ConvNeXt, Swin). Kernel sizes stay too, so that `torchvision:resnet18` has
-the original 7x7 stem where `resnet18` has a 3x3 one. Names of weights are torchvision's.
+Its classifier is cut off. Its stem is adapted to small images, unless pretrained weights are loaded, by one rule: where
+the first convolution has a stride above 1, the stride becomes 1 and the first max-pool is removed. Convolutions whose
+stride is their kernel's size cut the image into patches and stay (ConvNeXt, Swin). Kernel sizes stay too, so that
+`torchvision:resnet18` has the original 7x7 stem where `resnet18` has a 3x3 one. Names of weights are torchvision's.
 
 Models whose position codes are made for one image size (ViT, MaxViT) are refused. The average pools of AlexNet and
 VGG have no deterministic gradient on a GPU.
@@ -11,7 +11,11 @@ VGG have no deterministic gradient on a GPU.
 
 import difflib
 from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -22,19 +26,30 @@ from common.networks.parameters import setting
 from common.system.errors import UserError
 
 ONE_SIZE = ("vit_", "maxvit_")
-AUXILIARY = ("googlenet", "inception_v3")
+# Those with auxiliary classifiers, and the beginnings of these classifiers' weights.
+AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 
 
 class TorchvisionModel(Backbone):
-    """A model without its classifier: images (B, 3, H, W) → features (B, num_features)."""
+    """A model without its classifier: images (B, 3, H, W) → features (B, num_features).
 
-    def __init__(self, *, name: str) -> None:
+    With `pretrained`, it computes what torchvision's does, as pretrained weights are made for that.
+    """
+
+    prefix = "model."
+
+    def __init__(self, *, name: str, pretrained: bool = False) -> None:
         super().__init__()
-        # Two of them have auxiliary classifiers, and warn unless they are told to initialise.
-        options = {"aux_logits": False, "init_weights": True} if name in AUXILIARY else {}
-        self.model = torchvision.models.get_model(name, weights=None, **options)
-        self.num_features = remove_classifier(self.model)
-        adapt_stem(self.model)
+        # Two of them have auxiliary classifiers, and warn unless they are told to initialise. Trained weights of these
+        # two are for pixels scaled in another way than those of all others, which the model does if it is told to.
+        options = {"aux_logits": False, "init_weights": True, "transform_input": pretrained}
+        self.model = torchvision.models.get_model(
+            name, weights=None, **(options if name in AUXILIARY else {})
+        )
+        self.num_features, classifier = remove_classifier(self.model)
+        self.classifiers = (f"{classifier}.", *AUXILIARY.get(name, ()))
+        if not pretrained:
+            adapt_stem(self.model)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) → features (B, num_features)."""
@@ -85,7 +100,7 @@ def builder(arch: str) -> Builder:
     return partial(build, name)
 
 
-def build(name: str, *, width: float = 1.0) -> TorchvisionModel:
+def build(name: str, *, width: float = 1.0, pretrained: bool = False) -> TorchvisionModel:
     """The model called `name`.
 
     Raises:
@@ -95,13 +110,54 @@ def build(name: str, *, width: float = 1.0) -> TorchvisionModel:
         raise UserError(
             f"width is {width:g}, but {TORCHVISION}{name} comes in one width alone: give {setting('width', '1')}."
         )
-    return TorchvisionModel(name=name)
+    return TorchvisionModel(name=name, pretrained=pretrained)
 
 
-def remove_classifier(model: nn.Module) -> int:
+def named_weights(arch: str, name: str) -> Any:
+    """Look up torchvision's weights of a model by their name; DEFAULT is the best of them.
+
+    Raises:
+        UserError: the backbone is not torchvision's, or has no such weights.
+    """
+    if not arch.startswith(TORCHVISION):
+        raise UserError(
+            f"{setting('pretrained', name)} names weights of torchvision, and the backbone is {arch}; allowed for it: "
+            "a file of its weights, or null."
+        )
+    known = torchvision.models.get_model_weights(arch.removeprefix(TORCHVISION)).__members__
+    if name not in known:
+        raise UserError(
+            f"{setting('pretrained', name)}: {arch} has no such weights in torchvision {torchvision.__version__}; "
+            f"allowed: {', '.join(['DEFAULT', *(one for one in known if one != 'DEFAULT')])}, or a file of weights."
+        )
+    return known[name]
+
+
+def download(arch: str, name: str) -> dict[str, Tensor]:
+    """Give torchvision's weights of a model, without its classifier, from torch's cache or the network.
+
+    Raises:
+        UserError: see `named_weights`, or they cannot be had.
+    """
+    weights = named_weights(arch, name)
+    try:
+        model = torchvision.models.get_model(arch.removeprefix(TORCHVISION), weights=weights)
+    # No network, another hash than that in the file's name, or a damaged file in the cache.
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        cache = Path(torch.hub.get_dir()) / "checkpoints"
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{setting('pretrained', name)}: {weights.url} could not be downloaded to {cache} ({reason}); give a "
+            "network, put the file there by hand, or give a file of weights."
+        ) from error
+    remove_classifier(model)
+    return dict(model.state_dict())
+
+
+def remove_classifier(model: nn.Module) -> tuple[int, str]:
     """Replace the last linear layer, or convolution, and the dropout before it by the identity.
 
-    Heads bring a dropout of their own. Gives the number of features that the layer took.
+    Heads bring a dropout of their own. Gives the number of features that the layer took, and where it was.
     """
     layers = [(path, layer) for path, layer in model.named_modules() if not [*layer.children()]]
     last = max(i for i, (_, layer) in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
@@ -109,7 +165,8 @@ def remove_classifier(model: nn.Module) -> int:
     if isinstance(before, nn.Dropout):
         remove(model, before_path)
     remove(model, path)
-    return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
+    linear = isinstance(classifier, nn.Linear)
+    return (classifier.in_features if linear else classifier.in_channels), path
 
 
 def remove(model: nn.Module, path: str) -> None:

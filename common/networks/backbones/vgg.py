@@ -26,6 +26,8 @@ class VGG(Backbone):
     BatchNorm follows each convolution.
     """
 
+    classifiers = ("classifier.6.",)
+
     def __init__(self, *, config: list[str | int], width: float, norm: bool = False) -> None:
         super().__init__()
         self.num_features = scaled(4096, width)

@@ -1,0 +1,120 @@
+"""The command `bilateral`, installed with the project: every script by a word, from any folder.
+
+    bilateral study dataset=navon num_seeds=3
+
+Each word runs the script named beside it, which takes the rest of the line as if it had been called itself.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from common.settings.compose import spelled
+from common.system.errors import UserError, run_script
+
+
+class Script(NamedTuple):
+    """A script: its module, what it does, and the key or keys that words without ``=`` are the values of."""
+
+    module: str
+    help: str
+    keys: tuple[str, ...] = ()
+
+
+SCRIPTS = {
+    "study": Script("train_system", "the whole study, or what arms= says of it"),
+    "train single": Script("arch_single_head.trainer", "one hemisphere with one head"),
+    "train dual": Script("arch_dual_head.trainer", "one or two hemispheres with two heads"),
+    "test": Script(
+        "arch_dual_head.test", "test a checkpoint: bilateral test CHECKPOINT", ("checkpoint",)
+    ),
+    "analyse": Script("analyse", "report of a finished study: bilateral analyse RUN", ("run",)),
+    "predict": Script(
+        "predict",
+        "ask a network: bilateral predict CHECKPOINT PICTURE ...",
+        ("checkpoint", "image"),
+    ),
+    "export": Script("export", "write a network as ONNX or torch.export", ("checkpoint",)),
+    "prepare folders": Script("data_scripts.prepare_folders", "photographs of your own"),
+    "prepare cifar": Script("data_scripts.prepare_cifar", "CIFAR-100, or any set in its format"),
+    "prepare navon": Script("data_scripts.make_navon", "draw Navon figures"),
+    "prepare index": Script("data_scripts.index_folders", "folders of labelled images"),
+}
+
+
+def find(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Split a command line into the name of a script and the rest.
+
+    Raises:
+        UserError: there is no such script.
+    """
+    for name in SCRIPTS:
+        length = len(name.split())
+        if " ".join(words[:length]) == name:
+            return name, list(words[length:])
+    said = " ".join(words[:2])
+    raise UserError(f"bilateral {said}: allowed are {', '.join(SCRIPTS)}.")
+
+
+def as_overrides(words: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Give words that are no KEY=VALUE and no option their keys, in order; pictures may be several.
+
+    Raises:
+        UserError: more words than keys take.
+    """
+    plain = [word for word in words if "=" not in word and not word.startswith("-")]
+    values: dict[str, str | list[str]] = dict(zip(keys, plain, strict=False))
+    rest = plain[len(values) :]
+    if rest and "image" not in values:
+        raise UserError(f"{rest[0]} is one word too many; keys are given as KEY=VALUE.")
+    if rest:
+        values["image"] = [str(values["image"]), *rest]
+    return [*spelled(values), *(word for word in words if word not in plain)]
+
+
+def usage() -> str:
+    """What --help prints."""
+    width = max(map(len, SCRIPTS))
+    lines = [f"  bilateral {name:{width}}  {script.help}" for name, script in SCRIPTS.items()]
+    end = "Every one of them answers --help. The scripts of the repository do the same."
+    return "\n".join(["One command for all scripts:", "", *lines, "", end])
+
+
+def _module(name: str, arguments: Sequence[str]) -> str:
+    """The module that runs a script; of `test` that of the folder in which the checkpoint was trained."""
+    if name != "test":
+        return SCRIPTS[name].module
+    given = [word.partition("=")[2] for word in arguments if word.startswith("checkpoint=")]
+    if not given:
+        return SCRIPTS[name].module  # which says what is missing
+    # Imported late: torch takes seconds.
+    from common.checkpoints.files import read
+
+    record, _ = read(Path(given[0].strip("\"'")))
+    return f"{record.folder}.test"
+
+
+def main() -> None:
+    """Run the script that the command line names."""
+    words = sys.argv[1:]
+    if not words or words[0] in ("--help", "-h"):
+        print(usage())
+        return
+    modules: list[str] = []
+
+    def choose() -> None:
+        name, rest = find(words)
+        keys = SCRIPTS[name].keys
+        arguments = as_overrides(rest, keys) if keys else rest
+        sys.argv = [f"bilateral {name}", *arguments]
+        modules.append(_module(name, arguments))
+
+    status = run_script(choose) or import_module(modules[0]).main()
+    if status:
+        sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

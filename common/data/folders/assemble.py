@@ -1,0 +1,131 @@
+"""Put decoded pictures together: label ids, splits, names, and the held-out tenth."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.data.folders.classes import number_classes
+from common.data.folders.collection import Picture
+from common.data.folders.decoding import Decoded, is_kept
+from common.data.folders.earlier import Earlier, held_out_digest
+from common.data.folders.naming import image_names
+from common.data.folders.split import Division, divide, hold_out
+from common.data.index import Hierarchy, Index, parents
+from common.data.pictures import Frame
+from common.data.prepared import Made
+
+DIGEST = "pictures-sha256:"  # how the digest of a tree made of pictures begins
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures become a set.
+
+    ``keep`` links the originals in place of writing images of ``frame``; ``test`` is the share of test pictures to
+    draw, None where the collection has its own or a fifth is right.
+    """
+
+    frame: Frame
+    keep: bool = False
+    test: float | None = None
+    split_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A set that is ready to be written; ``rows`` gives for each row of the index its place among the pictures."""
+
+    index: Index
+    hierarchy: Hierarchy
+    rows: list[int]
+    made: Made
+    how: str
+
+
+def assemble(
+    pictures: Sequence[Picture],
+    decoded: Sequence[Decoded],
+    before: Earlier | None,
+    options: Options,
+) -> Assembled:
+    """Describe the set that N pictures make.
+
+    Args:
+        pictures: all that could be decoded.
+        decoded: what came of each.
+        before: the set as it stands; its classes keep their label ids, and an edited choice of held-out images stays.
+        options: how.
+
+    Raises:
+        UserError: they cannot be divided.
+    """
+    classes = number_classes(pictures, before.hierarchy if before else None)
+    labels = [classes.of(picture)[0] for picture in pictures]
+    division = divide(pictures, labels, test=options.test, seed=options.split_seed)
+    stems = image_names(pictures, division.splits)
+    names = [
+        stem + (one.path.suffix.lower() if options.keep and is_kept(one.path, what) else ".png")
+        for stem, one, what in zip(stems, pictures, decoded, strict=True)
+    ]
+    splits = division.splits
+    rows = sorted(
+        range(len(names)), key=lambda row: (splits[row] == "test", labels[row], names[row])
+    )
+    index = Index(
+        split=[splits[row] for row in rows],
+        image=[names[row] for row in rows],
+        fine=np.array([labels[row] for row in rows], np.int64),
+        coarse=np.array([classes.of(pictures[row])[1] for row in rows], np.int64),
+        held_out=np.zeros(len(rows), bool),
+    )
+    edited = _hold_out(index, [pictures[row] for row in rows], rows, division, before, options)
+    hierarchy = Hierarchy(
+        fine=classes.fine,
+        coarse=classes.coarse,
+        parent=parents(index.fine, index.coarse, "the pictures"),
+        split_seed=options.split_seed,
+        digest=_digest(index, classes.fine, classes.coarse, [decoded[row] for row in rows]),
+        counts=index.counts(),
+    )
+    grouped = any(picture.group is not None for picture in pictures)
+    made = Made(options.frame, options.keep, grouped, edited or held_out_digest(index))
+    how = division.how + ("; but the held-out pictures stay as they were edited" if edited else "")
+    return Assembled(index, hierarchy, rows, made, how)
+
+
+def _hold_out(
+    index: Index,
+    pictures: Sequence[Picture],
+    rows: Sequence[int],
+    division: Division,
+    before: Earlier | None,
+    options: Options,
+) -> str | None:
+    """Fill in which images are held out; give the digest of those that were drawn where an edited choice is kept."""
+    train = index.split.count("train")
+    names = index.image[:train]
+    if division.validation is not None:
+        drawn = division.validation[list(rows[:train])]
+    else:
+        labels = index.fine[:train].tolist()
+        drawn = hold_out(pictures[:train], labels, names, options.split_seed)
+    index.held_out[:train] = drawn
+    edited = before.held_out(names, drawn) if before else None
+    if edited is None:
+        return None
+    digest = held_out_digest(index)
+    index.held_out[:train] = edited
+    return digest
+
+
+def _digest(
+    index: Index, fine: dict[int, str], coarse: dict[int, str], decoded: Sequence[Decoded]
+) -> str:
+    """Give a digest of all that the tree holds: class names, labels, image names, pixels."""
+    sha = hashlib.sha256(repr((sorted(fine.items()), sorted(coarse.items()))).encode())
+    sha.update(np.stack([index.fine, index.coarse]).astype("<i8").tobytes())
+    for split, image, one in zip(index.split, index.image, decoded, strict=True):
+        sha.update(f"{split}/{image}/{one.digest}\n".encode())
+    return DIGEST + sha.hexdigest()

@@ -1,0 +1,96 @@
+"""Number the classes of a collection, so that a name stays with its class when others are added."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from common.data.folders.collection import Picture, some
+from common.data.index import Hierarchy
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of both levels by label id, and the label ids of a picture's fine and coarse class."""
+
+    fine: dict[int, str]
+    coarse: dict[int, str]
+    ids: dict[tuple[str, str], tuple[int, int]]  # (fine, coarse) name -> label ids
+
+    def of(self, picture: Picture) -> tuple[int, int]:
+        """Give the label ids of a picture's fine and coarse class."""
+        return self.ids[picture.fine, picture.coarse]
+
+
+def number_classes(pictures: Sequence[Picture], earlier: Hierarchy | None) -> Classes:
+    """Number classes in the order of coarse and fine names; those of an earlier preparation keep their label ids.
+
+    Fine classes of one name in two coarse ones are two classes, which then carry the coarse one's name too.
+    """
+    pairs = sorted({(picture.coarse, picture.fine) for picture in pictures})
+    twice = {name for name, count in Counter(fine for _, fine in pairs).items() if count > 1}
+    known_coarse = {name: label for label, name in earlier.coarse.items()} if earlier else {}
+    coarse = _numbered([above for above, _ in pairs], known_coarse)
+    known_fine = _earlier_fine(earlier) if earlier else {}
+    names = {(fine, above): f"{fine} ({above})" if fine in twice else fine for above, fine in pairs}
+    known = {
+        pair: next(
+            label
+            for label in (
+                known_fine.get((names[pair], pair[1])),
+                known_fine.get(pair),
+                None if pair[0] in twice else known_fine.get((pair[0], None)),
+                -1,
+            )
+            if label is not None
+        )
+        for pair in names
+    }
+    fine = _numbered(list(names), {pair: label for pair, label in known.items() if label >= 0})
+    return Classes(
+        fine={fine[pair]: name for pair, name in names.items()},
+        coarse={label: name for name, label in coarse.items()},
+        ids={pair: (fine[pair], coarse[pair[1]]) for pair in names},
+    )
+
+
+def same_name_notes(pictures: Sequence[Picture]) -> list[str]:
+    """Say which fine classes have the name of another one in another coarse class."""
+    above: dict[str, set[str]] = {}
+    for picture in pictures:
+        above.setdefault(picture.fine, set()).add(picture.coarse)
+    twice = [
+        f"{name} ({' and '.join(sorted(of))})" for name, of in sorted(above.items()) if len(of) > 1
+    ]
+    if not twice:
+        return []
+    return [
+        f"Fine classes that occur in several coarse ones ({len(twice)}) are kept apart: {some(twice)}. If this is a "
+        "slip, correct it and prepare again."
+    ]
+
+
+def _earlier_fine(earlier: Hierarchy) -> dict[tuple[str, str | None], int]:
+    """Find earlier label ids by fine and coarse name, and by fine name alone where it is the only one."""
+    found: dict[tuple[str, str | None], int] = {}
+    often = Counter(earlier.fine.values())
+    for label, name in earlier.fine.items():
+        found[name, earlier.coarse[earlier.parent[label]]] = label
+        if often[name] == 1:
+            found[name, None] = label
+    return found
+
+
+def _numbered(keys: Sequence[Key], known: Mapping[Key, int]) -> dict[Key, int]:
+    """Give each key a number: its known one, else the next that nobody had, in the order of the keys."""
+    following = max(known.values(), default=-1) + 1
+    found: dict[Key, int] = {}
+    for key in keys:
+        if key not in found:
+            number = known.get(key)
+            if number is None:
+                number, following = following, following + 1
+            found[key] = number
+    return found

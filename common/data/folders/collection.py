@@ -1,0 +1,58 @@
+"""What a collection of pictures holds, however it is laid out."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its classes.
+
+    ``shown`` is its path as the collection has it, ``name`` the same below the folder of its split. ``split`` is train,
+    val or test, where the collection says so; pictures of one ``group`` must be on one side.
+    """
+
+    path: Path
+    shown: str
+    name: str
+    fine: str
+    coarse: str
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A picture that cannot be used, and why."""
+
+    shown: str
+    reason: str
+
+
+@dataclass
+class Collection:
+    """All pictures, those that are skipped, and what was found out about the rest.
+
+    ``layout`` says in one line how the collection is laid out; ``notes`` are sentences that a person should read;
+    ``others`` counts files that are no pictures, by suffix.
+    """
+
+    layout: str
+    pictures: list[Picture]
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def some(words: Iterable[object], most: int = 5) -> str:
+    """Join words with commas, and count those beyond ``most``."""
+    listed = [str(word) for word in words]
+    more = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def suffix_of(name: str) -> str:
+    """Give a file's suffix in lower case; a word where it has none."""
+    return PurePosixPath(name).suffix.lower() or "no suffix"

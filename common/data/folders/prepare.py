@@ -1,0 +1,154 @@
+"""Prepare a collection of pictures: find them, decode them, divide them, and write the tree with its report."""
+
+import shutil
+from pathlib import Path
+
+from common.data.folders.assemble import DIGEST, Assembled, Options, assemble
+from common.data.folders.classes import same_name_notes
+from common.data.folders.collection import Collection, Picture, Skipped
+from common.data.folders.contact_sheet import SHEET_FILE, contact_sheet
+from common.data.folders.decoding import Decoded, decode_all, highest, is_kept, written_to
+from common.data.folders.earlier import Earlier, earlier
+from common.data.folders.problems import divided_groups, problems
+from common.data.folders.report import Report, passed_over
+from common.data.folders.sources import Reading, collect
+from common.data.index import INDEX_FILE, write_hierarchy, write_index
+from common.data.prepared import settings_for, write_prepared
+from common.data.tree import (
+    image_paths,
+    link_coarse_tree,
+    make_class_folders,
+    replacing_tree,
+    take_image,
+    tree_in,
+)
+from common.system.errors import UserError
+
+
+def prepare_folders(
+    source: Path, out_dir: Path, options: Options, reading: Reading, *, strict: bool = False
+) -> list[str]:
+    """Prepare a collection of pictures, and give a report of a few lines.
+
+    Args:
+        source: a folder of pictures, or a table of them; it is not changed.
+        out_dir: the folder of the data set. One that was made here is replaced: classes keep their label ids, and
+            what was edited is kept.
+        options: how the set is made.
+        reading: what was said about the collection.
+        strict: whether to stop where a picture would be skipped.
+
+    Raises:
+        UserError: what cannot be prepared; with ``strict``, pictures that would be skipped.
+    """
+    if options.split_seed < 0:
+        raise UserError(f"--split-seed {options.split_seed}: allowed are whole numbers from 0")
+    collection = collect(source, reading)
+    _refuse_one_in_the_other(source, out_dir)
+    print(collection.layout)
+    with replacing_tree(out_dir) as building:
+        before = earlier(out_dir, tree_in(out_dir, DIGEST, "pictures"))
+        staged = building / "decoded"
+        found = decode_all(
+            [one.path for one in collection.pictures], staged, options.frame, keep=options.keep
+        )
+        for picture, one in zip(collection.pictures, found, strict=True):
+            if one.problem:
+                collection.skipped.append(Skipped(picture.shown, one.problem))
+        if strict:
+            _refuse_skipped(collection)
+        places = [place for place, one in enumerate(found) if not one.problem]
+        if not places:
+            raise UserError(f"{source}: no picture can be used: {collection.skipped[0].reason}")
+        pictures = [collection.pictures[place] for place in places]
+        decoded = [found[place] for place in places]
+        tree = assemble(pictures, decoded, before, options)
+        settings, edited = _settings(out_dir, tree, before)
+        report = _report(collection, pictures, decoded, tree, edited)
+        if _is_done(out_dir, tree, before):
+            shutil.rmtree(building)
+            return [
+                *report.lines(),
+                f"{out_dir} is complete and made from the same pictures: nothing to do.",
+            ]
+        _write(building, tree, pictures, decoded, [written_to(staged, place) for place in places])
+        shutil.rmtree(staged)
+        write_prepared(building, settings, tree.made)
+        report.write(building, out_dir.name)
+        files = [fine for fine, _ in image_paths(tree.index, building)]
+        contact_sheet(tree.index, tree.hierarchy, files, options.frame).save(building / SHEET_FILE)
+    return report.lines()
+
+
+def _refuse_one_in_the_other(source: Path, out_dir: Path) -> None:
+    pictures, out = (source.parent if source.is_file() else source).resolve(), out_dir.resolve()
+    if pictures.is_relative_to(out) or out.is_relative_to(pictures):
+        raise UserError(f"{source} and --out-dir {out_dir} lie one in the other: keep them apart")
+
+
+def _refuse_skipped(collection: Collection) -> None:
+    """Print all pictures that would be skipped, and stop."""
+    for one in collection.skipped:
+        print(f"{one.shown}: {one.reason}")
+    if collection.skipped:
+        first = collection.skipped[0]
+        raise UserError(
+            f"{len(collection.skipped):,} pictures cannot be used ({first.shown}: {first.reason}), and --strict stops: "
+            "mend or remove them, or leave --strict out"
+        )
+
+
+def _settings(out_dir: Path, tree: Assembled, before: Earlier | None) -> tuple[dict, list[str]]:
+    """Choose what dataset=folders takes, with what was edited; and name the latter."""
+    name = "".join(c if c.isprintable() and c not in "=/" else "-" for c in out_dir.resolve().name)
+    chosen = {"name": name[:100]} | settings_for(tree.hierarchy.counts["train"])
+    return before.kept_settings(chosen) if before else (chosen, [])
+
+
+def _report(
+    collection: Collection,
+    pictures: list[Picture],
+    decoded: list[Decoded],
+    tree: Assembled,
+    edited: list[str],
+) -> Report:
+    facts = [f"Split: {tree.how}.", *passed_over(collection)]
+    if peak := highest(decoded):
+        wide = sum(one.peak > 0 for one in decoded)
+        facts.append(
+            f"Pictures of more than 8 bits: {wide:,}; all were scaled alike, from 0 to {peak:,} to 0 to 255."
+        )
+    if edited:
+        facts.append(f"Edited values of prepared.yaml were kept: {', '.join(edited)}.")
+    ordered = [pictures[row] for row in tree.rows]
+    wrong = [*collection.notes, *same_name_notes(pictures)]
+    wrong += problems(tree.index, tree.hierarchy, [decoded[row].digest for row in tree.rows])
+    wrong += divided_groups(tree.index, [picture.group for picture in ordered])
+    return Report(collection.layout, tree.index, tree.hierarchy, facts, wrong, collection.skipped)
+
+
+def _is_done(out_dir: Path, tree: Assembled, before: Earlier | None) -> bool:
+    """Say whether a folder is the wanted set already, with all of its files."""
+    if before is None or (before.hierarchy, before.made) != (tree.hierarchy, tree.made):
+        return False
+    if before.index.held_out.tolist() != tree.index.held_out.tolist():
+        return False
+    paths = [Path(path) for pair in image_paths(tree.index, out_dir) for path in pair]
+    return all(path.is_file() for path in [*paths, out_dir / INDEX_FILE])
+
+
+def _write(
+    building: Path,
+    tree: Assembled,
+    pictures: list[Picture],
+    decoded: list[Decoded],
+    staged: list[Path],
+) -> None:
+    """Bring each picture to its place in both trees, and describe them."""
+    make_class_folders(tree.index, building)
+    for row, (target, _) in zip(tree.rows, image_paths(tree.index, building), strict=True):
+        keep = tree.made.keep and is_kept(pictures[row].path, decoded[row])
+        take_image(pictures[row].path if keep else staged[row], target, move=not keep)
+    link_coarse_tree(tree.index, building)
+    write_index(tree.index, building)
+    write_hierarchy(tree.hierarchy, building)

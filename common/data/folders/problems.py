@@ -1,0 +1,94 @@
+"""Find what a person should know about a prepared set before training on it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from common.data.folders.collection import some
+from common.data.index import Hierarchy, Index
+
+FEW = 5  # training pictures of a class
+PARTS = ("training", "validation", "test")
+
+
+def parts_of(index: Index) -> np.ndarray:
+    """Give the part of each image, int64 (N,): 0 training, 1 held out for validation, 2 test."""
+    return np.where(np.array(index.split) == "test", 2, np.where(index.held_out, 1, 0))
+
+
+def problems(index: Index, hierarchy: Hierarchy, digests: Sequence[str]) -> list[str]:
+    """Find all that is wrong with a set, in sentences.
+
+    Args:
+        index: its images.
+        hierarchy: its classes.
+        digests: of each image's content.
+    """
+    found = repeated_pictures(index, digests)
+    found += absent_classes(index, hierarchy)
+    if len(hierarchy.coarse) == 1:
+        found.append(
+            "There is one coarse class alone, so that the coarse level has nothing to tell apart."
+        )
+    counts = Counter(index.fine[parts_of(index) == 0].tolist())
+    if counts:
+        label, least = min(counts.items(), key=lambda item: item[1])
+        if least < FEW:
+            found.append(
+                f"The smallest class is {hierarchy.fine[label]}, with {least:,} for training: of so few, little can be "
+                "learned or said."
+            )
+    return found
+
+
+def repeated_pictures(index: Index, digests: Sequence[str]) -> list[str]:
+    """Say which pictures are both in training and in test or validation, and which have several classes."""
+    rows: Mapping[str, list[int]] = defaultdict(list)
+    for row, digest in enumerate(digests):
+        rows[digest].append(row)
+    parts = parts_of(index)
+    found = []
+    repeated = [same for same in rows.values() if len(same) > 1]
+    for one, other in ((0, 2), (0, 1), (1, 2)):
+        both = [same for same in repeated if {one, other} <= {int(parts[row]) for row in same}]
+        if both:
+            names = some(f"{index.image[same[0]]} and {index.image[same[-1]]}" for same in both)
+            found.append(
+                f"Same pictures in {PARTS[one]} and {PARTS[other]} ({len(both):,}), which make accuracies too "
+                f"high: {names}."
+            )
+    unlike = [same for same in repeated if len({int(index.fine[row]) for row in same}) > 1]
+    if unlike:
+        names = some(f"{index.image[same[0]]} and {index.image[same[-1]]}" for same in unlike)
+        found.append(f"Same pictures under several classes ({len(unlike):,}): {names}.")
+    return found
+
+
+def divided_groups(index: Index, groups: Sequence[str | None]) -> list[str]:
+    """Say which groups, given by image, have pictures in several parts."""
+    parts: dict[str, set[int]] = defaultdict(set)
+    for group, part in zip(groups, parts_of(index).tolist(), strict=True):
+        if group is not None:
+            parts[group].add(part)
+    torn = [
+        f"{group} ({' and '.join(PARTS[n] for n in sorted(of))})"
+        for group, of in sorted(parts.items())
+        if len(of) > 1
+    ]
+    return [f"Groups that are divided ({len(torn):,}): {some(torn)}."] if torn else []
+
+
+def absent_classes(index: Index, hierarchy: Hierarchy) -> list[str]:
+    """Say which fine classes have no training, validation or test pictures."""
+    parts = parts_of(index)
+    found = []
+    for number, part in enumerate(PARTS):
+        there = set(index.fine[parts == number].tolist())
+        absent = [name for label, name in hierarchy.fine.items() if label not in there]
+        if absent:
+            told = ", which cannot be learned" if number == 0 else ""
+            found.append(
+                f"Classes without {part} pictures ({len(absent):,}){told}: {some(absent)}."
+            )
+    return found

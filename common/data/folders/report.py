@@ -1,0 +1,106 @@
+"""Write down how a set was prepared: prepared.md for a person, skipped.csv for programs."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.data.folders.collection import Collection, Skipped, some
+from common.data.folders.contact_sheet import SHEET_FILE
+from common.data.folders.problems import PARTS, parts_of
+from common.data.index import Hierarchy, Index
+from common.system.atomic_files import write_text
+
+REPORT_FILE, SKIPPED_FILE = "prepared.md", "skipped.csv"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was prepared from which layout, and what a person should know; ``facts`` and ``problems`` are sentences."""
+
+    layout: str
+    index: Index
+    hierarchy: Hierarchy
+    facts: list[str]
+    problems: list[str]
+    skipped: list[Skipped]
+
+    def lines(self) -> list[str]:
+        """Give the report in a few lines, for a terminal."""
+        counts = Counter(parts_of(self.index).tolist())
+        found = [
+            f"{len(self.index):,} pictures in {len(self.hierarchy.fine)} fine and {len(self.hierarchy.coarse)} coarse "
+            f"classes: {', '.join(f'{counts[number]:,} {part}' for number, part in enumerate(PARTS))}.",
+            *self.facts,
+        ]
+        if self.skipped:
+            found.append(
+                f"Skipped pictures: {len(self.skipped):,}, listed in {SKIPPED_FILE}: {_reasons(self.skipped)}."
+            )
+        return found + [f"Problem: {sentence}" for sentence in self.problems]
+
+    def page(self, title: str) -> str:
+        """Give the whole report in Markdown."""
+        text = [
+            f"# {title}, as it was prepared",
+            "",
+            f"- Read from {self.layout}.",
+            *(f"- {line}" for line in self.lines() if "Problem:" not in line),
+        ]
+        text += ["", "## Problems", ""]
+        text += [f"- {sentence}" for sentence in self.problems] or ["None was found."]
+        text += ["", "## Pictures of each class", "", *_table(self.index, self.hierarchy)]
+        text += ["", f"![Four pictures of each class]({SHEET_FILE})"]
+        if self.skipped:
+            text += ["", "## Skipped", ""]
+            text += [f"- `{one.shown}`: {one.reason}" for one in self.skipped[:50]]
+            more = len(self.skipped) - 50
+            text += [f"- {more:,} more, in {SKIPPED_FILE}"] if more > 0 else []
+        return "\n".join(text) + "\n"
+
+    def write(self, root: Path, title: str) -> None:
+        """Write both files into a set's folder."""
+        write_text(root / REPORT_FILE, self.page(title))
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["picture", "reason"])
+        writer.writerows((one.shown, one.reason) for one in self.skipped)
+        write_text(root / SKIPPED_FILE, table.getvalue())
+
+
+def passed_over(collection: Collection) -> list[str]:
+    """Say which files were no pictures, if there were any."""
+    if not collection.others:
+        return []
+    kinds = some(f"{count:,} {suffix}" for suffix, count in collection.others.most_common())
+    return [f"Other files were passed over: {kinds}."]
+
+
+def _reasons(skipped: Sequence[Skipped]) -> str:
+    """Give the commonest reasons with one picture each."""
+    often = Counter(one.reason for one in skipped)
+    first = {one.reason: one.shown for one in reversed(skipped)}
+    return some(
+        (f"{count:,} × {reason} ({first[reason]})" for reason, count in often.most_common()), 3
+    )
+
+
+def _table(index: Index, hierarchy: Hierarchy) -> list[str]:
+    """Count pictures by class and part."""
+    counts = Counter(zip(index.fine.tolist(), parts_of(index).tolist(), strict=True))
+    rows = [
+        "| coarse | fine | label id | training | validation | test |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for label in sorted(hierarchy.fine, key=lambda label: (hierarchy.parent[label], label)):
+        names = (hierarchy.coarse[hierarchy.parent[label]], hierarchy.fine[label])
+        cells = [name.replace("|", "\\|") for name in names] + [str(label)]
+        rows.append(
+            "| " + " | ".join(cells + [f"{counts[label, part]:,}" for part in range(3)]) + " |"
+        )
+    total = np.bincount(parts_of(index), minlength=3)
+    return [*rows, "| all | | | " + " | ".join(f"{int(count):,}" for count in total) + " |"]

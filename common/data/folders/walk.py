@@ -1,0 +1,65 @@
+"""List the pictures below a folder, and pass over what computers leave between them."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from common.data.folders.collection import Skipped, suffix_of
+from common.data.index import SUFFIXES
+from common.data.pictures import HEIC, UNREAD, is_junk
+
+
+@dataclass
+class Files:
+    """Pictures by their paths below the folder, ``/`` between; those that are not read; a count of all other files."""
+
+    pictures: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+def walk(root: Path) -> Files:
+    """List a folder and all folders below it, in the order of names. Links are followed, but not in a circle."""
+    found = Files()
+    seen = {os.path.realpath(root)}
+    for place, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(place, name))
+            if real in seen:
+                folders.remove(name)
+            seen.add(real)
+        for name in sorted(name for name in names if not is_junk(name)):
+            _sort_in(found, Path(place, name), Path(place, name).relative_to(root).as_posix())
+    found.pictures.sort()
+    return found
+
+
+def why_not(path: Path) -> str | None:
+    """Say why a picture is not read, as far as its name tells; None where nothing speaks against it."""
+    suffix = suffix_of(path.name)
+    if suffix in HEIC:
+        return (
+            None if find_spec("pillow_heif") else "HEIC needs pillow-heif: pip install pillow-heif"
+        )
+    if suffix in UNREAD:
+        return f"{suffix} is not read: export it as JPEG, PNG or TIFF"
+    if suffix not in SUFFIXES:
+        return f"{suffix} is not a picture that is read: allowed are {', '.join(SUFFIXES)}"
+    if not path.is_file():
+        return "neither a regular file nor a link to one"
+    if not path.name.isprintable():
+        return "its name cannot be shown: rename it"
+    return None
+
+
+def _sort_in(found: Files, path: Path, shown: str) -> None:
+    suffix = suffix_of(shown)
+    if suffix not in (*SUFFIXES, *HEIC, *UNREAD):
+        found.others[suffix] += 1
+    elif reason := why_not(path):
+        found.skipped.append(Skipped(shown, reason))
+    else:
+        found.pictures.append(shown)

@@ -1,0 +1,124 @@
+"""What came out of an experiment, for Python: rows that pandas takes, tables, and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from common.results.contrasts import MARGIN
+from common.results.rows import Row, collect
+from common.results.sections import sections
+from common.results.statistics import (
+    DifferenceRow,
+    SummaryRow,
+    both_directions,
+    differences,
+    summarise,
+)
+from common.results.tables import as_text, markdown
+from common.system.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False)
+class Outcome(Sequence[SummaryRow]):
+    """The tables of an experiment; printed, it is the table, and as a sequence, the rows of ``summary``.
+
+    ``results``, ``summary`` and ``differences`` are the rows of the csv files of these names, which
+    ``pandas.DataFrame(outcome.results)`` takes. Accuracies are fractions, 0 to 1.
+    """
+
+    place: Path
+    results: list[Row]
+    summary: list[SummaryRow]
+    differences: list[DifferenceRow]
+    reference: str
+    primary: str
+    margin: float
+
+    @overload
+    def __getitem__(self, item: int) -> SummaryRow: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[SummaryRow]: ...
+    def __getitem__(self, item: int | slice) -> SummaryRow | list[SummaryRow]:
+        return self.summary[item]
+
+    def __len__(self) -> int:
+        return len(self.summary)
+
+    def __repr__(self) -> str:
+        """The tables that the command line prints."""
+        return as_text(self._sections(), title=self.place.name).rstrip()
+
+    def _repr_markdown_(self) -> str:
+        """The same in a notebook."""
+        return markdown(self._sections())
+
+    def _sections(self) -> list:
+        return sections(
+            self.results, reference=self.reference, primary=self.primary, margin=self.margin
+        )
+
+    def plot(self) -> Figure:
+        """Draw the accuracy of each arm and level: the mean, its 95 % interval, and every seed."""
+        # Imported late: matplotlib takes a second, which a study on a cluster need not.
+        from matplotlib.figure import Figure
+
+        levels = list(dict.fromkeys(row.level for row in self.summary))
+        arms = list(dict.fromkeys(row.arm for row in self.summary))
+        figure = Figure(
+            figsize=(1 + 3.5 * len(levels), 1.2 + 0.3 * len(arms)), layout="constrained"
+        )
+        for axes, level in zip(
+            figure.subplots(1, len(levels), sharey=True, squeeze=False)[0], levels, strict=True
+        ):
+            for row in (row for row in self.summary if row.level == level):
+                y = arms.index(row.arm)
+                found = [
+                    100 * one.accuracy
+                    for one in self.results
+                    if (one.arm, one.level) == (row.arm, level) and one.accuracy is not None
+                ]
+                axes.plot(found, [y] * len(found), "o", ms=3, color="0.6", zorder=1)
+                axes.plot(100 * row.mean, y, "o", color="black", zorder=3)
+                if row.ci95_low is not None and row.ci95_high is not None:
+                    ends = [100 * row.ci95_low, 100 * row.ci95_high]
+                    axes.plot(ends, [y, y], color="black", lw=1.5, zorder=2)
+            axes.set_title(f"{level} labels")
+            axes.set_xlabel("test accuracy, %")
+            axes.set_yticks(range(len(arms)), arms)
+            axes.grid(axis="x", color="0.9")
+            axes.set_axisbelow(True)
+        axes.invert_yaxis()  # the first arm on top, as in the tables; the axes share it
+        return figure
+
+
+def read_outcome(
+    place: Path,
+    *,
+    order: Sequence[str] = (),
+    reference: str = "",
+    primary: str = "",
+    margin: float = MARGIN,
+) -> Outcome:
+    """Read what an experiment has found so far, from the result.yaml files below its folder.
+
+    Args:
+        place: the experiment's folder.
+        order: arms in the order of the tables.
+        reference: the arm that each other one is compared with.
+        primary: the arm whose contrast with it was named beforehand, and is tested apart.
+        margin: within which a difference does not matter, in percentage points.
+
+    Raises:
+        UserError: nothing was finished there.
+    """
+    rows = collect(place, order=order)
+    if not rows:
+        raise UserError(f"{place} holds no finished stage.")
+    found = differences(rows, reference=reference, primary=primary, margin=margin)
+    return Outcome(place, rows, summarise(rows), both_directions(found), reference, primary, margin)

@@ -1,0 +1,39 @@
+"""Say in the first line of a command what it is about to do. Imports torch, but not Lightning, which takes longer."""
+
+from collections.abc import Sequence
+
+from common.runs.description import Stage
+from common.system.environment import choose_precision, cpu_name, uses_gpu
+
+
+def print_plan(stages: Sequence[Stage], *, engine: str = "serial") -> None:
+    """Print how many stages there are, of which arms and seeds, on what they are trained, and where they go.
+
+    Args:
+        stages: what will be run, some of it maybe done before.
+        engine: what runs them; only of this process the device and the precision are known before.
+    """
+    arms = list(dict.fromkeys(stage.arm for stage in stages))
+    seeds = sorted({stage.seed for stage in stages})
+    done = sum((stage.place / "result.yaml").is_file() for stage in stages)
+    kinds = arms if len(arms) <= 4 else [*arms[:3], f"{len(arms) - 3} more arms"]
+    line = f"{_count(len(stages), 'stage')}: {', '.join(kinds)}, {_count(len(seeds), 'seed')}"
+    if done:
+        line += f"; {done} done before"
+    print(f"{line}; {_device(stages[0], engine)}; {stages[0].experiment}", flush=True)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _device(stage: Stage, engine: str) -> str:
+    if engine != "serial":
+        return f"engine={engine}"
+    params = stage.config.trainer_params
+    precision = choose_precision(params.precision, params.accelerator)
+    if not uses_gpu(params.accelerator):
+        return f"{cpu_name()}, {precision}"
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, {precision}"

@@ -1,0 +1,77 @@
+"""The end of a --multirun: a table of what was swept and the validation accuracy of each job, best first.
+
+Jobs may run in other processes. Each adds a line to a file whose name they inherit as a variable of the environment;
+where they do not (a cluster whose machines share no temporary folder), there is no table.
+"""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from common.system.atomic_files import write_text
+
+JOBS = "BILATERAL_SWEEP"
+
+
+def add_job(cfg: DictConfig, base: str, swept: Mapping[str, str], score: float | None) -> None:
+    """Note a job that ended.
+
+    Args:
+        cfg: its configuration.
+        base: the name of its experiment without what tells the jobs apart.
+        swept: value by key, of all overrides.
+        score: mean validation accuracy, 0 to 1; None: it has none, and is left out.
+    """
+    file = os.environ.get(JOBS)
+    if not file or score is None or not Path(file).is_file():
+        return
+    job = {"place": str(Path(cfg.save_dir) / f"{base}_sweep"), "score": score, **swept}
+    # One short write in append mode: jobs that end together do not mix their lines.
+    with open(file, "a", encoding="utf-8") as lines:
+        lines.write(json.dumps(job) + "\n")
+
+
+@contextmanager
+def table_at_the_end() -> Iterator[None]:
+    """Collect the jobs of a sweep that runs in this block, then print their table and write sweep.csv."""
+    with tempfile.TemporaryDirectory(prefix="bilateral-") as folder:
+        file = Path(folder) / "jobs"
+        file.touch()
+        os.environ[JOBS] = str(file)
+        try:
+            yield
+            jobs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        finally:
+            del os.environ[JOBS]
+    if len(jobs) > 1:
+        _show(jobs)
+
+
+def _show(jobs: list[dict]) -> None:
+    place = Path(jobs[0]["place"]) / "sweep.csv"
+    keys = list(dict.fromkeys(key for job in jobs for key in job if key not in ("place", "score")))
+    keys = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
+    jobs.sort(key=lambda job: -job["score"])
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*keys, "val_accuracy"])
+    rows.writerows([*(job.get(key, "") for key in keys), job["score"]] for job in jobs)
+    write_text(place, text.getvalue())
+    table = Table(title="sweep, best first", title_justify="left", box=box.SIMPLE_HEAD)
+    for key in keys:
+        table.add_column(key)
+    table.add_column("validation accuracy", justify="right")
+    for job in jobs:
+        table.add_row(*(job.get(key, "") for key in keys), f"{100 * job['score']:.2f} %")
+    Console().print(table)
+    print(f"Sweep: {place}")

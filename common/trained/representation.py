@@ -1,0 +1,112 @@
+"""What happens inside a hemisphere: activations of its layers, and how dissimilar pictures are to it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.spatial.distance import pdist, squareform
+from torch import Tensor
+
+from common.networks.hemisphere import Hemisphere
+from common.settings.suggestions import closest
+from common.system.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What the last layer is called: the features that the heads read.
+FEATURES = "features"
+
+
+def layer_names(hemisphere: Hemisphere) -> tuple[str, ...]:
+    """Name the layers of a hemisphere in the order in which they are defined, `FEATURES` last."""
+    return (*(name for name, _ in hemisphere.backbone.named_modules() if name), FEATURES)
+
+
+@torch.no_grad()
+def activations(
+    hemisphere: Hemisphere, batches: Iterator[Tensor], layers: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Compute what layers of a hemisphere give for images: by name, float32 (B, ...), B over all batches.
+
+    Args:
+        hemisphere: in evaluation mode.
+        batches: normalised images (b, 3, H, W), on its device.
+        layers: of `layer_names`; a layer that is used more than once in a pass gives its last output.
+
+    Raises:
+        UserError: there is no such layer, or it gives no tensor.
+    """
+    known = layer_names(hemisphere)
+    for name in layers:
+        if name not in known:
+            near = closest(name, known) or known[-1:]
+            raise UserError(
+                f"There is no layer {name!r}; did you mean {near[0]}? `layers` has all."
+            )
+    modules = dict(hemisphere.backbone.named_modules())
+    kept: dict[str, list[Tensor]] = {name: [] for name in layers}
+    seen: dict[str, Any] = {}
+
+    def keep(name: str, module: Any, inputs: Any, output: Any) -> None:
+        seen[name] = output
+
+    with ExitStack() as hooks:
+        for name in (name for name in layers if name != FEATURES):
+            handle = modules[name].register_forward_hook(partial(keep, name))
+            hooks.callback(handle.remove)
+        for images in batches:
+            seen[FEATURES] = hemisphere(images)
+            for name in layers:
+                if not isinstance(seen.get(name), Tensor):
+                    raise UserError(f"Layer {name!r} gives no tensor for these pictures.")
+                kept[name].append(seen[name].float().cpu())
+    return {name: torch.cat(parts).numpy() for name, parts in kept.items()}
+
+
+def dissimilarity(values: np.ndarray, *, measure: str = "correlation") -> np.ndarray:
+    """Compute a representational dissimilarity matrix: float (B, B), 0 on the diagonal.
+
+    1 minus the correlation of the activations of each pair of pictures (Kriegeskorte et al. 2008, Representational
+    similarity analysis, section "Representational dissimilarity matrix").
+
+    Args:
+        values: activations (B, ...) of B pictures, at least two.
+        measure: another one that `scipy.spatial.distance.pdist` knows, such as "euclidean" or "cosine".
+
+    Raises:
+        UserError: fewer than two pictures, or no such measure.
+    """
+    if len(values) < 2:
+        raise UserError(
+            f"A dissimilarity matrix takes two pictures or more; there are {len(values)}."
+        )
+    try:
+        return squareform(pdist(values.reshape(len(values), -1).astype(np.float64), measure))
+    except ValueError as error:
+        raise UserError(f"measure is {measure!r}: {error}") from error
+
+
+def plot_dissimilarity(matrices: Mapping[str, np.ndarray], *, label: str) -> "Figure":
+    """Draw the dissimilarity matrices of hemispheres side by side, on one scale.
+
+    Args:
+        matrices: float (B, B) by hemisphere.
+        label: of the scale.
+    """
+    # Imported late: matplotlib takes a second.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.4 * len(matrices) + 0.8, 3.4), layout="constrained")
+    all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    highest = max(float(np.nanmax(one)) for one in matrices.values())
+    for axes, (side, matrix) in zip(all_axes, matrices.items(), strict=True):
+        image = axes.imshow(matrix, vmin=0, vmax=highest, cmap="viridis")
+        axes.set_title(f"{side} hemisphere")
+        axes.set_xlabel("picture")
+    all_axes[0].set_ylabel("picture")
+    figure.colorbar(image, ax=list(all_axes), label=label)
+    return figure

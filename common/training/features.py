@@ -1,0 +1,26 @@
+"""Features of some images in evaluation mode: what probes and means are computed of."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from common.data.datamodule import EVAL_BATCH, ImageSet
+from common.training.module import TrainingModule
+
+
+@torch.no_grad()
+def features_of(module: TrainingModule, images: ImageSet, places: Tensor) -> Iterator[Tensor]:
+    """Give features side by side (B, F) of images without augmentation, batch after batch, on the module's device.
+
+    Args:
+        module: in evaluation mode; the caller chooses the precision.
+        images: features that these keep are not computed again.
+        places: of the images in that set, int64 (N,).
+    """
+    for some in places.split(EVAL_BATCH):
+        batch = images.__getitems__(some.tolist())
+        if "features" in batch:
+            yield batch["features"].to(module.device)
+        else:
+            yield module.network.features(module.transforms(batch["images"].to(module.device)))

@@ -1,0 +1,114 @@
+"""Turn a collection of pictures, as you keep them, into a data set with two levels of classes.
+
+    python data_scripts/prepare_folders.py PHOTOS --out-dir datasets/INSECTS --size 64
+    python train_system.py dataset=folders dataset.root=datasets/INSECTS
+
+PHOTOS is a folder of coarse/fine/picture, with train, val and test above them or not; or a folder of fine/picture with
+a table of the coarse classes (families.csv, or --hierarchy); or a table with a path and both classes of each picture
+(labels.csv beside the pictures, or that table itself). The script finds out which. It changes nothing there, and
+reports what it skipped and what looks wrong. Run it again after changes: classes keep their numbers.
+"""
+
+import argparse
+from pathlib import Path
+
+from common.data.folders.assemble import Options
+from common.data.folders.prepare import prepare_folders
+from common.data.folders.sources import Reading
+from common.data.pictures import Frame
+from common.system.errors import UserError, run_script
+
+SMALLEST, LARGEST = 8, 4096  # pixels of a side
+
+
+def frame_of(size: str, *, pad: bool) -> Frame:
+    """Read a size: one number of pixels, or width x height.
+
+    Raises:
+        UserError: it is neither, or out of range.
+    """
+    sides = size.lower().split("x")
+    if not all(side.isascii() and side.isdigit() for side in sides) or len(sides) > 2:
+        raise UserError(
+            f"--size {size}: allowed is a number of pixels such as 64, or WxH such as 96x64"
+        )
+    width, height = int(sides[0]), int(sides[-1])
+    if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
+        raise UserError(f"--size {size}: allowed are {SMALLEST} to {LARGEST} pixels")
+    return Frame(width, height, pad)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = found.add_argument
+    add("photos", type=Path, help="folder of the pictures, or a table of them (CSV, TSV)")
+    add(
+        "--out-dir",
+        type=Path,
+        required=True,
+        help="folder of the data set, such as datasets/INSECTS",
+    )
+    add("--size", default="64", help="pixels of an image: 64 (the default), 224, or WxH")
+    add(
+        "--fit",
+        choices=("cover", "pad"),
+        default="cover",
+        help="cut edges off (the default), or add bars",
+    )
+    add(
+        "--keep",
+        action="store_true",
+        help="link the originals; training brings them to size when it reads them",
+    )
+    add("--hierarchy", type=Path, help="table of the coarse class of each fine one (fine,coarse)")
+    add(
+        "--columns",
+        type=lambda text: text.split(","),
+        help="of a table: path,species,family, then split, group",
+    )
+    add(
+        "--group",
+        metavar="COLUMN",
+        help="of a table: pictures that belong together, such as those of one animal",
+    )
+    add("--group-by-folder", action="store_true", help="pictures of one folder belong together")
+    add(
+        "--test",
+        type=float,
+        metavar="SHARE",
+        help="of test pictures to draw, where there are none (default 0.2)",
+    )
+    add(
+        "--split-seed",
+        type=int,
+        default=0,
+        help="of test pictures and of the held-out tenth (default 0)",
+    )
+    add("--strict", action="store_true", help="stop where a picture would be skipped")
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the script; returns its exit status."""
+    args = parser().parse_args(argv)
+
+    def script() -> None:
+        if args.group and args.group_by_folder:
+            raise UserError("--group and --group-by-folder say two things: give one of them")
+        frame = frame_of(args.size, pad=args.fit == "pad")
+        options = Options(frame, args.keep, args.test, args.split_seed)
+        reading = Reading(args.hierarchy, args.columns, args.group, args.group_by_folder)
+        for line in prepare_folders(
+            args.photos, args.out_dir, options, reading, strict=args.strict
+        ):
+            print(line)
+        print(f"Train on it: python train_system.py dataset=folders dataset.root={args.out_dir}")
+
+    return run_script(script)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,71 @@
+"""`bilateral WORD ...` runs the script of that word, with the rest of the line as its own."""
+
+import sys
+from importlib import import_module
+
+import pytest
+import tomllib
+
+import commands
+from common.settings.compose import ROOT
+from common.system.errors import UserError
+
+
+def test_it_is_installed_with_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, function = project["project"]["scripts"]["bilateral"].partition(":")
+    assert getattr(import_module(module), function) is commands.main
+    assert module in project["tool"]["setuptools"]["py-modules"]
+
+
+@pytest.mark.parametrize("name", commands.SCRIPTS)
+def test_each_word_has_its_script(name):
+    assert commands.find([*name.split(), "a=1", "b"]) == (name, ["a=1", "b"])
+    assert callable(import_module(commands.SCRIPTS[name].module).main)
+    assert f"bilateral {name} " in commands.usage()
+
+
+@pytest.mark.parametrize(
+    ("line", "overrides"),
+    [
+        ("runs/demo", ['run="runs/demo"']),
+        ("run=runs/demo --cfg job", ["run=runs/demo", "--cfg"]),
+    ],
+)
+def test_words_become_the_values_of_keys(line, overrides):
+    words = [word for word in line.split() if word != "job"]
+    assert commands.as_overrides(words, ("run",)) == overrides
+
+
+def test_pictures_may_be_several():
+    keys = commands.SCRIPTS["predict"].keys
+    assert commands.as_overrides(["a.ckpt", "b.png", "c.png", "--json"], keys) == [
+        'checkpoint="a.ckpt"',
+        'image=["b.png","c.png"]',
+        "--json",
+    ]
+    assert commands.as_overrides(["a.ckpt", "b.png"], keys)[1] == 'image="b.png"'
+    with pytest.raises(UserError, match="c is one word too many"):
+        commands.as_overrides(["b", "c"], ("run",))
+
+
+def test_a_wrong_word_is_one_sentence(in_process):
+    status, out, err = in_process(commands.main, "tset", "x")
+    assert (status, out) == (1, "")
+    assert err.startswith("error: bilateral tset x: allowed are study, ")
+
+
+def test_a_checkpoint_is_tested_by_the_folder_that_trained_it(in_process, checkpoints, monkeypatch):
+    for arm, levels in (("fine", {"fine"}), ("bilateral", {"fine", "coarse"})):
+        status, out, err = in_process(commands.main, "test", str(checkpoints[arm]))
+        assert (status, err) == (0, "")
+        header = next(line for line in out.splitlines() if "metric" in line)
+        assert {level for level in ("fine", "coarse") if f"{level} " in header} == levels
+
+
+def test_a_script_gets_the_rest_of_the_line(monkeypatch):
+    seen = []
+    monkeypatch.setattr("analyse.main", lambda: seen.append(sys.argv))
+    monkeypatch.setattr(sys, "argv", ["bilateral", "analyse", "runs/demo"])
+    commands.main()
+    assert seen == [["bilateral analyse", 'run="runs/demo"']]

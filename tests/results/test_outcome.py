@@ -1,0 +1,78 @@
+"""What a study gives in Python: the rows of its csv files, its table when printed, and a figure."""
+
+import csv
+
+import pytest
+from helpers import finish
+
+from bilateral import outcome
+from common.results.tables import write_tables
+from common.system.errors import UserError
+from study.arms import PRIMARY, REFERENCE, order
+
+COSTS = {"parameters": 100, "trained_parameters": 100, "macs": 1000, "fingerprint": "f"}
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two arms, three seeds, both levels."""
+    for seed, more in enumerate((0.0, 0.01, 0.03)):
+        for arm, base in (("bilateral", 0.5), ("unspecialised_pair", 0.45)):
+            metrics = {
+                level: {"loss": 1.0, "accuracy": base + more * (1 + (arm == "bilateral"))}
+                for level in ("fine", "coarse")
+            }
+            finish(tmp_path / "study", arm, seed, COSTS | {"seeds": [seed]}, **metrics)
+    return tmp_path / "study"
+
+
+def test_rows_are_those_of_the_csv_files(study):
+    write_tables(study, order=order(), reference=REFERENCE, primary=PRIMARY)
+    found = outcome(study)
+    for name in ("results", "summary", "differences"):
+        with (study / f"{name}.csv").open(newline="") as text:
+            written = list(csv.DictReader(text))
+        rows = getattr(found, name)
+        assert len(rows) == len(written) > 0
+        for row, line in zip(rows, written, strict=True):
+            assert {key: "" if (v := getattr(row, key)) is None else str(v) for key in line} == line
+    assert [*found] == found.summary
+    assert found[0].arm == "bilateral"
+    # Both ways round.
+    pairs = {(row.arm, row.minus) for row in found.differences}
+    assert pairs == {("bilateral", "unspecialised_pair"), ("unspecialised_pair", "bilateral")}
+    assert sum(row.mean for row in found.differences) == pytest.approx(0)
+
+
+def test_printed_it_is_the_table(study):
+    found = outcome(study)
+    text = repr(found)
+    assert text.startswith("study: primary contrast, bilateral minus unspecialised_pair")
+    for row in found.summary:
+        assert f"{100 * row.mean:.2f} ± {100 * row.std:.2f} %" in text
+    assert "| bilateral | fine | 3 |" in found._repr_markdown_()
+
+
+def test_the_figure_shows_means_intervals_and_seeds(study):
+    found = outcome(study)
+    left, right = found.plot().axes
+    assert (left.get_title(), right.get_title()) == ("fine labels", "coarse labels")
+    assert [tick.get_text() for tick in left.get_yticklabels()] == [
+        "bilateral",
+        "unspecialised_pair",
+    ]
+    row = found[0]
+    seeds, mean, interval = left.lines[:3]
+    expected = [
+        100 * one.accuracy for one in found.results if (one.arm, one.level) == ("bilateral", "fine")
+    ]
+    assert list(seeds.get_xdata()) == expected
+    assert list(mean.get_xdata()) == [100 * row.mean]
+    assert list(interval.get_xdata()) == [100 * row.ci95_low, 100 * row.ci95_high]
+    bottom, top = left.get_ylim()
+    assert bottom > top  # the first arm on top
+
+
+def test_nothing_finished_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="holds no finished stage"):
+        outcome(tmp_path)
