@@ -105,7 +105,7 @@ def _refuse_other_pictures(split_dir: Path, fine: dict[str, int], coarse: dict[s
         if os.path.samefile(one, other) or one.read_bytes() == other.read_bytes():
             continue
         # The same picture may be stored in two ways.
-        pictures = [read_picture(path) for path in (one, other)]
+        pictures = [read_picture(path, of_a_set=True) for path in (one, other)]
         if len({(picture.size, picture.tobytes()) for picture in pictures}) > 1:
             raise UserError(
                 f"{other} is another picture than {one}: an image must be the same in both trees"

@@ -17,6 +17,8 @@ import torch
 from helpers import CLASSES
 from hypothesis import settings
 
+from common.data.pictures import Frame
+from common.data.prepared import Made, write_prepared
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
 from data_scripts.make_navon import make_navon
@@ -49,6 +51,15 @@ def tiny(navon) -> list[str]:
         "hparams.batch_size=32",
         "logger=csv",
     ]
+
+
+@pytest.fixture
+def prepared(tmp_path) -> Path:
+    """A set's folder with the file that says what suits it, and nothing else."""
+    own = {"name": "INSECTS", "width": 0.5, "batch_size": 24, "epochs": {"single": 7, "dual": 3}}
+    frame = Frame(8, 8)
+    write_prepared(tmp_path / "SET", own, Made(frame, keep=False, grouped=False, held_out=""))
+    return tmp_path / "SET"
 
 
 @pytest.fixture

@@ -53,9 +53,9 @@ def decoded(monkeypatch) -> list[str]:
     names: list[str] = []
     original = images._decode_one
 
-    def noting(path):
+    def noting(path, *how):
         names.append(path.name)
-        return original(path)
+        return original(path, *how)
 
     monkeypatch.setattr(images, "_decode_one", noting)
     return names

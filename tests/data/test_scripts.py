@@ -385,9 +385,10 @@ def test_index_folders_refuses_12_bits_in_16(own: Path, capsys) -> None:
         Image.fromarray(pixels).save(file.with_suffix(".tif"))
         file.unlink()
     assert "data_scripts/prepare_folders.py" in fails(capsys, index_folders.main, own)
-    for path in (own / "test/fine/3/3_0.tif", own / "train/fine/10/10_3.tif"):
-        pixels[0, 0] = 4096  # one image of the split that uses the range is enough
-        Image.fromarray(pixels).save(path)
+    pixels[0, 0] = 4096  # one image of the split that uses the range is enough
+    for name in ("3_0.tif", "10_3.tif"):
+        for path in own.rglob(name):  # in both trees
+            Image.fromarray(pixels).save(path)
     assert index_folders.main([str(own)]) == 0
 
 

@@ -118,7 +118,7 @@ def test_the_first_line_says_the_plan(tmp_path, capsys):
     write(planned[0], 1)
     print_plan(planned)
     line = capsys.readouterr().out
-    assert line.startswith("4 stages: fine, coarse, 2 seeds; 1 done before; ")
+    assert line.startswith("4 stages: fine, coarse, 2 seeds; 1 of them are done; ")
     assert re.search(rf", 32-true; {tmp_path}/study\n$", line)
     print_plan(stages(tmp_path, *(f"arm{i}/seed0" for i in range(6))), engine="ray")
     line = capsys.readouterr().out

@@ -689,15 +689,6 @@ def test_choosing_the_worst_epoch_is_refused(rule):
 # A set of one's own pictures
 
 
-@pytest.fixture
-def prepared(tmp_path) -> Path:
-    """A set's folder with the file that says what suits it, and nothing else."""
-    own = {"name": "INSECTS", "width": 0.5, "batch_size": 24, "epochs": {"single": 7, "dual": 3}}
-    frame = Frame(8, 8)
-    write_prepared(tmp_path / "SET", own, Made(frame, keep=False, grouped=False, held_out=""))
-    return tmp_path / "SET"
-
-
 @pytest.mark.parametrize("name", FOLDERS)
 def test_what_suits_a_set_stands_in_its_folder(name, prepared, capsys):
     folder, schema = FOLDERS[name]

@@ -248,8 +248,13 @@ def test_what_makes_no_study_is_refused(overrides, named):
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_a_study_is_planned_with_every_option(choice):
-    assert list(plan(choice, "num_seeds=1")) == ["fine/seed0", "coarse/seed0", "bilateral/seed0"]
+def test_a_study_is_planned_with_every_option(choice, prepared):
+    root = [f"dataset.root={prepared}"] if choice == "dataset=folders" else []
+    assert list(plan(choice, *root, "num_seeds=1")) == [
+        "fine/seed0",
+        "coarse/seed0",
+        "bilateral/seed0",
+    ]
 
 
 # What the study hands on

@@ -102,7 +102,7 @@ def test_predict_says_how_much_each_hemisphere_weighs(join, tmp_path):
     file = tmp_path / "picture.png"
     Image.fromarray(PICTURES[0].permute(1, 2, 0).numpy()).save(file)
     one = trained(join)
-    (row,) = predict.answers(one, [file])
+    (row,) = predict.answers(one, [file], one.pixels([file]))
     assert ("weights" in row) == (join == "gate")
     if join == "gate":
         expected = one.weights(PICTURES[:1])["fine"]["left"].item()
