@@ -102,6 +102,9 @@ def _facts(study: FinishedStudy) -> Iterator[tuple[str, str]]:
     yield "data set", f"{dataset.get('name')} at {dataset.get('root')}"
     yield "arms", ", ".join(study.arms)
     yield "seeds", ", ".join(str(seed) for seed in sorted({stage.seed for stage in study.stages}))
+    notes = dict.fromkeys(stage.yaml("config.yaml").get("note") for stage in study.stages)
+    if said := "; ".join(str(note) for note in notes if note):
+        yield "note", said
     yield "command", each("command")
     changed = (
         "; with uncommitted changes"

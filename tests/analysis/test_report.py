@@ -102,6 +102,7 @@ def finished(navon, tiny, succeed, tmp_path_factory) -> SimpleNamespace:
         f"save_dir={folder}",
         "exp_name=study",
         "num_seeds=2",
+        "note=with the new lamp",
     )
     place = folder / "study"
     return SimpleNamespace(
@@ -112,6 +113,10 @@ def finished(navon, tiny, succeed, tmp_path_factory) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def page(finished) -> Page:
     return Page(finished.html)
+
+
+def test_a_note_of_the_command_is_shown(finished):
+    assert "<dt>note</dt><dd>with the new lamp</dd>" in finished.html
 
 
 def test_a_study_ends_by_naming_its_report(finished):
