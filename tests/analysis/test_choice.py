@@ -20,7 +20,7 @@ def seed(number: int = 0, arm: str = "bilateral") -> SimpleNamespace:
     return SimpleNamespace(
         number=number,
         arm=arm,
-        study=SimpleNamespace(independent=lambda _: True),
+        study=SimpleNamespace(networks=lambda _: {seed: {str(seed): 1.0} for seed in range(9)}),
         module=None,
         network=None,
         test=SimpleNamespace(labels=both, of=lambda _: None),
