@@ -123,8 +123,8 @@ ARMS = {
         trained_like="hemispheres",
     ),
     "unspecialised_pair": Arm(
-        "heads on two frozen hemispheres that were both trained on both levels: bilateral minus this one is what "
-        "speciality adds",
+        "heads on two frozen hemispheres that were both trained on both levels: bilateral minus this one estimates "
+        "what speciality adds",
         loads={
             "model_path_fine": [("unilateral", 0)],
             "model_path_coarse": [("unilateral_second", 0)],
