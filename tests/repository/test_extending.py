@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXTENDING = ROOT / "docs" / "extending.md"
 # These two stand for all in the quick tests: each is a file and a row of a table.
-QUICK = ("A data set", "A loss")
+QUICK = ("A loss",)
 # Options that make a training of a few seconds out of the page's commands.
 SHORT = "trainer_params.limit_train_batches=3 trainer_params.max_epochs=1 analyse=false"
 PYTHON = """#!/bin/sh
