@@ -14,7 +14,9 @@ from pathlib import Path
 
 from common.data.folders.assemble import Options
 from common.data.folders.prepare import prepare_folders
+from common.data.folders.problems import refuse_empty_parts
 from common.data.folders.sources import Reading
+from common.data.index import read_index
 from common.data.pictures import Frame
 from common.system.errors import UserError, run_script
 
@@ -105,6 +107,7 @@ def main(argv: list[str] | None = None) -> int:
             args.photos, args.out_dir, options, reading, strict=args.strict
         ):
             print(line)
+        refuse_empty_parts(read_index(args.out_dir), args.out_dir)
         print(f"Train on it: python train_system.py dataset=folders dataset.root={args.out_dir}")
 
     return run_script(script)

@@ -554,6 +554,18 @@ def test_the_report_says_all_that_looks_wrong_at_once(tmp_path, prepare):
         assert len(sheet.getcolors(1 << 20) or []) > 20
 
 
+def test_a_set_on_which_nothing_can_be_trained_is_no_success(tmp_path, prepare):
+    source = tmp_path / "photos"
+    add(source, "a", "a1", [1])
+    said = prepare(source, status=1)
+    assert "has no validation and no test pictures, so nothing can be trained on it" in said
+    add(source, "a", "a1", [2, 3])
+    assert "The smallest class is a1, with 1 for training" in prepare(source)
+    assert all(part["a1"] == 1 for part in counts(prepare.out).values())
+    add(source, "b", "b1", [4, 5, 6])
+    assert "Every class has 1 for training" in prepare(source)
+
+
 # ---------------------------------------------------------------- originals that are kept
 
 

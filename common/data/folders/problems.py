@@ -2,11 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from common.data.folders.collection import some
 from common.data.index import Hierarchy, Index
+from common.system.errors import UserError
 
 FEW = 5  # training pictures of a class
 PARTS = ("training", "validation", "test")
@@ -15,6 +17,21 @@ PARTS = ("training", "validation", "test")
 def parts_of(index: Index) -> np.ndarray:
     """Give the part of each image, int64 (N,): 0 training, 1 held out for validation, 2 test."""
     return np.where(np.array(index.split) == "test", 2, np.where(index.held_out, 1, 0))
+
+
+def refuse_empty_parts(index: Index, place: Path) -> None:
+    """Refuse a set on which nothing can be trained, chosen or tested.
+
+    Raises:
+        UserError: names the set's folder and what it lacks.
+    """
+    present = set(parts_of(index).tolist())
+    lacking = [name for part, name in enumerate(PARTS) if part not in present]
+    if lacking:
+        raise UserError(
+            f"{place} has no {' and no '.join(lacking)} pictures, so nothing can be trained on it: add pictures and "
+            "prepare it again (three of a class give one of each)."
+        )
 
 
 def problems(index: Index, hierarchy: Hierarchy, digests: Sequence[str]) -> list[str]:
@@ -35,10 +52,13 @@ def problems(index: Index, hierarchy: Hierarchy, digests: Sequence[str]) -> list
     if counts:
         label, least = min(counts.items(), key=lambda item: item[1])
         if least < FEW:
-            found.append(
-                f"The smallest class is {hierarchy.fine[label]}, with {least:,} for training: of so few, little can be "
-                "learned or said."
+            alike = len(counts) > 1 and set(counts.values()) == {least}
+            who = (
+                f"Every class has {least:,}"
+                if alike
+                else f"The smallest class is {hierarchy.fine[label]}, with {least:,}"
             )
+            found.append(f"{who} for training: of so few, little can be learned or said.")
     return found
 
 
