@@ -230,7 +230,7 @@ def test_classes_of_one_name_in_two_coarse_ones_are_two(tmp_path, prepare):
         (lambda root: small(root, 2), ["--size", "4"], "8 to 4096"),
         (lambda root: small(root, 2), ["--columns", "a,b,c"], "--columns a,b,c"),
         (lambda root: small(root, 2), ["--columns", "a"], "path,species,family"),
-        (lambda root: small(root, 2), ["--group", "site"], "--group site"),
+        (lambda root: small(root, 2), ["--group", "site"], "or give --group-by-folder"),
         (lambda root: small(root, 2), ["--hierarchy", "no.csv"], "no.csv is missing"),
         (lambda root: small(root, 2), ["--split-seed", "-1"], "--split-seed -1"),
         (lambda root: collection(root, "splits"), ["--test", "0.2"], "--test 0.2"),

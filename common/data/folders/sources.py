@@ -45,11 +45,13 @@ def collect(source: Path, reading: Reading) -> Collection:
         )
     table = _table(source, reading)
     if table is None:
+        remedies = {"--columns": "", "--group": ", or give --group-by-folder"}
         for option, value in (("--columns", reading.columns), ("--group", reading.group)):
             if value:
+                names = value if isinstance(value, str) else ",".join(value)
                 raise UserError(
-                    f"{option} {value if isinstance(value, str) else ','.join(value)}: {source} holds no table of "
-                    "pictures with such columns"
+                    f"{option} {names}: {source} holds no table of pictures with such columns; add a .csv of paths, "
+                    f"classes and these{remedies[option]}"
                 )
         return from_folders(source, reading.hierarchy, group_by_folder=reading.group_by_folder)
     columns = columns_of(table, reading.columns, reading.group, one_level=bool(reading.hierarchy))
