@@ -35,9 +35,13 @@ def analyse(place: Path) -> Path:
     Raises:
         UserError: there is no finished study, or its data or checkpoints are no longer what they were.
     """
+    return _analyse(open_study(place))
+
+
+def _analyse(study: FinishedStudy) -> Path:
     quieten()
     started = time.monotonic()
-    study = open_study(place)
+    place = study.place
     findings = examine(study)
     write_text(place / "analysis" / "values.csv", as_csv(findings.values.values, Value))
     write_text(place / "analysis" / "summary.csv", as_csv([*findings.values], Summary))
@@ -51,8 +55,9 @@ def analyse(place: Path) -> Path:
 
 def analyse_and_say(place: Path) -> str:
     """`analyse`, and give what the terminal says then: the primary contrast, and where the report is."""
-    report = analyse(place)
-    primary = primary_contrast(open_study(place))
+    study = open_study(place)
+    report = _analyse(study)
+    primary = primary_contrast(study)
     return "\n".join([*([primary] if primary else []), f"Report: {report}"])
 
 

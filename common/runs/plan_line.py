@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from common.runs.description import Stage
-from common.system.environment import choose_precision, cpu_name, uses_gpu
+from common.system.environment import choose_precision, device_name
 
 
 def print_plan(stages: Sequence[Stage], *, engine: str = "serial") -> None:
@@ -32,8 +32,4 @@ def _device(stage: Stage, engine: str) -> str:
         return f"engine={engine}"
     params = stage.config.trainer_params
     precision = choose_precision(params.precision, params.accelerator)
-    if not uses_gpu(params.accelerator):
-        return f"{cpu_name()}, {precision}"
-    import torch
-
-    return f"{torch.cuda.get_device_name()}, {precision}"
+    return f"{device_name(params.accelerator)}, {precision}"

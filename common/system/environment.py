@@ -68,12 +68,17 @@ def describe(accelerator: str, root: Path) -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": _git(root, "rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
-        "device": torch.cuda.get_device_name() if uses_gpu(accelerator) else cpu_name(),
+        "device": device_name(accelerator),
         "memory_gib": _memory(),
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
         "command": sys.argv,
     }
+
+
+def device_name(accelerator: str) -> str:
+    """Name what Lightning will compute on."""
+    return torch.cuda.get_device_name() if uses_gpu(accelerator) else cpu_name()
 
 
 def cpu_name(file: Path = Path("/proc/cpuinfo")) -> str:

@@ -171,8 +171,8 @@ class Trained:
         Raises:
             UserError: there is no such hemisphere or layer.
         """
-        one = self.network.sides[self._choose(hemisphere)]
-        return activations(one, self._batches(pictures), layers)
+        side = self._choose(hemisphere)
+        return activations(self.network, side, self._batches(pictures), layers)
 
     def dissimilarity(
         self, pictures: Pictures, *, layer: str = FEATURES, measure: str = "correlation"

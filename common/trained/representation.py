@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 
 from common.networks.hemisphere import Hemisphere
+from common.networks.macro import Network
 from common.settings.suggestions import closest
 from common.system.errors import UserError
 
@@ -28,18 +29,22 @@ def layer_names(hemisphere: Hemisphere) -> tuple[str, ...]:
 
 @torch.no_grad()
 def activations(
-    hemisphere: Hemisphere, batches: Iterator[Tensor], layers: Sequence[str]
+    network: Network, side: str, batches: Iterator[Tensor], layers: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Compute what layers of a hemisphere give for images: by name, float32 (B, ...), B over all batches.
 
+    The whole network sees the images, so that a connected hemisphere hears what crosses the callosum.
+
     Args:
-        hemisphere: in evaluation mode.
+        network: in evaluation mode.
+        side: of the hemisphere, a name in its ``sides``.
         batches: normalised images (b, 3, H, W), on its device.
         layers: of `layer_names`; a layer that is used more than once in a pass gives its last output.
 
     Raises:
         UserError: there is no such layer, or it gives no tensor.
     """
+    hemisphere = network.sides[side]
     known = layer_names(hemisphere)
     for name in layers:
         if name not in known:
@@ -59,7 +64,7 @@ def activations(
             handle = modules[name].register_forward_hook(partial(keep, name))
             hooks.callback(handle.remove)
         for images in batches:
-            seen[FEATURES] = hemisphere(images)
+            seen[FEATURES] = network.split(network.features(images))[side]
             for name in layers:
                 if not isinstance(seen.get(name), Tensor):
                     raise UserError(f"Layer {name!r} gives no tensor for these pictures.")

@@ -7,6 +7,8 @@ from scipy.stats import pearsonr
 from torch import nn
 
 from bilateral import load
+from common.networks.callosum import Callosum
+from common.networks.crossings import CallosumKeys
 from common.system.errors import UserError
 from common.trained.representation import dissimilarity
 
@@ -47,6 +49,18 @@ def test_any_layer_gives_what_it_computed_for_each_picture(trained, files):
     assert np.allclose(found[name], expected, atol=1e-6)
     # Nothing is left behind.
     assert not any(one._forward_hooks for one in hemisphere.modules())
+
+
+def test_a_connected_hemisphere_hears_the_other_one(checkpoints, files):
+    one = load(checkpoints["bilateral"])
+    apart = one.activations(files, layers=["features"], hemisphere="left")["features"]
+    callosum = Callosum(one.network.sides, keys=CallosumKeys(kind="add", at=["layer1"]))
+    for weights in callosum.parameters():
+        nn.init.normal_(weights, std=0.5)
+    one.network.callosum = callosum.eval()
+    found = one.activations(files, layers=["features"], hemisphere="left")["features"]
+    assert np.array_equal(found, one.features(files)["left"].numpy())
+    assert not np.allclose(found, apart)
 
 
 def test_in_one_batch_or_in_many(trained, files, monkeypatch):
