@@ -160,19 +160,19 @@ def best(trained: Trained, level: str, probabilities: Any) -> list[dict[str, Any
     ]
 
 
-def as_table(row: dict[str, Any], levels: tuple[str, ...]) -> Table:
-    """One picture's answers for the terminal."""
+def as_table(row: dict[str, Any], levels: Mapping[str, str]) -> Table:
+    """One picture's answers for the terminal; ``levels`` with the names that people read."""
     views = {"": row} | {f"{side} alone": row[side] for side in ("left", "right") if side in row}
     table = Table()
     for name in ("level", *(view or "class" for view in views)):
         table.add_column(name)
-    for level in levels:
+    for level, called in levels.items():
         for place in range(len(row[level])):
             cells = [said[level][place] for said in views.values()]
             shown = [
                 Text(f"{100 * c['probability']:5.1f} %  {printable(c['class'])}") for c in cells
             ]
-            table.add_row("" if place else level, *shown)
+            table.add_row("" if place else called, *shown)
         table.add_section()
     return table
 
@@ -222,9 +222,10 @@ def show(
         print(content, end="")
         return
     console = Console()
+    levels = {level: trained.record.level_name(level) for level in trained.levels}
     for row in rows:
         console.print(Text(printable(row["image"]), style="bold"), soft_wrap=True)
-        console.print(as_table(row, trained.levels))
+        console.print(as_table(row, levels))
     if rows and trained.has_halves:
         print(ALONE)
     if isinstance(cfg.json, str):

@@ -27,6 +27,9 @@ from common.training.module import TrainingModule
 from study.arms import REFERENCE
 
 FAILURE = "failure.txt"  # in analysis/: tracebacks of what failed
+NO_TREE = (
+    "metrics and arms that need a tree of classes; the two labels are independent (nested: false)."
+)
 
 
 def analyse(place: Path) -> Path:
@@ -126,6 +129,9 @@ def examine(
         for stage in study.stages
         if stage not in whole.stages
     ]
+    found.values.level_names |= study.level_names
+    if study.independent:
+        found.leave_out(NO_TREE)
     found.pairs = pairs(whole)
     if found.pairs:
         found.values.networks |= whole.networks(found.pairs[0])

@@ -55,9 +55,14 @@ class StudyImages:
 
     @cached_property
     def parents(self) -> Tensor:
-        """The coarse class of each fine class, int64 (C,)."""
+        """The coarse class of each fine class, int64 (C,); empty where the two labels are independent."""
         # As hierarchy.yaml says: a class may have no training image.
-        return torch.tensor(self.data.coarse_of_fine)
+        return torch.tensor(self.data.coarse_of_fine, dtype=torch.int64)
+
+    @property
+    def nested(self) -> bool:
+        """Whether every fine class belongs to one coarse class."""
+        return len(self.data.coarse_of_fine) > 0
 
     @cached_property
     def train_rows(self) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.results.contrasts import MARGIN
-from common.results.rows import Row, collect, finished, holes
+from common.results.rows import Row, collect, finished, holes, independent, level_shown
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
@@ -92,6 +92,16 @@ class FinishedStudy:
     def arms(self) -> list[str]:
         """The arms, in the order of the tables."""
         return list(dict.fromkeys(stage.arm for stage in self.stages))
+
+    @cached_property
+    def level_names(self) -> dict[str, str]:
+        """What people read in place of fine and coarse."""
+        return {row.level: level_shown(row) for row in self.rows}
+
+    @cached_property
+    def independent(self) -> bool:
+        """Whether it is about two independent labels."""
+        return independent(self.place)
 
     @property
     def missing(self) -> dict[str, str]:

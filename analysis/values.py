@@ -39,7 +39,7 @@ class Value:
     """One number of one seed.
 
     ``of`` says which analysis and quantity ("lesions"), ``level`` the head or the labels, ``side`` the
-    hemisphere, ``item`` the rest: a class, a layer, a share.
+    hemisphere, ``item`` the rest: a class, a layer, a share; ``level_name`` what the data set calls the level.
     """
 
     of: str
@@ -48,6 +48,7 @@ class Value:
     item: str
     seed: int
     value: float
+    level_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Summary:
     ci95_low: float | None
     ci95_high: float | None
     approximate: bool | None = None
+    level_name: str = ""
 
 
 class Values:
@@ -78,6 +80,7 @@ class Values:
     def __init__(self) -> None:
         self.independent = True
         self.values: list[Value] = []
+        self.level_names: dict[str, str] = {}  # what the data set calls fine and coarse
         self._numbers: dict[tuple[str, str, str, str], list[float]] = {}
         self.networks: dict[int, Networks] = {}
         self._made_of: dict[tuple[str, str, str, str], list[tuple[int, Networks | None]]] = {}
@@ -120,7 +123,8 @@ class Values:
                     f"{of} of {value} is not within {within.lowest} and {within.highest}"
                 )
             value = min(max(value, within.lowest), within.highest)
-        self.values.append(Value(of, level, side, item, seed, value))
+        called = self.level_names.get(level, level)
+        self.values.append(Value(of, level, side, item, seed, value, called))
         place = (of, level, side, item)
         self._numbers.setdefault(place, []).append(value)
         self._made_of.setdefault(place, []).append((seed, made_of))
@@ -167,7 +171,8 @@ class Values:
         found, bounds = estimate(numbers, widening=widening), self._bounds[place]
         low, high = student(found) if bounds is None else student_within(found, *bounds)
         approximate = None if low is None else found.approximate
-        return Summary(*place, len(numbers), found.mean, low, high, approximate)
+        called = self.level_names.get(place[1], place[1])
+        return Summary(*place, len(numbers), found.mean, low, high, approximate, called)
 
 
 def as_csv(rows: Sequence[Any], kind: type) -> str:

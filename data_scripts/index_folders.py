@@ -4,12 +4,14 @@
 
 The folder must hold {train,test}/{fine,coarse}/<label id>/<image>, with the same images in both
 trees. This writes index.csv and hierarchy.yaml into it and changes nothing else. Classes are
-named after their ids; names that stand in an earlier hierarchy.yaml are kept.
+named after their ids; names that stand in an earlier hierarchy.yaml are kept. With --independent
+fine and coarse are two labels of an image that say nothing about each other.
 """
 
 import argparse
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from common.data.index import (
     Index,
     held_out,
     label_id,
+    names_of_levels,
     parents,
     read_hierarchy,
     read_index,
@@ -32,19 +35,36 @@ from common.data.index import (
 )
 from common.data.names import check_name
 from common.data.pictures import read_picture, refuse_narrow_set
+from common.settings.levels import LEVEL_NAMES
 from common.system.errors import UserError, run_script
 
 FOLDER_DIGEST = "folders-sha256:"
 
 
-def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
+def index_folders(
+    dataset_dir: Path,
+    split_seed: int,
+    *,
+    independent: bool = False,
+    levels: Sequence[str] | None = None,
+) -> Hierarchy:
     """Scan both trees of both splits, check that they agree, write the two files, and print what looks wrong.
+
+    Args:
+        dataset_dir: the folder that holds train and test.
+        split_seed: of the held-out tenth.
+        independent: whether fine and coarse are independent labels; so they are, too, where an earlier hierarchy.yaml
+            says it.
+        levels: what people read in place of fine and coarse; None: what an earlier hierarchy.yaml says.
 
     Raises:
         UserError: a folder is missing or empty, a file is stray, the trees disagree, or classes were renumbered.
     """
     if split_seed < 0:
         raise UserError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
+    there = (dataset_dir / HIERARCHY_FILE).exists()
+    earlier = read_hierarchy(dataset_dir) if there else None
+    nested = not independent and (earlier is None or earlier.nested)
     rows: list[tuple[str, str, int, int, bool]] = []
     contents: list[bytes] = []
     for split in SPLITS:
@@ -60,7 +80,12 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
         _refuse_other_pictures(dataset_dir / split, fine, coarse)
         images = sorted(fine, key=lambda image: (fine[image], image))
         chosen = (
-            held_out([fine[image] for image in images], images, split_seed).tolist()
+            held_out(
+                [fine[image] for image in images],
+                images,
+                split_seed,
+                coarse=None if nested else [coarse[image] for image in images],
+            ).tolist()
             if split == "train"
             else [False] * len(images)
         )
@@ -84,7 +109,17 @@ def index_folders(dataset_dir: Path, split_seed: int) -> Hierarchy:
     for (split, image, label, above, _), content in zip(rows, contents, strict=True):
         sha.update(f"{split}/{label}/{above}/{image}\n".encode())
         sha.update(content)
-    hierarchy = _hierarchy(index, dataset_dir, split_seed, FOLDER_DIGEST + sha.hexdigest())
+    _refuse_moved_names(index, earlier, dataset_dir)
+    hierarchy = Hierarchy(
+        fine=_named(index.fine, earlier.fine if earlier else {}),
+        coarse=_named(index.coarse, earlier.coarse if earlier else {}),
+        parent=parents(index.fine, index.coarse, dataset_dir) if nested else {},
+        split_seed=split_seed,
+        digest=FOLDER_DIGEST + sha.hexdigest(),
+        counts=index.counts(),
+        nested=nested,
+        level_names=_level_names(levels, earlier),
+    )
     write_index(index, dataset_dir)
     write_hierarchy(hierarchy, dataset_dir)
     digests = [content.hex() for content in contents]
@@ -154,33 +189,27 @@ def _listing(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _hierarchy(index: Index, dataset_dir: Path, split_seed: int, digest: str) -> Hierarchy:
-    """Describe the classes that occur, under the names of an earlier hierarchy.yaml if any."""
-    fine_names: dict[int, str] = {}
-    coarse_names: dict[int, str] = {}
-    if (dataset_dir / HIERARCHY_FILE).exists():
-        earlier = read_hierarchy(dataset_dir)
-        _refuse_moved_names(index, earlier, dataset_dir)
-        fine_names, coarse_names = earlier.fine, earlier.coarse
-    return Hierarchy(
-        fine={n: fine_names.get(n, str(n)) for n in np.unique(index.fine).tolist()},
-        coarse={n: coarse_names.get(n, str(n)) for n in np.unique(index.coarse).tolist()},
-        parent=parents(index.fine, index.coarse, dataset_dir),
-        split_seed=split_seed,
-        digest=digest,
-        counts=index.counts(),
-    )
+def _named(labels: np.ndarray, names: Mapping[int, str]) -> dict[int, str]:
+    """Give the classes that occur, by label id, under their earlier names if any."""
+    return {label: names.get(label, str(label)) for label in np.unique(labels).tolist()}
 
 
-def _refuse_moved_names(index: Index, earlier: Hierarchy, dataset_dir: Path) -> None:
+def _level_names(levels: Sequence[str] | None, earlier: Hierarchy | None) -> dict[str, str]:
+    """Give what people read in place of fine and coarse."""
+    if levels is not None:
+        return names_of_levels([*levels], "--levels")
+    return earlier.level_names if earlier else LEVEL_NAMES
+
+
+def _refuse_moved_names(index: Index, earlier: Hierarchy | None, dataset_dir: Path) -> None:
     """Refuse class folders that got other numbers since their names were written: a name would stay on its number.
 
     Raises:
         UserError: all images that a named class had are in another one now.
     """
-    if not (dataset_dir / INDEX_FILE).exists():
+    if earlier is None or not (dataset_dir / INDEX_FILE).exists():
         return
-    before = read_index(dataset_dir)
+    before = read_index(dataset_dir, nested=earlier.nested)
     images = zip(index.split, index.image, strict=True)
     now = dict(zip(images, index.fine.tolist(), strict=True))
     moved: dict[int, set[int]] = {}
@@ -207,10 +236,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--split-seed", type=int, default=0, help="of the held-out tenth (default 0)"
     )
+    parser.add_argument(
+        "--independent", action="store_true", help="fine and coarse are two independent labels"
+    )
+    parser.add_argument(
+        "--levels",
+        nargs=2,
+        metavar=("FINE", "COARSE"),
+        help="what people read in place of fine and coarse, such as: colour shape",
+    )
     args = parser.parse_args(argv)
 
     def script() -> None:
-        found = index_folders(args.dataset_dir, args.split_seed)
+        found = index_folders(
+            args.dataset_dir, args.split_seed, independent=args.independent, levels=args.levels
+        )
         print(
             f"{args.dataset_dir}: wrote {INDEX_FILE} and {HIERARCHY_FILE}: "
             f"{found.counts['train']:,} training images ({found.counts['held_out']:,} of them held "

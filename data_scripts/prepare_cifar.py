@@ -57,7 +57,8 @@ def tenth(raw: Raw) -> Raw:
     """A tenth of each fine class of the training images, the same at each call, and all test images."""
     train = raw.train
     names = unique_names(train.names, train.fine)
-    rows = np.flatnonzero(held_out(train.fine, names, split_seed=0)).tolist()
+    coarse = train.coarse if raw.independent else None
+    rows = np.flatnonzero(held_out(train.fine, names, split_seed=0, coarse=coarse)).tolist()
     chosen = RawSplit(
         images=train.images[rows],
         fine=[train.fine[row] for row in rows],

@@ -28,6 +28,7 @@ class Arm:
         equal_size: whether it has about as many parameters as the reference, so that its size explains no difference.
         equal_training: whether it is trained with as many operations as the reference with all that it builds on, so
             that training explains no difference. Hemispheres that others load are trained by the recipe, always.
+        tree: whether it needs the coarse class of each fine class, which two independent labels do not have.
         learns: the level of its labels, of an arm with one head; None: that of its speciality.
         of_natures: whether it says something only where hemispheres differ by nature; study=asymmetry takes it, and
             ``arms=all`` of other studies leaves it out.
@@ -45,6 +46,7 @@ class Arm:
     trained_like: str | None = "heads"
     equal_size: bool = False
     equal_training: bool = False
+    tree: bool = False
     learns: str | None = None
     of_natures: bool = False
     callosum: str = ""
@@ -154,6 +156,7 @@ ARMS = {
         "as unilateral_long, on labels softened along the tree of classes (loss=soft_hierarchy)",
         trained_like="hemispheres",
         equal_training=True,
+        tree=True,
     ),
     "unilateral_wide": Arm(
         "as unilateral_long, as wide as gives it the number of parameters of the bilateral network",
@@ -167,12 +170,14 @@ ARMS = {
         loads={"model_path_fine": [("fine", 0), ("coarse", 0)]},
         trained_like=None,
         equal_size=True,
+        tree=True,
     ),
     "mean_of_specialists": Arm(
         "the same, with the mean of their coarse probabilities, those of the fine one summed over fine classes",
         loads={"model_path_fine": [("fine", 0), ("coarse", 0)]},
         trained_like=None,
         equal_size=True,
+        tree=True,
     ),
     "ensemble": Arm(
         "the mean of the probabilities of two unilateral networks of different seeds",

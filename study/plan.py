@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from common.data.index import has_independent_labels
 from common.runs.free_name import free_name
-from common.runs.per_seed import own_images, refuse_missing_sets
+from common.runs.per_seed import for_seed, own_images, refuse_missing_sets
 from common.system.errors import UserError
 from study.arms import ARMS
 from study.choice import chosen_arms, chosen_seeds, ordered
@@ -36,6 +38,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     configs = _of_one_seed(configurations(arms, cfg, overrides, seeds))
     for config in configs.values():
         refuse_missing_sets(config.dataset, seeds)
+    configs = _of_independent_labels(configs, seeds)
     arms = list(configs)
     _name(cfg, configs)
     stages: dict[tuple[str, int], Stage] = {}
@@ -56,6 +59,23 @@ def _of_one_seed(configs: dict[str, DictConfig]) -> dict[str, DictConfig]:
         own = own_images(config.dataset)
         if own and ARMS[arm].mixes > 1:
             print(f"{arm} is left out: it mixes seeds, and {own} gives each other images.")
+        else:
+            found[arm] = config
+    return found
+
+
+def _of_independent_labels(
+    configs: dict[str, DictConfig], seeds: Sequence[int]
+) -> dict[str, DictConfig]:
+    """Leave out arms that need a tree of classes where the data set has two independent labels, and say so."""
+    found = {}
+    for arm, config in configs.items():
+        dataset = for_seed(config.dataset, seeds[0])
+        if ARMS[arm].tree and has_independent_labels(Path(dataset.train_dir)):
+            print(
+                f"{arm} is left out: it needs the coarse class of each fine class, and the labels of "
+                f"{config.dataset.name} are independent (nested: false)."
+            )
         else:
             found[arm] = config
     return found

@@ -16,6 +16,7 @@ import pytest
 import torch
 from helpers import CLASSES
 from hypothesis import settings
+from small_sets import two_labels
 
 from common.data.pictures import Frame
 from common.data.prepared import Made, write_prepared
@@ -35,6 +36,14 @@ def navon(tmp_path_factory) -> Path:
     """A prepared Navon set of 600 training and 200 test images; tests must not change it."""
     out_dir = tmp_path_factory.mktemp("datasets") / "NAVON"
     write_tree(make_navon(train=600, test=200, seed=0), out_dir, split_seed=0)
+    return out_dir
+
+
+@pytest.fixture(scope="session")
+def independent(tmp_path_factory) -> Path:
+    """A prepared set of two independent labels, called local and global; tests must not change it."""
+    out_dir = tmp_path_factory.mktemp("datasets") / "LABELS"
+    write_tree(two_labels(), out_dir, split_seed=0)
     return out_dir
 
 

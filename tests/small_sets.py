@@ -14,6 +14,7 @@ from PIL import Image
 
 from architectures import ARCHITECTURES
 from common.data.index import SPLITS
+from common.data.raw import Raw, RawSplit
 from common.results.rows import write_result
 from common.runs.description import Stage
 from common.runs.stage import record_of
@@ -151,3 +152,19 @@ def _measure(module, images) -> dict:
         "test",
         module.record.levels,
     )
+
+
+def two_labels(train: int = 12, test: int = 4) -> Raw:
+    """Images with two independent labels: fine A to C (how red), coarse A to D (how green); so many of each pair."""
+    rng = np.random.default_rng(0)
+
+    def split(count: int) -> RawSplit:
+        pairs = [(fine, coarse) for fine in range(3) for coarse in range(4) for _ in range(count)]
+        fine, coarse = (list(labels) for labels in zip(*pairs, strict=True))
+        images = rng.integers(0, 256, (len(pairs), 3, 32, 32), np.uint8)
+        images[:, 0] = 80 * np.array(fine)[:, None, None]
+        images[:, 1] = 60 * np.array(coarse)[:, None, None]
+        return RawSplit(images, fine, coarse, [f"p{i:03}.png" for i in range(len(pairs))])
+
+    names = {"fine_names": ["A", "B", "C"], "coarse_names": ["A", "B", "C", "D"]}
+    return Raw(split(train), split(test), **names, independent=["local", "global"])

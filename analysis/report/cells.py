@@ -29,6 +29,8 @@ FRACTIONS = (
 TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % interval", "p_holm": "p, Holm"}
 # Shown in the cell of the lower bound.
 UPPER = "ci95_high"
+# Shown in place of the level (`analysis.report.level_words`).
+LEVEL_NAME = "level_name"
 
 
 class Cell(NamedTuple):
@@ -86,7 +88,7 @@ def sheet(
     names = [
         column
         for column in only or (held[0] if held else ())
-        if column not in (UPPER, *leave_out) and filled(column)
+        if column not in (UPPER, LEVEL_NAME, *leave_out) and filled(column)
     ]
     columns = [Column(titles.get(column) or title(column), column in WORDS) for column in names]
     rows = [

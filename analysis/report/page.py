@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis.report import result_figures, results
+from analysis.report.level_words import LevelWords
 from analysis.report.primary import primary_contrast
 from analysis.section import Findings
 from analysis.study import FinishedStage, FinishedStudy
@@ -31,7 +32,8 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         undefined=StrictUndefined,
         trim_blocks=False,
     )
-    parts = found.parts()
+    say = LevelWords(study.level_names)
+    parts = [say.part(part) for part in found.parts()]
     curves = result_figures.curves(study)
     named = [("results", "Results")]
     named += [("learning", "Learning")] if curves else []
@@ -41,18 +43,19 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         subtitle=_subtitle(study),
         sections=[*named, ("run", "What was run")],
         primary=primary_contrast(study),
-        tiles=results.tiles(study) + [tile for part in parts for tile in part.tiles],
-        results=results.results(study),
-        further=results.further(study),
+        tiles=[say.tile(tile) for tile in results.tiles(study)]
+        + [tile for part in parts for tile in part.tiles],
+        results=say.sheet(results.results(study)),
+        further=say.sheet(results.further(study)),
         missing=study.missing,
         chosen_on_test=study.chosen_on_test,
-        via_fine=results.via_fine(study),
-        differences=results.differences(study),
-        seeds=results.seeds(study),
+        via_fine=say.sheet(results.via_fine(study)),
+        differences=[say.sheet(one) for one in results.differences(study)],
+        seeds=say.sheet(results.seeds(study)),
         no_losses=results.why_no_losses(study),
-        bars=result_figures.bars(study),
+        bars=say.figures(result_figures.bars(study)),
         curves=curves,
-        left_out=found.left_out,
+        left_out=[say.text(sentence) for sentence in found.left_out],
         parts=parts,
         facts=[*_facts(study)],
         configurations=_configurations(study),

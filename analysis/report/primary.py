@@ -7,6 +7,7 @@ from analysis.report.cells import decimal
 from analysis.study import FinishedStudy
 from common.results.contrasts import LEVEL
 from common.results.intervals import FEWEST
+from common.results.rows import level_shown
 from common.results.statistics import PRIMARY as FAMILY
 from common.results.statistics import DifferenceRow
 from study.arms import PRIMARY, REFERENCE
@@ -30,7 +31,7 @@ def primary_contrast(study: FinishedStudy) -> str | None:
 
 
 def _words(row: DifferenceRow) -> str:
-    difference = f"{row.level} labels {decimal(100 * row.mean, 2, plus=True)}"
+    difference = f"{level_shown(row)} labels {decimal(100 * row.mean, 2, plus=True)}"
     if row.ci95_low is None or row.ci95_high is None or row.p_holm is None:
         why = (
             f"an interval and a test take {FEWEST} seeds or more"

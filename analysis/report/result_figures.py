@@ -13,7 +13,7 @@ from analysis.report.cells import decimal
 from analysis.report.figures import COLOURS, legend_above, percent
 from analysis.report.svg import BOTH, FAINT, HALO, INK, PAPER, picture, short
 from analysis.study import FinishedStudy
-from common.settings.levels import LEVELS
+from common.settings.levels import LEVEL_NAMES, LEVELS
 
 
 def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
@@ -59,6 +59,7 @@ def curves(study: FinishedStudy) -> list[Markup]:
                 learning_curves,
                 arm,
                 tables,
+                study.level_names,
                 width=3.4,
                 height=2.7,
             )
@@ -152,7 +153,10 @@ def _point_outside(axes: Axes, place: float, values: Sequence[float]) -> None:
 
 
 def learning_curves(
-    figure: Figure, arm: str, seeds: Sequence[Sequence[Mapping[str, float]]]
+    figure: Figure,
+    arm: str,
+    seeds: Sequence[Sequence[Mapping[str, float]]],
+    names: Mapping[str, str] = LEVEL_NAMES,
 ) -> None:
     """Draw accuracy by epoch: validation as lines, training as dots, one line for each level and seed."""
     axes = figure.subplots()
@@ -173,7 +177,7 @@ def learning_curves(
                         lw=1.6 if split == "val" else 1.2,
                         marker="o" if len(x) == 1 else None,
                         ms=3,
-                        label=level if split == "val" and number == 0 else None,
+                        label=names.get(level, level) if split == "val" and number == 0 else None,
                     )
     axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="on training images")
     legend_above(axes, short(arm, 40), 3)

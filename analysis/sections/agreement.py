@@ -36,6 +36,12 @@ class Agreement(Section):
         counts = confusion(seed.logits["coarse"].argmax(1), truth, classes)
         self.confusion = counts if self.confusion is None else self.confusion + counts
         add_gains(seed, found)
+        if not seed.images.nested:
+            found.leave_out(
+                "which hemisphere was right when; the two labels are independent, so that each hemisphere alone "
+                "answers a question of its own."
+            )
+            return
         said = coarse_answers(seed)
         if said is None:
             found.leave_out(

@@ -6,7 +6,7 @@ a logit, and Grad-CAM does not. How often the two name the same cell is counted 
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,11 @@ LARGEST = 96  # pixels of a side, so that the page stays small
 PER_CASE = 3  # images
 CAM_IMAGES = 128  # test images on which HiResCAM and Grad-CAM are compared
 SAME_CELL = "hottest cell of Grad-CAM is that of HiResCAM"
+ABOUT_COARSE = "Right and wrong are about the coarse class, as below."
+ABOUT_OWN = (
+    "Right and wrong are about the label that each hemisphere learned, fine (left) and coarse (right), and of both "
+    "together about both labels."
+)
 CASES = ("only the left is right", "only the right is right", "only both together", "all are right")
 
 
@@ -60,29 +65,25 @@ class Attention(Section):
 
     def __init__(self) -> None:
         self.looks: list[Look] = []
+        self.nested = True
 
     def compute(self, seed: Seed, found: Findings) -> None:
         """Count how often two methods agree, and keep maps of images whose case no earlier seed had."""
         add_hottest_cells(seed, found)
-        answers = coarse_answers(seed)
+        self.nested = seed.images.nested
+        answers = about_coarse_classes(seed) if self.nested else about_own_labels(seed)
         if answers is None:
             return
         there = {one.case for one in self.looks}
-        right = (said == seed.test.labels["coarse"] for said in answers)
-        chosen = [one for one in choose(*right) if one[0] not in there]
+        chosen = [one for one in choose(*answers.right) if one[0] not in there]
         if chosen:
-            names = seed.images.class_names["coarse"]
-            said = {
-                who: [names[label] for label in classes.tolist()]
-                for who, classes in answers._asdict().items()
-            }
             self.looks += look(
                 seed.module,
                 seed.number,
                 seed.images.test.images,
                 seed.test.labels,
                 chosen,
-                said,
+                answers.said,
             )
 
     def render(self, found: Findings) -> Part | None:
@@ -102,10 +103,58 @@ class Attention(Section):
             notes=[
                 "HiResCAM (Draelos & Carin 2020) on the last layer of each hemisphere that has maps, for the "
                 "first seed with such test images, drawn by chance. Each map is scaled to its "
-                "own maximum. Right and wrong are about the coarse class, as below.",
+                f"own maximum. {ABOUT_COARSE if self.nested else ABOUT_OWN}",
                 *_on_grad_cam(found),
             ],
         )
+
+
+@dataclass(frozen=True)
+class Said:
+    """Whether the left, the right and both together were right, bool (N,) each, and the names of what they said."""
+
+    right: tuple[Tensor, Tensor, Tensor]
+    said: dict[str, list[str]]
+
+
+def about_coarse_classes(seed: Seed) -> Said | None:
+    """The answers to the question that all can be asked; None if a hemisphere's own network is gone."""
+    answers = coarse_answers(seed)
+    if answers is None:
+        return None
+    names, truth = seed.images.class_names["coarse"], seed.test.labels["coarse"]
+    left, right, together = (classes == truth for classes in answers)
+    said = {
+        who: [names[label] for label in classes.tolist()]
+        for who, classes in answers._asdict().items()
+    }
+    return Said((left, right, together), said)
+
+
+def about_own_labels(seed: Seed) -> Said | None:
+    """The answers to two independent questions: of each hemisphere to its own, of both together to both."""
+    if set(seed.alone) != set(LEVELS):
+        return None
+
+    def answers(logits: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
+        classes = {level: logits[level].argmax(1) for level in LEVELS}
+        right = {level: classes[level] == seed.test.labels[level] for level in LEVELS}
+        names = {
+            level: [seed.images.class_names[level][one] for one in classes[level].tolist()]
+            for level in LEVELS
+        }
+        return right, names
+
+    (alone, said), (both, together) = answers(seed.alone), answers(seed.logits)
+    pairs = zip(together["fine"], together["coarse"], strict=True)
+    return Said(
+        (alone["fine"], alone["coarse"], both["fine"] & both["coarse"]),
+        {
+            "left": said["fine"],
+            "right": said["coarse"],
+            "together": [f"{fine}, {coarse}" for fine, coarse in pairs],
+        },
+    )
 
 
 def add_hottest_cells(seed: Seed, found: Findings) -> None:

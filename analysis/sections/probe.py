@@ -176,6 +176,8 @@ def small_letters(
         coarse: names of coarse classes.
         parents: the coarse class of each fine one (C,).
     """
+    if not len(parents):  # two independent labels, each of which is probed as it is
+        return None
     small = []
     for name, parent in zip(fine, parents.tolist(), strict=True):
         large, of, letter = name.partition(" of ")

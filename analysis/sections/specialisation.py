@@ -12,7 +12,7 @@ from analysis.specialisation.page import part
 from analysis.specialisation.reading import Reading, read
 from analysis.specialisation.rows import Competence, Index
 from analysis.specialisation.seeds import Pair, between_seeds, pair_of
-from analysis.specialisation.tasks import COARSE, WITHIN
+from analysis.specialisation.tasks import COARSE, first_task
 from analysis.values import CORRELATION, Bounds
 
 # Measures whose sign a coin would choose if two hemispheres were the same.
@@ -66,7 +66,7 @@ class Specialisation(Section):
 
     def _note_ends(self, reading: Reading) -> None:
         for half, level in reading.at_end:
-            task = {"fine": WITHIN, "coarse": COARSE}[level]
+            task = COARSE if level == "coarse" else first_task(reading.chance)
             # Where nothing can be read, chance alone chooses the penalty.
             if task in reading.chance and reading.kappa(half, task) >= DEAD:
                 self.at_end[f"{level} labels off {half} of {reading.arm}, seed {reading.seed}"] = (

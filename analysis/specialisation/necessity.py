@@ -17,7 +17,8 @@ def necessities(seed: Seed) -> list[Index]:
     A silenced hemisphere has for every image the mean of its features over training images. NaN is left out.
     """
     labels, parents = seed.test.labels, seed.images.parents
-    chance = chances(labels, parents, seed.images.classes["coarse"])
+    classes = seed.images.classes
+    chance = chances(labels, parents, classes["coarse"], classes["fine"])
     joined, mean = seed.test.of("both"), seed.train.of("both").mean(0)
     is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
     whole = right(seed.logits, labels, parents)

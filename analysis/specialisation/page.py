@@ -11,13 +11,15 @@ from analysis.report.figures import COLOURS, legend_above
 from analysis.report.part import Part
 from analysis.report.svg import FAINT, picture
 from analysis.specialisation.rows import Competence, Index
-from analysis.specialisation.tasks import COARSE, TASKS, WITHIN
-from analysis.specialisation.words import deaths, sentence, verdict
+from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN
+from analysis.specialisation.words import deaths, sentence, tasks_of, verdict
 from analysis.values import Summary, Values
 from common.settings.levels import SIDES
 
-STYLES = {WITHIN: ("-", "o"), COARSE: ((0, (4, 2)), "s")}
-SHORT = {WITHIN: "fine within coarse", COARSE: "coarse"}
+STYLES = {WITHIN: ("-", "o"), FINE: ("-", "o"), COARSE: ((0, (4, 2)), "s")}
+SHORT = {WITHIN: "fine within coarse", FINE: "fine", COARSE: "coarse"}
+# Which of its coarse class's children an image shows, where there are such.
+ABOUT_WITHIN = "Fine within coarse: the likeliest fine class among those of the true coarse class. "
 
 
 def part(
@@ -45,8 +47,8 @@ def part(
         ],
         tables=[competence_table(values, arms), dissociation_table(values, arms, tests)],
         notes=[
-            "Probes: multinomial logistic regression, its L2 penalty chosen on validation images. Fine within coarse: "
-            "the likeliest fine class among those of the true coarse class. A dissociation is called double only "
+            "Probes: multinomial logistic regression, its L2 penalty chosen on validation images. "
+            f"{ABOUT_WITHIN if tasks_of(values, arms[0])[0] == WITHIN else ''}A dissociation is called double only "
             "where each hemisphere is better at one task and both 95 % intervals exclude 0; p of D is that of "
             "the test by sign flips, from six seeds. docs/specialisation.md defines every measure."
         ],
@@ -140,12 +142,13 @@ def competence_table(values: Values, arms: Sequence[str]) -> Sheet:
 
 def dissociation_table(values: Values, arms: Sequence[str], tests: Sequence[Index]) -> Sheet:
     """Measures 3 and 6: a row for each arm, means with 95 % intervals, and p of the sign flips of D."""
+    first = tasks_of(values, arms[0])[0]
     ps = {test.arm: test.value for test in tests if test.measure.startswith("double")}
     rows = []
     for arm in arms:
         found = {
             "double": values.get("double dissociation", item=arm),
-            WITHIN: values.get("simple effect", WITHIN, item=arm),
+            first: values.get("simple effect", first, item=arm),
             COARSE: values.get("simple effect", COARSE, item=arm),
             "dissimilarity": values.get("dissimilarity", item=arm),
         }
@@ -154,7 +157,7 @@ def dissociation_table(values: Values, arms: Sequence[str], tests: Sequence[Inde
         p = Cell(decimal(ps[arm], 3), repr(ps[arm])) if arm in ps else Cell("–", "")
         rows.append([Cell(arm, arm, True), Cell(words, words, True), *cells, p])
     numbers = (
-        *("D", "95 % interval", "left − right, fine within coarse", "95 % interval"),
+        *("D", "95 % interval", f"left − right, {SHORT[first]}", "95 % interval"),
         *("left − right, coarse", "95 % interval", "dissimilarity", "95 % interval", "p of D"),
     )
     columns = word_columns(("arm", "dissociation"), numbers)

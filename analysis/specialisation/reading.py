@@ -9,7 +9,7 @@ from analysis.logistic import STRENGTHS, Fits
 from analysis.seed import HALVES, FeatureSet, StudyImages
 from analysis.specialisation import measures
 from analysis.specialisation.rows import Competence, Index
-from analysis.specialisation.tasks import COARSE, WITHIN, chances, right
+from analysis.specialisation.tasks import COARSE, chances, first_task, right
 from common.settings.levels import LEVELS, SIDES
 
 
@@ -79,10 +79,11 @@ class Reading:
             add("shared", parts.shared, task)
             answers = (self.right[side][task] for side in SIDES)
             add("error consistency", measures.error_consistency(*answers), task, "left-right")
-        if all(task in self.chance and self.alive(task) for task in (WITHIN, COARSE)):
-            found_effects = measures.dissociation(self.sides(WITHIN), self.sides(COARSE))
+        first = first_task(self.chance)
+        if all(task in self.chance and self.alive(task) for task in (first, COARSE)):
+            found_effects = measures.dissociation(self.sides(first), self.sides(COARSE))
             add("double dissociation", found_effects.double)
-            add("simple effect", found_effects.within, WITHIN)
+            add("simple effect", found_effects.within, first)
             add("simple effect", found_effects.coarse, COARSE)
         return found
 
@@ -101,7 +102,8 @@ def read(
 ) -> Reading:
     """Fit a probe of each level on the left, the right and both hemispheres, and see which images are right.
 
-    The fine class within the coarse one is read by the fine probe: the likeliest child of the true coarse class.
+    The fine class within the coarse one is read by the fine probe: the likeliest child of the true coarse class. Of
+    independent labels each is read by its own probe.
 
     Args:
         arm: of the network.
@@ -128,5 +130,5 @@ def read(
             logits[level] = probe.logits(scored.of(half))
             ends += [(half, level)] if probe.at_end else []
         rights[half] = right(logits, scored.labels, images.parents)
-    chance = chances(scored.labels, images.parents, images.classes[COARSE])
+    chance = chances(scored.labels, images.parents, images.classes[COARSE], images.classes["fine"])
     return Reading(arm, seed, epoch, rights, chance, used, tuple(ends))

@@ -1,16 +1,22 @@
 """The two tasks that hemispheres may share out: the coarse class, and the fine class within the coarse one.
 
 Every fine class belongs to one coarse class, so whoever knows the fine label knows the coarse one. Which of its
-coarse class's children an image shows is the part of the fine label that the coarse one does not tell.
+coarse class's children an image shows is the part of the fine label that the coarse one does not tell. Where the two
+labels are independent of each other, they are the two tasks as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import torch
 from torch import Tensor
 
-COARSE, WITHIN = "coarse", "within_coarse"
-TASKS = (WITHIN, COARSE)
+COARSE, WITHIN, FINE = "coarse", "within_coarse", "fine"
+TASKS = (WITHIN, FINE, COARSE)  # a set has the first or the second, and the third
+
+
+def first_task(tasks: Container[str]) -> str:
+    """Give of the tasks of a data set the one that is about fine labels."""
+    return FINE if FINE in tasks else WITHIN
 
 
 def within(logits: Tensor, coarse: Tensor, parents: Tensor) -> Tensor:
@@ -24,22 +30,32 @@ def within(logits: Tensor, coarse: Tensor, parents: Tensor) -> Tensor:
 def right(
     logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], parents: Tensor
 ) -> dict[str, Tensor]:
-    """Say for each task which images are right, bool (N,), from logits (N, C) and labels (N,) by level."""
-    among = within(logits["fine"], labels["coarse"], parents)
+    """Say for each task which images are right, bool (N,), from logits (N, C) and labels (N,) by level.
+
+    ``parents`` are the coarse class of each fine one (C,), empty where the two labels are independent.
+    """
+    task, among = FINE, logits["fine"]
+    if len(parents):
+        task, among = WITHIN, within(logits["fine"], labels["coarse"], parents)
     return {
-        WITHIN: among.argmax(1) == labels["fine"],
+        task: among.argmax(1) == labels["fine"],
         COARSE: logits["coarse"].argmax(1) == labels["coarse"],
     }
 
 
-def chances(labels: Mapping[str, Tensor], parents: Tensor, coarse_classes: int) -> dict[str, float]:
+def chances(
+    labels: Mapping[str, Tensor], parents: Tensor, coarse_classes: int, fine_classes: int = 0
+) -> dict[str, float]:
     """Give for each task the accuracy of guessing: within a coarse class, one over the number of its children.
 
-    A task that guessing solves, because no coarse class has two children, is left out.
+    A task that guessing solves, because no coarse class has two children, is left out. ``fine_classes`` are asked for
+    where the two labels are independent.
     """
     children = torch.bincount(parents, minlength=coarse_classes)
-    found = {
-        WITHIN: float((1 / children[labels["coarse"]].double()).mean()),
-        COARSE: 1 / coarse_classes,
-    }
+    first = (
+        {WITHIN: float((1 / children[labels["coarse"]].double()).mean())}
+        if len(parents)
+        else {FINE: 1 / fine_classes}
+    )
+    found = first | {COARSE: 1 / coarse_classes}
     return {task: chance for task, chance in found.items() if chance < 1}

@@ -2,11 +2,15 @@
 
 from analysis.report.cells import decimal
 from analysis.specialisation import measures
-from analysis.specialisation.tasks import COARSE, TASKS, WITHIN
+from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN
 from analysis.values import Summary, Values
 from common.settings.levels import SIDES
 
-TASK_NAMES = {WITHIN: "the fine class within the coarse one", COARSE: "the coarse class"}
+TASK_NAMES = {
+    WITHIN: "the fine class within the coarse one",
+    FINE: "the fine class",
+    COARSE: "the coarse class",
+}
 FEWEST = 3  # seeds, for an interval
 
 
@@ -51,15 +55,22 @@ VERDICTS = {
 }
 
 
+def tasks_of(values: Values, arm: str) -> tuple[str, str]:
+    """The two tasks that an arm is asked: those of nested classes, or two independent labels."""
+    independent = values.get("competence", FINE, "left", arm) is not None
+    return (FINE if independent else WITHIN), COARSE
+
+
 def verdict(values: Values, arm: str) -> str:
     """Which dissociation the simple effects of an arm show, one of `VERDICTS`.
 
     A seed in which a hemisphere is dead has none; those that have are counted.
     """
-    effects = [values.get("simple effect", task, item=arm) for task in TASKS]
+    tasks = tasks_of(values, arm)
+    effects = [values.get("simple effect", task, item=arm) for task in tasks]
     within, coarse = (interval(one) for one in effects)
     if None in effects:
-        known = [values.get("competence", task, "left", arm) for task in TASKS]
+        known = [values.get("competence", task, "left", arm) for task in tasks]
         return "one task" if None in known and not deaths(values, arm) else "dead"
     if within is None or coarse is None:
         return "too few seeds"

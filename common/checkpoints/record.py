@@ -23,9 +23,11 @@ class Record:
     ``label_ids`` and ``class_names`` are in the order of each head's outputs; ``mean`` and ``std`` are of
     training pixels scaled to 0..1; ``train_images`` identifies the images that training used;
     ``fingerprint`` identifies everything that shaped the weights; ``coarse_of_fine`` says for each fine class
-    to which coarse class it belongs, both as positions among a head's outputs; ``seeds`` are those of all networks
-    that it is built from; ``training`` says what its training takes, and that of all networks that it is built from:
-    multiply-adds ("macs"), "images" and weight "updates" (these three are empty in checkpoints written before there
+    to which coarse class it belongs, both as positions among a head's outputs, and is empty where the two labels are
+    independent; ``level_names`` are what people read in place of fine and coarse, where the data set chose other words;
+    ``seeds`` are those of all networks that it is built from; ``training`` says what its training takes, and that of
+    all networks that it is built from: multiply-adds ("macs"), "images" and weight "updates" (coarse_of_fine, seeds,
+    training and level_names are empty in checkpoints written before there
     were such fields).
     """
 
@@ -43,6 +45,7 @@ class Record:
     coarse_of_fine: list[int] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
     training: dict[str, int] = field(default_factory=dict)
+    level_names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Record:
@@ -76,6 +79,10 @@ class Record:
     def levels(self) -> tuple[str, ...]:
         """List the levels that the network predicts."""
         return tuple(self.label_ids)
+
+    def level_name(self, level: str) -> str:
+        """Give what people read in place of a level."""
+        return self.level_names.get(level, level)
 
     @property
     def num_classes(self) -> dict[str, int]:

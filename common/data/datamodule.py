@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.data.image_folder import ImageFolder, load_folder
 from common.data.images import Undecoded, count_pixels, pixel_statistics
-from common.data.index import held_out
+from common.data.index import held_out, read_hierarchy
 from common.data.labels import classes_of, coarse_of_fine, rows_of
 from common.data.prepared import read_made
 from common.data.samplers import EpochSampler, ShareSampler
@@ -78,7 +78,8 @@ class ImageSet(Dataset):
 class HierarchicalData(pl.LightningDataModule):
     """Load images with fine and coarse labels, hold out a validation set, and make batches.
 
-    After `load`: ``classes`` per level; ``coarse_of_fine`` as the function of that name gives it; ``mean`` and
+    After `load`: ``classes`` per level, and ``level_names``, what people read in place of fine and coarse;
+    ``coarse_of_fine`` as the function of that name gives it, empty where the two labels are independent; ``mean`` and
     ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
     result; ``images_digest`` of the same however it is split; ``train_images``, a digest of the training images'
     names, the same for both levels' folders.
@@ -105,6 +106,7 @@ class HierarchicalData(pl.LightningDataModule):
         folder = self._folder(directory)
         self.classes = classes_of(directory)
         self.coarse_of_fine = coarse_of_fine(directory)
+        self.level_names = read_hierarchy(directory.parent.parent).level_names
         everything = torch.arange(len(folder.names))
         left_out = everything[:0]
         if self.cfg.dataset.val_dir is None:
@@ -130,7 +132,9 @@ class HierarchicalData(pl.LightningDataModule):
         )
         self.image_size = tuple(folder.images.shape[2:])
         labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
-        self.digest = f"{derive(0, *content, *labels):016x}"
+        # Independent labels that happen to be nested are another set: other metrics are measured.
+        independent = [] if self.coarse_of_fine else ["independent"]
+        self.digest = f"{derive(0, *content, *labels, *independent):016x}"
         self.images_digest = f"{derive(0, *images):016x}"
         self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
         self._loaded = True
@@ -149,7 +153,8 @@ class HierarchicalData(pl.LightningDataModule):
             if absent:
                 more = ", ..." if len(absent) > SHOWN else ""
                 warn_once(
-                    f"{where} has no training image of {level} class {', '.join(absent[:SHOWN])}{more}: "
+                    f"{where} has no training image of {self.level_names[level]} class "
+                    f"{', '.join(absent[:SHOWN])}{more}: "
                     "networks cannot learn it."
                 )
 
@@ -192,7 +197,8 @@ class HierarchicalData(pl.LightningDataModule):
                 f"dataset.split_seed={split_seed} would divide the groups of {directory.parent.parent}: prepare it "
                 "with another --split-seed in place of this, or leave it out."
             )
-        return held_out(index.fine[row].tolist(), folder.names, split_seed)
+        coarse = None if self.coarse_of_fine else index.coarse[row].tolist()
+        return held_out(index.fine[row].tolist(), folder.names, split_seed, coarse=coarse)
 
     # What Lightning calls
 

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from common.data.names import check_name
+from common.settings.levels import LEVEL_NAMES, LEVELS
 from common.system.atomic_files import replacing
 from common.system.errors import UserError, nothing_in, shown
 
@@ -34,6 +35,8 @@ SUFFIXES = (  # of images, in either case
 INDEX_FILE = "index.csv"
 HIERARCHY_FILE = "hierarchy.yaml"
 COLUMNS = ["split", "image", "fine", "coarse", "held_out"]
+FEWEST_OF_A_PAIR = 10  # training images, for held-out ones of each pair of independent labels
+LONGEST_NAME = 24  # characters of a level's name
 
 
 @dataclass
@@ -61,33 +64,56 @@ class Index:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The classes of both levels by label id, the coarse parent of each fine class, the origin."""
+    """The classes of both levels by label id, the coarse parent of each fine class, the origin.
+
+    Where not ``nested``, fine and coarse are two independent labels of an image, and no class has a parent.
+    """
 
     fine: dict[int, str]
     coarse: dict[int, str]
-    parent: dict[int, int]  # fine label id -> coarse label id
+    parent: dict[int, int]  # fine label id -> coarse label id; empty if not nested
     split_seed: int
     digest: str  # "<kind>-sha256:<hex>" of what the tree was made from
     counts: dict[str, int] = field(default_factory=dict)  # see Index.counts
+    nested: bool = True
+    level_names: dict[str, str] = field(default_factory=LEVEL_NAMES.copy)  # where people read
 
 
 # ---------------------------------------------------------------- labels
 
 
-def held_out(fine: Sequence[int], names: Sequence[str], split_seed: int) -> np.ndarray:
+def held_out(
+    fine: Sequence[int],
+    names: Sequence[str],
+    split_seed: int,
+    *,
+    coarse: Sequence[int] | None = None,
+) -> np.ndarray:
     """Choose the validation images among the training images, as bool (N,).
 
     A tenth of every fine class, rounded to nearest, at least one and never all of it; a class of
     one image keeps it for training. Within a class the images are sorted by name and drawn by a
     generator seeded with (split_seed, fine label), so the choice depends on the images' names and
     labels and on the seed, not on the order in which the images come or on other classes.
+
+    Args:
+        fine: label of each image.
+        names: of the images.
+        split_seed: see above.
+        coarse: label of each image, where it is independent of the fine one: then the same of every pair of labels,
+            if each pair that occurs has ten images or more; the generator is seeded with (split_seed, fine, coarse).
     """
-    labels = np.asarray(fine, np.int64)
+    labels = np.asarray(fine, np.int64)[:, None]
+    if coarse is not None:
+        pairs = np.stack([np.asarray(fine, np.int64), np.asarray(coarse, np.int64)], axis=1)
+        counts = np.unique(pairs, axis=0, return_counts=True)[1]
+        labels = pairs if (counts >= FEWEST_OF_A_PAIR).all() else labels
     chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels).tolist():
-        rows = sorted(np.flatnonzero(labels == label).tolist(), key=lambda row: names[row])
+    for label in np.unique(labels, axis=0).tolist():
+        found = np.flatnonzero((labels == label).all(axis=1)).tolist()
+        rows = sorted(found, key=lambda row: names[row])
         count = min(max(1, (len(rows) + 5) // 10), len(rows) - 1)
-        rng = np.random.default_rng([split_seed, label])
+        rng = np.random.default_rng([split_seed, *label])
         chosen[np.array(rows)[rng.permutation(len(rows))[:count]]] = True
     return chosen
 
@@ -103,7 +129,8 @@ def parents(fine: np.ndarray, coarse: np.ndarray, where: object) -> dict[int, in
         if child in parent:
             raise UserError(
                 f"{where}: images of fine class {child} have coarse classes {parent[child]} and "
-                f"{above}; a fine class has exactly one coarse class"
+                f"{above}; a fine class has exactly one coarse class (of two independent labels, "
+                f"{HIERARCHY_FILE} says nested: false)"
             )
         parent[child] = above
     return parent
@@ -130,8 +157,12 @@ def write_index(index: Index, dataset_dir: Path) -> None:
     _write(dataset_dir / INDEX_FILE, text.getvalue())
 
 
-def read_index(dataset_dir: Path) -> Index:
+def read_index(dataset_dir: Path, *, nested: bool = True) -> Index:
     """Read and check index.csv.
+
+    Args:
+        dataset_dir: the data set's folder.
+        nested: whether every fine class must have one coarse parent, as hierarchy.yaml says.
 
     Raises:
         UserError: it is missing, a line is malformed, an image is listed twice, or a fine class
@@ -161,7 +192,8 @@ def read_index(dataset_dir: Path) -> Index:
         coarse=np.array(coarse, np.int64),
         held_out=np.array(chosen, bool),
     )
-    parents(index.fine, index.coarse, path)
+    if nested:
+        parents(index.fine, index.coarse, path)
     return index
 
 
@@ -201,14 +233,23 @@ def label_id(text: str, where: object) -> int:
 def write_hierarchy(hierarchy: Hierarchy, dataset_dir: Path) -> None:
     """Write hierarchy.yaml into the data set's folder."""
     fine = {
-        label: {"name": name, "coarse": hierarchy.parent[label]}
+        label: {"name": name} | ({"coarse": hierarchy.parent[label]} if hierarchy.nested else {})
         for label, name in sorted(hierarchy.fine.items())
     }
     head: dict[str, Any] = {"split_seed": hierarchy.split_seed, "digest": hierarchy.digest}
+    if not hierarchy.nested:
+        head["nested"] = False
+    if hierarchy.level_names != LEVEL_NAMES:
+        head["levels"] = [hierarchy.level_names[level] for level in LEVELS]
     if hierarchy.counts:
         head["images"] = hierarchy.counts
     head["coarse"] = dict(sorted(hierarchy.coarse.items()))
-    text = "# Classes by label id; each fine class belongs to one coarse class.\n"
+    how = (
+        "each fine class belongs to one coarse class"
+        if hierarchy.nested
+        else "two independent labels"
+    )
+    text = f"# Classes by label id; {how}.\n"
     for part, flow in ((head, False), ({"fine": fine}, None)):  # None: innermost on one line
         text += yaml.safe_dump(
             part, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=1000
@@ -220,10 +261,16 @@ def read_hierarchy(dataset_dir: Path) -> Hierarchy:
     """Read and check hierarchy.yaml.
 
     Raises:
-        UserError: it is missing, malformed, or names a coarse class that it does not list.
+        UserError: it is missing, malformed, names a coarse class that it does not list, or one where nested is false.
     """
     path = dataset_dir / HIERARCHY_FILE
     return _hierarchy(_read(path), path)
+
+
+def has_independent_labels(directory: Path) -> bool:
+    """Say whether the data set of a folder of labelled images says nested: false; no if it is not there."""
+    root = directory.parent.parent
+    return (root / HIERARCHY_FILE).is_file() and not read_hierarchy(root).nested
 
 
 @lru_cache(maxsize=8)
@@ -239,6 +286,9 @@ def _hierarchy(text: str, path: Path) -> Hierarchy:
         _whole(label, f"{path}, coarse"): _name(name, f"{path}, coarse.{shown(label)}")
         for label, name in _mapping(content.get("coarse"), f"{path}, coarse").items()
     }
+    nested = content.get("nested", True)
+    if type(nested) is not bool:
+        raise UserError(f"{path}: nested is {shown(nested)}; allowed are true and false")
     fine: dict[int, str] = {}
     parent: dict[int, int] = {}
     for label, entry in _mapping(content.get("fine"), f"{path}, fine").items():
@@ -246,6 +296,13 @@ def _hierarchy(text: str, path: Path) -> Hierarchy:
         entry = _mapping(entry, where)
         fine[_whole(label, f"{path}, fine")] = _name(entry.get("name"), where)
         above = entry.get("coarse")
+        if not nested:
+            if above is not None:
+                raise UserError(
+                    f"{where}: its coarse class is {shown(above)}, but nested is false, so that no class belongs to "
+                    "another one: leave out either"
+                )
+            continue
         if type(above) is not int or above not in coarse:
             raise UserError(
                 f"{where}: its coarse class is {shown(above)}; it must be one label id that is "
@@ -263,7 +320,35 @@ def _hierarchy(text: str, path: Path) -> Hierarchy:
             _name(key, f"{path}, images"): _whole(count, f"{path}, images")
             for key, count in counts.items()
         },
+        nested=nested,
+        level_names=names_of_levels(content.get("levels", [*LEVELS]), f"{path}, levels"),
     )
+
+
+def names_of_levels(value: Any, where: str) -> dict[str, str]:
+    """Check the names of the fine and the coarse level that a data set chooses; give them by level.
+
+    Raises:
+        UserError: anything but two different short names; or the word of one level for the other.
+    """
+    names = value if isinstance(value, list) else []
+    good = [
+        isinstance(name, str)
+        and name.replace(" ", "").replace("-", "").isalnum()
+        and name == name.strip()
+        and len(name) <= LONGEST_NAME
+        for name in names
+    ]
+    if not all(good) or len({*names}) != len(LEVELS) or len(names) != len(LEVELS):
+        raise UserError(
+            f"{where}: {shown(value)} are no names of levels; allowed is a list of two different ones, fine and "
+            f"coarse, of letters, digits, blanks and hyphens, at most {LONGEST_NAME} characters each"
+        )
+    found = dict(zip(LEVELS, names, strict=True))
+    for level, name in found.items():
+        if name in LEVELS and name != level:
+            raise UserError(f"{where}: the {level} level cannot be called {name}")
+    return found
 
 
 def _read(path: Path) -> str:

@@ -48,8 +48,14 @@ def classes_of(directory: Path) -> dict[str, Classes]:
 
 
 def coarse_of_fine(directory: Path) -> list[int]:
-    """Give for each output of a fine head the output of a coarse head to whose class it belongs."""
-    parent = read_hierarchy(directory.parent.parent).parent
+    """Give for each output of a fine head the output of a coarse head to whose class it belongs.
+
+    Empty where fine and coarse are independent labels.
+    """
+    hierarchy = read_hierarchy(directory.parent.parent)
+    if not hierarchy.nested:
+        return []
+    parent = hierarchy.parent
     classes = classes_of(directory)
     return [classes["coarse"].ids.index(parent[label]) for label in classes["fine"].ids]
 
@@ -61,8 +67,11 @@ def rows_of(directory: Path, folder: ImageFolder) -> tuple[Index, np.ndarray]:
         UserError: an image that the index does not list, or one that it lists and the folder lacks; or classes
             that do not belong together as hierarchy.yaml says.
     """
-    index = read_index(directory.parent.parent)
-    _refuse_other_parents(index, directory.parent.parent)
+    root = directory.parent.parent
+    nested = read_hierarchy(root).nested
+    index = read_index(root, nested=nested)
+    if nested:
+        _refuse_other_parents(index, root)
     split = directory.parent.name
     row = {
         name: i

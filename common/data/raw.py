@@ -2,18 +2,20 @@
 
 A folder in this format holds three pickles. `train` and `test` are dictionaries with `data`
 (uint8, (N, 3*H*W), channel by channel), `fine_labels`, `coarse_labels` and `filenames`; `meta`
-has `fine_label_names` and `coarse_label_names`.
+has `fine_label_names` and `coarse_label_names`, and of two labels that are independent of each
+other `level_names`, what these are called.
 """
 
 import math
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from common.data.index import names_of_levels
 from common.data.names import check_name
 from common.data.unpickling import read_text, refuse_packed, unpickle
 from common.system.atomic_files import replacing
@@ -38,6 +40,7 @@ class Raw:
     test: RawSplit
     fine_names: list[str]
     coarse_names: list[str]
+    independent: list[str] = field(default_factory=list)  # names of the levels, if not nested
 
     def splits(self) -> Iterator[tuple[str, RawSplit]]:
         """Yield both splits with their names, train first."""
@@ -67,7 +70,10 @@ def read_raw(directory: Path) -> Raw:
         test=read_split(directory / "test"),
         fine_names=fine_names,
         coarse_names=coarse_names,
+        independent=_texts(meta, "level_names", meta_path) if "level_names" in meta else [],
     )
+    if raw.independent:
+        names_of_levels(raw.independent, f"{meta_path}: 'level_names'")
     for name, split in raw.splits():
         for level, labels, known in (
             ("fine", split.fine, fine_names),
@@ -188,7 +194,10 @@ def write_raw(raw: Raw, directory: Path) -> None:
         {
             b"fine_label_names": [name.encode() for name in raw.fine_names],
             b"coarse_label_names": [name.encode() for name in raw.coarse_names],
-        },
+        }
+        | (
+            {b"level_names": [name.encode() for name in raw.independent]} if raw.independent else {}
+        ),
         directory / "meta",
     )
 

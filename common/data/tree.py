@@ -20,6 +20,7 @@ from common.data.index import (
     Hierarchy,
     Index,
     held_out,
+    names_of_levels,
     parents,
     read_hierarchy,
     write_hierarchy,
@@ -27,6 +28,7 @@ from common.data.index import (
 )
 from common.data.names import unique_names
 from common.data.raw import Raw
+from common.settings.levels import LEVELS
 from common.system.atomic_files import only_one, sync_folder
 from common.system.errors import UserError
 
@@ -56,10 +58,12 @@ def _write_tree(raw: Raw, building: Path, out_dir: Path, split_seed: int) -> Hie
     hierarchy = Hierarchy(
         fine={label: raw.fine_names[label] for label in np.unique(index.fine).tolist()},
         coarse={label: raw.coarse_names[label] for label in np.unique(index.coarse).tolist()},
-        parent=parents(index.fine, index.coarse, "raw data"),
+        parent={} if raw.independent else parents(index.fine, index.coarse, "raw data"),
         split_seed=split_seed,
         digest=_digest(raw, index, order),
         counts=index.counts(),
+        nested=not raw.independent,
+        level_names=names_of_levels(raw.independent or [*LEVELS], "raw data, level_names"),
     )
     if _is_done(out_dir, hierarchy):
         print(f"{out_dir} is complete and made from the same data: nothing to do")
@@ -109,15 +113,17 @@ def _index(raw: Raw, split_seed: int) -> tuple[Index, list[np.ndarray]]:
         order = sorted(range(len(images)), key=lambda row: (split.fine[row], images[row]))
         fine = np.array(split.fine, np.int64)[order]
         images = [images[row] for row in order]
+        coarse = np.array(split.coarse, np.int64)[order]
+        second = coarse.tolist() if raw.independent else None
         chosen = (
-            held_out(fine.tolist(), images, split_seed)
+            held_out(fine.tolist(), images, split_seed, coarse=second)
             if name == "train"
             else np.zeros(len(images), bool)
         )
         index.split += [name] * len(images)
         index.image += images
         index.fine = np.concatenate([index.fine, fine])
-        index.coarse = np.concatenate([index.coarse, np.array(split.coarse, np.int64)[order]])
+        index.coarse = np.concatenate([index.coarse, coarse])
         index.held_out = np.concatenate([index.held_out, chosen])
         orders.append(np.array(order))
     return index, orders

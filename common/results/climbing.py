@@ -6,6 +6,7 @@ An arm that still climbs would be better with more epochs, so what it is compare
 from collections.abc import Sequence
 
 from common.results.metrics import NONE
+from common.results.rows import level_shown
 from common.results.statistics import SummaryRow
 
 LIMIT = 0.2  # percentage points an epoch; above it an arm still climbs
@@ -19,7 +20,7 @@ def slope_lines(summary: Sequence[SummaryRow]) -> list[list[str]]:
     if all(r.val_slope is None for r in summary):
         return [["arm", "level"]]
     lines = [
-        [r.arm, r.level, NONE if r.val_slope is None else f"{100 * r.val_slope:+.2f}"]
+        [r.arm, level_shown(r), NONE if r.val_slope is None else f"{100 * r.val_slope:+.2f}"]
         for r in summary
     ]
     return [["arm", "level", "points an epoch"], *lines]
@@ -28,7 +29,7 @@ def slope_lines(summary: Sequence[SummaryRow]) -> list[list[str]]:
 def still_climbing(summary: Sequence[SummaryRow]) -> str:
     """Name the arms that had not done learning, in one sentence; without one, an empty text."""
     found = [
-        f"{r.arm} ({r.level}, {100 * r.val_slope:+.2f})"
+        f"{r.arm} ({level_shown(r)}, {100 * r.val_slope:+.2f})"
         for r in summary
         if r.val_slope is not None and 100 * r.val_slope > LIMIT
     ]

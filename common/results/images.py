@@ -43,6 +43,7 @@ class ImageRow:
     ahead_ci95_high: float | None = None
     mcnemar: float | None = None
     kappa: float | None = None
+    level_name: str = ""
 
 
 class Answers(NamedTuple):
@@ -88,7 +89,8 @@ def image_contrasts(experiment: Path, rows: Sequence[Row], *, reference: str) ->
             known = [one for one in seeds if one is not None]
             sets = len({one.images for one in known})
             if known and len(known) == len(seeds) and sets in (1, len(seeds)):
-                found.append(_row((arm, reference, level), known, widening(compared) == 1))
+                row = _row((arm, reference, level), known, widening(compared) == 1)
+                found.append(replace(row, level_name=ours[0].level_name))
     return found
 
 

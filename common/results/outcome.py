@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from common.results.contrasts import MARGIN
-from common.results.rows import Row, collect
+from common.results.rows import Row, collect, level_shown
 from common.results.sections import sections
 from common.results.statistics import (
     DifferenceRow,
@@ -88,7 +88,8 @@ class Outcome(Sequence[SummaryRow]):
                 if row.ci95_low is not None and row.ci95_high is not None:
                     ends = [100 * row.ci95_low, 100 * row.ci95_high]
                     axes.plot(ends, [y, y], color="black", lw=1.5, zorder=2)
-            axes.set_title(f"{level} labels")
+            called = next(level_shown(row) for row in self.summary if row.level == level)
+            axes.set_title(f"{called} labels")
             axes.set_xlabel("test accuracy, %")
             axes.set_yticks(range(len(arms)), arms)
             axes.grid(axis="x", color="0.9")

@@ -27,8 +27,8 @@ class Row:
     for what is undefined, and for what an earlier version did not record. ``seeds`` are those of all networks
     that it is built from, joined by +; ``seconds`` is the stage's own training time. ``train_macs``, ``train_images``
     and ``updates`` (of weights) count its training and that of all networks that it is built from; ``val_slope`` is
-    what the validation accuracy gains in an epoch at the end of training (`common.results.slope`). What chance would
-    give of each metric follows last (`common.training.chance`).
+    what the validation accuracy gains in an epoch at the end of training (`common.results.slope`); ``level_name`` is
+    what the data set calls the level. What chance would give of each metric follows last (`common.training.chance`).
     """
 
     arm: str
@@ -50,6 +50,7 @@ class Row:
     train_images: int | None = None
     updates: int | None = None
     val_slope: float | None = None
+    level_name: str = ""
 
 
 def read_result(file: Path) -> dict[str, Any] | None:
@@ -122,6 +123,7 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
                     arm=result["arm"],
                     seed=result["seed"],
                     level=level,
+                    level_name=result.get("level_names", {}).get(level, level),
                     accuracy=test.get("accuracy"),
                     loss=test.get("loss"),
                     **{name: test.get(name) for name in FURTHER},
@@ -147,6 +149,16 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
     # Around the whole list of seeds every ensemble is the same one: it is listed once.
     once = {_network(row): row for row in reversed(rows)}
     return [row for row in rows if once[_network(row)] is row]
+
+
+def level_shown(row: Any) -> str:
+    """Give what people read in place of the level of a row of any table; of earlier versions, the level."""
+    return row.level_name or row.level
+
+
+def independent(experiment: Path) -> bool:
+    """Say whether a finished stage of an experiment was trained on two independent labels."""
+    return any(result.get("nested") is False for _, result in finished(experiment))
 
 
 def validation_accuracy(experiment: Path, arm: str) -> float | None:

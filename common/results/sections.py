@@ -8,7 +8,7 @@ from common.results.contrasts import LEVEL, MARGIN, same_within
 from common.results.images import ImageRow
 from common.results.intervals import FEWEST
 from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
-from common.results.rows import Row
+from common.results.rows import Row, level_shown
 from common.results.statistics import (
     PRIMARY,
     REFERENCE,
@@ -49,7 +49,7 @@ def sections(
     """
     summary = summarise(rows)
     if not summary:
-        lines = [[r.arm, r.level, str(r.seed), percent(r.val_accuracy)] for r in rows]
+        lines = [[r.arm, level_shown(r), str(r.seed), percent(r.val_accuracy)] for r in rows]
         header = ["arm", "level", "seed", "validation accuracy"]
         return [Section("validation accuracy", 2, [header, *lines])]
     compared = [
@@ -74,7 +74,9 @@ def _primary(compared: Sequence[DifferenceRow], margin: float) -> Section:
     """The contrast that was named beforehand: the reference minus the primary arm."""
     rows = [row.swapped() for row in compared if row.family == PRIMARY]
     header = ["level", "seeds", "difference\n95 % interval", "p\np, Holm", "verdict\nseeds needed"]
-    lines = [[row.level, str(row.seeds), _difference(row), _p(row), _verdict(row)] for row in rows]
+    lines = [
+        [level_shown(row), str(row.seeds), _difference(row), _p(row), _verdict(row)] for row in rows
+    ]
     name = "".join(f", {row.arm} minus {row.minus}" for row in rows[:1])
     title = f"primary contrast{name}, in points"
     return Section(title, 1, [header, *lines], tuple(_explained(rows, margin)))
@@ -85,7 +87,8 @@ def _accuracies(
 ) -> Section:
     lines = [["arm", "level", "seeds", "accuracy\n95 % interval"]]
     lines += [
-        [r.arm, r.level, str(r.seeds), f"{percent(r.mean, r.std)}\n{_interval(r)}"] for r in summary
+        [r.arm, level_shown(r), str(r.seeds), f"{percent(r.mean, r.std)}\n{_interval(r)}"]
+        for r in summary
     ]
     notes = []
     if any(r.approximate for r in summary) or any(row.approximate for row in compared):
@@ -107,7 +110,10 @@ def _contrasts(compared: Sequence[DifferenceRow], reference: str, margin: float)
     """The tests of all other contrasts with the reference arm; none that had too few seeds."""
     rows = [row for row in compared if row.family == REFERENCE and row.p is not None]
     header = ["arm", "level", "points", "p\np, Holm", "verdict\nseeds needed"]
-    lines = [[row.arm, row.level, f"{100 * row.mean:+.2f}", _p(row), _verdict(row)] for row in rows]
+    lines = [
+        [row.arm, level_shown(row), f"{100 * row.mean:+.2f}", _p(row), _verdict(row)]
+        for row in rows
+    ]
     title = f"contrasts: arm minus {reference}, in percentage points"
     return Section(title, 2, [header, *lines], tuple(_explained(rows, margin)))
 
@@ -153,7 +159,7 @@ def image_sections(found: Sequence[ImageRow]) -> list[Section]:
         points = f"{100 * row.mean:+.2f}\n{_ends(row.ci95_low, row.ci95_high, '+.2f')}"
         ahead += f"\n{_ends(row.ahead_ci95_low, row.ahead_ci95_high, '.0f')}"
         differ = f"{round((row.mcnemar or 0) * row.seeds)} of {row.seeds}"
-        lines.append([row.arm, row.level, points, ahead, f"{differ}\n{kappa}"])
+        lines.append([row.arm, level_shown(row), points, ahead, f"{differ}\n{kappa}"])
     notes = (
         "points: interval of a bootstrap over seeds and images; ahead: share of seeds in which the arm is ahead.",
         f"differ: seeds in which the two networks differ (McNemar, p below {LEVEL:g}); kappa: error consistency.",
@@ -178,11 +184,12 @@ def _further(summary: Sequence[SummaryRow]) -> list[Section]:
         shown = [r for r in summary if any(r.level in METRICS[name].levels for name in names)]
         for r in shown:
             means = {name: getattr(r, f"{name}_mean") for name in names}
-            lines.append([r.arm, r.level, *texts(means, names)])
+            lines.append([r.arm, level_shown(r), *texts(means, names)])
         for level in LEVELS:
             chance = {name: _chance(shown, level, name) for name in names}
             if any(value is not None for value in chance.values()):
-                lines.append(["chance", level, *texts(chance, names)])
+                called = next(level_shown(r) for r in shown if r.level == level)
+                lines.append(["chance", called, *texts(chance, names)])
         found.append(Section(title, 2, lines))
     return found
 

@@ -31,7 +31,8 @@ class SummaryRow:
     ``ci95_high``; what the arm costs on average; and what chance would give of each metric. ``approximate``: the
     interval is one for networks that share parts between seeds. ``own_minus_via_fine`` (of coarse rows): accuracy of
     the coarse head minus that of the coarse class of what the fine head says. ``train_macs`` counts multiply-adds of
-    its training and of all that it builds on; ``val_slope`` is the mean of the rows' slopes.
+    its training and of all that it builds on; ``val_slope`` is the mean of the rows' slopes. ``level_name`` is what the
+    data set calls the level.
     """
 
     arm: str
@@ -51,6 +52,7 @@ class SummaryRow:
     own_minus_via_fine_ci95_high: float | None = None
     train_macs: float | None = None
     val_slope: float | None = None
+    level_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class DifferenceRow:
     equivalence_p: float | None = None
     verdict: str | None = None
     seeds_needed: int | None = None
+    level_name: str = ""
 
     def swapped(self) -> "DifferenceRow":
         """Give the same difference, the other way round."""
@@ -96,6 +99,7 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
             [_accuracy(row) for row in group], widening=widening([(row,) for row in group])
         )
         columns: dict[str, Any] = {"mean": found.mean, "std": found.std}
+        columns["level_name"] = group[0].level_name
         columns["ci95_low"], columns["ci95_high"] = student_of_share(found)
         columns["approximate"] = _approximate(found)
         for name in FURTHER:
@@ -136,7 +140,8 @@ def differences(
                 values = [_mean_accuracy(one) - _mean_accuracy(two) for one, two in compared]
                 over_seeds = estimate(values, widening=widening([a + b for a, b in compared]))
                 row = _difference((arm, other, level), len(values), over_seeds, margin / 100)
-                found.append(replace(row, family=_family(row, reference, primary)))
+                family, name = _family(row, reference, primary), compared[0][0][0].level_name
+                found.append(replace(row, family=family, level_name=name))
     return _judged(found, margin)
 
 

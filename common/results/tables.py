@@ -15,7 +15,7 @@ from rich.table import Table
 from common.results.arithmetic import mixture
 from common.results.contrasts import MARGIN
 from common.results.images import ImageRow, image_contrasts
-from common.results.rows import Row, collect, holes
+from common.results.rows import Row, collect, holes, independent
 from common.results.sections import Section, image_sections, sections
 from common.results.statistics import (
     DifferenceRow,
@@ -25,6 +25,12 @@ from common.results.statistics import (
     summarise,
 )
 from common.system.atomic_files import write_text
+
+INDEPENDENT = (
+    "The two labels are independent (nested: false): metrics of the tree of classes (consistency, TICE, via fine, "
+    "mistakes by distance) are left out, and so are arms and analyses that need it; path is the share of images whose "
+    "two labels are both right."
+)
 
 
 def write_tables(
@@ -58,6 +64,7 @@ def write_tables(
     missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
     mixed = mixture(experiment)
     missing += f"- {mixed}\n" if mixed else ""
+    missing += f"- {INDEPENDENT}\n" if independent(experiment) else ""
     read = sections(rows, reference=reference, primary=primary, margin=margin)
     shown = markdown([*read, *image_sections(compared)])
     write_text(experiment / "summary.md", shown + (f"\n{missing}" if missing else ""))
@@ -97,11 +104,13 @@ def _print(sections: Sequence[Section], title: str, console: Console) -> None:
 
 
 def print_holes(experiment: Path) -> None:
-    """Print a line for each stage that the summary lacks, and one if stages were computed in different ways."""
+    """Print what the summary lacks, and why, and whether stages were computed in different ways."""
     for name, reason in holes(experiment).items():
         print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
     if mixed := mixture(experiment):
         print(mixed)
+    if independent(experiment):
+        print(INDEPENDENT)
 
 
 def _side_by_side(section: Section) -> Section:

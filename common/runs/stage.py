@@ -32,6 +32,7 @@ from common.runs.lightning import (
 from common.runs.loggers import loggers_of
 from common.runs.prepare import Prepared, prepare
 from common.settings.compose import ROOT
+from common.settings.levels import LEVEL_NAMES
 from common.system.atomic_files import replacing, write_yaml
 from common.system.distributed import Machines, together
 from common.system.environment import describe
@@ -146,6 +147,7 @@ def _fit(
         "seconds": round(last.seconds, 2),
         **costs(module.network, module.record.image_size),
         "training": module.record.training,
+        **_labels(module.record, data),
         "validation": content["validation"],
         "validation_curve": curve,
         "test": None,
@@ -199,7 +201,14 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         fingerprint=name,
         coarse_of_fine=data.coarse_of_fine,
         seeds=list(stage.seeds or (stage.seed,)),
+        level_names=data.level_names if data.level_names != LEVEL_NAMES else {},
     )
+
+
+def _labels(record: Record, data: HierarchicalData) -> dict[str, Any]:
+    """What tables must know of the labels, where these are not fine and coarse classes, one within the other."""
+    found: dict[str, Any] = {"level_names": record.level_names} if record.level_names else {}
+    return found if data.coarse_of_fine else found | {"nested": False}
 
 
 def _train_along(

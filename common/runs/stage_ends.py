@@ -69,8 +69,10 @@ class StageEnds:
         measured, images = result["test"] or result["validation"], "test"
         if not result["test"]:
             images = "validation"
+        names = result.get("level_names", {})
         found = ", ".join(
-            f"{percent(values['accuracy'])} {level}" for level, values in measured.items()
+            f"{percent(values['accuracy'])} {names.get(level, level)}"
+            for level, values in measured.items()
         )
         place = f"[{self.total - len(self.left)}/{self.total}]"
         left = self._left()

@@ -13,6 +13,6 @@ def refuse_unknown_hierarchy(coarse_of_fine: Sequence[int], what: str) -> None:
     """
     if not coarse_of_fine:
         raise UserError(
-            f"{what} needs the coarse class of each fine class, which the data set's index.csv does not give: some "
-            "fine class has none, or several."
+            f"{what} needs the coarse class of each fine class, which is not known: the data set's hierarchy.yaml says "
+            "nested: false, or the network was trained by an earlier version."
         )

@@ -1,6 +1,8 @@
 """The words that every room shares: levels of labels, and hemispheres. Imports nothing."""
 
 LEVELS = ("fine", "coarse")
+# What the levels are called where people read; a data set may choose other names (hierarchy.yaml, `levels`).
+LEVEL_NAMES = {level: level for level in LEVELS}
 SIDES = ("left", "right")
 BOTH = "both"  # in place of a level: fine and coarse together
 # Config keys, names of tensors and csv files call the left hemisphere fine and the right one coarse, after what

@@ -92,7 +92,9 @@ def _test(
     place = module.cfg.dataset.test_dir
     print(f"{checkpoint} on {len(data.test_set):,} test images of {place}{cut}")
     chance = module.chance(data.test_set.labels)
-    table = Table("metric", *data.levels, *(f"chance, {level}" for level in chance))
+    called = module.record.level_name
+    heads = [*map(called, data.levels), *(f"chance, {called(level)}" for level in chance)]
+    table = Table("metric", *heads)
     values = [*by_level(metrics, "test", data.levels).values(), *chance.values()]
     for name, metric in METRICS.items():
         table.add_row(metric.title, *(metric.text(level[name]) for level in values))

@@ -88,7 +88,7 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "fingerprint": record.fingerprint,
         "input": "images: uint8 (B, 3, H, W), RGB; mean and std are applied inside",
         "output": "per level, logits (B, C) in the order of class_names; softmax gives probabilities",
-    }
+    } | ({"level_names": record.level_names} if record.level_names else {})
 
 
 def compare(trained: Trained, run: Run) -> float:

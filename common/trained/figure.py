@@ -53,7 +53,7 @@ def draw_cams(
             axis.imshow(cams[level, side][i], cmap="viridis", alpha=0.6, vmin=0, vmax=1)
             value, place = probabilities[level][i].max(dim=0)
             said = _plain(trained.class_names[level][int(place)])
-            head = f"{level} head, {_place(trained, side)}"
+            head = f"{trained.record.level_name(level)} head, {_place(trained, side)}"
             axis.set_title(f"{head}\n{said} {100 * value.item():.0f} %", fontsize=8)
         for axis in axes:
             axis.axis("off")

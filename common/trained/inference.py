@@ -78,7 +78,7 @@ class Trained:
         """Say what it is, in a few lines."""
         height, width = self.image_size
         heads = [
-            f"{level}: {len(names)} classes"
+            f"{self.record.level_name(level)}: {len(names)} classes"
             + (
                 f", {100 * self.accuracy[level]:.1f} % of test images correct"
                 if level in self.accuracy

@@ -188,6 +188,7 @@ def test_tables_hold_what_the_stages_left(tmp_path):
         "seconds": "3.5",
         "checkpoint": str(tmp_path / "fine/seed0/checkpoints/best.ckpt"),
         **dict.fromkeys(("train_macs", "train_images", "updates", "val_slope", *CHANCE), ""),
+        "level_name": "fine",
     }
     assert (second["seed"], second["accuracy"]) == ("1", "0.75")
     (line,) = table(tmp_path / "summary.csv")

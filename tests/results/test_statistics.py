@@ -208,6 +208,7 @@ def test_tables_have_empty_cells_and_no_nan(tmp_path):
         **dict.fromkeys(("ci95_low", "ci95_high", "approximate", "p", "family", "p_holm"), ""),
         "margin": "0.005",
         **dict.fromkeys(("equivalence_p", "verdict", "seeds_needed"), ""),
+        "level_name": "fine",
     }
     for name in ("results", "summary", "differences"):
         text = (tmp_path / f"{name}.csv").read_text()

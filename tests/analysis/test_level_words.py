@@ -1,0 +1,92 @@
+"""Names of levels on the page, and two tasks that are independent of each other."""
+
+import pytest
+import torch
+from markupsafe import Markup
+
+from analysis.report.cells import Cell, Sheet, word_columns
+from analysis.report.level_words import LevelWords
+from analysis.report.part import Part, Tile
+from analysis.sections.probe import small_letters
+from analysis.specialisation.tasks import chances, right
+
+SAY = LevelWords({"fine": "local", "coarse": "large letter"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("On fine labels, the coarse head.", "On local labels, the large letter head."),
+        ("Fine classes", "Local classes"),
+        ("against the fine arm (coarse arm)", "against the fine arm (coarse arm)"),
+        ("what fine/seed0 would show", "what fine/seed0 would show"),
+        ("hparams.fine_width, fine=2, a finer one", "hparams.fine_width, fine=2, a finer one"),
+        ("fine and coarse its heads.", "local and large letter its heads."),
+    ],
+)
+def test_sentences_say_the_levels_names_and_keep_arms_and_keys(text, said):
+    assert SAY.text(text) == said
+    assert LevelWords({"fine": "fine", "coarse": "coarse"}).text(text) == text
+
+
+def test_in_tables_only_columns_of_levels_are_renamed():
+    rows = [[Cell("fine", "fine", True), Cell("fine", "fine", True), Cell("1.0", "1")]]
+    found = SAY.sheet(
+        Sheet("t", "Of fine labels", word_columns(("arm", "level"), ("fine class",)), rows)
+    )
+    assert found.caption == "Of local labels"
+    assert [column.title for column in found.columns] == ["arm", "level", "local class"]
+    assert [cell.text for cell in found.rows[0]] == ["fine", "local", "1.0"]
+    assert found.rows[0][1].value == "fine"  # as in the csv file
+
+
+def test_pictures_keep_tags_arms_and_names_of_classes():
+    svg = Markup(
+        '<svg aria-label="The fine head"><g id="fine"><text>fine</text><text>fine sand</text></g></svg>'
+    )
+    found = SAY.picture(svg)
+    assert isinstance(found, Markup)
+    assert found == (
+        '<svg aria-label="The local head"><g id="fine"><text>local</text><text>fine sand</text></g></svg>'
+    )
+    assert "<text>fine</text>" in SAY.picture(svg, alone=False)
+
+
+def test_a_section_is_renamed_as_a_whole():
+    cell = {"label": "left, fine head", "alt": "image", "png": "fine"}
+    part = Part(
+        "fine",
+        "The fine head",
+        text=["coarse labels"],
+        notes=["a fine class"],
+        tiles=[Tile("Bilateral, fine labels", "1 %", "(fine arm)")],
+        looks=[("All", [{"name": "fine", "said": "left: A", "cells": [cell]}])],
+    )
+    found = SAY.part(part)
+    assert (found.id, found.title, found.text) == (
+        "fine",
+        "The local head",
+        ["large letter labels"],
+    )
+    assert (found.notes, found.tiles) == (
+        ["a local class"],
+        [Tile("Bilateral, local labels", "1 %", "(fine arm)")],
+    )
+    ((_, (look,)),) = found.looks
+    assert look["cells"] == [{"label": "left, local head", "alt": "image", "png": "fine"}]
+
+
+def test_independent_labels_are_tasks_as_they_are():
+    none = torch.tensor([], dtype=torch.int64)
+    labels = {"fine": torch.tensor([0, 1, 2]), "coarse": torch.tensor([1, 0, 1])}
+    logits = {
+        "fine": torch.tensor([[3.0, 1, 0], [2, 1, 0], [0, 0, 1]]),
+        "coarse": torch.tensor([[1.0, 0], [1, 0], [0, 1]]),
+    }
+    found = right(logits, labels, none)
+    assert {task: one.tolist() for task, one in found.items()} == {
+        "fine": [True, False, True],
+        "coarse": [False, True, True],
+    }
+    assert chances(labels, none, 2, 3) == {"fine": pytest.approx(1 / 3), "coarse": 0.5}
+    assert small_letters(["A of B"], ["A"], none) is None
