@@ -65,6 +65,46 @@ def index_folders(
     there = (dataset_dir / HIERARCHY_FILE).exists()
     earlier = read_hierarchy(dataset_dir) if there else None
     nested = not independent and (earlier is None or earlier.nested)
+    rows, contents = _images(dataset_dir, split_seed, nested)
+    columns = list(zip(*rows, strict=True))
+    index = Index(
+        split=list(columns[0]),
+        image=list(columns[1]),
+        fine=np.array(columns[2], np.int64),
+        coarse=np.array(columns[3], np.int64),
+        held_out=np.array(columns[4], bool),
+    )
+    sha = hashlib.sha256()
+    for (split, image, label, above, _), content in zip(rows, contents, strict=True):
+        sha.update(f"{split}/{label}/{above}/{image}\n".encode())
+        sha.update(content)
+    _refuse_moved_names(index, earlier, dataset_dir)
+    hierarchy = Hierarchy(
+        fine=_named(index.fine, earlier.fine if earlier else {}),
+        coarse=_named(index.coarse, earlier.coarse if earlier else {}),
+        parent=parents(index.fine, index.coarse, dataset_dir) if nested else {},
+        split_seed=split_seed,
+        digest=FOLDER_DIGEST + sha.hexdigest(),
+        counts=index.counts(),
+        nested=nested,
+        level_names=_level_names(levels, earlier),
+    )
+    write_index(index, dataset_dir)
+    write_hierarchy(hierarchy, dataset_dir)
+    digests = [content.hex() for content in contents]
+    for sentence in [*repeated_pictures(index, digests), *absent_classes(index, hierarchy)]:
+        print(f"Problem: {sentence}")
+    return hierarchy
+
+
+def _images(
+    dataset_dir: Path, split_seed: int, nested: bool
+) -> tuple[list[tuple[str, str, int, int, bool]], list[bytes]]:
+    """Give the rows of index.csv, and a digest of each image's file.
+
+    Raises:
+        UserError: see `index_folders`.
+    """
     rows: list[tuple[str, str, int, int, bool]] = []
     contents: list[bytes] = []
     for split in SPLITS:
@@ -96,36 +136,7 @@ def index_folders(
         paths = [dataset_dir / split / "fine" / str(fine[image]) / image for image in images]
         refuse_narrow_set(paths, dataset_dir / split / "fine")
         contents += [hashlib.sha256(path.read_bytes()).digest() for path in paths]
-
-    columns = list(zip(*rows, strict=True))
-    index = Index(
-        split=list(columns[0]),
-        image=list(columns[1]),
-        fine=np.array(columns[2], np.int64),
-        coarse=np.array(columns[3], np.int64),
-        held_out=np.array(columns[4], bool),
-    )
-    sha = hashlib.sha256()
-    for (split, image, label, above, _), content in zip(rows, contents, strict=True):
-        sha.update(f"{split}/{label}/{above}/{image}\n".encode())
-        sha.update(content)
-    _refuse_moved_names(index, earlier, dataset_dir)
-    hierarchy = Hierarchy(
-        fine=_named(index.fine, earlier.fine if earlier else {}),
-        coarse=_named(index.coarse, earlier.coarse if earlier else {}),
-        parent=parents(index.fine, index.coarse, dataset_dir) if nested else {},
-        split_seed=split_seed,
-        digest=FOLDER_DIGEST + sha.hexdigest(),
-        counts=index.counts(),
-        nested=nested,
-        level_names=_level_names(levels, earlier),
-    )
-    write_index(index, dataset_dir)
-    write_hierarchy(hierarchy, dataset_dir)
-    digests = [content.hex() for content in contents]
-    for sentence in [*repeated_pictures(index, digests), *absent_classes(index, hierarchy)]:
-        print(f"Problem: {sentence}")
-    return hierarchy
+    return rows, contents
 
 
 def _refuse_other_pictures(split_dir: Path, fine: dict[str, int], coarse: dict[str, int]) -> None:
