@@ -1,5 +1,8 @@
 """Make a data set of Navon figures: a large letter drawn out of small ones, 32 x 32 RGB.
 
+    python data_scripts/make_navon.py
+    python data_scripts/make_navon.py --independent
+
 The large letter is the coarse class, the large and the small letter together are the fine class:
 seeing the forest is enough for one level, the trees matter for the other. One half of the large
 letters is drawn out of one small alphabet and the other half out of another, so that the trees
@@ -8,6 +11,10 @@ in the two hemispheres:
 
     Navon, D. (1977). Forest before trees: The precedence of global features in visual perception.
     Cognitive Psychology, 9(3), 353-383.
+
+With --independent, 10 small letters (fine, called local) and 10 large ones (coarse, called global)
+of one alphabet are drawn in all 100 pairs, equally often, so that neither tells the other. In a
+tenth of the figures both are the same letter (congruent), in the others they conflict.
 
 The set is written in the python format of CIFAR-100, so `prepare_cifar.py` reads it like any other.
 """
@@ -23,10 +30,14 @@ import numpy as np
 from common.data.raw import Raw, RawSplit, write_raw
 from common.system.errors import UserError, run_script
 
-OUT_DIR = Path(__file__).resolve().parents[1] / "datasets" / "navon-python"
+DATASETS = Path(__file__).resolve().parents[1] / "datasets"
+OUT_DIR = DATASETS / "navon-python"
+INDEPENDENT_DIR = DATASETS / "navon-independent-python"
 TRAIN, TEST = 2_700, 5_000  # images
+INDEPENDENT_TEST = 2_000  # 20 of each pair
 SIZE = 32  # pixels, both ways
 PITCH = 4  # pixels from one small letter to the next
+STROKES = 3  # rows and columns of a small letter
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,55 @@ class Difficulty:
 
 
 DIFFICULTY = Difficulty()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How large everything is, in pixels.
+
+    A small letter has three strokes each way, so that its size is a multiple of 3; between two of them is ground. The
+    large letter is 7 small ones high and 5 wide.
+
+    Raises:
+        UserError: a size that is out of range, or a large letter that does not fit into the image.
+    """
+
+    small: int = STROKES
+    spacing: int = PITCH - STROKES
+    size: int = SIZE
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        if self.small < STROKES or self.small % STROKES:
+            raise UserError(
+                f"--small {self.small}: allowed are multiples of {STROKES} pixels, from {STROKES}"
+            )
+        if self.spacing < 0:
+            raise UserError(f"--spacing {self.spacing}: allowed are whole numbers from 0")
+        if self.height > self.size or self.size > LARGEST:
+            raise UserError(
+                f"--size {self.size}: allowed are {self.height}, the height of a large letter of 7 small ones of "
+                f"{self.small} pixels with {self.spacing} between, to {LARGEST}"
+            )
+
+    @property
+    def pitch(self) -> int:
+        """Pixels from one small letter to the next."""
+        return self.small + self.spacing
+
+    @property
+    def height(self) -> int:
+        """Pixels from the top of the large letter to its foot."""
+        return 7 * self.pitch - self.spacing
+
+    @property
+    def width(self) -> int:
+        """Pixels from its left to its right."""
+        return 5 * self.pitch - self.spacing
+
+
+LARGEST = 512  # pixels of an image
+LAYOUT = Layout()
 
 # Large letters, 7 rows of 5 cells; the position in the table is the coarse label.
 LARGE = {
@@ -99,6 +159,15 @@ SMALL = (
         "Z": "##. .#. .##",
     },
 )
+# Of independent figures: each letter once large and once small.
+LETTERS = {
+    letter: (
+        LARGE.get(letter, ".###. #...# #...# #...# #...# #...# .###."),
+        small,
+    )  # there is no large O above
+    for letter, small in sorted((SMALL[0] | SMALL[1]).items())
+}
+LEVELS = ["local", "global"]  # what independent small and large letters are called
 SECOND_ALPHABET = "DFHJKNSTXY"  # large letters drawn out of the second alphabet
 PER_LARGE = 5  # small letters for each large one
 
@@ -109,7 +178,7 @@ def bitmaps(glyphs: dict[str, str]) -> np.ndarray:
 
 
 class Figures(NamedTuple):
-    """Figures uint8 (N, 3, SIZE, SIZE), and the colours float32 (N, 3) of their letters and of their ground."""
+    """Figures uint8 (N, 3, H, W), and the colours float32 (N, 3) of their letters and of their ground."""
 
     images: np.ndarray
     ink: np.ndarray
@@ -117,33 +186,63 @@ class Figures(NamedTuple):
 
 
 def draw(
-    fine: np.ndarray, rng: np.random.Generator, difficulty: Difficulty = DIFFICULTY
+    fine: np.ndarray,
+    rng: np.random.Generator,
+    difficulty: Difficulty = DIFFICULTY,
+    layout: Layout = LAYOUT,
 ) -> Figures:
     """Draw one figure for each fine label (N,)."""
     coarse, small = np.divmod(fine, PER_LARGE)
-    count = len(fine)
-    cells = bitmaps(LARGE)[coarse]  # (N, 7, 5)
-    cells &= rng.random(cells.shape) >= difficulty.missing
-    glyphs = np.stack([bitmaps(alphabet) for alphabet in SMALL])  # (2, 5, 3, 3)
-    glyphs = np.pad(glyphs, ((0, 0), (0, 0), (0, PITCH - 3), (0, PITCH - 3)))
     second = np.array([large in SECOND_ALPHABET for large in LARGE]).astype(int)
-    letters = glyphs[second[coarse], small]  # (N, 4, 4)
-    letters = wear(letters, difficulty.worn, rng)
-    drawn = cells[:, :, None, :, None] & letters[:, None, :, None, :]  # (N, 7, 4, 5, 4)
-    height, width = 7 * PITCH, 5 * PITCH
-    drawn = drawn.reshape(count, height, width)
-    top = rng.integers(0, SIZE - height + 2, count)  # the last row and column of a cell are empty
-    left = rng.integers(0, SIZE - width + 2, count)
-    mask = np.zeros((count, SIZE + 1, SIZE + 1), bool)
+    glyphs = np.stack([bitmaps(alphabet) for alphabet in SMALL])  # (2, 5, 3, 3)
+    return _figures(bitmaps(LARGE)[coarse], glyphs[second[coarse], small], rng, difficulty, layout)
+
+
+def draw_independent(
+    small: np.ndarray,
+    large: np.ndarray,
+    rng: np.random.Generator,
+    difficulty: Difficulty = DIFFICULTY,
+    layout: Layout = LAYOUT,
+) -> Figures:
+    """Draw one figure for each pair of letters, given by their places in `LETTERS`, (N,) each."""
+    cells, glyphs = (
+        bitmaps({letter: pair[place] for letter, pair in LETTERS.items()}) for place in (0, 1)
+    )
+    return _figures(cells[large], glyphs[small], rng, difficulty, layout)
+
+
+def _figures(
+    cells: np.ndarray,
+    letters: np.ndarray,
+    rng: np.random.Generator,
+    difficulty: Difficulty,
+    layout: Layout,
+) -> Figures:
+    """Draw large letters, bool (N, 7, 5), out of small ones, bool (N, 3, 3)."""
+    count, pitch, size = len(cells), layout.pitch, layout.size
+    cells &= rng.random(cells.shape) >= difficulty.missing
+    # With the ground beside each small letter, over which random numbers are drawn too, as in earlier versions.
+    padded = np.pad(letters, ((0, 0), (0, 1), (0, 1)))
+    letters = wear(padded, difficulty.worn, rng)[:, :STROKES, :STROKES]
+    for axis in (1, 2):
+        letters = letters.repeat(layout.small // STROKES, axis=axis)
+    letters = np.pad(letters, ((0, 0), (0, layout.spacing), (0, layout.spacing)))
+    drawn = cells[:, :, None, :, None] & letters[:, None, :, None, :]  # (N, 7, pitch, 5, pitch)
+    drawn = drawn.reshape(count, 7 * pitch, 5 * pitch)
+    top = rng.integers(0, size - layout.height + 1, count)
+    left = rng.integers(0, size - layout.width + 1, count)
+    # The ground behind the last small letters may lie outside.
+    mask = np.zeros((count, size + layout.spacing, size + layout.spacing), bool)
     mask[
         np.arange(count)[:, None, None],
-        top[:, None, None] + np.arange(height)[:, None],
-        left[:, None, None] + np.arange(width),
+        top[:, None, None] + np.arange(7 * pitch)[:, None],
+        left[:, None, None] + np.arange(5 * pitch),
     ] = drawn
     ink, paper = colours(count, rng, difficulty.contrast)
     images = np.where(
-        mask[:, None, :SIZE, :SIZE], ink[:, :, None, None], paper[:, :, None, None]
-    )  # (N, 3, SIZE, SIZE)
+        mask[:, None, :size, :size], ink[:, :, None, None], paper[:, :, None, None]
+    )  # (N, 3, size, size)
     images += difficulty.noise * rng.standard_normal(images.shape, np.float32)
     return Figures(np.clip(images, 0, 255).astype(np.uint8), ink, paper)
 
@@ -174,14 +273,20 @@ def colours(count: int, rng: np.random.Generator, contrast: float) -> tuple[np.n
     return pairs[:, 0], pairs[:, 1]
 
 
-def make_split(split: str, count: int, seed: int, difficulty: Difficulty = DIFFICULTY) -> RawSplit:
+def make_split(
+    split: str,
+    count: int,
+    seed: int,
+    difficulty: Difficulty = DIFFICULTY,
+    layout: Layout = LAYOUT,
+) -> RawSplit:
     """Make `count` figures with as equal numbers per fine class as possible, in random order."""
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
     classes = len(LARGE) * PER_LARGE
     fine = rng.permutation(np.arange(count) % classes)
     names = fine_names()
     return RawSplit(
-        images=draw(fine, rng, difficulty).images,
+        images=draw(fine, rng, difficulty, layout).images,
         fine=fine.tolist(),
         coarse=(fine // PER_LARGE).tolist(),
         names=[
@@ -195,24 +300,56 @@ def fine_names() -> list[str]:
     return [f"{large} of {small}" for large in LARGE for small in SMALL[large in SECOND_ALPHABET]]
 
 
+def make_independent_split(
+    split: str,
+    count: int,
+    seed: int,
+    difficulty: Difficulty = DIFFICULTY,
+    layout: Layout = LAYOUT,
+) -> RawSplit:
+    """Make `count` figures with as equal numbers per pair of letters as possible, in random order."""
+    rng = np.random.default_rng([seed, ("train", "test").index(split)])
+    large, small = np.divmod(rng.permutation(np.arange(count) % len(LETTERS) ** 2), len(LETTERS))
+    letters = list(LETTERS)
+    return RawSplit(
+        images=draw_independent(small, large, rng, difficulty, layout).images,
+        fine=small.tolist(),
+        coarse=large.tolist(),
+        names=[
+            f"{letters[forest]}_of_{letters[tree]}_{i:06d}.png"
+            for i, (forest, tree) in enumerate(zip(large, small, strict=True))
+        ],
+    )
+
+
 def make_navon(
-    train: int = TRAIN, test: int = TEST, seed: int = 0, difficulty: Difficulty = DIFFICULTY
+    train: int = TRAIN,
+    test: int = TEST,
+    seed: int = 0,
+    difficulty: Difficulty = DIFFICULTY,
+    layout: Layout = LAYOUT,
+    *,
+    independent: bool = False,
 ) -> Raw:
     """Make the whole set; equal arguments give equal images.
 
     Raises:
-        UserError: a negative seed, or fewer than one image.
+        UserError: a negative seed, or fewer than one image; of ``independent`` letters, fewer than one of each pair.
     """
-    if train < 1 or test < 1 or seed < 0:
+    fewest = len(LETTERS) ** 2 if independent else 1
+    if train < fewest or test < fewest or seed < 0:
         raise UserError(
-            f"--train {train} --test {test} --seed {seed}: allowed are at least 1 image each and "
-            "a seed of 0 or more"
+            f"--train {train} --test {test} --seed {seed}: allowed are at least {fewest} image"
+            f"{'s' * (fewest > 1)} each and a seed of 0 or more"
         )
+    make = make_independent_split if independent else make_split
+    letters = list(LETTERS)
     return Raw(
-        train=make_split("train", train, seed, difficulty),
-        test=make_split("test", test, seed, difficulty),
-        fine_names=fine_names(),
-        coarse_names=list(LARGE),
+        train=make("train", train, seed, difficulty, layout),
+        test=make("test", test, seed, difficulty, layout),
+        fine_names=letters if independent else fine_names(),
+        coarse_names=letters if independent else list(LARGE),
+        independent=LEVELS if independent else [],
     )
 
 
@@ -238,14 +375,40 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the whole set (default 0)")
     parser.add_argument("--train", type=int, default=TRAIN, help=f"images (default {TRAIN})")
-    parser.add_argument("--test", type=int, default=TEST, help=f"images (default {TEST})")
-    parser.add_argument("--out-dir", type=Path, default=OUT_DIR, help=f"default {OUT_DIR}")
+    parser.add_argument(
+        "--test",
+        type=int,
+        help=f"images (default {TEST}, with --independent {INDEPENDENT_TEST})",
+    )
+    parser.add_argument(
+        "--independent",
+        action="store_true",
+        help="10 small letters x 10 large ones of one alphabet, in all pairs equally often",
+    )
+    parser.add_argument(
+        "--out-dir", type=Path, help=f"default {OUT_DIR}, with --independent {INDEPENDENT_DIR}"
+    )
+    for name, what in (
+        ("small", "pixels of a small letter, both ways, a multiple of 3"),
+        ("spacing", "pixels of ground between two small letters"),
+        ("size", "pixels of the image, both ways"),
+    ):
+        default = getattr(LAYOUT, name)
+        parser.add_argument(
+            f"--{name}", type=int, default=default, help=f"{what} (default {default})"
+        )
     difficulty = add_difficulty(parser)
     args = parser.parse_args(argv)
+    out_dir = args.out_dir or (INDEPENDENT_DIR if args.independent else OUT_DIR)
+    test = args.test if args.test is not None else INDEPENDENT_TEST if args.independent else TEST
 
     def script() -> None:
-        write_raw(make_navon(args.train, args.test, args.seed, difficulty(args)), args.out_dir)
-        print(f"{args.out_dir}: {args.train:,} training and {args.test:,} test figures")
+        layout = Layout(args.small, args.spacing, args.size)
+        raw = make_navon(
+            args.train, test, args.seed, difficulty(args), layout, independent=args.independent
+        )
+        write_raw(raw, out_dir)
+        print(f"{out_dir}: {args.train:,} training and {test:,} test figures")
 
     return run_script(script)
 

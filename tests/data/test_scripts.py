@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -456,3 +457,79 @@ def test_index_folders_missing(tmp_path: Path, capsys) -> None:
 
 def test_raw_files_of_navon_can_be_read_back(raw_dir: Path) -> None:
     assert read_raw(raw_dir).fine_names == make_navon.fine_names()
+
+
+# ---------------------------------------------------------------- independent Navon figures
+
+
+def test_independent_letters_come_in_all_pairs_equally_often() -> None:
+    raw = make_navon.make_navon(200, 100, independent=True)
+    letters = list(make_navon.LETTERS)
+    assert len(letters) == 10
+    assert raw.fine_names == raw.coarse_names == letters
+    assert raw.independent == ["local", "global"]
+    for split, count in ((raw.train, 2), (raw.test, 1)):
+        pairs = Counter(zip(split.fine, split.coarse, strict=True))
+        assert pairs == {(small, large): count for small in range(10) for large in range(10)}
+        for name, small, large in zip(split.names, split.fine, split.coarse, strict=True):
+            assert name.startswith(f"{letters[large]}_of_{letters[small]}_")
+    for place, shape in ((0, (10, 7, 5)), (1, (10, 3, 3))):
+        drawn = make_navon.bitmaps({name: pair[place] for name, pair in make_navon.LETTERS.items()})
+        assert drawn.shape == shape
+        assert len(np.unique(drawn, axis=0)) == 10
+
+
+@pytest.mark.parametrize(
+    ("small", "spacing", "size"), [(3, 1, 32), (3, 0, 21), (6, 2, 60), (9, 4, 96)]
+)
+def test_independent_figures_have_the_sizes_that_are_asked_for(small, spacing, size) -> None:
+    plain = make_navon.Difficulty(missing=0, worn=0, noise=0)
+    layout = make_navon.Layout(small, spacing, size)
+    letters = list(make_navon.LETTERS)
+    found = make_navon.draw_independent(
+        np.array([letters.index("X")]),
+        np.array([letters.index("L")]),
+        np.random.default_rng(0),
+        plain,
+        layout,
+    )
+    assert found.images.shape == (1, 3, size, size)
+    mask = (found.images == found.ink.astype(np.uint8)[:, :, None, None]).all(1)[0]
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    pitch = small + spacing
+    # An L of Xs: a column of seven and, at its foot, four more.
+    expected = np.zeros((7 * pitch, 5 * pitch), bool)
+    x = np.kron(np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]]), np.ones((small // 3, small // 3)))
+    for row, column in [(row, 0) for row in range(7)] + [(6, column) for column in range(1, 5)]:
+        top, left = row * pitch, column * pitch
+        expected[top : top + small, left : left + small] = x
+    assert np.array_equal(mask, expected[: 7 * pitch - spacing, : 5 * pitch - spacing])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--small", 4], "--small 4: allowed are multiples of 3"),
+        (["--spacing", -1], "--spacing -1"),
+        (["--spacing", 3], "--size 32: allowed are 39"),
+        (["--size", 600], "to 512"),
+        (["--train", 50], "at least 100 images"),
+    ],
+)
+def test_bad_sizes_of_independent_figures(tmp_path: Path, capsys, flags, said) -> None:
+    message = fails(capsys, make_navon.main, "--independent", *flags, "--out-dir", tmp_path / "x")
+    assert said in message
+    assert not (tmp_path / "x").exists()
+
+
+def test_independent_figures_become_a_set_of_two_labels(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "NAVON"
+    flags = ["--independent", "--train", "1000", "--test", "100", "--out-dir", str(raw)]
+    assert make_navon.main(flags) == 0
+    assert prepare_cifar.main(["--raw-dir", str(raw), "--out-dir", str(out)]) == 0
+    assert not read_hierarchy(out).nested
+    index = read_index(out, nested=False)
+    held = Counter(zip(index.fine[index.held_out], index.coarse[index.held_out], strict=True))
+    assert len(held) == 100
+    assert set(held.values()) == {1}
