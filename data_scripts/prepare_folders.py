@@ -7,6 +7,10 @@ PHOTOS is a folder of coarse/fine/picture, with train, val and test above them o
 a table of the coarse classes (families.csv, or --hierarchy); or a table with a path and both classes of each picture
 (labels.csv beside the pictures, or that table itself). The script finds out which. It changes nothing there, and
 reports what it skipped and what looks wrong. Run it again after changes: classes keep their numbers.
+
+Of a table whose two columns of labels say nothing about each other (colour and shape), give --independent:
+
+    python data_scripts/prepare_folders.py labels.csv --columns path,colour,shape --independent --out-dir datasets/TOYS
 """
 
 import argparse
@@ -16,8 +20,9 @@ from common.data.folders.assemble import Options
 from common.data.folders.prepare import prepare_folders
 from common.data.folders.problems import refuse_empty_parts
 from common.data.folders.sources import Reading
-from common.data.index import read_index
+from common.data.index import names_of_levels, read_index
 from common.data.pictures import Frame
+from common.settings.levels import LEVEL_NAMES
 from common.system.errors import UserError, run_script
 
 SMALLEST, LARGEST = 8, 4096  # pixels of a side
@@ -89,8 +94,37 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         help="of test pictures and of the held-out tenth (default 0)",
     )
+    add(
+        "--independent",
+        action="store_true",
+        help="of a table: its two labels say nothing about each other",
+    )
+    add(
+        "--levels",
+        nargs=2,
+        metavar=("FINE", "COARSE"),
+        help="what people read in place of fine and coarse (with --independent, the columns' names)",
+    )
     add("--strict", action="store_true", help="stop where a picture would be skipped")
     return found
+
+
+def level_names(args: argparse.Namespace) -> dict[str, str]:
+    """Give what people read in place of fine and coarse.
+
+    Raises:
+        UserError: independent labels are asked for without the columns that hold them, or a name is none.
+    """
+    if args.independent and (args.columns is None or len(args.columns) < 3):
+        raise UserError(
+            "--independent takes the columns of a table that hold the two labels: give --columns path,colour,shape"
+        )
+    if args.levels:
+        return names_of_levels(args.levels, "--levels")
+    if args.independent:
+        where = "--columns (give --levels for names of your own)"
+        return names_of_levels([name.replace("_", " ") for name in args.columns[1:3]], where)
+    return LEVEL_NAMES
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -101,13 +135,16 @@ def main(argv: list[str] | None = None) -> int:
         if args.group and args.group_by_folder:
             raise UserError("--group and --group-by-folder say two things: give one of them")
         frame = frame_of(args.size, pad=args.fit == "pad")
-        options = Options(frame, args.keep, args.test, args.split_seed)
+        options = Options(
+            frame, args.keep, args.test, args.split_seed, args.independent, level_names(args)
+        )
         reading = Reading(args.hierarchy, args.columns, args.group, args.group_by_folder)
         for line in prepare_folders(
             args.photos, args.out_dir, options, reading, strict=args.strict
         ):
             print(line)
-        refuse_empty_parts(read_index(args.out_dir), args.out_dir)
+        nested = not args.independent
+        refuse_empty_parts(read_index(args.out_dir, nested=nested), args.out_dir)
         print(f"Train on it: python train_system.py dataset=folders dataset.root={args.out_dir}")
 
     return run_script(script)

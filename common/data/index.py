@@ -78,6 +78,14 @@ class Hierarchy:
     nested: bool = True
     level_names: dict[str, str] = field(default_factory=LEVEL_NAMES.copy)  # where people read
 
+    def above(self, fine: int) -> str:
+        """Name the coarse class of a fine class; nothing where the two labels are independent."""
+        return self.coarse[self.parent[fine]] if self.nested else ""
+
+    def in_order(self) -> list[int]:
+        """List the fine classes, those of one coarse class side by side."""
+        return sorted(self.fine, key=lambda label: (self.parent.get(label, 0), label))
+
 
 # ---------------------------------------------------------------- labels
 
@@ -103,11 +111,7 @@ def held_out(
         coarse: label of each image, where it is independent of the fine one: then the same of every pair of labels,
             if each pair that occurs has ten images or more; the generator is seeded with (split_seed, fine, coarse).
     """
-    labels = np.asarray(fine, np.int64)[:, None]
-    if coarse is not None:
-        pairs = np.stack([np.asarray(fine, np.int64), np.asarray(coarse, np.int64)], axis=1)
-        counts = np.unique(pairs, axis=0, return_counts=True)[1]
-        labels = pairs if (counts >= FEWEST_OF_A_PAIR).all() else labels
+    labels = strata(fine, coarse)
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels, axis=0).tolist():
         found = np.flatnonzero((labels == label).all(axis=1)).tolist()
@@ -116,6 +120,20 @@ def held_out(
         rng = np.random.default_rng([split_seed, *label])
         chosen[np.array(rows)[rng.permutation(len(rows))[:count]]] = True
     return chosen
+
+
+def strata(fine: Sequence[int], coarse: Sequence[int] | None) -> np.ndarray:
+    """Give what each image is counted as when some are drawn, int64 (N, 1) or (N, 2).
+
+    That is its pair of labels, where ``coarse`` ones are given, being independent, and each pair that occurs has ten
+    images or more; else its fine label.
+    """
+    labels = np.asarray(fine, np.int64)[:, None]
+    if coarse is None:
+        return labels
+    pairs = np.concatenate([labels, np.asarray(coarse, np.int64)[:, None]], axis=1)
+    counts = np.unique(pairs, axis=0, return_counts=True)[1]
+    return pairs if (counts >= FEWEST_OF_A_PAIR).all() else labels
 
 
 def parents(fine: np.ndarray, coarse: np.ndarray, where: object) -> dict[int, int]:

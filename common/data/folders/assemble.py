@@ -1,20 +1,21 @@
 """Put decoded pictures together: label ids, splits, names, and the held-out tenth."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.data.folders.classes import number_classes
+from common.data.folders.classes import number_classes, number_independent
 from common.data.folders.collection import Picture
 from common.data.folders.decoding import Decoded, is_kept
 from common.data.folders.earlier import Earlier, held_out_digest
 from common.data.folders.naming import image_names
 from common.data.folders.split import Division, divide, hold_out
-from common.data.index import Hierarchy, Index, parents
+from common.data.index import Hierarchy, Index, parents, strata
 from common.data.pictures import Frame
 from common.data.prepared import Made
+from common.settings.levels import LEVEL_NAMES
 
 DIGEST = "pictures-sha256:"  # how the digest of a tree made of pictures begins
 
@@ -24,13 +25,16 @@ class Options:
     """How pictures become a set.
 
     ``keep`` links the originals in place of writing images of ``frame``; ``test`` is the share of test pictures to
-    draw, None where the collection has its own or a fifth is right.
+    draw, None where the collection has its own or a fifth is right. ``independent``: fine and coarse are two labels
+    that say nothing about each other; ``level_names`` are what people read in place of these words.
     """
 
     frame: Frame
     keep: bool = False
     test: float | None = None
     split_seed: int = 0
+    independent: bool = False
+    level_names: Mapping[str, str] = field(default_factory=LEVEL_NAMES.copy)
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,14 @@ def assemble(
     Raises:
         UserError: they cannot be divided.
     """
-    classes = number_classes(pictures, before.hierarchy if before else None)
-    labels = [classes.of(picture)[0] for picture in pictures]
-    division = divide(pictures, labels, test=options.test, seed=options.split_seed)
+    number = number_independent if options.independent else number_classes
+    alike = before is not None and before.hierarchy.nested != options.independent
+    classes = number(pictures, before.hierarchy if before and alike else None)
+    labels, above = zip(*(classes.of(picture) for picture in pictures), strict=True)
+    _, kinds = np.unique(
+        strata(labels, above if options.independent else None), axis=0, return_inverse=True
+    )
+    division = divide(pictures, kinds.ravel().tolist(), test=options.test, seed=options.split_seed)
     stems = image_names(pictures, division.splits)
     names = [
         stem + (one.path.suffix.lower() if options.keep and is_kept(one.path, what) else ".png")
@@ -84,10 +93,12 @@ def assemble(
     hierarchy = Hierarchy(
         fine=classes.fine,
         coarse=classes.coarse,
-        parent=parents(index.fine, index.coarse, "the pictures"),
+        parent={} if options.independent else parents(index.fine, index.coarse, "the pictures"),
         split_seed=options.split_seed,
         digest=_digest(index, classes.fine, classes.coarse, [decoded[row] for row in rows]),
         counts=index.counts(),
+        nested=not options.independent,
+        level_names=dict(options.level_names),
     )
     grouped = any(picture.group is not None for picture in pictures)
     made = Made(options.frame, options.keep, grouped, edited or held_out_digest(index))
@@ -110,7 +121,8 @@ def _hold_out(
         drawn = division.validation[list(rows[:train])]
     else:
         labels = index.fine[:train].tolist()
-        drawn = hold_out(pictures[:train], labels, names, options.split_seed)
+        coarse = index.coarse[:train].tolist() if options.independent else None
+        drawn = hold_out(pictures[:train], labels, names, options.split_seed, coarse)
     index.held_out[:train] = drawn
     edited = before.held_out(names, drawn) if before else None
     if edited is None:

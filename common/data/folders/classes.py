@@ -56,6 +56,22 @@ def number_classes(pictures: Sequence[Picture], earlier: Hierarchy | None) -> Cl
     )
 
 
+def number_independent(pictures: Sequence[Picture], earlier: Hierarchy | None) -> Classes:
+    """Number the classes of two independent labels, each in the order of its names; earlier ones keep their ids."""
+    pairs = sorted({(picture.fine, picture.coarse) for picture in pictures})
+    fine, coarse = (
+        _numbered(
+            sorted({pair[place] for pair in pairs}), {name: label for label, name in known.items()}
+        )
+        for place, known in enumerate((earlier.fine, earlier.coarse) if earlier else ({}, {}))
+    )
+    return Classes(
+        fine={label: name for name, label in fine.items()},
+        coarse={label: name for name, label in coarse.items()},
+        ids={pair: (fine[pair[0]], coarse[pair[1]]) for pair in pairs},
+    )
+
+
 def same_name_notes(pictures: Sequence[Picture]) -> list[str]:
     """Say which fine classes have the name of another one in another coarse class."""
     above: dict[str, set[str]] = {}

@@ -29,7 +29,7 @@ def contact_sheet(
     rows = defaultdict(list)
     for row, label in enumerate(index.fine.tolist()):
         rows[label].append(row)
-    labels = sorted(rows, key=lambda label: (hierarchy.parent[label], label))
+    labels = [label for label in hierarchy.in_order() if label in rows]
     across = min(WIDEST, max(1, round(len(labels) ** 0.5)))
     width, height = PER_CLASS * SIDE + GAP, SIDE + 2 * LINE + GAP
     down = -(-len(labels) // across)
@@ -37,8 +37,7 @@ def contact_sheet(
     pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(_font_file(), LINE - 4)
     for number, label in enumerate(labels):
         left, top = GAP + number % across * width, GAP + number // across * height
-        above = hierarchy.coarse[hierarchy.parent[label]]
-        for line, text in enumerate((hierarchy.fine[label], above)):
+        for line, text in enumerate((hierarchy.fine[label], hierarchy.above(label))):
             pen.text(
                 (left, top + line * LINE), _shortened(text), "black" if line == 0 else "gray", font
             )

@@ -61,7 +61,8 @@ def earlier(root: Path, hierarchy: Hierarchy | None) -> Earlier | None:
     if hierarchy is None or not (root / "index.csv").is_file():
         return None
     made = read_made(root)
-    return Earlier(hierarchy, read_index(root), made, read_settings(root) if made else {})
+    index = read_index(root, nested=hierarchy.nested)
+    return Earlier(hierarchy, index, made, read_settings(root) if made else {})
 
 
 def held_out_digest(index: Index) -> str:

@@ -121,7 +121,7 @@ def _report(
     if edited:
         facts.append(f"Edited values of prepared.yaml were kept: {', '.join(edited)}.")
     ordered = [pictures[row] for row in tree.rows]
-    wrong = [*collection.notes, *same_name_notes(pictures)]
+    wrong = [*collection.notes, *(same_name_notes(pictures) if tree.hierarchy.nested else [])]
     wrong += problems(tree.index, tree.hierarchy, [decoded[row].digest for row in tree.rows])
     wrong += divided_groups(tree.index, [picture.group for picture in ordered])
     return Report(collection.layout, tree.index, tree.hierarchy, facts, wrong, collection.skipped)

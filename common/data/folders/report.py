@@ -96,11 +96,24 @@ def _table(index: Index, hierarchy: Hierarchy) -> list[str]:
         "| coarse | fine | label id | training | validation | test |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for label in sorted(hierarchy.fine, key=lambda label: (hierarchy.parent[label], label)):
-        names = (hierarchy.coarse[hierarchy.parent[label]], hierarchy.fine[label])
+    if not hierarchy.nested:
+        return _table_of_pairs(index, hierarchy)
+    for label in hierarchy.in_order():
+        names = (hierarchy.above(label), hierarchy.fine[label])
         cells = [name.replace("|", "\\|") for name in names] + [str(label)]
         rows.append(
             "| " + " | ".join(cells + [f"{counts[label, part]:,}" for part in range(3)]) + " |"
         )
     total = np.bincount(parts_of(index), minlength=3)
     return [*rows, "| all | | | " + " | ".join(f"{int(count):,}" for count in total) + " |"]
+
+
+def _table_of_pairs(index: Index, hierarchy: Hierarchy) -> list[str]:
+    """Count pictures by both of two independent labels: a row for each class of one, a column for each of the other."""
+    counts = Counter(zip(index.fine.tolist(), index.coarse.tolist(), strict=True))
+    columns = sorted(hierarchy.coarse)
+    names = [hierarchy.coarse[label] for label in columns]
+    table = [["", *names], ["---", *["---:"] * len(names)]]
+    for label, name in sorted(hierarchy.fine.items()):
+        table.append([name, *(f"{counts[label, above]:,}" for above in columns)])
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]

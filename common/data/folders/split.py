@@ -70,11 +70,15 @@ def divide(
 
 
 def hold_out(
-    pictures: Sequence[Picture], labels: Sequence[int], names: Sequence[str], seed: int
+    pictures: Sequence[Picture],
+    labels: Sequence[int],
+    names: Sequence[str],
+    seed: int,
+    coarse: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Choose a tenth of training pictures for validation, bool (N,): as `held_out` does, or whole groups."""
     if not _grouped(pictures):
-        return held_out(labels, names, seed)
+        return held_out(labels, names, seed, coarse=coarse)
     return _by_groups(pictures, labels, HELD_OUT_SHARE, seed, "held out")
 
 
