@@ -82,8 +82,8 @@ class Difficulty:
         UserError: a value that is out of range.
     """
 
-    missing: float = 0.25
-    worn: float = 0.2
+    missing: float = 0.45
+    worn: float = 0.15
     noise: float = 12.0
     contrast: float = 60.0
 
