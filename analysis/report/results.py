@@ -16,6 +16,7 @@ RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds")
 ELSEWHERE = (
     *("approximate", "own_minus_via_fine"),
     *(f"own_minus_via_fine_ci95_{end}" for end in ("low", "high")),
+    *(f"val_slope_ci95_{end}" for end in ("low", "high")),
 )
 
 

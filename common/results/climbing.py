@@ -13,29 +13,37 @@ LIMIT = 0.2  # percentage points an epoch; above it an arm still climbs
 
 
 def slope_lines(summary: Sequence[SummaryRow]) -> list[list[str]]:
-    """Make the lines of a table: its header, then the slope of each arm and level, the mean over seeds.
+    """Make the lines of a table: its header, then the mean slope over seeds of each arm and level, its interval.
 
-    Without any slope, there is no column for it.
+    Without any slope, there is no column for it; without any interval, none for that.
     """
     if all(r.val_slope is None for r in summary):
         return [["arm", "level"]]
-    lines = [
-        [r.arm, level_shown(r), NONE if r.val_slope is None else f"{100 * r.val_slope:+.2f}"]
-        for r in summary
-    ]
-    return [["arm", "level", "points an epoch"], *lines]
+    lines = [["arm", "level", "points an epoch", "95 % interval"]]
+    for r in summary:
+        ends = (r.val_slope_ci95_low, r.val_slope_ci95_high)
+        lines.append([r.arm, level_shown(r), _points(r.val_slope), " to ".join(map(_points, ends))])
+        if None in ends:
+            lines[-1][-1] = NONE
+    if all(line[-1] == NONE for line in lines[1:]):
+        lines = [line[:-1] for line in lines]
+    return lines
 
 
 def still_climbing(summary: Sequence[SummaryRow]) -> str:
     """Name the arms that had not done learning, in one sentence; without one, an empty text."""
     found = [
-        f"{r.arm} ({level_shown(r)}, {100 * r.val_slope:+.2f})"
+        f"{r.arm} ({level_shown(r)}, {_points(r.val_slope)})"
         for r in summary
         if r.val_slope is not None and 100 * r.val_slope > LIMIT
     ]
     if not found:
         return ""
     return (
-        f"Still climbing by more than {LIMIT:g} points an epoch at the end of training: {', '.join(found)}; "
-        "with more epochs they may come out otherwise."
+        f"Still climbing by more than {LIMIT:g} points an epoch at the end of training, in the mean over seeds: "
+        f"{', '.join(found)}; with more epochs they may come out otherwise."
     )
+
+
+def _points(slope: float | None) -> str:
+    return NONE if slope is None else f"{100 * slope:+.2f}"

@@ -31,8 +31,8 @@ class SummaryRow:
     ``ci95_high``; what the arm costs on average; and what chance would give of each metric. ``approximate``: the
     interval is one for networks that share parts between seeds. ``own_minus_via_fine`` (of coarse rows): accuracy of
     the coarse head minus that of the coarse class of what the fine head says. ``train_macs`` counts multiply-adds of
-    its training and of all that it builds on; ``val_slope`` is the mean of the rows' slopes. ``level_name`` is what the
-    data set calls the level.
+    its training and of all that it builds on; ``val_slope`` is the mean of the rows' slopes, with Student's interval.
+    ``level_name`` is what the data set calls the level.
     """
 
     arm: str
@@ -52,6 +52,8 @@ class SummaryRow:
     own_minus_via_fine_ci95_high: float | None = None
     train_macs: float | None = None
     val_slope: float | None = None
+    val_slope_ci95_low: float | None = None
+    val_slope_ci95_high: float | None = None
     level_name: str = ""
 
 
@@ -106,9 +108,10 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
             columns[f"{name}_mean"], columns[f"{name}_std"] = _mean_and_std(group, name)
         for name in (
             *("parameters", "trained_parameters", "macs", "seconds"),
-            *("train_macs", "val_slope", *CHANCE),
+            *("train_macs", *CHANCE),
         ):
             columns[name], _ = _mean_and_std(group, name)
+        columns |= _slope(group)
         if level == "coarse" and arm in own:
             columns["own_minus_via_fine"] = own[arm].mean
             columns["own_minus_via_fine_ci95_low"] = own[arm].ci95_low
@@ -195,15 +198,18 @@ def _family(row: DifferenceRow, reference: str, primary: str) -> str | None:
 
 
 def _judged(found: Sequence[DifferenceRow], margin: float) -> list[DifferenceRow]:
-    """Correct p within each family, and say what the contrasts of families show."""
+    """Correct p within each family, and say what the contrasts of families show.
+
+    Contrasts of equal numbers are one test: the mean of two specialists answers with its only member of a level.
+    """
     corrected: dict[int, float] = {}
     for family in (PRIMARY, REFERENCE):
-        tested = {
-            place: row.p
-            for place, row in enumerate(found)
-            if row.family == family and row.p is not None
-        }
-        corrected |= dict(zip(tested, holm([*tested.values()]), strict=True))
+        same: dict[tuple[Any, ...], list[int]] = {}
+        for place, row in enumerate(found):
+            if row.family == family and row.p is not None:
+                same.setdefault((row.p, row.level, row.seeds, abs(row.mean)), []).append(place)
+        for p_holm, places in zip(holm([p for p, *_ in same]), same.values(), strict=True):
+            corrected |= dict.fromkeys(places, p_holm)
     judged = [*found]
     for place, p_holm in corrected.items():
         word = verdict(p_holm, found[place].equivalence_p, margin=margin)
@@ -234,6 +240,16 @@ def _accuracy(row: Row) -> float:
 
 def _mean_accuracy(rows: Sequence[Row]) -> float:
     return mean(_accuracy(row) for row in rows)
+
+
+def _slope(group: Sequence[Row]) -> dict[str, float | None]:
+    """The slope of the validation accuracy at the end of training, over the rows that have one."""
+    known = [(row, row.val_slope) for row in group if row.val_slope is not None]
+    if not known:
+        return {}
+    found = estimate([slope for _, slope in known], widening=widening([(row,) for row, _ in known]))
+    low, high = student(found)
+    return {"val_slope": found.mean, "val_slope_ci95_low": low, "val_slope_ci95_high": high}
 
 
 def _mean_and_std(rows: Sequence[Row], name: str) -> tuple[float | None, float | None]:

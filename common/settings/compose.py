@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,12 @@ def _plain_defaults(file: Path) -> list[str]:
 
 def _load(file: Path) -> Any:
     """The content of a YAML file in plain containers, interpolations as they are."""
+    return deepcopy(_read(file, file.stat().st_mtime_ns))
+
+
+@cache
+def _read(file: Path, changed: int) -> Any:
+    # A study of all arms asks a hundred times for a dozen files.
     return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
 
 
@@ -259,11 +266,12 @@ def finish(
         for name, item in keys_of(schema).items()
         if item.metadata.get("path")
     }
+    written = OmegaConf.to_container(cfg, resolve=False)
     with open_dict(cfg):
         for name, unless in paths.items():
             # Before interpolations are resolved: one may read a file of a folder that is named here.
-            value = plain_value(OmegaConf.to_container(cfg, resolve=False), name)
             if name in given or name == "dataset.root":
+                value = plain_value(written, name)
                 base = Path.cwd() if name in given else folder
                 absolute = _absolute(value, base, unless)
                 if absolute != value:
@@ -305,9 +313,8 @@ def _refuse_contradictions(
                     or str(value).startswith(f"${{{group}.")
                 ):
                     continue
-                trial = cfg.copy()
-                OmegaConf.update(trial, name, source)
-                wanted, found = OmegaConf.select(trial, name), OmegaConf.select(cfg, name)
+                wanted = OmegaConf.create({"value": source}, parent=cfg).value
+                found = OmegaConf.select(cfg, name)
                 if _scalar(wanted) != _scalar(found):
                     raise UserError(
                         f"{group}={given[group]} says {name}={show(wanted)}, but {file} has {name}: {show(found)} "

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -183,15 +185,17 @@ def same(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def in_memory(tiny, navon, succeed, tmp_path_factory) -> dict[str, Path]:
-    """Studies whose images lie in memory: with augmentation and without."""
-    places = {}
-    for name, more in MORE.items():
-        places[name] = tmp_path_factory.mktemp("memory") / name
-        succeed(
-            train_system.main, *tiny, *ALONE, f"save_dir={places[name].parent}", f"exp_name={name}", *more
-        )  # fmt: skip
-    return places
+def in_memory(tiny, navon, succeed, tmp_path_factory) -> Callable[[str], Path]:
+    """Studies whose images lie in memory, by name: with augmentation and without."""
+
+    @cache
+    def place(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("memory")
+        options = [*ALONE, f"save_dir={folder}", f"exp_name={name}", *MORE[name]]
+        succeed(train_system.main, *tiny, *options)
+        return folder / name
+
+    return place
 
 
 MORE = {"augmented": ["dataset.crop_padding=2", "dataset.flip=true"], "plain": []}
@@ -202,7 +206,7 @@ MORE = {"augmented": ["dataset.crop_padding=2", "dataset.flip=true"], "plain": [
 def test_a_study_is_the_same_bit_for_bit(name, workers, in_memory, tiny, in_process, tmp_path):
     place = tmp_path / name
     study(in_process, tiny, place, *MORE[name], SMALL, f"hparams.num_workers={workers}")
-    same(place, in_memory[name])
+    same(place, in_memory(name))
 
 
 def loaded(root: Path, *overrides: str) -> DualHeadData:
@@ -315,4 +319,4 @@ def test_a_killed_study_continues_bit_for_bit(
             study(in_process, tiny, tmp_path / "study", *more)
     # What is left is done in memory: even that may change in between.
     study(in_process, tiny, tmp_path / "study", *MORE["augmented"])
-    same(tmp_path / "study", in_memory["augmented"])
+    same(tmp_path / "study", in_memory("augmented"))

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from common.results.rows import collect
 from common.results.slope import slope
@@ -74,6 +75,22 @@ def test_the_tables_show_the_mean_over_seeds_and_name_the_arms_that_climb(tmp_pa
         sentence = " ".join(text[text.index("Still climbing") :].partition("otherwise.")[0].split())
         assert "fine (fine, +0.30)" in sentence
         assert "coarse" not in sentence
+
+
+def test_the_slopes_of_three_seeds_have_students_interval(tmp_path):
+    slopes = [0.004, 0.001, 0.002]
+    for seed, one in enumerate(slopes):
+        stage(tmp_path, "fine", seed, fine=[0.1, 0.5, 0.5 + one])
+    stage(tmp_path, "coarse", 0, coarse=[0.1, 0.700, 0.7015])
+    _, page = written(tmp_path)
+    low, high = stats.t.interval(0.95, 2, np.mean(slopes), stats.sem(slopes))
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        fine, coarse = csv.DictReader(file)
+    ends = [float(fine[f"val_slope_ci95_{end}"]) for end in ("low", "high")]
+    assert ends == pytest.approx([low, high], abs=1e-6)
+    assert coarse["val_slope_ci95_low"] == coarse["val_slope_ci95_high"] == ""
+    assert f"| fine | fine | +0.23 | {100 * low:+.2f} to {100 * high:+.2f} |" in page
+    assert "| coarse | coarse | +0.15 | – |" in page
 
 
 def test_where_no_arm_climbs_nothing_is_said(tmp_path):

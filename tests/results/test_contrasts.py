@@ -132,6 +132,18 @@ def test_contrasts_with_the_reference_are_one_family_and_the_primary_stands_apar
     assert all(d.p is not None and (d.p_holm, d.verdict) == (None, None) for d in others)
 
 
+def test_an_arm_with_the_numbers_of_another_is_not_tested_twice():
+    def holm_of(rows):
+        found = differences(rows, **NAMES)
+        return {(d.minus, d.level): d.p_holm for d in found if d.family == "reference"}
+
+    once = holm_of(study())
+    accuracies = [row.accuracy for row in study() if (row.arm, row.level) == ("worse", "fine")]
+    twice = holm_of([*study(), *arm("again", *accuracies)])
+    assert twice.pop(("again", "fine")) == twice["worse", "fine"] == once["worse", "fine"]
+    assert twice == once
+
+
 def test_without_names_nothing_is_a_family():
     assert {d.family for d in differences(study())} == {None}
     named = differences(study(), reference="bilateral")
@@ -272,7 +284,9 @@ def test_a_small_p_without_survival_has_no_star():
     rows = arm("bilateral", *base)
     for number in range(4):
         shift = (0.02, 0.004, 0.016, 0.006, 0.01)
-        rows += arm(f"arm{number}", *(one + other for one, other in zip(base, shift, strict=True)))
+        # Not the same numbers, which would be one test.
+        values = (one + other + number / 1e4 for one, other in zip(base, shift, strict=True))
+        rows += arm(f"arm{number}", *values)
     found = [d for d in differences(rows, reference="bilateral") if d.family]
     assert all(d.p < 0.05 < d.p_holm for d in found)
     assert " * |" not in markdown(sections(rows, reference="bilateral"))

@@ -462,48 +462,37 @@ def test_heads_alone_are_not_trained_as_much_as_whole_networks():
         arch_dual_head.trainer.check(alone("bilateral", "trainer_params.max_epochs=null"))
 
 
-def test_what_training_takes_counts_all_that_an_arm_builds_on(tiny, succeed, tmp_path):
+def test_what_training_takes_counts_all_that_an_arm_builds_on(whole):
     """Of each image three passes; of frozen hemispheres one for each distinct image."""
-    arms = "arms=[bilateral,unilateral_long,product]"
-    succeed(
-        train_system.main, *tiny, arms, "num_seeds=1", f"save_dir={tmp_path}", "exp_name=e",
-        "analyse=false",
-    )  # fmt: skip
-    with (tmp_path / "e/results.csv").open(newline="") as file:
-        rows = {row["arm"]: row for row in csv.DictReader(file)}
-    hemispheres = [rows["fine"], rows["coarse"]]
+    table = {row["arm"]: row for row in rows(whole.place) if row["seed"] == "0"}
+    hemispheres = [table["fine"], table["coarse"]]
 
     def total(name: str) -> int:
         return sum(int(row[name]) for row in hemispheres)
 
-    assert rows["product"]["train_macs"] == str(total("train_macs"))
-    assert rows["product"]["updates"] == str(total("updates"))
-    own = int(rows["bilateral"]["updates"]) - total("updates")
-    assert own == int(rows["fine"]["updates"])  # as many epochs
-    per_image = int(rows["unilateral_long"]["train_macs"]) / int(
-        rows["unilateral_long"]["train_images"]
+    assert table["product"]["train_macs"] == str(total("train_macs"))
+    assert table["product"]["updates"] == str(total("updates"))
+    own = int(table["bilateral"]["updates"]) - total("updates")
+    assert own == int(table["fine"]["updates"])  # as many epochs
+    per_image = int(table["unilateral_long"]["train_macs"]) / int(
+        table["unilateral_long"]["train_images"]
     )
-    assert per_image == 3 * int(rows["unilateral_long"]["macs"])
-    ratio = int(rows["unilateral_long"]["train_macs"]) / int(rows["bilateral"]["train_macs"])
-    one_epoch = per_image * int(rows["fine"]["train_images"]) / int(rows["fine"]["epochs"])
-    assert abs(ratio - 1) * int(rows["bilateral"]["train_macs"]) <= one_epoch
+    assert per_image == 3 * int(table["unilateral_long"]["macs"])
+    ratio = int(table["unilateral_long"]["train_macs"]) / int(table["bilateral"]["train_macs"])
+    one_epoch = per_image * int(table["fine"]["train_images"]) / int(table["fine"]["epochs"])
+    assert abs(ratio - 1) * int(table["bilateral"]["train_macs"]) <= one_epoch
 
 
 # Arms that isolate speciality
 
 
-def test_heads_are_trained_on_hemispheres_of_whole_networks(tiny, succeed, tmp_path):
+def test_heads_are_trained_on_hemispheres_of_whole_networks(whole):
     """An unspecialised pair and each refit: frozen bit for bit, and of the networks that the table names."""
-    arms = "arms=[unspecialised_pair,fine_refit,coarse_refit,unilateral_refit]"
-    succeed(
-        train_system.main, *tiny, arms, "num_seeds=1", f"save_dir={tmp_path}", "exp_name=e",
-        "analyse=false",
-    )  # fmt: skip
 
     def backbone(arm: str, name: str) -> dict[str, torch.Tensor]:
-        weights = read(tmp_path / f"e/{arm}/seed0/checkpoints/best.ckpt")[1]
         prefix = f"hemispheres.{name}.backbone."
-        return {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
+        found = weights(whole.place, arm, 0).items()
+        return {k.removeprefix(prefix): w for k, w in found if k.startswith(prefix)}
 
     came_from = {
         ("unspecialised_pair", "fine"): ("unilateral", "fine"),

@@ -88,7 +88,8 @@ def test_heads_on_kept_features_learn_what_they_learn_on_images(
     for name, limit in (("kept", stage.FEATURE_BYTES), ("seen", 0)):
         shown.clear()
         monkeypatch.setattr(stage, "FEATURE_BYTES", limit)
-        status, _, err = in_process(DUAL, *base, f"save_dir={tmp_path}", f"exp_name={name}")
+        place = (f"save_dir={tmp_path}", f"exp_name={name}", "trainer_params.limit_train_batches=3")
+        status, _, err = in_process(DUAL, *base, *place)
         assert status == 0, err
         source = "features" if limit else "images"
         assert kinds(shown["training_step"]) == {source}
