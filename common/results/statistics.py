@@ -175,6 +175,8 @@ def _difference(
             deviation = found.error * number**0.5
             tests["seeds_needed"] = seeds_needed(effect=margin, deviation=deviation)
     low, high = student(found)
+    if low is not None and high is not None:
+        low, high = max(low, -1.0), min(high, 1.0)  # no two accuracies are further apart
     return DifferenceRow(
         *(*names, number, found.mean, found.std, low, high),
         approximate=_approximate(found),
