@@ -76,9 +76,10 @@ def _hemispheres(
     """What the network's own configuration says of each of its hemispheres."""
     if "macro_arch" not in hparams:
         level = hparams.get("mode")
-        side = SIDES[LEVELS.index(level)] if level in LEVELS else ""
-        backbone = _backbone(hparams, "arch", "width")
-        yield Hemisphere(side, backbone, f"learns {level} labels", None, frozen=False)
+        if level in LEVELS:
+            backbone = _backbone(hparams, "arch", "width")
+            side = SIDES[LEVELS.index(level)]
+            yield Hemisphere(side, backbone, f"learns {level} labels", None, frozen=False)
         return
     row = MACRO_ARCHITECTURES.get(hparams["macro_arch"])
     if row is None or row.loads not in (HEMISPHERES, NOTHING):

@@ -29,7 +29,9 @@ def facts(study: FinishedStudy, images: Mapping[str, int]) -> Iterator[tuple[str
     environments = [stage.yaml("environment.yaml") for stage in study.stages]
     config = study.stages[0].yaml("config.yaml")
     dataset = config.get("dataset") or {}
-    yield "data set", f"{dataset.get('name')} at {near(dataset.get('root'), study.place)}"
+    root = dataset.get("root")
+    where = f" at {near(root, study.place)}" if root else ""
+    yield "data set", f"{dataset.get('name') or 'not recorded'}{where}"
     if images:
         yield "images", ", ".join(f"{number:,} for {use}" for use, number in images.items())
     yield "arms", ", ".join(study.arms)

@@ -81,10 +81,7 @@ def _subtitle(study: FinishedStudy) -> str:
     name = (stage.yaml("config.yaml").get("dataset") or {}).get("name", "an unnamed data set")
     spent = duration(sum(float(stage.result["seconds"]) for stage in study.stages))
     arms = len(study.arms)
-    return (
-        f"{name} · {seeds} seed{'s' * (seeds > 1)} · {arms} arm{'s' * (arms > 1)} · trained in {spent} · study "
-        f"{study.place.name}"
-    )
+    return f"{name} · {seeds} seed{'s' * (seeds > 1)} · {arms} arm{'s' * (arms > 1)} · trained in {spent}"
 
 
 def _files(stage: FinishedStage, place: Path) -> dict[str, Any]:
