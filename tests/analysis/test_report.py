@@ -118,6 +118,19 @@ def test_a_note_of_the_command_is_shown(finished):
     assert "<dt>note</dt><dd>with the new lamp</dd>" in finished.html
 
 
+def test_what_was_run_is_enough_to_run_it_again(finished):
+    environment = yaml.safe_load((finished.place / "fine/seed0/environment.yaml").read_text())
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", finished.html))
+    assert facts["images"] == "540 for training, 60 for validation, 200 for test"
+    assert facts["date"] == environment["date"][:10]
+    assert facts["data set"] == "NAVON at ../NAVON"
+    changes = {False: "no", True: "yes"}[environment["uncommitted_changes"]]
+    assert facts["uncommitted changes"] == changes
+    assert facts["precision"] in ("bf16-mixed", "32-true")
+    assert str(finished.root) not in finished.html.split("Configuration</summary>")[1]
+    assert "By how much yours may differ is not known" in finished.html
+
+
 def test_a_study_ends_by_naming_its_report(finished):
     assert finished.said.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
 
