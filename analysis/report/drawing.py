@@ -65,8 +65,8 @@ def draw_network(study: FinishedStudy) -> Markup | None:
     parts.append(_text(200, 348, _size(stage.result), "small"))
     said = "; ".join(f"{row.level} head {per_cent(row.mean)}" for row in heads)
     return Markup(
-        f'<svg class="drawing" viewBox="0 0 {WIDTH} 356" role="img" aria-label="{escape(arm)}: {escape(said)}">'
-        f"{''.join(parts)}</svg>"
+        f'<div role="img" aria-label="{escape(arm)}: {escape(said)}">'
+        f'<svg class="drawing" viewBox="0 0 {WIDTH} 356" aria-hidden="true">{"".join(parts)}</svg></div>'
     )
 
 

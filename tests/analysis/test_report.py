@@ -26,6 +26,7 @@ from analysis.section import Findings
 from analysis.sections.contributions import Contributions, evidence_tile
 from analysis.study import open_study
 from analysis.values import Values
+from common.data.index import read_index
 from common.results.rows import read_result, write_result
 from common.system.signals import Interrupted
 
@@ -121,7 +122,11 @@ def test_a_note_of_the_command_is_shown(finished):
 def test_what_was_run_is_enough_to_run_it_again(finished):
     environment = yaml.safe_load((finished.place / "fine/seed0/environment.yaml").read_text())
     facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", finished.html))
-    assert facts["images"] == "540 for training, 60 for validation, 200 for test"
+    counts = read_index(finished.root).counts()
+    trained = counts["train"] - counts["held_out"]
+    assert facts["images"] == (
+        f"{trained} for training, {counts['held_out']} for validation, {counts['test']} for test"
+    )
     assert facts["date"] == environment["date"][:10]
     assert facts["data set"] == "NAVON at ../NAVON"
     changes = {False: "no", True: "yes"}[environment["uncommitted_changes"]]
