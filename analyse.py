@@ -10,7 +10,7 @@ from common.settings.compose import ROOT
 
 
 def run(cfg: DictConfig) -> None:
-    """Analyse the study, say its primary contrast and name its report."""
+    """Analyse the study, say what came out and name its report."""
     # Imported late: torch takes seconds, and --help needs none of it.
     from analysis.pipeline import analyse_and_say
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analysis.networks import load
 from analysis.report.page import render
-from analysis.report.primary import primary_contrast
+from analysis.report.verdicts import say
 from analysis.section import Findings, Section
 from analysis.sections import all_sections
 from analysis.sections.specialisation import Specialisation
@@ -57,11 +57,10 @@ def _analyse(study: FinishedStudy) -> Path:
 
 
 def analyse_and_say(place: Path) -> str:
-    """`analyse`, and give what the terminal says then: the primary contrast, and where the report is."""
+    """`analyse`, and give what the terminal says then: the verdicts, and where the report is."""
     study = open_study(place)
     report = _analyse(study)
-    primary = primary_contrast(study)
-    return "\n".join([*([primary] if primary else []), f"Report: {report}"])
+    return "\n".join([*say(study), f"Report: {report}"])
 
 
 def _write_failures(file: Path, findings: Findings) -> None:
@@ -141,6 +140,7 @@ def examine(
         for stage in (stage for stage in whole.stages if stage.seed == seed):
             module = load(stage.checkpoint)
             images = sources.of(stage, module)
+            found.images = found.images or images.counts()
             cache = caches.setdefault(images, Caches(images))
             if stage.arm in found.pairs:
                 found.add(see(stage, whole, images, module, cache))

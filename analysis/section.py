@@ -43,7 +43,7 @@ class Findings:
 
     ``pairs`` are the arms with two hemispheres, the first of which most analyses are about; ``tables`` are further csv
     files of ``analysis/``, by name without ending: the dataclass of their rows, and the rows. ``failures`` are the
-    tracebacks of analyses that failed, by section.
+    tracebacks of analyses that failed, by section. ``images`` says how many images were used for what.
     """
 
     sections: list[Section] = field(default_factory=list)
@@ -55,6 +55,7 @@ class Findings:
     pairs: list[str] = field(default_factory=lambda: [REFERENCE])
     tables: dict[str, tuple[type, Sequence[Any]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    images: dict[str, int] = field(default_factory=dict)
 
     def add(self, seed: Seed) -> None:
         """Add what all analyses compute for one seed."""

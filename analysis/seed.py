@@ -53,6 +53,11 @@ class StudyImages:
         self.class_names = {level: classes.names for level, classes in data.classes.items()}
         self.classes = {level: len(names) for level, names in self.class_names.items()}
 
+    def counts(self) -> dict[str, int]:
+        """How many images there are for what."""
+        sets = {"training": self.data.train_set, "validation": self.data.val_set, "test": self.test}
+        return {use: len(images) for use, images in sets.items()}
+
     @cached_property
     def parents(self) -> Tensor:
         """The coarse class of each fine class, int64 (C,); empty where the two labels are independent."""

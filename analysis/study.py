@@ -10,9 +10,10 @@ from typing import Any
 from common.results.contrasts import MARGIN
 from common.results.rows import Row, collect, finished, holes, independent, level_shown
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
+from common.runs.description import sees_a_part
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
-from study.arms import PRIMARY, REFERENCE, order
+from study.arms import ARMS, PRIMARY, REFERENCE, order
 
 # The mapping in a stage's YAML file that the report looks into.
 SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages", "fingerprint.yaml": "data"}
@@ -38,11 +39,20 @@ class FinishedStage:
         return read_metrics(self.place / "metrics.csv")
 
     def yaml(self, name: str) -> dict[str, Any]:
-        """A YAML file of the stage, empty if it is not there.
+        """A YAML file of the stage, empty if it is not there; read once.
 
         Raises:
             UserError: names the file, which is damaged.
         """
+        if name not in self._read:
+            self._read[name] = self._mapping(name)
+        return self._read[name]
+
+    @cached_property
+    def _read(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+    def _mapping(self, name: str) -> dict[str, Any]:
         file = self.place / name
         content = read_mapping(file) if file.is_file() else {}
         section = SECTIONS.get(name, "")
@@ -118,6 +128,22 @@ class FinishedStudy:
         """Whether any stage chose its best epoch on the test images (study=paper)."""
         datasets = (stage.yaml("config.yaml").get("dataset") or {} for stage in self.stages)
         return any(d.get("val_dir") and d["val_dir"] == d.get("test_dir") for d in datasets)
+
+    @property
+    def debug(self) -> bool:
+        """Whether any stage saw only some batches of an epoch (trainer=debug), so that nothing here is a result."""
+        configured = (
+            stage.yaml("config.yaml").get("trainer_params") or {} for stage in self.stages
+        )
+        return any(sees_a_part(params) for params in configured)
+
+    @property
+    def absent(self) -> list[str]:
+        """Stages without a result of arms and seeds that others have: ``fine/seed3``."""
+        seeds = sorted({stage.seed for stage in self.stages})
+        # Networks that mix seeds may be fewer than seeds.
+        arms = [arm for arm in self.arms if arm not in ARMS or ARMS[arm].mixes == 1]
+        return [f"{arm}/seed{n}" for arm in arms for n in seeds if n not in self.of(arm)]
 
     @cached_property
     def images_per_seed(self) -> bool:

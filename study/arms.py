@@ -37,6 +37,7 @@ class Arm:
             that is; empty: nothing.
         config: its YAML file in the folder's config/; None: the file that has the arm's name.
         alias: the name that stands for this arm, together with others, in ``arms`` and ``epochs``; None: its own.
+        called: what a sentence calls it, as in "better than ..."; empty: the arm's name with spaces.
     """
 
     help: str
@@ -52,6 +53,7 @@ class Arm:
     callosum: str = ""
     config: str | None = None
     alias: str | None = None
+    called: str = ""
 
     @property
     def special(self) -> bool:
@@ -77,6 +79,7 @@ ARMS = {
         specialities=("fine",),
         trained_like="hemispheres",
         config="config",
+        called="the left hemisphere alone",
     ),
     "coarse": Arm(
         "a right hemisphere, trained on coarse labels",
@@ -84,16 +87,19 @@ ARMS = {
         specialities=("coarse",),
         trained_like="hemispheres",
         config="config",
+        called="the right hemisphere alone",
     ),
     "bilateral": Arm(
         "heads on these two hemispheres, which stay frozen",
         loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse", 0)]},
         equal_size=True,
+        called="two specialised hemispheres",
     ),
     "bilateral_finetuned": Arm(
         "the bilateral network, trained further with its hemispheres, these at a tenth of the heads' learning rate",
         loads={"model_path": [("bilateral", 0)]},
         equal_size=True,
+        called="the same network trained further as a whole",
     ),
     "bilateral_nonspecialised": Arm(
         "two hemispheres and two heads, trained together from random weights on both levels, with as many operations "
@@ -101,6 +107,7 @@ ARMS = {
         trained_like="hemispheres",
         equal_size=True,
         equal_training=True,
+        called="two hemispheres trained together from scratch",
     ),
     "bilateral_swapped_fine": Arm(
         "heads on two frozen hemispheres that were both trained on fine labels, with two seeds",
@@ -108,6 +115,7 @@ ARMS = {
         specialities=("fine", "fine"),
         equal_size=True,
         alias="bilateral_swapped",
+        called="two left hemispheres",
     ),
     "bilateral_swapped_coarse": Arm(
         "heads on two frozen hemispheres that were both trained on coarse labels, with two seeds",
@@ -115,14 +123,17 @@ ARMS = {
         specialities=("coarse", "coarse"),
         equal_size=True,
         alias="bilateral_swapped",
+        called="two right hemispheres",
     ),
     "unilateral": Arm(
         "one hemisphere with two heads, trained from random weights on both levels",
         trained_like="hemispheres",
+        called="one hemisphere trained on both levels",
     ),
     "unilateral_second": Arm(
         "another unilateral network of each seed, with random numbers of its own, for `unspecialised_pair`",
         trained_like="hemispheres",
+        called="another hemisphere trained on both levels",
     ),
     "unspecialised_pair": Arm(
         "heads on two frozen hemispheres that were both trained on both levels: bilateral minus this one estimates "
@@ -133,30 +144,36 @@ ARMS = {
         },
         specialities=("fine", "fine"),
         equal_size=True,
+        called="two unspecialised hemispheres",
     ),
     "fine_refit": Arm(
         "new heads on the frozen left hemisphere alone",
         loads={"model_path_fine": [("fine", 0)]},
+        called="the left hemisphere alone with both heads",
     ),
     "coarse_refit": Arm(
         "new heads on the frozen right hemisphere alone",
         loads={"model_path_fine": [("coarse", 0)]},
         specialities=("coarse", "coarse"),
+        called="the right hemisphere alone with both heads",
     ),
     "unilateral_refit": Arm(
         "new heads on the frozen hemisphere of the unilateral network",
         loads={"model_path_fine": [("unilateral", 0)]},
+        called="one unspecialised hemisphere with new heads",
     ),
     "unilateral_long": Arm(
         "the unilateral network, trained with as many operations as the bilateral network in all, hemispheres included",
         trained_like="hemispheres",
         equal_training=True,
+        called="one hemisphere with as much training",
     ),
     "unilateral_hierarchy": Arm(
         "as unilateral_long, on labels softened along the tree of classes (loss=soft_hierarchy)",
         trained_like="hemispheres",
         equal_training=True,
         tree=True,
+        called="one hemisphere taught the tree of classes",
     ),
     "unilateral_wide": Arm(
         "as unilateral_long, as wide as gives it the number of parameters of the bilateral network",
@@ -164,6 +181,7 @@ ARMS = {
         equal_size=True,
         equal_training=True,
         callosum=SIZES,
+        called="one wide network of its size",
     ),
     "product": Arm(
         "the two specialists with their own heads: the product of their probabilities, without further training",
@@ -171,6 +189,7 @@ ARMS = {
         trained_like=None,
         equal_size=True,
         tree=True,
+        called="the product of both hemispheres' answers",
     ),
     "mean_of_specialists": Arm(
         "the same, with the mean of their coarse probabilities, those of the fine one summed over fine classes",
@@ -178,18 +197,21 @@ ARMS = {
         trained_like=None,
         equal_size=True,
         tree=True,
+        called="the mean of both hemispheres' answers",
     ),
     "ensemble": Arm(
         "the mean of the probabilities of two unilateral networks of different seeds",
         loads={"model_path_fine": [("unilateral", ahead) for ahead in range(2)]},
         trained_like=None,
         equal_size=True,
+        called="the mean of two networks of one hemisphere",
     ),
     "ensemble_five": Arm(
         "the mean of the probabilities of five unilateral networks",
         loads={"model_path_fine": [("unilateral", ahead) for ahead in range(5)]},
         trained_like=None,
         alias="ensemble",
+        called="the mean of five networks of one hemisphere",
     ),
     "fine_mirrored": Arm(
         "fine labels, learned by a hemisphere of the right one's parameters",
@@ -199,6 +221,7 @@ ARMS = {
         learns="fine",
         of_natures=True,
         config="config",
+        called="a right-like hemisphere on fine labels",
     ),
     "coarse_mirrored": Arm(
         "coarse labels, learned by a hemisphere of the left one's parameters",
@@ -208,6 +231,7 @@ ARMS = {
         learns="coarse",
         of_natures=True,
         config="config",
+        called="a left-like hemisphere on coarse labels",
     ),
     "bilateral_mirrored": Arm(
         "the bilateral network with labels exchanged: each hemisphere has the parameters of the other one",
@@ -218,30 +242,35 @@ ARMS = {
         specialities=("coarse", "fine"),
         equal_size=True,
         of_natures=True,
+        called="the two hemispheres with labels exchanged",
     ),
     "bilateral_left_alike": Arm(
         "the bilateral network with the left hemisphere's parameters on both sides",
         loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse_mirrored", 0)]},
         specialities=("fine", "fine"),
         of_natures=True,
+        called="two specialised left-like hemispheres",
     ),
     "bilateral_right_alike": Arm(
         "the bilateral network with the right hemisphere's parameters on both sides",
         loads={"model_path_fine": [("fine_mirrored", 0)], "model_path_coarse": [("coarse", 0)]},
         specialities=("coarse", "coarse"),
         of_natures=True,
+        called="two specialised right-like hemispheres",
     ),
     "joint_left_alike": Arm(
         "as bilateral_nonspecialised, with the left hemisphere's parameters on both sides",
         specialities=("fine", "fine"),
         trained_like="hemispheres",
         of_natures=True,
+        called="two left-like hemispheres trained together",
     ),
     "joint_right_alike": Arm(
         "as bilateral_nonspecialised, with the right hemisphere's parameters on both sides",
         specialities=("coarse", "coarse"),
         trained_like="hemispheres",
         of_natures=True,
+        called="two right-like hemispheres trained together",
     ),
     "callosal": Arm(
         "as bilateral_nonspecialised, with a callosum between the hemispheres, whose operations count",
@@ -249,12 +278,14 @@ ARMS = {
         equal_size=True,
         equal_training=True,
         callosum=CONNECTS,
+        called="two connected hemispheres trained together",
     ),
     "callosal_frozen": Arm(
         "a callosum and heads on the two frozen hemispheres of the bilateral network",
         loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse", 0)]},
         equal_size=True,
         callosum=CONNECTS,
+        called="the two frozen hemispheres, connected",
     ),
 }
 # Of the study, where nobody says which.
@@ -264,6 +295,9 @@ REFERENCE = "bilateral"
 # The contrast that a study is about, named before looking: the reference minus this arm. Both have two frozen
 # hemispheres of equal size and equally trained heads; they differ in what the hemispheres were trained on.
 PRIMARY = "unspecialised_pair"
+# One network that is as large and is trained as much: what the reference is to be better than, to be worth its second
+# hemisphere.
+ONE_NETWORK = "unilateral_wide"
 
 
 def natures() -> tuple[str, ...]:
@@ -311,6 +345,22 @@ def trained_names() -> tuple[str, ...]:
 def order() -> tuple[str, ...]:
     """The arms in the order of the tables."""
     return tuple(ARMS)
+
+
+def plain_name(arm: str) -> str:
+    """Give what a sentence calls an arm, of any study."""
+    return (ARMS[arm].called if arm in ARMS else "") or arm.replace("_", " ")
+
+
+def is_control(arm: str) -> bool:
+    """Say whether an arm is of equal size or training and without specialised hemispheres in it."""
+    row = ARMS.get(arm)
+    return row is not None and (row.equal_size or row.equal_training) and not _specialised(arm)
+
+
+def _specialised(arm: str) -> bool:
+    """Whether an arm is, or is built on, a hemisphere that learned one level alone."""
+    return ARMS[arm].folder == "single" or any(map(_specialised, ARMS[arm].needs))
 
 
 def controls() -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
             ends, style = [arm["low"], arm["high"]], "--" if arm.get("approximate") else "-"
             zoom.plot(ends, [place, place], style, color=colour, lw=2.2, zorder=2)
         zoom.plot([arm["mean"]] * 2, [place - 0.2, place + 0.2], color=colour, lw=2.6, zorder=3)
-    zoom.set_xlim(_close_up(values))
+    zoom.set_xlim(close_up(values))
     bars.set_xlim(0, 1)
     for place, arm in zip(places, arms.values(), strict=True):
         _point_outside(zoom, place, [arm["mean"], *arm["seeds"]])
@@ -131,7 +131,7 @@ def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any]) -> None:
     )
 
 
-def _close_up(values: Sequence[float]) -> tuple[float, float]:
+def close_up(values: Sequence[float]) -> tuple[float, float]:
     """Limits around the values near the median: one arm far away would make all others look alike."""
     centre = np.median(values)
     reach = max(6 * np.median(np.abs(np.asarray(values) - centre)), 0.03)

@@ -1,13 +1,11 @@
-"""The results of a study on the page: the numbers at its top, and its tables."""
+"""The results of a study on the page: its tables."""
 
 from collections.abc import Sequence
-from statistics import mean
 
-from analysis.report.cells import Sheet, decimal, sheet
-from analysis.report.part import Tile
+from analysis.report.cells import Cell, Column, Sheet, decimal, sheet
 from analysis.study import FinishedStudy
+from common.results.intervals import FEWEST
 from common.results.statistics import PRIMARY, DifferenceRow, own_minus_via_fine
-from common.settings.levels import SPELLING
 from study.arms import REFERENCE
 
 # The most important columns of summary.csv; a phone shows the first three without scrolling.
@@ -20,25 +18,10 @@ ELSEWHERE = (
 )
 
 
-def tiles(study: FinishedStudy) -> list[Tile]:
-    """The first numbers of the page: accuracy of two hemispheres against one."""
-    found = []
-    for side, level in SPELLING.items():
-        both, alone = study.accuracies("bilateral", level), study.accuracies(level, level)
-        if not both:
-            continue
-        shared = sorted(both.keys() & alone.keys())
-        detail = "test accuracy"
-        if shared:
-            gain = 100 * mean(both[seed] - alone[seed] for seed in shared)
-            detail = f"{decimal(gain, 2, plus=True)} points against the {side} hemisphere alone ({level} arm)"
-        number = f"{decimal(100 * mean(both.values()), 2)} %"
-        found.append(Tile(f"Bilateral, {level} labels", number, detail))
-    return found
-
-
 def results(study: FinishedStudy) -> Sheet:
     """Test accuracy over seeds; of a study without tests, what is known of each seed."""
+    if study.summary and all(row.seeds < FEWEST for row in study.summary):
+        return _values_by_seed(study)
     if study.summary:
         return sheet(
             "results",
@@ -49,6 +32,20 @@ def results(study: FinishedStudy) -> Sheet:
         )
     untested = ["checkpoint", "accuracy", "loss", *_losses(study)]
     return sheet("results", "results.csv", study.rows, leave_out=untested)
+
+
+def _values_by_seed(study: FinishedStudy) -> Sheet:
+    """Mean and both values of each arm, whose spread so few seeds do not tell."""
+    only = [column for column in RESULT if column not in ("std", "ci95_low")]
+    caption = "summary.csv, test accuracy over seeds; values from results.csv"
+    table = sheet("results", caption, study.summary, only=only, titles={"mean": "accuracy, %"})
+    place = only.index("mean") + 1
+    table.columns.insert(place, Column("each seed, %"))
+    for row, cells in zip(study.summary, table.rows, strict=True):
+        values = sorted(study.accuracies(row.arm, row.level).values())
+        shown = "; ".join(decimal(100 * value, 2) for value in values)
+        cells.insert(place, Cell(shown, repr(values[0])))
+    return table
 
 
 def seeds(study: FinishedStudy) -> Sheet:

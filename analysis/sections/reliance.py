@@ -11,8 +11,8 @@ EVIDENCE, MARGIN = "share of evidence", "share of margin"
 # What a sentence calls them.
 MEASURES = {EVIDENCE: "the evidence", MARGIN: "the margin", LOST: "silencing"}
 MEANING = (
-    "How much does a head rely on a hemisphere? The share of the evidence is its part of what lifts the right class "
-    "above the mean of all classes. The share of the margin is its part of what lifts the right class above the "
+    "How much does a head rely on a hemisphere? The share of the evidence is its part of what lifts the correct class "
+    "above the mean of all classes. The share of the margin is its part of what lifts the correct class above the "
     "strongest other one, which decides the answer. The accuracy lost is what silencing it costs: its features are "
     "then at their training mean in every image. The shares of both hemispheres add up to 100 %; the points lost "
     "need not, since what the other hemisphere can replace is not lost."

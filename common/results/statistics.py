@@ -84,6 +84,11 @@ class DifferenceRow:
     seeds_needed: int | None = None
     level_name: str = ""
 
+    @property
+    def test(self) -> tuple[Any, ...]:
+        """Give what tells its test from others: arms of equal numbers are tested once."""
+        return self.p, self.level, self.seeds, abs(self.mean)
+
     def swapped(self) -> "DifferenceRow":
         """Give the same difference, the other way round."""
         low, high = (None if end is None else -end for end in (self.ci95_high, self.ci95_low))
@@ -183,6 +188,8 @@ def _difference(
             deviation = found.error * number**0.5
             tests["seeds_needed"] = seeds_needed(effect=margin, deviation=deviation)
     low, high = student(found)
+    if low is not None and high is not None:
+        low, high = max(low, -1.0), min(high, 1.0)  # no two accuracies are further apart
     return DifferenceRow(
         *(*names, number, found.mean, found.std, low, high),
         approximate=_approximate(found),
@@ -207,7 +214,7 @@ def _judged(found: Sequence[DifferenceRow], margin: float) -> list[DifferenceRow
         same: dict[tuple[Any, ...], list[int]] = {}
         for place, row in enumerate(found):
             if row.family == family and row.p is not None:
-                same.setdefault((row.p, row.level, row.seeds, abs(row.mean)), []).append(place)
+                same.setdefault(row.test, []).append(place)
         for p_holm, places in zip(holm([p for p, *_ in same]), same.values(), strict=True):
             corrected |= dict.fromkeys(places, p_holm)
     judged = [*found]

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ def cpu_has_bfloat16() -> bool:
 
 
 def describe(accelerator: str, root: Path) -> dict[str, Any]:
-    """Describe versions, git commit and device in plain containers; memory is the machine's, not a GPU's."""
+    """Describe time, versions, git commit and device in plain containers; memory is the machine's, not a GPU's."""
     return {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%MZ}",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": _git(root, "rev-parse", "HEAD"),

@@ -1,0 +1,74 @@
+"""The commands that would add to a study what its answer lacks, made from the command that it was run by."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.study import FinishedStudy
+from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
+
+STUDY = "train_system.py"
+# Of the command of a single run, what a study understands too.
+SHARED = ("dataset", "exp_name", "save_dir", "recipe")
+ENOUGH = 5  # seeds
+
+
+class Addition(NamedTuple):
+    """What is missing, in a sentence that ends before the command which adds it."""
+
+    sentence: str
+    command: str
+
+
+def missing_controls(study: FinishedStudy) -> Addition | None:
+    """Name the comparisons that answer the question and that a study lacks, with the command; None if it has them."""
+    tested = {row.arm for row in study.summary}
+    if not tested:
+        return None
+    if REFERENCE not in tested:
+        sentence = f"Nothing to compare: {REFERENCE} and its controls are not in this study. This adds them:"
+        return Addition(sentence, command(study, (REFERENCE, PRIMARY, ONE_NETWORK)))
+    lacking = [arm for arm in (PRIMARY, ONE_NETWORK) if arm not in tested]
+    if not lacking:
+        return None
+    names = " and ".join(plain_name(arm) for arm in lacking)
+    them = "them" if len(lacking) > 1 else "it"
+    sentence = f"Not yet compared with {names}. This adds {them}:"
+    sized = [arm for arm in tested - {REFERENCE} if arm in ARMS and ARMS[arm].equal_size]
+    if not sized:
+        sentence = f"No control of equal size: what is better here may be so for its number of parameters. {sentence}"
+    return Addition(sentence, command(study, (REFERENCE, *lacking)))
+
+
+def more_seeds(study: FinishedStudy) -> str | None:
+    """The command that adds seeds up to `ENOUGH`; None where the seeds are not the first ones, or it is no study."""
+    words = _recorded(study)
+    seeds = sorted({stage.seed for stage in study.stages})
+    if words is None or seeds != list(range(len(seeds))):
+        return None
+    kept = [word for word in words if not word.startswith(("num_seeds=", "seeds="))]
+    return shlex.join(["python", STUDY, *kept, f"num_seeds={ENOUGH}"])
+
+
+def command(study: FinishedStudy, arms: Sequence[str]) -> str:
+    """The study's own command with some arms more; of a single run, a study of the same data set."""
+    words = _recorded(study)
+    if words is None:
+        words = [word for word in _single(study) if word.partition("=")[0].split(".")[0] in SHARED]
+    kept = [word for word in words if not word.startswith("arms=")]
+    return shlex.join(["python", STUDY, *kept, f"arms=[{','.join(arms)}]"])
+
+
+def _recorded(study: FinishedStudy) -> list[str] | None:
+    """The words behind train_system.py in the command that a stage was run by, the reference's first."""
+    stages = [*study.of(REFERENCE).values(), *study.stages]
+    for words in (stage.yaml("environment.yaml").get("command") for stage in stages):
+        if isinstance(words, list) and words and Path(str(words[0])).name == STUDY:
+            return [str(word) for word in words[1:]]
+    return None
+
+
+def _single(study: FinishedStudy) -> list[str]:
+    words = study.stages[0].yaml("environment.yaml").get("command") if study.stages else None
+    return [str(word) for word in words[1:]] if isinstance(words, list) else []

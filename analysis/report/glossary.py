@@ -1,0 +1,64 @@
+"""The words of the page, each in plain English and as the field says it."""
+
+GLOSSARY = {
+    "level; fine, coarse": (
+        "Every image has two labels: a fine one (dolphin) and a coarse one (aquatic mammal). Each fine class "
+        "belongs to one coarse class."
+    ),
+    "hemisphere; left, right": (
+        "One of two networks that turn an image into features (a backbone). The left one learns fine labels, the "
+        "right one coarse labels. On this page right is the hemisphere; an answer is correct."
+    ),
+    "head": "What turns features into an answer: a linear classifier for one level.",
+    "specialised": "A hemisphere that learned the labels of one level alone. Unspecialised: it learned both.",
+    "bilateral network": "Both hemispheres, frozen, with one head for each level that reads the features of both.",
+    "frozen": "Nothing of it changes any more, bit for bit: neither weights nor normalisation statistics.",
+    "arm": "One line of the tables: one kind of network, trained once for each seed.",
+    "control": (
+        "An arm that has what else could explain a difference: as many parameters (equal size), or as many "
+        "operations of training (equal training), and no specialised hemispheres."
+    ),
+    "seed": (
+        "The number that all chance in a training follows from: initial weights, order of images. Another seed is "
+        "a repetition."
+    ),
+    "accuracy": "The share of test images whose answer is correct (top-1).",
+    "at random, chance": "What guessing would give: of 20 classes with equally many images, 5 %.",
+    "point": "A percentage point: 82 % is 2 points more than 80 %.",
+    "paired difference": "Two arms are compared seed by seed, so that what they share in a seed cancels out.",
+    "95 % interval": (
+        "Where the mean over ever more seeds is expected (confidence interval, by Student's t). Of 20 such "
+        "intervals one misses it."
+    ),
+    "better, worse": "The difference is shown: p of a paired t-test is below 0.05 after the correction.",
+    "the same within": (
+        "The difference is shown to be smaller than the margin (equivalence, two one-sided tests), whether or not "
+        "it is 0."
+    ),
+    "not shown to differ": "Neither was shown. It does not mean that they are equal: more seeds may tell.",
+    "correction (Holm)": (
+        "Among many comparisons some look different by chance. Each p is made larger for how many there are."
+    ),
+    "memorised": (
+        "Known from training images and not from others (overfitting): training accuracy far above validation."
+    ),
+    "validation images": (
+        "Held out of training; the best epoch is chosen on them, so that the test images stay untouched."
+    ),
+    "overconfident": (
+        "More sure than it is often correct (calibration error); one temperature, a divisor of the logits, can "
+        "mend it."
+    ),
+    "probe": "A linear classifier that is trained on features afterwards, to see what can be read off them.",
+    "evidence, margin": (
+        "What a hemisphere adds to the logit of the correct class, above the mean of all classes; above the "
+        "strongest other class."
+    ),
+    "lesion": "Features of a hemisphere are silenced: held at their mean over training images.",
+    "CKA": (
+        "How alike two sets of features are, whatever their rotation: 1 is alike, 0 is unrelated (centred kernel "
+        "alignment)."
+    ),
+    "HiResCAM": "A map of where in the image a hemisphere finds evidence for a class.",
+    "multiply-adds": "Operations of a network, counted: of one image, or of all training.",
+}

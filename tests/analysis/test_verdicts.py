@@ -1,0 +1,385 @@
+"""What came out, in words: page, terminal and csv say the same, by the tables' tests, and never the impossible."""
+
+import csv
+import re
+from html import unescape
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import yaml
+from helpers import finish
+from hypothesis import HealthCheck, given, settings
+from scipy import stats
+
+from analysis import study as studies
+from analysis.report.page import render
+from analysis.report.verdicts import BETTER, FEW, OPEN, SAME, WORSE, groups, lines, question, say
+from analysis.section import Findings
+from analysis.study import FinishedStage, FinishedStudy, open_study
+from common.results.contrasts import LEVEL
+from common.results.rows import Row
+from common.results.tables import write_tables
+from common.settings.levels import LEVELS
+from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, order, plain_name
+
+BILATERAL = {"fine": [0.80, 0.82, 0.81, 0.83], "coarse": [0.9, 0.91, 0.9, 0.91]}
+PAIR = {"fine": [0.82, 0.85, 0.84, 0.85], "coarse": [0.902, 0.911, 0.901, 0.912]}
+COMMAND = ["train_system.py", "num_seeds=4", "arms=[bilateral]", "dataset.root=a b"]
+
+
+def row(arm: str, level: str, seed: int, accuracy: float, **other: object) -> Row:
+    nothing = dict.fromkeys(Row.__dataclass_fields__)
+    known = {"arm": arm, "level": level, "seed": seed, "seeds": str(seed), "accuracy": accuracy}
+    return Row(**nothing | known | {"val_accuracy": 0.5} | other)
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """A finished study of some arms, with the accuracies of each level by seed."""
+
+    def make(
+        arms: dict[str, dict[str, list[float]]], seeds: int = 4, **config: object
+    ) -> FinishedStudy:
+        rows = [
+            row(arm, level, seed, accuracies[level][seed])
+            for arm, accuracies in arms.items()
+            for level in accuracies
+            for seed in range(seeds)
+        ]
+        monkeypatch.setattr(studies, "table_rows", lambda place: rows)
+        stages = []
+        for arm in arms:
+            for seed in range(seeds):
+                place = tmp_path / arm / f"seed{seed}"
+                place.mkdir(parents=True)
+                (place / "environment.yaml").write_text(yaml.safe_dump({"command": COMMAND}))
+                (place / "config.yaml").write_text(yaml.safe_dump(config))
+                result = {"test": True, "seconds": 1, "epochs": 2, "checkpoint": "best.ckpt"}
+                stages.append(FinishedStage(arm, seed, place, result))
+        return FinishedStudy(tmp_path, stages)
+
+    return make
+
+
+def margin(place: Path, fraction: float) -> None:
+    (place / "differences.csv").write_text(f"arm,margin\nfine,\nbilateral,{fraction}\n")
+
+
+def points(number: float) -> str:
+    return f"{100 * number:+.2f}".replace("-", "−")
+
+
+def test_difference_interval_and_verdict_are_those_of_a_paired_t_test(finished):
+    study = finished({PRIMARY: PAIR, REFERENCE: BILATERAL})
+    (line,) = lines(study)
+    for level, form in (("fine", WORSE), ("coarse", SAME)):
+        apart = np.subtract(BILATERAL[level], PAIR[level])
+        low, high = stats.ttest_1samp(apart, 0).confidence_interval()
+        said = line.verdicts[level]
+        assert said.form == form
+        interval = f"{points(apart.mean())} points, 95 % interval {points(low)} to {points(high)}"
+        assert said.numbers == interval
+        assert interval in said.sentence
+    assert line.verdicts["fine"].sentence.startswith(
+        "worse than two unspecialised hemispheres on fine labels ("
+    )
+    assert line.verdicts["coarse"].words == "the same within 0.5 points"
+
+
+@pytest.mark.parametrize("order", [(REFERENCE, ONE_NETWORK), ("fine", REFERENCE)])
+def test_better_is_the_reference_minus_the_other_however_the_table_orders_them(finished, order):
+    (line,) = lines(finished({arm: PAIR if arm == REFERENCE else BILATERAL for arm in order}))
+    assert line.verdicts["fine"].form == BETTER
+
+
+def test_the_verdict_is_by_the_margin_of_the_study(finished, tmp_path):
+    margin(tmp_path, 0.001)
+    (line,) = lines(finished({REFERENCE: BILATERAL, PRIMARY: PAIR}))
+    assert {one.form for one in line.verdicts.values()} == {WORSE}
+    margin(tmp_path, 0.1)
+    (line,) = lines(FinishedStudy(tmp_path, []))
+    assert {one.words for one in line.verdicts.values()} == {"the same within 10 points"}
+
+
+def test_an_interval_without_zero_that_the_correction_undoes_says_so(finished):
+    near = {"fine": [0.79, 0.81, 0.805, 0.81]}
+    study = finished(
+        {
+            REFERENCE: {"fine": BILATERAL["fine"]},
+            **dict.fromkeys(("unilateral", "product", "ensemble"), near),
+        }
+    )
+    p = stats.ttest_rel(BILATERAL["fine"], near["fine"]).pvalue
+    assert p < LEVEL < 3 * p
+    for line in lines(study):
+        assert line.verdicts["fine"].form == OPEN
+        assert line.verdicts["fine"].sentence.endswith(f"; p {3 * p:.4f} after correction)")
+    page = unescape(render(study, Findings(), seconds=1))
+    assert "for how many comparisons there are: 3 with other arms" in page
+
+
+def test_under_three_seeds_both_values_and_their_range_and_no_interval_anywhere(finished):
+    study = finished({PRIMARY: PAIR, REFERENCE: BILATERAL}, seeds=2)
+    (line,) = lines(study)
+    assert line.verdicts["fine"].form == FEW
+    assert line.verdicts["fine"].numbers == "81.00 % against 83.50 %; by seed −3.00 to −2.00"
+    text = visible(render(study, Findings(), seconds=1)).replace("takes three seeds", "")
+    assert "too few seeds to say" in text
+    assert "95 %" not in text.split("What was run")[0]
+    assert "80.00; 82.00" in text
+
+
+def test_one_seed_has_two_values(finished):
+    (line,) = lines(finished({PRIMARY: PAIR, REFERENCE: BILATERAL}, seeds=1))
+    assert line.verdicts["fine"].numbers == "80.00 % against 82.00 %"
+
+
+def test_missing_controls_are_added_by_the_studys_own_command(finished):
+    study = finished({REFERENCE: BILATERAL, "fine": {"fine": PAIR["fine"]}})
+    command = (
+        "python train_system.py num_seeds=4 'dataset.root=a b' "
+        "'arms=[bilateral,unspecialised_pair,unilateral_wide]'"
+    )
+    last = say(study)[-1]
+    assert last.startswith("No control of equal size")
+    assert last.endswith(f"This adds them: {command}")
+    page = unescape(render(study, Findings(), seconds=1))
+    assert f"<code>{command}</code>" in page
+    assert "python train_system.py 'arms=[bilateral]' 'dataset.root=a b' num_seeds=5" in page
+
+
+def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(finished):
+    study = finished({"unilateral": PAIR})
+    assert question(study) == "How well does one hemisphere trained on both levels do?"
+    (said,) = say(study)
+    assert said.startswith("Nothing to compare")
+    assert "unilateral head" not in (page := render(study, Findings(), seconds=1))
+    assert question(study) in page
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ((ONE_NETWORK,), "better than one?"),
+        ((PRIMARY,), "better than two unspecialised ones?"),
+        (("fine_mirrored",), "that suit their nature?"),
+        (("callosal",), "when they are connected?"),
+    ],
+)
+def test_the_question_is_that_of_the_arms(finished, more, asked):
+    study = finished(dict.fromkeys((REFERENCE, *more), PAIR))
+    assert question(study).endswith(asked)
+    assert question(study) in render(study, Findings(), seconds=1)
+
+
+def test_controls_stand_apart_and_before_the_rest(finished):
+    arms = (
+        REFERENCE,
+        "fine",
+        "product",
+        "unilateral_long",
+        "bilateral_nonspecialised",
+        PRIMARY,
+        ONE_NETWORK,
+    )
+    found = groups(finished(dict.fromkeys(arms, PAIR)))
+    assert [[line.arm for line in group.lines] for group in found] == [
+        [ONE_NETWORK, PRIMARY],
+        ["unilateral_long", "bilateral_nonspecialised"],
+        ["fine"],
+        ["product"],
+    ]
+    marks = {line.arm: line.marks for group in found for line in group.lines}
+    assert marks[ONE_NETWORK] == ("equal size", "equal training")
+    assert marks["unilateral_long"] == ("equal training",)
+    assert marks["product"] == ()
+
+
+def test_a_debug_run_has_no_verdict(finished):
+    study = finished(
+        {REFERENCE: BILATERAL, PRIMARY: PAIR}, trainer_params={"limit_train_batches": 3}
+    )
+    assert say(study) == ["Debug run: no result."]
+    page = render(study, Findings(), seconds=1)
+    assert "<title>debug: no result" in page
+    assert "Debug run: no result" in visible(page)
+    assert "worse" not in visible(page).split("Results")[0]
+
+
+def test_banners_say_what_makes_a_study_less_sure(finished, tmp_path):
+    study = finished(
+        {REFERENCE: BILATERAL, PRIMARY: PAIR}, dataset={"val_dir": "t", "test_dir": "t"}
+    )
+    file = tmp_path / "bilateral/seed0/environment.yaml"
+    file.write_text(yaml.safe_dump({"command": COMMAND, "uncommitted_changes": True}))
+    study.stages.pop(1)
+    text = visible(render(study, Findings(), seconds=1))
+    for words in (
+        "chosen on these very test images",
+        "4 seeds: intervals are wide",
+        "1 stage of this study is missing: bilateral/seed1",
+        "Uncommitted changes",
+        "Not yet compared with one wide network of its size",
+    ):
+        assert words in text
+
+
+def test_every_arm_has_a_name_of_its_own_in_sentences():
+    names = [plain_name(arm) for arm in ARMS]
+    assert len(set(names)) == len(names)
+    assert plain_name("a_new_one") == "a new one"
+
+
+def visible(page: str) -> str:
+    """The text of a page that a reader sees."""
+    text = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def verdicts_of(page: str) -> dict[tuple[str, str], str]:
+    """The text of each verdict of a page by arm and level."""
+    begin = r'verdict \w+" data-arm="(\w+)" data-level="(\w+)">'
+    end = r"(?:</div>|</p>\s*(?=<p class|</li>))"
+    found = re.finditer(f"{begin}(.*?){end}", page, flags=re.DOTALL)
+    return {(one[1], one[2]): visible(one[3]) for one in found}
+
+
+def test_page_terminal_and_csv_agree_in_every_number_of_a_verdict(tmp_path):
+    """Of a study on disk: seven arms, five seeds, all ends of the four forms."""
+    drawn = np.random.default_rng(0)
+    arms = {
+        REFERENCE: 0.8,
+        "fine": 0.7,
+        "coarse": 0.9,
+        PRIMARY: 0.8,
+        ONE_NETWORK: 0.79,
+        "product": 0.81,
+    }
+    for arm, accuracy in arms.items():
+        for seed in range(5):
+            own = [arm] if arm in LEVELS else LEVELS
+            values = np.clip(drawn.normal(accuracy, 0.004, 2), 0, 1).tolist()
+            metrics = {
+                level: {"accuracy": v, "loss": 1.0} for level, v in zip(own, values, strict=False)
+            }
+            finish(tmp_path, arm, seed, {"parameters": 9}, **metrics)
+    write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
+    study = open_study(tmp_path)
+    page, terminal = verdicts_of(render(study, Findings(), seconds=1)), say(study)
+    with (tmp_path / "differences.csv").open(newline="") as text:
+        rows = [one for one in csv.DictReader(text) if one["arm"] == REFERENCE]
+    assert {(one["minus"], one["level"]) for one in rows} == set(page)
+    forms = set()
+    for one in rows:
+        mean, low, high = (float(one[name]) for name in ("mean", "ci95_low", "ci95_high"))
+        shown = page[one["minus"], one["level"]]
+        assert points(mean) in shown
+        assert f"{points(low)} to {points(high)}" in shown
+        differs = "better" if mean > 0 else "worse"
+        words = {"undecided": "not shown to differ", "differs": differs}
+        word = words.get(one["verdict"], f"{one['verdict']} points")
+        assert word in shown
+        forms.add(word)
+        if one["minus"] != "product":
+            (line,) = [
+                said
+                for said in terminal
+                if plain_name(one["minus"]) in said and f"on {one['level']} labels" in said
+            ]
+            assert line.startswith(f"- {word} ")
+            assert f"{points(mean)} points, 95 % interval {points(low)} to {points(high)}" in line
+    assert {"better", "not shown to differ"} <= forms
+    assert "- 2 more comparisons: in the report." in terminal
+
+
+# ------------------------------------------------------------- random tables
+
+OTHERS = sorted(set(ARMS) - {REFERENCE})
+
+
+@st.composite
+def tables(draw) -> list[Row]:
+    """Rows of a study: one to six seeds, any arms with holes, accuracies from 0 to 1, also at both ends and equal."""
+    accuracy = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.5, 0.5001]))
+    seeds = range(draw(st.integers(1, 6)))
+    arms = draw(st.lists(st.sampled_from(OTHERS), max_size=3, unique=True))
+    arms += [REFERENCE] * draw(st.sampled_from([1, 1, 1, 0]))
+    found = []
+    for arm in arms:
+        single = ARMS[arm].folder == "single"
+        own = [ARMS[arm].learns or ARMS[arm].specialities[0]] if single else LEVELS
+        for seed in seeds:
+            if draw(st.integers(0, 9)) == 0:
+                continue  # a stage that is missing
+            members = [(seed + ahead) % len(seeds) for ahead in range(ARMS[arm].mixes)]
+            costs = {
+                "parameters": draw(st.sampled_from([None, 10, 10**9])),
+                "train_macs": draw(st.sampled_from([None, 10**12])),
+                "seeds": "+".join(map(str, sorted(set(members)))),
+            }
+            found += [row(arm, level, seed, draw(accuracy), **costs) for level in own]
+    return found
+
+
+def check_rendered(rows: list[Row]) -> None:
+    """Render a study of these rows, and look for what cannot be."""
+    kept = list(dict.fromkeys((one.arm, one.seed) for one in rows))
+    if not kept:
+        return
+    result = {"test": True, "seconds": 1, "epochs": 2, "checkpoint": "best.ckpt"}
+    place = Path("nowhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(studies, "table_rows", lambda place: rows)
+        stages = [
+            FinishedStage(arm, seed, place / arm / f"seed{seed}", result) for arm, seed in kept
+        ]
+        study = FinishedStudy(place, stages)
+        page, terminal = render(study, Findings(), seconds=1), say(study)
+        compared = lines(study)
+    for text in (visible(page), " ".join(terminal)):
+        assert not re.findall(r".{0,40}\b(?:nan|None|inf)\b", text)
+        for share in re.findall(r"([−+-]?\d[\d,]*(?:\.\d+)?) %", text):
+            assert 0 <= float(share.replace("−", "-").replace(",", "")) <= 100, share
+        for low, high in re.findall(r"([−+]?\d+\.\d+) to ([−+]?\d+\.\d+)", text):
+            low, high = (float(end.replace("−", "-")) for end in (low, high))
+            assert -100 <= low <= high <= 100
+    for line in compared:
+        for verdict in line.verdicts.values():
+            check_verdict(verdict)
+
+
+def check_verdict(verdict) -> None:
+    """Hold a verdict against the interval of its own row."""
+    found, low, high = verdict.row, verdict.row.ci95_low, verdict.row.ci95_high
+    if found.seeds < 3:
+        assert verdict.form == FEW
+        assert "interval" not in verdict.sentence
+    elif verdict.form in (BETTER, WORSE):
+        assert low > 0 if verdict.form == BETTER else high < 0
+    elif verdict.form == SAME:
+        assert abs(found.mean) < found.margin
+        # The 90 % interval of two one-sided tests is within the margin, and narrower than this one.
+        scale = stats.t.ppf(0.95, found.seeds - 1) / stats.t.ppf(0.975, found.seeds - 1)
+        assert found.mean - scale * (found.mean - low) > -found.margin - 1e-9
+        assert found.mean + scale * (high - found.mean) < found.margin + 1e-9
+    else:
+        assert verdict.form == OPEN
+        assert low is None or low <= 0 <= high or found.p_holm >= LEVEL
+        assert bool(verdict.note) == (low is not None and not low <= 0 <= high)
+
+
+def random_tables(number: int):
+    return settings(max_examples=number, suppress_health_check=[*HealthCheck])(
+        given(tables())(check_rendered)
+    )
+
+
+def test_no_page_shows_what_cannot_be():
+    random_tables(30)()
+
+
+@pytest.mark.slow
+def test_no_page_of_many_shows_what_cannot_be():
+    random_tables(300)()
