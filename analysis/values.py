@@ -9,7 +9,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from common.results.intervals import estimate, student, student_within
@@ -35,11 +35,28 @@ Networks = Mapping[str, float]
 
 
 @dataclass(frozen=True)
+class Item:
+    """What the ``item`` of a number says, in columns of one type each; empty or None where it does not say that.
+
+    ``arm``, the name of a class, ``case`` (one of several, such as "left only" or a cut), names of layers ("features"
+    are what the heads see; ``other_layer`` is that of the right hemisphere), a share of features, a bin of confidence.
+    """
+
+    arm: str = ""
+    class_name: str = ""
+    case: str = ""
+    layer: str = ""
+    other_layer: str = ""
+    share: float | None = None
+    bin: int | None = None
+
+
+@dataclass(frozen=True)
 class Value:
     """One number of one seed.
 
     ``of`` says which analysis and quantity ("lesions"), ``level`` the head or the labels, ``side`` the
-    hemisphere, ``item`` the rest: a class, a layer, a share.
+    hemisphere, ``item`` the rest: a class, a layer, a share, which ``means`` holds in columns of their own.
     """
 
     of: str
@@ -48,6 +65,7 @@ class Value:
     item: str
     seed: int
     value: float
+    means: Item = field(default_factory=Item)
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,7 @@ class Summary:
     ci95_low: float | None
     ci95_high: float | None
     approximate: bool | None = None
+    means: Item = field(default_factory=Item)
 
 
 class Values:
@@ -82,6 +101,7 @@ class Values:
         self.networks: dict[int, Networks] = {}
         self._made_of: dict[tuple[str, str, str, str], list[tuple[int, Networks | None]]] = {}
         self._bounds: dict[tuple[str, str, str, str], Bounds | None] = {}
+        self._items: dict[tuple[str, str, str, str], Item] = {}
 
     def add(
         self,
@@ -94,6 +114,7 @@ class Values:
         item: str = "",
         within: Bounds | None = None,
         made_of: Networks | None = None,
+        means: Item | None = None,
     ) -> None:
         """Add a number, except NaN (of a class without test images).
 
@@ -106,6 +127,7 @@ class Values:
             item: see ``seed``.
             within: what the quantity can be; None: a difference, or anything.
             made_of: the networks that shaped the number, if not those of the seed.
+            means: what ``item`` says, for the typed columns of the csv files.
 
         Raises:
             ValueError: the number cannot be one of that quantity.
@@ -120,8 +142,10 @@ class Values:
                     f"{of} of {value} is not within {within.lowest} and {within.highest}"
                 )
             value = min(max(value, within.lowest), within.highest)
-        self.values.append(Value(of, level, side, item, seed, value))
         place = (of, level, side, item)
+        said = means or Item()
+        self.values.append(Value(*place, seed, value, said))
+        self._items[place] = said
         self._numbers.setdefault(place, []).append(value)
         self._made_of.setdefault(place, []).append((seed, made_of))
         self._bounds[place] = within
@@ -167,13 +191,32 @@ class Values:
         found, bounds = estimate(numbers, widening=widening), self._bounds[place]
         low, high = student(found) if bounds is None else student_within(found, *bounds)
         approximate = None if low is None else found.approximate
-        return Summary(*place, len(numbers), found.mean, low, high, approximate)
+        return Summary(*place, len(numbers), found.mean, low, high, approximate, self._items[place])
 
 
 def as_csv(rows: Sequence[Any], kind: type) -> str:
     """Dataclass rows as csv text."""
     text = io.StringIO()
-    table = csv.DictWriter(text, [item.name for item in fields(kind)], lineterminator="\n")
+    table = csv.DictWriter(text, columns_of(kind), lineterminator="\n")
     table.writeheader()
-    table.writerows(asdict(row) for row in rows)
+    table.writerows(_flat(asdict(row)) for row in rows)
     return text.getvalue()
+
+
+def columns_of(kind: type) -> list[str]:
+    """The columns of dataclass rows as csv: a field each, and where that is a dataclass itself, each of its fields."""
+    found: list[str] = []
+    for one in fields(kind):
+        found += (
+            columns_of(one.type)
+            if isinstance(one.type, type) and is_dataclass(one.type)
+            else [one.name]
+        )
+    return found
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found |= value if isinstance(value, dict) else {name: value}
+    return found

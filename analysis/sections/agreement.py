@@ -12,11 +12,12 @@ from torch import Tensor
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import heat, percent
 from analysis.report.part import MAX_ROWS, Part
-from analysis.report.svg import LEFT, OTHER, RIGHT, labels, picture, short
+from analysis.report.svg import INK, LEFT, OTHER, RIGHT, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.gains import add_gains, show_gains
+from analysis.sections.independence import add_independence, expected_cases, show_independence
 from analysis.seed import Seed
-from analysis.values import SHARE, Summary
+from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS
 
 CASES = ("both", "left only", "right only", "neither")
@@ -44,26 +45,35 @@ class Agreement(Section):
             )
             return
         left, right, together = (answers == truth for answers in said)
+        add_independence(seed, found, left, right)
         case = case_of(left, right)
         shares = cases_per_class(case, truth, classes).double()
         shares = shares / shares.sum(1, keepdim=True)
+        expected = expected_cases(left, right, truth, classes)
         for place, name in enumerate(CASES):
             where = case == place
             for of, value in (
                 ("images in a case", where.double().mean().item()),
                 ("bilateral accuracy in a case", together[where].double().mean().item()),
             ):
-                found.values.add(of, value, item=name, seed=seed.number, within=SHARE)
-            names = seed.images.unique_names("coarse")
-            for label, part in zip(names, shares[:, place].tolist(), strict=True):
                 found.values.add(
-                    "images of a class in a case",
-                    part,
-                    side=name,
-                    item=label,
-                    seed=seed.number,
-                    within=SHARE,
+                    of, value, item=name, seed=seed.number, within=SHARE, means=Item(case=name)
                 )
+            names = seed.images.unique_names("coarse")
+            for of, parts in (
+                ("images of a class in a case", shares),
+                ("images of a class in a case if independent", expected),
+            ):
+                for label, part in zip(names, parts[:, place].tolist(), strict=True):
+                    found.values.add(
+                        of,
+                        part,
+                        side=name,
+                        item=label,
+                        seed=seed.number,
+                        within=SHARE,
+                        means=Item(class_name=label, case=name),
+                    )
 
     def render(self, found: Findings) -> Part | None:
         """The cases as a table, and by class as bars; gains; confusions."""
@@ -78,6 +88,7 @@ class Agreement(Section):
             ],
         )
         show_cases(part, found)
+        show_independence(part, found)
         show_gains(part, found)
         names = found.class_names["coarse"]
         if len(names) <= MAX_ROWS:
@@ -148,17 +159,22 @@ def show_cases(part: Part, found: Findings) -> None:
         per_class, key=lambda n: per_class[n]["both"].mean if "both" in per_class[n] else 0
     )
     shown = {name: per_class[name] for name in ordered[:MAX_ROWS]}
+    neither = found.values.items("images of a class in a case if independent", "", "neither")
     svg = picture(
         "disagreement",
         "Images on which one hemisphere or neither was right",
         disagreement,
         shown,
-        height=0.8 + 0.19 * len(shown),
+        neither,
+        height=0.95 + 0.19 * len(shown),
     )
     caption = (
-        f"The {len(shown)} coarse classes in which the hemispheres fail most often."
-        if len(shown) < len(per_class)
-        else "On the other images of each class both were right."
+        (
+            f"The {len(shown)} coarse classes in which the hemispheres fail most often. "
+            if len(shown) < len(per_class)
+            else "On the other images of each class both were right. "
+        )
+        + "A line: how long the part of neither would be if they erred independently within the class."
     )
     part.figures.append((svg, caption))
     part.tables.append(case_table(found))
@@ -194,8 +210,15 @@ def case_table(found: Findings) -> Sheet:
     )
 
 
-def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -> None:
-    """Draw for each class the share of images on which one hemisphere or neither was right, by case."""
+def disagreement(
+    figure: Figure,
+    classes: Mapping[str, Mapping[str, Summary]],
+    neither: Mapping[str, Summary],
+) -> None:
+    """Draw for each class the share of images on which one hemisphere or neither was right, by case.
+
+    ``neither``: the share on which neither would be right if they erred independently, by class.
+    """
     axes = figure.subplots()
     styles = {"left only": (LEFT, 0.9), "right only": (RIGHT, 0.9), "neither": (OTHER, 0.55)}
     places = np.arange(len(classes))[::-1]
@@ -204,6 +227,14 @@ def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -
         widths = np.array([cases[case].mean if case in cases else 0 for cases in classes.values()])
         axes.barh(places, widths, left=start, height=0.72, color=colour, alpha=alpha, label=case)
         start = start + widths
+    last = start - np.array(
+        [one["neither"].mean if "neither" in one else 0 for one in classes.values()]
+    )
+    for place, foot, name in zip(places, last, classes, strict=True):
+        if name in neither:
+            end = foot + neither[name].mean
+            ends, label = [place - 0.36, place + 0.36], "_neither, if independent (end of the bar)"
+            axes.plot([end, end], ends, color=INK, lw=1.3, label=label)
     axes.set_yticks(places, labels([*classes], 20))
     axes.grid(False, axis="y")
     axes.set_ylim(-0.6, len(classes) - 0.4)
@@ -225,8 +256,9 @@ def confusion_figure(counts: Tensor, names: list[str]) -> tuple[Markup, str]:
         title="Confusions of the bilateral network",
         rows=axis,
         columns=axis,
-        row_label="coarse class",
-        column_label="taken for",
+        row_label="coarse class of the image",
+        column_label="class that it is taken for",
+        value_label="share of the row's images",
         power=0.5,
         shares=True,
         height=4.1,

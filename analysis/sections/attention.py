@@ -8,11 +8,9 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
@@ -23,32 +21,42 @@ from analysis.section import Findings, Section
 from analysis.sections.agreement import coarse_answers
 from analysis.seed import Seed, drawn
 from analysis.values import SHARE
-from common.data.images import Undecoded
 from common.settings.levels import LEVELS, SIDES, SPELLING
 from common.system.errors import UserError
 from common.system.randomness import derive
 from common.trained.grad_cam import evidence, hires_cam
-from common.training.module import TrainingModule
+from common.trained.overlay import overlay
 
-LARGEST = 96  # pixels of a side, so that the page stays small
+LARGEST = 160  # pixels of a side, so that the page stays small
 PER_CASE = 3  # images
 CAM_IMAGES = 128  # test images on which HiResCAM and Grad-CAM are compared
 SAME_CELL = "hottest cell of Grad-CAM is that of HiResCAM"
-CASES = ("only the left is right", "only the right is right", "only both together", "all are right")
+CASES = (
+    *("only the left is correct", "only the right is correct"),
+    *("only both together are correct", "all are correct"),
+)
+
+
+class Said(NamedTuple):
+    """An answer: the name of a class, its probability, and whether it is correct."""
+
+    name: str
+    probability: float
+    correct: bool
 
 
 @dataclass(frozen=True)
 class Look:
     """One image and where each hemisphere finds evidence for each head's right class in it.
 
-    ``image`` is uint8 (3, H, W), ``fine`` its class, ``said`` the coarse class that the left, the right and both
-    together took it for; ``maps`` float (H, W), 0 to 1, by (level, side). ``seed`` is that of the networks.
+    ``image`` is uint8 (3, H, W), ``labels`` its classes by level, ``said`` what the left, the right and both together
+    answer, by level; ``maps`` float (H, W), 0 to 1, by (level, side). ``seed`` is that of the networks.
     """
 
     seed: int
     case: str
-    fine: int
-    said: dict[str, str]
+    labels: dict[str, str]
+    said: dict[str, dict[str, Said]]
     image: Tensor
     maps: dict[tuple[str, str], Tensor]
 
@@ -71,19 +79,7 @@ class Attention(Section):
         right = (said == seed.test.labels["coarse"] for said in answers)
         chosen = [one for one in choose(*right) if one[0] not in there]
         if chosen:
-            names = seed.images.class_names["coarse"]
-            said = {
-                who: [names[label] for label in classes.tolist()]
-                for who, classes in answers._asdict().items()
-            }
-            self.looks += look(
-                seed.module,
-                seed.number,
-                seed.images.test.images,
-                seed.test.labels,
-                chosen,
-                said,
-            )
+            self.looks += look(seed, chosen)
 
     def render(self, found: Findings) -> Part | None:
         """The images of each case with their maps."""
@@ -96,13 +92,17 @@ class Attention(Section):
             text=[
                 "How to read it: bright is where a hemisphere finds evidence for the right class. Left and "
                 "right are the two hemispheres of the bilateral network, fine and coarse its heads; a map "
-                "without light shows no evidence for it.",
+                "without light shows no evidence for it. Below each picture stand three answers for each level, with "
+                "the probability that the network gives them: ✓ is correct, ✗ wrong.",
             ],
-            looks=panels(self.looks, found.class_names["fine"]),
+            looks=panels(self.looks),
             notes=[
                 "HiResCAM (Draelos & Carin 2020) on the last layer of each hemisphere that has maps, for the "
                 "first seed with such test images, drawn by chance. Each map is scaled to its "
-                "own maximum. Right and wrong are about the coarse class, as below.",
+                "own maximum. What is correct in the headings is about the coarse class, as below. The left and the "
+                "right alone are the networks of the fine and of the coarse arm: the left one's coarse class is that "
+                "of its fine answer, with the sum of the probabilities of its fine classes; the right one knows no "
+                "fine classes.",
                 *_on_grad_cam(found),
             ],
         )
@@ -183,44 +183,35 @@ def choose(left: Tensor, right: Tensor, together: Tensor) -> list[tuple[str, int
     ]
 
 
-def look(
-    module: TrainingModule,
-    seed: int,
-    images: Tensor | Undecoded,
-    labels: dict[str, Tensor],
-    chosen: list[tuple[str, int]],
-    said: dict[str, list[str]],
-) -> list[Look]:
-    """HiResCAM of a bilateral network, for each head and hemisphere, of the class that is right.
+def look(seed: Seed, chosen: Sequence[tuple[str, int]]) -> list[Look]:
+    """HiResCAM of a bilateral network, for each head and hemisphere, of the class that is right, and what is answered.
 
     Args:
-        module: holds the network.
-        seed: its own.
-        images: all test images, uint8 (N, 3, H, W).
-        labels: theirs, per level (N,).
+        seed: its networks and images.
         chosen: case and row, as `choose` gives them.
-        said: for the left, the right and both together, the name of the coarse class that each image was taken for.
     """
     rows = torch.tensor([row for _, row in chosen], dtype=torch.long)
     if not len(rows):
         return []
-    pictures = images[rows]
+    module, labels = seed.module, seed.test.labels
+    pictures = seed.images.test.images[rows]
     inputs = module.transforms(pictures.to(module.device))
     maps: dict[tuple[str, str], Tensor] = {}
-    for level in module.network.heads:  # type: ignore[union-attr]
+    for level in seed.network.heads:
         for side, name in SPELLING.items():
             classes = labels[level][rows].to(module.device)
             try:
-                found = hires_cam(module.network, inputs, level=level, side=name, classes=classes)  # type: ignore[arg-type]
+                found = hires_cam(seed.network, inputs, level=level, side=name, classes=classes)
             except UserError:  # no maps at this size of images
                 return []
             maps[level, side] = found.cpu()
+    names = seed.images.class_names
     return [
         Look(
-            seed,
+            seed.number,
             case,
-            int(labels["fine"][row]),
-            {who: names[row] for who, names in said.items()},
+            {level: names[level][int(labels[level][row])] for level in LEVELS},
+            answers_to(seed, row),
             pictures[i],
             {place: found[i] for place, found in maps.items()},
         )
@@ -228,17 +219,46 @@ def look(
     ]
 
 
-def panels(
-    looks: Sequence[Look], fine_names: Sequence[str]
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    """For each case, its images: a name and the cells of a row (label, alternative text, PNG in base64).
+def answers_to(seed: Seed, row: int) -> dict[str, dict[str, Said]]:
+    """What each hemisphere alone and both together answer to one test image, by who and level.
+
+    The left one's coarse answer is the class of its fine one, with the sum of probabilities over its fine classes.
+    """
+    fine, parents = seed.alone["fine"][row].softmax(0), seed.images.parents
+    sums = torch.zeros(seed.images.classes["coarse"]).index_add_(0, parents, fine.float())
+    own = int(fine.argmax())
+    found = {
+        "left": {"fine": (own, fine[own]), "coarse": (int(parents[own]), sums[parents[own]])},
+        "right": {"coarse": _best(seed.alone["coarse"][row])},
+        "together": {level: _best(seed.logits[level][row]) for level in LEVELS},
+    }
+    return {
+        who: {
+            level: Said(
+                seed.images.class_names[level][place],
+                min(float(probability), 1.0),  # a sum may be above it by rounding
+                place == int(seed.test.labels[level][row]),
+            )
+            for level, (place, probability) in levels.items()
+        }
+        for who, levels in found.items()
+    }
+
+
+def _best(logits: Tensor) -> tuple[int, Tensor]:
+    """The class of the highest of logits (C,), and its probability."""
+    probability, place = logits.float().softmax(0).max(0)
+    return int(place), probability
+
+
+def panels(looks: Sequence[Look]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """For each case, its images: a name, the cells of a row (label, alternative text, PNG in base64), and answers.
 
     A case without images is listed too: that there are none is a result.
     """
     grouped: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
     for one in looks:
-        name = short(fine_names[one.fine], 40)
-        said = ", ".join(f"{who}: {short(what, 24)}" for who, what in one.said.items())
+        name = short(one.labels["fine"], 40)
         cells = [{"label": "image", "alt": f"Test image: {name}", "png": png(one.image)}]
         cells += [
             {
@@ -248,20 +268,32 @@ def panels(
             }
             for (level, side), heat in one.maps.items()
         ]
-        grouped[one.case].append({"name": name, "said": said, "cells": cells})
+        answers = [
+            {"who": who, "said": [_words(levels.get(level)) for level in LEVELS]}
+            for who, levels in one.said.items()
+        ]
+        truth = [short(one.labels.get(level, ""), 30) for level in LEVELS]
+        grouped[one.case].append(
+            {"name": name, "truth": truth, "levels": LEVELS, "answers": answers, "cells": cells}
+        )
     return [(case[:1].upper() + case[1:], images) for case, images in grouped.items()]
+
+
+def _words(said: Said | None) -> dict[str, str]:
+    """An answer as the page shows it: its mark, and the class with its probability."""
+    if said is None:
+        return {"mark": "", "words": "–", "state": "none"}
+    words = f"{short(said.name, 30)} {decimal(100 * said.probability, 0)} %"
+    if said.correct:
+        return {"mark": "✓", "words": words, "state": "correct"}
+    return {"mark": "✗", "words": words, "state": "wrong"}
 
 
 def png(image: Tensor, heat: Tensor | None = None) -> str:
     """An image uint8 (3, H, W), in grey under a map (H, W) from 0 to 1 if there is one, as PNG in base64."""
     pixels = image.permute(1, 2, 0).numpy()
     if heat is not None:
-        grey = pixels.mean(2, keepdims=True).repeat(3, 2)
-        glow = heat.numpy()[..., None]
-        colour = colormaps["inferno"](0.25 + 0.75 * heat.numpy())[..., :3] * 255
-        pixels = (
-            ((1 - 0.8 * glow) * 0.75 * grey + 0.8 * glow * colour).clip(0, 255).astype(np.uint8)
-        )
+        pixels = overlay(pixels, heat.numpy())
     picture = Image.fromarray(pixels)
     picture.thumbnail((LARGEST, LARGEST))
     file = io.BytesIO()
