@@ -223,7 +223,7 @@ def _typed(columns: Iterable[str], kind: type) -> dict[str, str]:
         for one in fields(kind):
             if hasattr(one.type, "__dataclass_fields__"):
                 types |= {part.name: part.type for part in fields(one.type)}  # type: ignore[arg-type]
-    found = {}
+    found: dict[str, str] = {}
     for column in columns:
         parts = getattr(types[column], "__args__", (types[column],))
         found[column] = next(KINDS[part] for part in parts if part in KINDS)

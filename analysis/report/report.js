@@ -127,10 +127,17 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 // On paper closed parts are open, but for those longer than a page: these are in files beside this one.
 const LONGEST = 60;
-let opened = [];
+let opened = [], buttons = [];
 addEventListener("beforeprint", () => {
+  // Heads are repeated on each page, but not the buttons in them.
+  buttons = [...document.querySelectorAll("th button")].map((button) => [button, [...button.childNodes]]);
+  for (const [button, words] of buttons) button.replaceWith(...words);
   opened = [...document.querySelectorAll("details:not([open])")]
     .filter((one) => !one.querySelector("pre") && one.querySelectorAll("tbody tr").length <= LONGEST);
   for (const one of opened) one.open = true;
 });
-addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
+addEventListener("afterprint", () => {
+  for (const [button, words] of buttons) { words[0].before(button); button.append(...words); }
+  for (const one of opened) one.open = false;
+  opened = buttons = [];
+});

@@ -1,4 +1,4 @@
-"""Which hemisphere was right when, and what the bilateral network predicts then."""
+"""Which hemisphere is correct when, and what the bilateral network predicts then."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -24,7 +24,7 @@ CASES = ("both", "left only", "right only", "neither")
 
 
 class Agreement(Section):
-    """Which hemisphere was right when, gains of the bilateral network, and its confusions."""
+    """Which hemisphere is correct when, gains of the bilateral network, and its confusions."""
 
     order = 60
 
@@ -40,7 +40,7 @@ class Agreement(Section):
         said = coarse_answers(seed)
         if said is None:
             found.leave_out(
-                "which hemisphere was right when, and where they look; the networks that were trained on one "
+                "which hemisphere is correct when, and where they look; the networks that were trained on one "
                 "level are no longer there."
             )
             return
@@ -81,7 +81,7 @@ class Agreement(Section):
             return None
         part = Part(
             id="agreement",
-            title="Which hemisphere was right when?",
+            title="Which hemisphere is correct when?",
             nav="Agreement",
             text=[
                 "How to read it: how often the bilateral network takes one coarse class for another."
@@ -148,11 +148,11 @@ def show_cases(part: Part, found: Findings) -> None:
     if not per_class:
         return
     part.text = [
-        "About the coarse class. The left hemisphere alone is the network of the fine arm: it is right "
-        "if the fine class that it predicts belongs to the right coarse class. The right hemisphere alone is "
+        "About the coarse class. The left hemisphere alone is the network of the fine arm: it is correct "
+        "if the fine class that it predicts belongs to the coarse class of the image. The right hemisphere alone is "
         "the network of the coarse arm.",
         "How to read it: each bar is a coarse class, and its parts are the images that only one "
-        "hemisphere, or neither, classified right. Where the coloured parts are long, the hemispheres "
+        "hemisphere, or neither, classified correctly. Where the coloured parts are long, the hemispheres "
         "know different things, and two can be better than one.",
     ]
     ordered = sorted(
@@ -172,7 +172,7 @@ def show_cases(part: Part, found: Findings) -> None:
         (
             f"The {len(shown)} coarse classes in which the hemispheres fail most often. "
             if len(shown) < len(per_class)
-            else "On the other images of each class both were right. "
+            else "On the other images of each class both are correct. "
         )
         + "A line: how long the part of neither would be if they erred independently within the class."
     )
@@ -185,7 +185,7 @@ def show_cases(part: Part, found: Findings) -> None:
     part.add_table_of_classes(
         Sheet(
             "cases-by-class",
-            "Test images of each coarse class by which hemisphere alone was right, %",
+            "Test images of each coarse class by which hemisphere alone is correct, %",
             word_columns(("coarse class",), CASES),
             rows,
         )
@@ -194,11 +194,11 @@ def show_cases(part: Part, found: Findings) -> None:
 
 def case_table(found: Findings) -> Sheet:
     """How many images are in each case, and how many of these the bilateral network got right."""
-    titles = ("images", "95 % interval", "bilateral right", "95 % interval")
+    titles = ("images", "95 % interval", "bilateral correct", "95 % interval")
     return Sheet(
         "cases",
-        "Test images by which hemisphere alone was right, and accuracy of the bilateral network, %",
-        word_columns(("right alone",), titles),
+        "Test images by which hemisphere alone is correct, and accuracy of the bilateral network, %",
+        word_columns(("correct alone",), titles),
         [
             [
                 Cell(case, case, True),

@@ -121,12 +121,12 @@ class Calibration(Section):
             return None
         return Part(
             id="calibration",
-            title="Is it right as often as it is sure?",
+            title="Is it correct as often as it is sure?",
             nav="Calibration",
             text=[
-                "How to read it: on the dashed line a network that is 80 % sure is right 80 % of the time. Below "
-                "the line it is too sure, above it not sure enough. Beside it stands what one temperature mends: "
-                "all logits are divided by the number that suits the validation images best, which changes no answer, "
+                "How to read it: on the dashed line a network that is 80 % sure is correct 80 % of the time. "
+                "Below the line it is too sure (overconfident), above it not sure enough. Beside it stands what one "
+                "temperature mends: all logits are divided by the number that suits the validation images best, which changes no answer, "
                 "only how sure the network is.",
             ],
             figures=figures,

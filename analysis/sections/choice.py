@@ -24,8 +24,8 @@ RIGHT, WRONG = f"{WEIGHT} in right answers", f"{WEIGHT} in wrong answers"
 OF_CLASS = f"{WEIGHT} in a class"
 MEANS = {
     WEIGHT: "all images",
-    RIGHT: "answered right",
-    WRONG: "answered wrong",
+    RIGHT: "answered correctly",
+    WRONG: "answered wrongly",
     MORE: "images in which it weighs more",
 }
 SHOWN = 8  # classes that lean most to either side, in the figure
@@ -90,7 +90,7 @@ class Choice(Section):
             text=[
                 *(sentence(found, arm) for arm in self.arms),
                 "How to read it: the join weighs the hemispheres anew in each image, and both weights add up to 100 %. "
-                "A hemisphere that weighs more where the answer is right than where it is wrong is asked where it "
+                "A hemisphere that weighs more where the answer is correct than where it is wrong is asked where it "
                 "knows. A weight says how much a hemisphere is listened to, not how much it contributes.",
             ],
             tables=[weight_table(found, list(self.arms))],

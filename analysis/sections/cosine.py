@@ -73,7 +73,7 @@ def cosine_figure(found: Findings) -> list[tuple[Markup, str]]:
         grouped_bars,
         "Cosine of two images …",
         groups,
-        label="cosine of centred features (1: same direction)",
+        label="cosine of centred features",
         limits=(min(0, lowest - 0.05), 1),
         shares=False,
         height=3.3,

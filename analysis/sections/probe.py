@@ -89,7 +89,7 @@ class Probes(Section):
             grouped_bars,
             "Test images read off the features",
             groups,
-            label="accuracy of the probe on test images",
+            label="accuracy of the probe",
             chance=self._chance(found),
             height=3.3,
         )

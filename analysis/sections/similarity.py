@@ -314,6 +314,6 @@ def cka_lines(
     axes.axhline(0, color=FAINT, lw=0.8, label="_nothing in common")
     axes.set_title("Same layer of two networks")
     axes.set_xlabel("layer, from the image to the features")
-    axes.set_ylabel("linear CKA (1: alike, 0: unrelated)")
+    axes.set_ylabel("linear CKA")
     axes.set_xticks(range(1, len(layers) + 1), labels(layers, 22), rotation=60, ha="right")
     figure.legend(loc="outside lower left", ncols=2, columnspacing=1.2)
