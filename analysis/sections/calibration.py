@@ -126,8 +126,8 @@ class Calibration(Section):
             text=[
                 "How to read it: on the dashed line a network that is 80 % sure is correct 80 % of the time. "
                 "Below the line it is too sure (overconfident), above it not sure enough. Beside it stands what one "
-                "temperature mends: all logits are divided by the number that suits the validation images best, which changes no answer, "
-                "only how sure the network is.",
+                "temperature mends: all logits are divided by the number that suits the validation images best, which "
+                "changes no answer, only how sure the network is.",
             ],
             figures=figures,
             tables=score_tables(found, heads, self.smoothing),

@@ -141,7 +141,7 @@ class CallosumCut(Section):
                     level: {cut: found.values.get(OF, level, "", f"{arm}: {cut}") for cut in cuts}
                     for level in LEVELS
                 },
-                {level: 1 / len(found.class_names[level]) for level in LEVELS},
+                {level: 1 / len(names) for level, names in found.class_names.items()},
             )
             part.figures.append((svg, "Lines: 95 % intervals over seeds."))
             for level in LEVELS:
@@ -250,9 +250,9 @@ def bars(
             places, [one.mean for one in points], width=0.36, color=COLOURS[level], label=level
         )
         intervals(axes, places, points, INK, of=level)
-        axes.axhline(
-            chance[level], color=COLOURS[level], lw=0.9, ls=(0, (4, 3)), label=f"_chance, {level}"
-        )
+        if level in chance:
+            said = f"_chance, {level}"
+            axes.axhline(chance[level], color=COLOURS[level], lw=0.9, ls=(0, (4, 3)), label=said)
     names = [WORDS[cut] for cut in next(iter(levels.values()))]
     axes.set_xticks(range(len(names)), names)
     axes.set_xlabel("what is cut (dashed: chance)")

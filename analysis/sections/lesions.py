@@ -101,7 +101,7 @@ class Lesions(Section):
                 curves[level],
                 {side: found.values.by_seed(OF, level, side) for side in SIDES},
                 {side: found.values.items(OF_RANDOM, level, side) for side in SIDES},
-                1 / len(found.class_names[level]),
+                1 / len(found.class_names[level]) if level in found.class_names else None,
                 height=3.3,
             )
             part.figures.append((svg, ""))
@@ -185,7 +185,7 @@ def lesion_curves(
     curves: Mapping[str, Mapping[str, Summary]],
     seeds: Mapping[str, Mapping[int, Mapping[str, float]]],
     random: Mapping[str, Mapping[str, Summary]],
-    chance: float,
+    chance: float | None,
 ) -> None:
     """Draw accuracy while features of either hemisphere are silenced, the most used first, and in a random order."""
     axes = figure.subplots()
@@ -210,7 +210,8 @@ def lesion_curves(
             x = [float(share) for share in numbers]
             y, label = [*numbers.values()], f"_{side}, seed {seed}"
             axes.plot(x, y, color=COLOURS[side], lw=0.8, alpha=0.6, label=label)
-    reference(axes, chance, "chance")
+    if chance is not None:
+        reference(axes, chance, "chance")
     legend_above(axes, title, 2)
     axes.set_title(title, pad=38)  # above two lines of legend
     axes.set_xlabel("share of that hemisphere's features silenced")

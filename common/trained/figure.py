@@ -47,7 +47,7 @@ def draw_cams(
         (level, side): getattr(trained, method)(images, level=level, side=side).numpy()
         for level, side in columns
     }
-    figure = Figure(figsize=(2.2 * (len(columns) + 1), 2.5 * len(images)), layout="constrained")
+    figure = Figure(figsize=(2.2 * (len(columns) + 1), 2.75 * len(images)), layout="constrained")
     grid = figure.subplots(len(images), len(columns) + 1, squeeze=False)
     for i, axes in enumerate(grid):
         # (3, H, W) -> (H, W, 3)

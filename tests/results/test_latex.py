@@ -47,7 +47,7 @@ def test_numbers_are_those_of_the_summary(rows):
     place = accuracy[0].index("accuracy")
     for line, one in zip(accuracy[1:], summarise(rows), strict=True):
         assert line[:2] == [one.arm.replace("_", r"\_"), one.level]
-        assert line[place] == rf"{100 * one.mean:.2f} $\pm$ {100 * one.std:.2f}"
+        assert line[place] == rf"{100 * one.mean:.2f} $\pm$ {100 * one.std:.2f} \%"
         assert line[place + 1] == f"{100 * one.ci95_low:.2f} to {100 * one.ci95_high:.2f}"
 
 
