@@ -777,7 +777,7 @@ def test_tables_are_taken_away_in_three_formats(visit, finished, tmp_path):
     tab = visit()
     caption = tab.locator("#table-results caption")
     with tab.expect_download() as download:
-        caption.get_by_text("CSV").click()
+        caption.get_by_role("button", name="CSV").click()
     download.value.save_as(tmp_path / "results.csv")
     saved = rows_of(tmp_path / "results.csv")
     summary = rows_of(finished.place / "summary.csv")
@@ -785,10 +785,10 @@ def test_tables_are_taken_away_in_three_formats(visit, finished, tmp_path):
     tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
     shown = {}
     for words in ("Markdown", "LaTeX"):
-        caption.get_by_text(words).click()
-        caption.get_by_text("copied").wait_for()
+        caption.get_by_role("button", name=words).click()
+        caption.get_by_role("button", name="copied").wait_for()
         shown[words] = tab.evaluate("navigator.clipboard.readText()")
-        caption.get_by_text(words).wait_for()
+        caption.get_by_role("button", name=words).wait_for()
     for row in summary:
         numbers = [row["arm"], row["level"], per_cent(row["mean"])]
         assert f"| {' | '.join(numbers)} |" in shown["Markdown"]
