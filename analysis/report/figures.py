@@ -138,12 +138,14 @@ def grouped_bars(
     axes = figure.subplots()
     sides = list(next(iter(groups.values())))
     width = 0.8 / len(sides)
+    # Numbers in the bars stand above the line of chance.
+    feet = [chance.get(name, 0.0) for name in groups]
     for i, side in enumerate(sides):
         x = np.arange(len(groups)) - 0.4 + width * (i + 0.5)
         points = [group[side] for group in groups.values()]
         means = [point.mean for point in points]
         axes.bar(x, means, width * 0.88, color=COLOURS[side], label=side)
-        for place, point in zip(x, points, strict=True):
+        for place, point, foot in zip(x, points, feet, strict=True):
             if point.ci95_low is not None and point.ci95_high is not None:
                 ends, style = (
                     [point.ci95_low, point.ci95_high],
@@ -162,7 +164,7 @@ def grouped_bars(
             words = f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2)
             axes.annotate(
                 words,
-                (place, 0 if point.mean >= 0 else point.mean),
+                (place, foot if point.mean >= 0 else point.mean),
                 xytext=(0, 3),
                 textcoords="offset points",
                 ha="center",
@@ -181,4 +183,7 @@ def grouped_bars(
     axes.set_ylim(*limits)
     if shares:
         axes.yaxis.set_major_formatter(percent)
-    legend_above(axes, title, len(sides) + bool(chance))
+    entries = len(sides) + bool(chance)
+    legend_above(axes, title, entries if entries < 5 else 3)
+    if entries >= 5:
+        axes.set_title(title, pad=38)  # above two lines of legend

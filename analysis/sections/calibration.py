@@ -113,7 +113,7 @@ class Calibration(Section):
                 caption = "Thin lines: 95 % intervals over seeds."
                 if len(shown) < len(arms):
                     caption += (
-                        f" {arms[-1]} alone was trained with another label smoothing: it is compared after the "
+                        f" The network of the {arms[-1]} arm was trained with another label smoothing: it is compared after the "
                         "temperature."
                     )
                 figures.append((svg, caption))
