@@ -196,7 +196,7 @@ def _meaning(file: str, column: str) -> str:
 
 
 def _of_metrics() -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name, metric in METRICS.items():
         found |= {name: metric.help, f"{name}_mean": f"mean over seeds: {metric.help}"}
         found |= {f"{name}_std": f"standard deviation over seeds of {metric.title}"}

@@ -113,8 +113,8 @@ class Calibration(Section):
                 caption = "Thin lines: 95 % intervals over seeds."
                 if len(shown) < len(arms):
                     caption += (
-                        f" The network of the {arms[-1]} arm was trained with another label smoothing: it is compared after the "
-                        "temperature."
+                        f" The network of the {arms[-1]} arm was trained with another label smoothing: it is "
+                        "compared after the temperature."
                     )
                 figures.append((svg, caption))
         if not heads:
