@@ -131,7 +131,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
     },
     "datasets/NAME/skipped.csv": {
         "picture": "a picture of the collection that was left out",
-        "reason": "why",
+        "reason": "why it was left out",
     },
     "sweep.csv": {
         "KEY": "a column for each key that differs between jobs: its value there",
