@@ -145,32 +145,9 @@ def grouped_bars(
         points = [group[side] for group in groups.values()]
         means = [point.mean for point in points]
         axes.bar(x, means, width * 0.88, color=COLOURS[side], label=side)
-        for place, point, foot in zip(x, points, feet, strict=True):
-            if point.ci95_low is not None and point.ci95_high is not None:
-                ends, style = (
-                    [point.ci95_low, point.ci95_high],
-                    "--" if point.approximate else "-",
-                )
-                axes.plot(
-                    [place, place],
-                    ends,
-                    style,
-                    color=INK,
-                    lw=1.1,
-                    label=f"_95 % interval of {side}",
-                )
-            if len(groups) * len(sides) > 8:
-                continue
-            words = f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2)
-            axes.annotate(
-                words,
-                (place, foot if point.mean >= 0 else point.mean),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=PAPER if point.mean > 0.12 * limits[1] else INK,
-            )
+        intervals(axes, x.tolist(), points, INK, of=side)
+        if len(groups) * len(sides) <= 8:
+            _say(axes, x.tolist(), feet, points, shares=shares, high=limits[1])
     axes.axhline(0, color=FAINT, lw=0.8, label="_zero")
     for place, name in enumerate(groups):
         if name in chance:
@@ -187,3 +164,25 @@ def grouped_bars(
     legend_above(axes, title, entries if entries < 5 else 3)
     if entries >= 5:
         axes.set_title(title, pad=38)  # above two lines of legend
+
+
+def _say(
+    axes: Axes,
+    places: Sequence[float],
+    feet: Sequence[float],
+    points: Sequence[Summary],
+    *,
+    shares: bool,
+    high: float,
+) -> None:
+    """Write each mean into its bar, above its foot; ``high`` is the end of the axis."""
+    for place, foot, point in zip(places, feet, points, strict=True):
+        axes.annotate(
+            f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2),
+            (place, foot if point.mean >= 0 else point.mean),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=PAPER if point.mean > 0.12 * high else INK,
+        )
