@@ -59,6 +59,9 @@ def test_each_table_has_its_rules_and_as_many_cells_in_each_line(rows):
         re.findall(r"\\begin{tabular}{(\w+)}", text), tables(text), strict=True
     ):
         assert {len(line) for line in body} == {len(columns)}
+        words = columns.index("r")  # names are set left, numbers right
+        assert 1 <= words <= 3
+        assert set(columns[words:]) == {"r"}
     for name in ("table", "tabular"):
         assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}")
     for rule in ("toprule", "midrule", "bottomrule"):
