@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analysis.networks import load
 from analysis.report.page import render
+from analysis.report.svg import drawn_here, save_figures
 from analysis.report.verdicts import say
 from analysis.section import Findings, Section
 from analysis.sections import all_sections
@@ -51,7 +52,10 @@ def _analyse(study: FinishedStudy) -> Path:
     for name, (kind, rows) in findings.tables.items():
         write_text(place / "analysis" / f"{name}.csv", as_csv(rows, kind))
     report = place / "report.html"
-    write_text(report, render(study, findings, seconds=time.monotonic() - started))
+    with drawn_here() as figures:
+        page = render(study, findings, seconds=time.monotonic() - started)
+    save_figures(place / "analysis" / "figures", figures)
+    write_text(report, page)
     _write_failures(place / "analysis" / FAILURE, findings)
     return report
 

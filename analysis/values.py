@@ -9,7 +9,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
 from common.results.intervals import estimate, student, student_within
@@ -35,11 +35,29 @@ Networks = Mapping[str, float]
 
 
 @dataclass(frozen=True)
+class Item:
+    """What the ``item`` of a number says, in columns of one type each; empty or None where it does not say that.
+
+    ``arm``, the name of a class, ``case`` (one of several, such as "left only" or a cut), names of layers ("features"
+    are what the heads see; ``other_layer`` is that of the right hemisphere), a share of features, a bin of confidence.
+    """
+
+    arm: str = ""
+    class_name: str = ""
+    case: str = ""
+    layer: str = ""
+    other_layer: str = ""
+    share: float | None = None
+    bin: int | None = None
+
+
+@dataclass(frozen=True)
 class Value:
     """One number of one seed.
 
     ``of`` says which analysis and quantity ("lesions"), ``level`` the head or the labels, ``side`` the
-    hemisphere, ``item`` the rest: a class, a layer, a share; ``level_name`` what the data set calls the level.
+    hemisphere, ``item`` the rest: a class, a layer, a share, which ``means`` holds in columns of their own;
+    ``level_name`` is what the data set calls the level.
     """
 
     of: str
@@ -49,6 +67,7 @@ class Value:
     seed: int
     value: float
     level_name: str = ""
+    means: Item = field(default_factory=Item)
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,7 @@ class Summary:
     ci95_high: float | None
     approximate: bool | None = None
     level_name: str = ""
+    means: Item = field(default_factory=Item)
 
 
 class Values:
@@ -85,6 +105,7 @@ class Values:
         self.networks: dict[int, Networks] = {}
         self._made_of: dict[tuple[str, str, str, str], list[tuple[int, Networks | None]]] = {}
         self._bounds: dict[tuple[str, str, str, str], Bounds | None] = {}
+        self._items: dict[tuple[str, str, str, str], Item] = {}
 
     def add(
         self,
@@ -97,6 +118,7 @@ class Values:
         item: str = "",
         within: Bounds | None = None,
         made_of: Networks | None = None,
+        means: Item | None = None,
     ) -> None:
         """Add a number, except NaN (of a class without test images).
 
@@ -109,6 +131,7 @@ class Values:
             item: see ``seed``.
             within: what the quantity can be; None: a difference, or anything.
             made_of: the networks that shaped the number, if not those of the seed.
+            means: what ``item`` says, for the typed columns of the csv files.
 
         Raises:
             ValueError: the number cannot be one of that quantity.
@@ -123,9 +146,10 @@ class Values:
                     f"{of} of {value} is not within {within.lowest} and {within.highest}"
                 )
             value = min(max(value, within.lowest), within.highest)
-        called = self.level_names.get(level, level)
-        self.values.append(Value(of, level, side, item, seed, value, called))
         place = (of, level, side, item)
+        said = means or Item()
+        self.values.append(Value(*place, seed, value, self.level_names.get(level, level), said))
+        self._items[place] = said
         self._numbers.setdefault(place, []).append(value)
         self._made_of.setdefault(place, []).append((seed, made_of))
         self._bounds[place] = within
@@ -172,13 +196,34 @@ class Values:
         low, high = student(found) if bounds is None else student_within(found, *bounds)
         approximate = None if low is None else found.approximate
         called = self.level_names.get(place[1], place[1])
-        return Summary(*place, len(numbers), found.mean, low, high, approximate, called)
+        return Summary(
+            *place, len(numbers), found.mean, low, high, approximate, called, self._items[place]
+        )
 
 
 def as_csv(rows: Sequence[Any], kind: type) -> str:
     """Dataclass rows as csv text."""
     text = io.StringIO()
-    table = csv.DictWriter(text, [item.name for item in fields(kind)], lineterminator="\n")
+    table = csv.DictWriter(text, columns_of(kind), lineterminator="\n")
     table.writeheader()
-    table.writerows(asdict(row) for row in rows)
+    table.writerows(_flat(asdict(row)) for row in rows)
     return text.getvalue()
+
+
+def columns_of(kind: type) -> list[str]:
+    """The columns of dataclass rows as csv: a field each, and where that is a dataclass itself, each of its fields."""
+    found: list[str] = []
+    for one in fields(kind):
+        found += (
+            columns_of(one.type)
+            if isinstance(one.type, type) and is_dataclass(one.type)
+            else [one.name]
+        )
+    return found
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found |= value if isinstance(value, dict) else {name: value}
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from analysis.columns import files
 from analysis.schema import AnalyseConfig
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
@@ -124,11 +125,21 @@ def metrics() -> str:
     return table(["column", "printed as", "meaning"], rows)
 
 
+def columns() -> str:
+    """Every column of every csv file."""
+    parts = []
+    for file in files():
+        rows = [[f"`{name}`", *facts] for name, facts in file.columns.items()]
+        parts.append(f"**`{file.name}`**\n\n{table(['column', 'type', 'meaning'], rows)}\n")
+    return "\n" + "\n".join(parts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "keys": keys,
     "groups": groups,
     "arms": arms,
     "metrics": metrics,
+    "columns": columns,
 }
 
 

@@ -1,6 +1,7 @@
 """What several figures of the page are drawn with, each into a figure of `analysis.report.svg`."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from analysis.report.cells import decimal, signed
-from analysis.report.svg import BOTH, FAINT, INK, LEFT, OTHER, PAPER, RIGHT
+from analysis.report.svg import BOTH, FAINT, HALO, INK, LEFT, OTHER, PAPER, RIGHT
 from analysis.values import Summary
 
 COLOURS = {
@@ -47,13 +48,35 @@ def intervals(
     colour: str,
     *,
     upright: bool = True,
+    of: str = "",
 ) -> None:
-    """Draw a thin line for the 95 % interval of each point that has one, dashed if it is approximate."""
+    """Draw a thin line for the 95 % interval of each point of a series that has one, dashed if it is approximate."""
     for place, point in zip(places, points, strict=True):
         if point.ci95_low is not None and point.ci95_high is not None:
             line = ([place, place], [point.ci95_low, point.ci95_high])
             style = "--" if point.approximate else "-"
-            axes.plot(*(line if upright else line[::-1]), style, color=colour, lw=0.9, alpha=0.75)
+            label = f"_95 % interval{of and f' of {of}'}"
+            ends = line if upright else line[::-1]
+            axes.plot(*ends, style, color=colour, lw=0.9, alpha=0.75, label=label)
+
+
+def reference(axes: Axes, place: float, words: str, *, upright: bool = False) -> None:
+    """Draw a dashed line across at what a number is to be compared with, such as chance, and say what it is."""
+    line = axes.axvline if upright else axes.axhline
+    line(place, color=FAINT, lw=0.9, ls=(0, (4, 3)), label=f"_{words}", zorder=1)
+    where = (place, 1) if upright else (1, place)
+    axes.annotate(
+        words,
+        where,
+        xycoords=("data", "axes fraction") if upright else ("axes fraction", "data"),
+        xytext=(3, -2) if upright else (0, 2),
+        textcoords="offset points",
+        ha="left" if upright else "right",
+        va="top" if upright else "bottom",
+        fontsize=8,
+        color=FAINT,
+        gid=HALO,
+    )
 
 
 def heat(
@@ -65,6 +88,7 @@ def heat(
     columns: Sequence[str],
     row_label: str,
     column_label: str,
+    value_label: str,
     power: float = 1.0,
     shares: bool = False,
 ) -> None:
@@ -85,6 +109,7 @@ def heat(
     axes.set_ylabel(row_label)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
     bar.outline.set_visible(False)
+    bar.set_label(value_label)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1] if power == 1 else [0, 0.05, 0.25, 1])
     bar.ax.yaxis.set_major_formatter(percent if shares else "{x:g}")
 
@@ -94,8 +119,10 @@ def grouped_bars(
     title: str,
     groups: Mapping[str, Mapping[str, Summary]],
     *,
+    label: str,
     limits: tuple[float, float] = (0, 1),
     shares: bool = True,
+    chance: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Draw bars from zero with intervals: groups along the axis, one bar for each hemisphere and for both.
 
@@ -103,40 +130,59 @@ def grouped_bars(
         figure: to draw into.
         title: of the picture.
         groups: name → side → summary.
+        label: of the axis, with its unit.
         limits: of the axis.
         shares: whether values are shares.
+        chance: what guessing would give, of groups of which that is known.
     """
     axes = figure.subplots()
     sides = list(next(iter(groups.values())))
     width = 0.8 / len(sides)
+    # Numbers in the bars stand above the line of chance.
+    feet = [chance.get(name, 0.0) for name in groups]
     for i, side in enumerate(sides):
         x = np.arange(len(groups)) - 0.4 + width * (i + 0.5)
         points = [group[side] for group in groups.values()]
         means = [point.mean for point in points]
         axes.bar(x, means, width * 0.88, color=COLOURS[side], label=side)
-        for place, point in zip(x, points, strict=True):
-            if point.ci95_low is not None and point.ci95_high is not None:
-                ends, style = (
-                    [point.ci95_low, point.ci95_high],
-                    "--" if point.approximate else "-",
-                )
-                axes.plot([place, place], ends, style, color=INK, lw=1.1)
-            if len(groups) * len(sides) > 8:
-                continue
-            words = f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2)
-            axes.annotate(
-                words,
-                (place, 0 if point.mean >= 0 else point.mean),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color=PAPER if point.mean > 0.12 * limits[1] else INK,
-            )
-    axes.axhline(0, color=FAINT, lw=0.8)
+        intervals(axes, x.tolist(), points, INK, of=side)
+        if len(groups) * len(sides) <= 8:
+            _say(axes, x.tolist(), feet, points, shares=shares, high=limits[1])
+    axes.axhline(0, color=FAINT, lw=0.8, label="_zero")
+    for place, name in enumerate(groups):
+        if name in chance:
+            ends, height = [place - 0.46, place + 0.46], [chance[name]] * 2
+            said = "chance" if name == next(iter(chance)) else "_chance"
+            axes.plot(ends, height, color=INK, lw=1.1, ls=(0, (4, 3)), zorder=3, label=said)
+    axes.set_ylabel(label)
     axes.set_xticks(range(len(groups)), ["\n".join(name.rsplit(" ", 1)) for name in groups])
     axes.grid(False, axis="x")
     axes.set_ylim(*limits)
     if shares:
         axes.yaxis.set_major_formatter(percent)
-    legend_above(axes, title, len(sides))
+    entries = len(sides) + bool(chance)
+    legend_above(axes, title, entries if entries < 5 else 3)
+    if entries >= 5:
+        axes.set_title(title, pad=38)  # above two lines of legend
+
+
+def _say(
+    axes: Axes,
+    places: Sequence[float],
+    feet: Sequence[float],
+    points: Sequence[Summary],
+    *,
+    shares: bool,
+    high: float,
+) -> None:
+    """Write each mean into its bar, above its foot; ``high`` is the end of the axis."""
+    for place, foot, point in zip(places, feet, points, strict=True):
+        axes.annotate(
+            f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2),
+            (place, foot if point.mean >= 0 else point.mean),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=PAPER if point.mean > 0.12 * high else INK,
+        )

@@ -83,7 +83,10 @@ class LevelWords:
 
         # The label of a picture, for screen readers, is an attribute.
         head, end, rest = str(svg).partition(">")
-        return Markup(self._written(CERTAIN, head) + TEXT.sub(text, end + rest))
+        drawing = type(svg)(self._written(CERTAIN, head) + TEXT.sub(text, end + rest))
+        # What of it is saved is linked below it.
+        vars(drawing).update(vars(svg))
+        return drawing
 
     def figures(self, figures: Sequence[tuple[Markup, str]]) -> list[tuple[Markup, str]]:
         """Figures of arms, with their captions."""
@@ -115,4 +118,4 @@ class LevelWords:
             cell | {word: self._written(CERTAIN, cell[word]) for word in ("label", "alt")}
             for cell in look["cells"]
         ]
-        return look | {"cells": cells}
+        return look | {"cells": cells, "levels": [self.text(level) for level in look["levels"]]}

@@ -60,3 +60,84 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// A heading has a link to itself.
+for (const heading of document.querySelectorAll("h2[id], h3[id]")) {
+  const link = document.createElement("a");
+  link.className = "here";
+  link.href = `#${heading.id}`;
+  link.textContent = "#";
+  link.setAttribute("aria-label", "Link to this section");
+  heading.append(link);
+}
+
+// A table as it stands, in the order in which it is sorted: csv with the numbers of the files, the others as shown.
+const shown = (cell) => cell.textContent.trim().replace(/\s+/g, " ");
+const LATEX = { "\\": "\\textbackslash{}", "<": "\\textless{}", ">": "\\textgreater{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "≈": "$\\approx$", "±": "$\\pm$", "×": "$\\times$", "−": "$-$", "–": "--", "→": "$\\to$", "✓": "$\\checkmark$" };
+const latex = (text) => text.replace(/[\\<>~^≈±×−–→✓]|[&%$#_{}]/g, (c) => LATEX[c] ?? `\\${c}`);
+const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const held = (table) => {
+  const heads = [...table.tHead.rows[0].cells];
+  const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
+  return { heads, rows, caption: table.caption ? shown(table.caption.firstElementChild) : "" };
+};
+const FORMATS = {
+  CSV: ({ heads, rows }) => [heads.map(shown), ...rows.map((row) => row.map((cell) => cell.dataset.value ?? shown(cell)))]
+    .map((line) => line.map(quoted).join(",")).join("\n") + "\n",
+  Markdown: ({ heads, rows, caption }) => {
+    const rule = heads.map((head) => (head.classList.contains("word") ? "---" : "---:"));
+    const lines = [heads.map(shown), rule, ...rows.map((row) => row.map(shown))];
+    return `${caption}:\n\n${lines.map((line) => `| ${line.map((text) => text.replaceAll("|", "\\|")).join(" | ")} |`).join("\n")}\n`;
+  },
+  LaTeX: ({ heads, rows, caption }) => {
+    const line = (cells) => `${cells.map((cell) => latex(shown(cell))).join(" & ")} \\\\`;
+    const columns = heads.map((head) => (head.classList.contains("word") ? "l" : "r")).join("");
+    return ["% \\usepackage{booktabs}", "\\begin{table}", "\\centering", `\\caption{${latex(caption)}}`, `\\begin{tabular}{${columns}}`,
+      "\\toprule", line(heads), "\\midrule", ...rows.map(line), "\\bottomrule", "\\end{tabular}", "\\end{table}", ""].join("\n");
+  },
+};
+const ENDINGS = { CSV: "csv", Markdown: "md", LaTeX: "tex" };
+const download = (name, text) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};
+for (const table of document.querySelectorAll("table.sortable")) {
+  const tools = document.createElement("span");
+  tools.className = "tools";
+  for (const [format, write] of Object.entries(FORMATS)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = format;
+    button.title = format === "CSV" ? "Download as CSV" : `Copy as ${format}`;
+    button.addEventListener("click", async () => {
+      const text = write(held(table));
+      const name = `${table.id.replace("table-", "")}.${ENDINGS[format]}`;
+      if (format === "CSV") { download(name, text); return; }
+      // Where a browser lets a page copy nothing, it is a file.
+      try { await navigator.clipboard.writeText(text); button.textContent = "copied"; } catch { download(name, text); return; }
+      setTimeout(() => { button.textContent = format; }, 1500);
+    });
+    tools.append(button);
+  }
+  table.caption?.append(tools);
+}
+
+// On paper closed parts are open, but for those longer than a page: these are in files beside this one.
+const LONGEST = 60;
+let opened = [], buttons = [];
+addEventListener("beforeprint", () => {
+  // Heads are repeated on each page, but not the buttons in them.
+  buttons = [...document.querySelectorAll("th button")].map((button) => [button, [...button.childNodes]]);
+  for (const [button, words] of buttons) button.replaceWith(...words);
+  opened = [...document.querySelectorAll("details:not([open])")]
+    .filter((one) => !one.querySelector("pre") && one.querySelectorAll("tbody tr").length <= LONGEST);
+  for (const one of opened) one.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const [button, words] of buttons) { words[0].before(button); button.append(...words); }
+  for (const one of opened) one.open = false;
+  opened = buttons = [];
+});

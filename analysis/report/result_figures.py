@@ -30,6 +30,8 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                     "approximate": row.approximate,
                     "seeds": [*study.accuracies(row.arm, level).values()],
                 }
+        chances = (row.accuracy_chance for row in study.summary if row.level == level)  # type: ignore[attr-defined]
+        chance = next((one for one in chances if one is not None), None)
         if arms:
             svg = picture(
                 f"accuracy-{level}",
@@ -37,12 +39,15 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                 accuracy_bars,
                 f"{level} labels",
                 arms,
+                chance,
                 height=0.95 + 0.62 * len(arms),
             )
             caption = (
                 "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
                 "edge (dashed: approximate); an arrow with a number stands for an arm beyond it."
             )
+            if chance is not None:
+                caption += " The dashed line across the bars is chance."
             found.append((svg, caption))
     return found
 
@@ -50,11 +55,11 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
 def curves(study: FinishedStudy) -> list[Markup]:
     """For each arm, its learning curves."""
     found = []
-    for number, arm in enumerate(study.arms):
+    for arm in study.arms:
         tables = [stage.metrics for stage in study.of(arm).values() if stage.metrics]
         if tables:
             svg = picture(
-                f"curve-{number}",
+                f"curve-{arm}",
                 f"Learning curves of {arm}",
                 learning_curves,
                 arm,
@@ -67,7 +72,12 @@ def curves(study: FinishedStudy) -> list[Markup]:
     return found
 
 
-def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, Any]]) -> None:
+def accuracy_bars(
+    figure: Figure,
+    title: str,
+    arms: Mapping[str, Mapping[str, Any]],
+    chance: float | None = None,
+) -> None:
     """Draw bars from zero with every seed as a dot; beside them the same on a scale that shows the differences.
 
     Args:
@@ -75,13 +85,14 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
         title: of the picture.
         arms: name → mean, low, high (None without interval), seeds (list of accuracies); approximate: whether the
             interval is.
+        chance: the accuracy of guessing, where that is known.
     """
     bars, zoom = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     places = np.arange(len(arms))[::-1] * 1.0
     values = [value for arm in arms.values() for value in arm["seeds"]]
     for place, (name, arm) in zip(places, arms.items(), strict=True):
         colour = COLOURS.get(name, BOTH)
-        bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85)
+        bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85, label=f"_{name}")
         bars.text(0, place + 0.3, short(name, 34), va="bottom", fontsize=9)
         _say_mean(bars, place, arm)
         for axes in (bars, zoom):
@@ -95,16 +106,21 @@ def accuracy_bars(figure: Figure, title: str, arms: Mapping[str, Mapping[str, An
                 mec=PAPER,
                 mew=0.8,
                 zorder=4,
+                label=f"_{name}, seeds",
             )
         if arm["low"] is not None:
             ends, style = [arm["low"], arm["high"]], "--" if arm.get("approximate") else "-"
-            zoom.plot(ends, [place, place], style, color=colour, lw=2.2, zorder=2)
-        zoom.plot([arm["mean"]] * 2, [place - 0.2, place + 0.2], color=colour, lw=2.6, zorder=3)
+            said = f"_95 % interval of {name}"
+            zoom.plot(ends, [place, place], style, color=colour, lw=2.2, zorder=2, label=said)
+        ends, said = [place - 0.2, place + 0.2], f"_mean of {name}"
+        zoom.plot([arm["mean"]] * 2, ends, color=colour, lw=2.6, zorder=3, label=said)
     zoom.set_xlim(close_up(values))
     bars.set_xlim(0, 1)
+    if chance is not None:
+        bars.axvline(chance, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=5, label="_chance")
     for place, arm in zip(places, arms.values(), strict=True):
         _point_outside(zoom, place, [arm["mean"], *arm["seeds"]])
-    for axes, scale in ((bars, "from zero"), (zoom, "close up")):
+    for axes, scale in ((bars, "test accuracy"), (zoom, "close up")):
         axes.set_ylim(-0.5, len(arms) - 0.25)
         axes.set_yticks([])
         axes.grid(False, axis="y")
@@ -177,11 +193,12 @@ def learning_curves(
                         lw=1.6 if split == "val" else 1.2,
                         marker="o" if len(x) == 1 else None,
                         ms=3,
-                        label=names.get(level, level) if split == "val" and number == 0 else None,
+                        label=f"{'' if split == 'val' and number == 0 else '_'}{names.get(level, level)}",
                     )
     axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="on training images")
     legend_above(axes, short(arm, 40), 3)
     axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy")
     axes.set_xlim(1 if epochs > 1 else 0, epochs if epochs > 1 else 2)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

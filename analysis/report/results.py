@@ -9,7 +9,7 @@ from common.results.statistics import PRIMARY, DifferenceRow, own_minus_via_fine
 from study.arms import REFERENCE
 
 # The most important columns of summary.csv; a phone shows the first three without scrolling.
-RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds")
+RESULT = ("arm", "level", "mean", "std", "ci95_low", "seeds", "parameters")
 # Columns that are shown in another table, or as a mark.
 ELSEWHERE = (
     *("approximate", "own_minus_via_fine"),

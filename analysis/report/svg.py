@@ -1,13 +1,20 @@
-"""Matplotlib figures as SVG that lives in a page: the page's font and colours, in light and in dark.
+"""Matplotlib figures as SVG that lives in a page, and as files for a manuscript or a talk.
 
-Colours are drawn as stand-ins and then replaced by the page's CSS variables, so that one picture serves both themes.
+They are drawn in the page's light colours, which are then replaced by the page's CSS variables, so that one picture
+serves both themes; the files keep the light ones.
 """
 
+import csv
 import io
+import logging
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,10 +22,13 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Stand-in → CSS variable of report.css.
-INK, FAINT, GRID = "#010203", "#010204", "#010205"
-LEFT, RIGHT, BOTH, OTHER = "#010206", "#010207", "#010208", "#010209"
-PAPER = "#01020a"
+from analysis.report.marks import COLUMNS, marks
+from common.system.atomic_files import replacing
+
+# Each the light one of report.css.
+INK, FAINT, GRID = "#1c2127", "#5d6673", "#e3e6ea"
+LEFT, RIGHT, BOTH, OTHER = "#c65200", "#0067a8", "#007d5a", "#8a6478"
+PAPER = "#ffffff"
 VARIABLES = {
     INK: "ink",
     FAINT: "faint",
@@ -31,6 +41,7 @@ VARIABLES = {
 }
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: searchable, in the page's font
+    "pdf.fonttype": 42,  # likewise: letters, not outlines
     "text.parse_math": False,  # a class may be called $x$
     "axes.unicode_minus": False,
     "font.size": 9,
@@ -62,9 +73,59 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.8,
     "lines.linewidth": 1.6,
 }
+# Says of each table of each font what it does with it.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 # As the gid of a text: report.css lays the colour of the paper around its letters.
 HALO = "halo"
 WIDTH = 4.3  # inches: as wide as a phone, so that its text can be read there
+
+
+class Drawing(Markup):
+    """A figure as inline SVG, which its ``files`` come with."""
+
+    files: "Files"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What of a figure is saved: ``name`` without ending, SVG, PDF, and as csv every number that is drawn."""
+
+    name: str
+    svg: str
+    pdf: bytes
+    data: str
+
+
+_drawn: ContextVar[list[Files] | None] = ContextVar("drawn", default=None)
+
+
+@contextmanager
+def drawn_here() -> Iterator[list[Files]]:
+    """Collect the files of every figure that is drawn within the block."""
+    files: list[Files] = []
+    token = _drawn.set(files)
+    try:
+        yield files
+    finally:
+        _drawn.reset(token)
+
+
+def save_figures(folder: Path, figures: Sequence[Files]) -> None:
+    """Write each figure as NAME.svg, NAME.pdf and NAME.csv into a folder, and delete those of an earlier analysis."""
+    written = set()
+    for one in figures:
+        for kind, content in (
+            ("svg", one.svg.encode()),
+            ("pdf", one.pdf),
+            ("csv", one.data.encode()),
+        ):
+            file = folder / f"{one.name}.{kind}"
+            with replacing(file) as temporary:
+                temporary.write_bytes(content)
+            written.add(file)
+    for file in folder.glob("*.*"):
+        if file.suffix in (".svg", ".pdf", ".csv") and file not in written:
+            file.unlink()
 
 
 def picture(
@@ -77,10 +138,10 @@ def picture(
     width: float = WIDTH,
     **kwargs: Any,
 ) -> Markup:
-    """A figure as inline SVG.
+    """A figure as inline SVG, a `Drawing`.
 
     Args:
-        name: unique within the page.
+        name: unique within the page; that of the files.
         title: read out by screen readers.
         draw: is called as draw(figure, *args, **kwargs).
         args: for ``draw``.
@@ -88,6 +149,7 @@ def picture(
         width: in inches; on a phone any figure is as wide as the screen.
         kwargs: for ``draw``.
     """
+    name = re.sub(r"[^\w.-]+", "-", name)
     # The hash salt makes the file the same each time.
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # A character that matplotlib's font lacks is drawn by the browser's.
@@ -95,9 +157,18 @@ def picture(
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure, *args, **kwargs)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return Markup(_for_page(file.getvalue(), name, title))
+        text, pdf = io.StringIO(), io.BytesIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.set_layout_engine("none")  # it has found its places
+        figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
+        data = io.StringIO()
+        table = csv.writer(data, lineterminator="\n")
+        table.writerows([COLUMNS, *marks(figure)])
+    drawing = Drawing(_for_page(text.getvalue(), name, title))
+    drawing.files = Files(name, text.getvalue(), pdf.getvalue(), data.getvalue())
+    if (here := _drawn.get()) is not None:
+        here.append(drawing.files)
+    return drawing
 
 
 def _for_page(svg: str, name: str, title: str) -> str:

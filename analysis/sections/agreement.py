@@ -1,4 +1,4 @@
-"""Which hemisphere was right when, and what the bilateral network predicts then."""
+"""Which hemisphere is correct when, and what the bilateral network predicts then."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,18 +12,19 @@ from torch import Tensor
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import heat, percent
 from analysis.report.part import MAX_ROWS, Part
-from analysis.report.svg import LEFT, OTHER, RIGHT, labels, picture, short
+from analysis.report.svg import INK, LEFT, OTHER, RIGHT, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.gains import add_gains, show_gains
+from analysis.sections.independence import add_independence, expected_cases, show_independence
 from analysis.seed import Seed
-from analysis.values import SHARE, Summary
+from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS
 
 CASES = ("both", "left only", "right only", "neither")
 
 
 class Agreement(Section):
-    """Which hemisphere was right when, gains of the bilateral network, and its confusions."""
+    """Which hemisphere is correct when, gains of the bilateral network, and its confusions."""
 
     order = 60
 
@@ -45,31 +46,40 @@ class Agreement(Section):
         said = coarse_answers(seed)
         if said is None:
             found.leave_out(
-                "which hemisphere was right when, and where they look; the networks that were trained on one "
+                "which hemisphere is correct when, and where they look; the networks that were trained on one "
                 "level are no longer there."
             )
             return
         left, right, together = (answers == truth for answers in said)
+        add_independence(seed, found, left, right)
         case = case_of(left, right)
         shares = cases_per_class(case, truth, classes).double()
         shares = shares / shares.sum(1, keepdim=True)
+        expected = expected_cases(left, right, truth, classes)
         for place, name in enumerate(CASES):
             where = case == place
             for of, value in (
                 ("images in a case", where.double().mean().item()),
                 ("bilateral accuracy in a case", together[where].double().mean().item()),
             ):
-                found.values.add(of, value, item=name, seed=seed.number, within=SHARE)
-            names = seed.images.unique_names("coarse")
-            for label, part in zip(names, shares[:, place].tolist(), strict=True):
                 found.values.add(
-                    "images of a class in a case",
-                    part,
-                    side=name,
-                    item=label,
-                    seed=seed.number,
-                    within=SHARE,
+                    of, value, item=name, seed=seed.number, within=SHARE, means=Item(case=name)
                 )
+            names = seed.images.unique_names("coarse")
+            for of, parts in (
+                ("images of a class in a case", shares),
+                ("images of a class in a case if independent", expected),
+            ):
+                for label, part in zip(names, parts[:, place].tolist(), strict=True):
+                    found.values.add(
+                        of,
+                        part,
+                        side=name,
+                        item=label,
+                        seed=seed.number,
+                        within=SHARE,
+                        means=Item(class_name=label, case=name),
+                    )
 
     def render(self, found: Findings) -> Part | None:
         """The cases as a table, and by class as bars; gains; confusions."""
@@ -77,13 +87,14 @@ class Agreement(Section):
             return None
         part = Part(
             id="agreement",
-            title="Which hemisphere was right when?",
+            title="Which hemisphere is correct when?",
             nav="Agreement",
             text=[
                 "How to read it: how often the bilateral network takes one coarse class for another."
             ],
         )
         show_cases(part, found)
+        show_independence(part, found)
         show_gains(part, found)
         names = found.class_names["coarse"]
         if len(names) <= MAX_ROWS:
@@ -143,28 +154,33 @@ def show_cases(part: Part, found: Findings) -> None:
     if not per_class:
         return
     part.text = [
-        "About the coarse class. The left hemisphere alone is the network of the fine arm: it is right "
-        "if the fine class that it predicts belongs to the right coarse class. The right hemisphere alone is "
+        "About the coarse class. The left hemisphere alone is the network of the fine arm: it is correct "
+        "if the fine class that it predicts belongs to the coarse class of the image. The right hemisphere alone is "
         "the network of the coarse arm.",
         "How to read it: each bar is a coarse class, and its parts are the images that only one "
-        "hemisphere, or neither, classified right. Where the coloured parts are long, the hemispheres "
+        "hemisphere, or neither, classified correctly. Where the coloured parts are long, the hemispheres "
         "know different things, and two can be better than one.",
     ]
     ordered = sorted(
         per_class, key=lambda n: per_class[n]["both"].mean if "both" in per_class[n] else 0
     )
     shown = {name: per_class[name] for name in ordered[:MAX_ROWS]}
+    neither = found.values.items("images of a class in a case if independent", "", "neither")
     svg = picture(
         "disagreement",
         "Images on which one hemisphere or neither was right",
         disagreement,
         shown,
-        height=0.8 + 0.19 * len(shown),
+        neither,
+        height=0.95 + 0.19 * len(shown),
     )
     caption = (
-        f"The {len(shown)} coarse classes in which the hemispheres fail most often."
-        if len(shown) < len(per_class)
-        else "On the other images of each class both were right."
+        (
+            f"The {len(shown)} coarse classes in which the hemispheres fail most often. "
+            if len(shown) < len(per_class)
+            else "On the other images of each class both are correct. "
+        )
+        + "A line: how long the part of neither would be if they erred independently within the class."
     )
     part.figures.append((svg, caption))
     part.tables.append(case_table(found))
@@ -175,7 +191,7 @@ def show_cases(part: Part, found: Findings) -> None:
     part.add_table_of_classes(
         Sheet(
             "cases-by-class",
-            "Test images of each coarse class by which hemisphere alone was right, %",
+            "Test images of each coarse class by which hemisphere alone is correct, %",
             word_columns(("coarse class",), CASES),
             rows,
         )
@@ -184,11 +200,11 @@ def show_cases(part: Part, found: Findings) -> None:
 
 def case_table(found: Findings) -> Sheet:
     """How many images are in each case, and how many of these the bilateral network got right."""
-    titles = ("images", "95 % interval", "bilateral right", "95 % interval")
+    titles = ("images", "95 % interval", "bilateral correct", "95 % interval")
     return Sheet(
         "cases",
-        "Test images by which hemisphere alone was right, and accuracy of the bilateral network, %",
-        word_columns(("right alone",), titles),
+        "Test images by which hemisphere alone is correct, and accuracy of the bilateral network, %",
+        word_columns(("correct alone",), titles),
         [
             [
                 Cell(case, case, True),
@@ -200,8 +216,15 @@ def case_table(found: Findings) -> Sheet:
     )
 
 
-def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -> None:
-    """Draw for each class the share of images on which one hemisphere or neither was right, by case."""
+def disagreement(
+    figure: Figure,
+    classes: Mapping[str, Mapping[str, Summary]],
+    neither: Mapping[str, Summary],
+) -> None:
+    """Draw for each class the share of images on which one hemisphere or neither was right, by case.
+
+    ``neither``: the share on which neither would be right if they erred independently, by class.
+    """
     axes = figure.subplots()
     styles = {"left only": (LEFT, 0.9), "right only": (RIGHT, 0.9), "neither": (OTHER, 0.55)}
     places = np.arange(len(classes))[::-1]
@@ -210,6 +233,14 @@ def disagreement(figure: Figure, classes: Mapping[str, Mapping[str, Summary]]) -
         widths = np.array([cases[case].mean if case in cases else 0 for cases in classes.values()])
         axes.barh(places, widths, left=start, height=0.72, color=colour, alpha=alpha, label=case)
         start = start + widths
+    last = start - np.array(
+        [one["neither"].mean if "neither" in one else 0 for one in classes.values()]
+    )
+    for place, foot, name in zip(places, last, classes, strict=True):
+        if name in neither:
+            end = foot + neither[name].mean
+            ends, label = [place - 0.36, place + 0.36], "_neither, if independent (end of the bar)"
+            axes.plot([end, end], ends, color=INK, lw=1.3, label=label)
     axes.set_yticks(places, labels([*classes], 20))
     axes.grid(False, axis="y")
     axes.set_ylim(-0.6, len(classes) - 0.4)
@@ -231,8 +262,9 @@ def confusion_figure(counts: Tensor, names: list[str]) -> tuple[Markup, str]:
         title="Confusions of the bilateral network",
         rows=axis,
         columns=axis,
-        row_label="coarse class",
-        column_label="taken for",
+        row_label="coarse class of the image",
+        column_label="class that it is taken for",
+        value_label="share of the row's images",
         power=0.5,
         shares=True,
         height=4.1,

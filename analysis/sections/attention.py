@@ -6,13 +6,11 @@ a logit, and Grad-CAM does not. How often the two name the same cell is counted 
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
@@ -23,37 +21,52 @@ from analysis.section import Findings, Section
 from analysis.sections.agreement import coarse_answers
 from analysis.seed import Seed, drawn
 from analysis.values import SHARE
-from common.data.images import Undecoded
 from common.settings.levels import LEVELS, SIDES, SPELLING
 from common.system.errors import UserError
 from common.system.randomness import derive
 from common.trained.grad_cam import evidence, hires_cam
-from common.training.module import TrainingModule
+from common.trained.overlay import overlay
 
-LARGEST = 96  # pixels of a side, so that the page stays small
+LARGEST = 160  # pixels of a side, so that the page stays small
 PER_CASE = 3  # images
 CAM_IMAGES = 128  # test images on which HiResCAM and Grad-CAM are compared
 SAME_CELL = "hottest cell of Grad-CAM is that of HiResCAM"
-ABOUT_COARSE = "Right and wrong are about the coarse class, as below."
-ABOUT_OWN = (
-    "Right and wrong are about the label that each hemisphere learned, fine (left) and coarse (right), and of both "
-    "together about both labels."
+ABOUT_COARSE = (
+    "What is correct in the headings is about the coarse class, as below. The left and the right alone are the "
+    "networks of the fine and of the coarse arm: the left one's coarse class is that of its fine answer, with the "
+    "sum of the probabilities of its fine classes; the right one knows no fine classes."
 )
-CASES = ("only the left is right", "only the right is right", "only both together", "all are right")
+ABOUT_OWN = (
+    "What is correct in the headings is about the label that each hemisphere learned, fine (left) and coarse (right), "
+    "and of both together about both labels. The left and the right alone are the networks of the fine and of the "
+    "coarse arm."
+)
+CASES = (
+    *("only the left is correct", "only the right is correct"),
+    *("only both together are correct", "all are correct"),
+)
+
+
+class Said(NamedTuple):
+    """An answer: the name of a class, its probability, and whether it is correct."""
+
+    name: str
+    probability: float
+    correct: bool
 
 
 @dataclass(frozen=True)
 class Look:
     """One image and where each hemisphere finds evidence for each head's right class in it.
 
-    ``image`` is uint8 (3, H, W), ``fine`` its class, ``said`` the coarse class that the left, the right and both
-    together took it for; ``maps`` float (H, W), 0 to 1, by (level, side). ``seed`` is that of the networks.
+    ``image`` is uint8 (3, H, W), ``labels`` its classes by level, ``said`` what the left, the right and both together
+    answer, by level; ``maps`` float (H, W), 0 to 1, by (level, side). ``seed`` is that of the networks.
     """
 
     seed: int
     case: str
-    fine: int
-    said: dict[str, str]
+    labels: dict[str, str]
+    said: dict[str, dict[str, Said]]
     image: Tensor
     maps: dict[tuple[str, str], Tensor]
 
@@ -71,20 +84,13 @@ class Attention(Section):
         """Count how often two methods agree, and keep maps of images whose case no earlier seed had."""
         add_hottest_cells(seed, found)
         self.nested = seed.images.nested
-        answers = about_coarse_classes(seed) if self.nested else about_own_labels(seed)
-        if answers is None:
+        correct = about_coarse_classes(seed) if self.nested else about_own_labels(seed)
+        if correct is None:
             return
         there = {one.case for one in self.looks}
-        chosen = [one for one in choose(*answers.right) if one[0] not in there]
+        chosen = [one for one in choose(*correct) if one[0] not in there]
         if chosen:
-            self.looks += look(
-                seed.module,
-                seed.number,
-                seed.images.test.images,
-                seed.test.labels,
-                chosen,
-                answers.said,
-            )
+            self.looks += look(seed, chosen)
 
     def render(self, found: Findings) -> Part | None:
         """The images of each case with their maps."""
@@ -97,9 +103,10 @@ class Attention(Section):
             text=[
                 "How to read it: bright is where a hemisphere finds evidence for the right class. Left and "
                 "right are the two hemispheres of the bilateral network, fine and coarse its heads; a map "
-                "without light shows no evidence for it.",
+                "without light shows no evidence for it. Below each picture stand three answers for each level, with "
+                "the probability that the network gives them: ✓ is correct, ✗ wrong.",
             ],
-            looks=panels(self.looks, found.class_names["fine"]),
+            looks=panels(self.looks),
             notes=[
                 "HiResCAM (Draelos & Carin 2020) on the last layer of each hemisphere that has maps, for the "
                 "first seed with such test images, drawn by chance. Each map is scaled to its "
@@ -109,52 +116,29 @@ class Attention(Section):
         )
 
 
-@dataclass(frozen=True)
-class Said:
-    """Whether the left, the right and both together were right, bool (N,) each, and the names of what they said."""
-
-    right: tuple[Tensor, Tensor, Tensor]
-    said: dict[str, list[str]]
+Correct = tuple[Tensor, Tensor, Tensor]
 
 
-def about_coarse_classes(seed: Seed) -> Said | None:
-    """The answers to the question that all can be asked; None if a hemisphere's own network is gone."""
+def about_coarse_classes(seed: Seed) -> Correct | None:
+    """Whether left, right and both together answer correctly, bool (N,) each, to the question that all can be asked.
+
+    None if a hemisphere's own network is gone.
+    """
     answers = coarse_answers(seed)
     if answers is None:
         return None
-    names, truth = seed.images.class_names["coarse"], seed.test.labels["coarse"]
-    left, right, together = (classes == truth for classes in answers)
-    said = {
-        who: [names[label] for label in classes.tolist()]
-        for who, classes in answers._asdict().items()
-    }
-    return Said((left, right, together), said)
+    left, right, together = (classes == seed.test.labels["coarse"] for classes in answers)
+    return left, right, together
 
 
-def about_own_labels(seed: Seed) -> Said | None:
-    """The answers to two independent questions: of each hemisphere to its own, of both together to both."""
+def about_own_labels(seed: Seed) -> Correct | None:
+    """The same of two independent questions: of each hemisphere to its own, of both together to both."""
     if set(seed.alone) != set(LEVELS):
         return None
-
-    def answers(logits: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[str]]]:
-        classes = {level: logits[level].argmax(1) for level in LEVELS}
-        right = {level: classes[level] == seed.test.labels[level] for level in LEVELS}
-        names = {
-            level: [seed.images.class_names[level][one] for one in classes[level].tolist()]
-            for level in LEVELS
-        }
-        return right, names
-
-    (alone, said), (both, together) = answers(seed.alone), answers(seed.logits)
-    pairs = zip(together["fine"], together["coarse"], strict=True)
-    return Said(
-        (alone["fine"], alone["coarse"], both["fine"] & both["coarse"]),
-        {
-            "left": said["fine"],
-            "right": said["coarse"],
-            "together": [f"{fine}, {coarse}" for fine, coarse in pairs],
-        },
-    )
+    truth = seed.test.labels
+    left, right = (seed.alone[level].argmax(1) == truth[level] for level in LEVELS)
+    fine, coarse = (seed.logits[level].argmax(1) == truth[level] for level in LEVELS)
+    return left, right, fine & coarse
 
 
 def add_hottest_cells(seed: Seed, found: Findings) -> None:
@@ -232,44 +216,35 @@ def choose(left: Tensor, right: Tensor, together: Tensor) -> list[tuple[str, int
     ]
 
 
-def look(
-    module: TrainingModule,
-    seed: int,
-    images: Tensor | Undecoded,
-    labels: dict[str, Tensor],
-    chosen: list[tuple[str, int]],
-    said: dict[str, list[str]],
-) -> list[Look]:
-    """HiResCAM of a bilateral network, for each head and hemisphere, of the class that is right.
+def look(seed: Seed, chosen: Sequence[tuple[str, int]]) -> list[Look]:
+    """HiResCAM of a bilateral network, for each head and hemisphere, of the class that is right, and what is answered.
 
     Args:
-        module: holds the network.
-        seed: its own.
-        images: all test images, uint8 (N, 3, H, W).
-        labels: theirs, per level (N,).
+        seed: its networks and images.
         chosen: case and row, as `choose` gives them.
-        said: for the left, the right and both together, the name of the coarse class that each image was taken for.
     """
     rows = torch.tensor([row for _, row in chosen], dtype=torch.long)
     if not len(rows):
         return []
-    pictures = images[rows]
+    module, labels = seed.module, seed.test.labels
+    pictures = seed.images.test.images[rows]
     inputs = module.transforms(pictures.to(module.device))
     maps: dict[tuple[str, str], Tensor] = {}
-    for level in module.network.heads:  # type: ignore[union-attr]
+    for level in seed.network.heads:
         for side, name in SPELLING.items():
             classes = labels[level][rows].to(module.device)
             try:
-                found = hires_cam(module.network, inputs, level=level, side=name, classes=classes)  # type: ignore[arg-type]
+                found = hires_cam(seed.network, inputs, level=level, side=name, classes=classes)
             except UserError:  # no maps at this size of images
                 return []
             maps[level, side] = found.cpu()
+    names = seed.images.class_names
     return [
         Look(
-            seed,
+            seed.number,
             case,
-            int(labels["fine"][row]),
-            {who: names[row] for who, names in said.items()},
+            {level: names[level][int(labels[level][row])] for level in LEVELS},
+            answers_to(seed, row),
             pictures[i],
             {place: found[i] for place, found in maps.items()},
         )
@@ -277,17 +252,51 @@ def look(
     ]
 
 
-def panels(
-    looks: Sequence[Look], fine_names: Sequence[str]
-) -> list[tuple[str, list[dict[str, Any]]]]:
-    """For each case, its images: a name and the cells of a row (label, alternative text, PNG in base64).
+def answers_to(seed: Seed, row: int) -> dict[str, dict[str, Said]]:
+    """What each hemisphere alone and both together answer to one test image, by who and level.
+
+    The left one's coarse answer is the class of its fine one, with the sum of probabilities over its fine classes; to
+    an independent label it has none.
+    """
+    fine = seed.alone["fine"][row].float().softmax(0)
+    own = int(fine.argmax())
+    left = {"fine": (own, fine[own])}
+    if seed.images.nested:
+        parents = seed.images.parents
+        sums = torch.zeros(seed.images.classes["coarse"]).index_add_(0, parents, fine)
+        left["coarse"] = (int(parents[own]), sums[parents[own]])
+    found = {
+        "left": left,
+        "right": {"coarse": _best(seed.alone["coarse"][row])},
+        "together": {level: _best(seed.logits[level][row]) for level in LEVELS},
+    }
+    return {
+        who: {
+            level: Said(
+                seed.images.class_names[level][place],
+                min(float(probability), 1.0),  # a sum may be above it by rounding
+                place == int(seed.test.labels[level][row]),
+            )
+            for level, (place, probability) in levels.items()
+        }
+        for who, levels in found.items()
+    }
+
+
+def _best(logits: Tensor) -> tuple[int, Tensor]:
+    """The class of the highest of logits (C,), and its probability."""
+    probability, place = logits.float().softmax(0).max(0)
+    return int(place), probability
+
+
+def panels(looks: Sequence[Look]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """For each case, its images: a name, the cells of a row (label, alternative text, PNG in base64), and answers.
 
     A case without images is listed too: that there are none is a result.
     """
     grouped: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
     for one in looks:
-        name = short(fine_names[one.fine], 40)
-        said = ", ".join(f"{who}: {short(what, 24)}" for who, what in one.said.items())
+        name = short(one.labels["fine"], 40)
         cells = [{"label": "image", "alt": f"Test image: {name}", "png": png(one.image)}]
         cells += [
             {
@@ -297,20 +306,32 @@ def panels(
             }
             for (level, side), heat in one.maps.items()
         ]
-        grouped[one.case].append({"name": name, "said": said, "cells": cells})
+        answers = [
+            {"who": who, "said": [_words(levels.get(level)) for level in LEVELS]}
+            for who, levels in one.said.items()
+        ]
+        truth = [short(one.labels.get(level, ""), 30) for level in LEVELS]
+        grouped[one.case].append(
+            {"name": name, "truth": truth, "levels": LEVELS, "answers": answers, "cells": cells}
+        )
     return [(case[:1].upper() + case[1:], images) for case, images in grouped.items()]
+
+
+def _words(said: Said | None) -> dict[str, str]:
+    """An answer as the page shows it: its mark, and the class with its probability."""
+    if said is None:
+        return {"mark": "", "words": "–", "state": "none"}
+    words = f"{short(said.name, 30)} {decimal(100 * said.probability, 0)} %"
+    if said.correct:
+        return {"mark": "✓", "words": words, "state": "correct"}
+    return {"mark": "✗", "words": words, "state": "wrong"}
 
 
 def png(image: Tensor, heat: Tensor | None = None) -> str:
     """An image uint8 (3, H, W), in grey under a map (H, W) from 0 to 1 if there is one, as PNG in base64."""
     pixels = image.permute(1, 2, 0).numpy()
     if heat is not None:
-        grey = pixels.mean(2, keepdims=True).repeat(3, 2)
-        glow = heat.numpy()[..., None]
-        colour = colormaps["inferno"](0.25 + 0.75 * heat.numpy())[..., :3] * 255
-        pixels = (
-            ((1 - 0.8 * glow) * 0.75 * grey + 0.8 * glow * colour).clip(0, 255).astype(np.uint8)
-        )
+        pixels = overlay(pixels, heat.numpy())
     picture = Image.fromarray(pixels)
     picture.thumbnail((LARGEST, LARGEST))
     file = io.BytesIO()

@@ -22,7 +22,7 @@ from analysis.report.svg import BOTH, FAINT, OTHER, picture
 from analysis.section import Findings, Section
 from analysis.sections.temperature import HIGHEST, LOWEST, fit_temperature, validation_logits
 from analysis.seed import VALIDATION_IMAGES, Seed
-from analysis.values import SHARE, Bounds, Summary
+from analysis.values import SHARE, Bounds, Item, Summary
 from common.settings.levels import LEVELS
 
 ERROR, BRIER, TEMPERATURE = "calibration error", "Brier score", "temperature"
@@ -40,6 +40,9 @@ class Calibration(Section):
 
     order = 70
 
+    def __init__(self) -> None:
+        self.smoothing: dict[str, float] = {}  # of labels in training, by arm
+
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add the scores of each head, raw and after one temperature, and its reliability curve."""
         held_out = validation_logits(seed)
@@ -54,6 +57,7 @@ class Calibration(Section):
             if level in seed.alone:
                 networks[level] = seed.alone[level]
             for arm, logits in networks.items():
+                self._note_smoothing(seed, arm)
                 temperature = fit_temperature(held_out[arm, level], seed.validation.labels[level])
                 raw, scaled = (scores(one, labels) for one in (logits, logits / temperature))
                 columns = raw | {f"{of} {SCALED}": items for of, items in scaled.items()}
@@ -67,7 +71,25 @@ class Calibration(Section):
                             item=item,
                             seed=seed.number,
                             within=BOUNDS.get(of.removesuffix(f" {SCALED}"), SHARE),
+                            means=Item(seed.arm if arm == "bilateral" else arm, bin=bin_of(item)),
                         )
+
+    def _note_smoothing(self, seed: Seed, arm: str) -> None:
+        """Keep the label smoothing with which an arm was trained, where its stage says so."""
+        stage = seed.study.of(seed.arm if arm == "bilateral" else arm).get(seed.number)
+        hparams = stage.yaml("config.yaml").get("hparams") if stage else None
+        value = hparams.get("label_smoothing") if isinstance(hparams, dict) else None
+        if isinstance(value, int | float):
+            self.smoothing[arm] = float(value)
+
+    def _alike(self, arms: Sequence[str]) -> list[str]:
+        """Those of some arms that were trained with the smoothing of the first; where it is not known, the first."""
+        first, *others = arms
+        known = self.smoothing
+        return [
+            first,
+            *(arm for arm in others if first in known and known.get(arm) == known[first]),
+        ]
 
     def render(self, found: Findings) -> Part | None:
         """The reliability curve of each head, and a table."""
@@ -78,7 +100,8 @@ class Calibration(Section):
                 continue
             heads += [(level, arm) for arm in arms]
             for behind in ("", f" {SCALED}"):
-                curves = {arm: filled(found, level, arm, behind) for arm in arms}
+                shown = arms if behind else self._alike(arms)
+                curves = {arm: filled(found, level, arm, behind) for arm in shown}
                 svg = picture(
                     f"reliability-{level}{behind.replace(' ', '-')}",
                     f"Reliability of the {level} head{behind}",
@@ -87,21 +110,27 @@ class Calibration(Section):
                     curves,
                     height=3.5,
                 )
-                figures.append((svg, "Thin lines: 95 % intervals over seeds."))
+                caption = "Thin lines: 95 % intervals over seeds."
+                if len(shown) < len(arms):
+                    caption += (
+                        f" The network of the {arms[-1]} arm was trained with another label smoothing: it is "
+                        "compared after the temperature."
+                    )
+                figures.append((svg, caption))
         if not heads:
             return None
         return Part(
             id="calibration",
-            title="Is it right as often as it is sure?",
+            title="Is it correct as often as it is sure?",
             nav="Calibration",
             text=[
-                "How to read it: on the dashed line a network that is 80 % sure is right 80 % of the time. Below "
-                "the line it is too sure, above it not sure enough. Beside it stands what one temperature mends: "
-                "all logits are divided by the number that suits the validation images best, which changes no answer, "
-                "only how sure the network is.",
+                "How to read it: on the dashed line a network that is 80 % sure is correct 80 % of the time. "
+                "Below the line it is too sure (overconfident), above it not sure enough. Beside it stands what one "
+                "temperature mends: all logits are divided by the number that suits the validation images best, which "
+                "changes no answer, only how sure the network is.",
             ],
             figures=figures,
-            tables=score_tables(found, heads),
+            tables=score_tables(found, heads, self.smoothing),
             notes=[
                 "Calibration error: 15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the "
                 "images are not drawn. Brier score: squared distance of probabilities and truth, summed over classes, "
@@ -112,12 +141,15 @@ class Calibration(Section):
         )
 
 
-def score_tables(found: Findings, heads: Sequence[tuple[str, str]]) -> list[Sheet]:
+def score_tables(
+    found: Findings, heads: Sequence[tuple[str, str]], smoothing: Mapping[str, float]
+) -> list[Sheet]:
     """Calibration error and Brier score, raw and after a temperature, and that temperature; a row for each head.
 
     Args:
         found: holds the numbers.
         heads: level and network.
+        smoothing: of labels in training, by network.
     """
 
     def rows(*quantities: str, percent: bool) -> list[list[Cell]]:
@@ -127,6 +159,7 @@ def score_tables(found: Findings, heads: Sequence[tuple[str, str]]) -> list[Shee
                 Cell(level, level, True),
                 Cell(arm, arm, True),
                 *(cell for score in row for cell in summary_cells(score, percent=percent)),
+                _smoothing(smoothing.get(arm)),
             ]
             for (level, arm), row in zip(heads, scores, strict=True)
         ]
@@ -136,16 +169,22 @@ def score_tables(found: Findings, heads: Sequence[tuple[str, str]]) -> list[Shee
         Sheet(
             "calibration",
             "Expected calibration error, % (less is better)",
-            word_columns(("head", "network"), columns),
+            word_columns(("head", "network"), (*columns, "label smoothing")),
             rows(ERROR, f"{ERROR} {SCALED}", percent=True),
         ),
         Sheet(
             "brier",
             "Brier score (less is better), and the temperature",
-            word_columns(("head", "network"), (*columns, TEMPERATURE, "95 % interval")),
+            word_columns(
+                ("head", "network"), (*columns, TEMPERATURE, "95 % interval", "label smoothing")
+            ),
             rows(BRIER, f"{BRIER} {SCALED}", TEMPERATURE, percent=False),
         ),
     ]
+
+
+def _smoothing(value: float | None) -> Cell:
+    return Cell("–", "") if value is None else Cell(f"{value:g}", repr(value))
 
 
 class Reliability(NamedTuple):
@@ -195,6 +234,11 @@ def scores(logits: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
     }
 
 
+def bin_of(item: str) -> int | None:
+    """The bin of confidence that an item names, if it names one."""
+    return int(item) if item else None
+
+
 def _numbered(values: Tensor) -> dict[str, float]:
     return {str(i): value for i, value in enumerate(values.tolist())}
 
@@ -236,12 +280,14 @@ def reliability_curve(
         curves: arm → confidence and accuracy by bin.
     """
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=FAINT, lw=0.9, ls=(0, (4, 3)))
+    axes.plot(
+        [0, 1], [0, 1], color=FAINT, lw=0.9, ls=(0, (4, 3)), label="_correct as often as sure"
+    )
     for arm, (confidence, accuracy) in curves.items():
         bins = sorted((item for item in confidence if item in accuracy), key=int)
         x = [confidence[item].mean for item in bins]
         colour = BOTH if arm == "bilateral" else COLOURS.get(arm, OTHER)
-        intervals(axes, x, [accuracy[item] for item in bins], colour)
+        intervals(axes, x, [accuracy[item] for item in bins], colour, of=arm)
         axes.plot(
             x,
             [accuracy[item].mean for item in bins],
@@ -253,7 +299,7 @@ def reliability_curve(
     legend_above(axes, title, len(curves))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("accuracy")
+    axes.set_xlabel("confidence: probability of the answer")
+    axes.set_ylabel("accuracy: share of correct answers")
     axes.xaxis.set_major_formatter(percent_beside_zero)
     axes.yaxis.set_major_formatter(percent)

@@ -19,7 +19,7 @@ from analysis.section import Findings, Section
 from analysis.sections.gains import accuracy_per_class
 from analysis.sections.lesions import accuracy, silence
 from analysis.seed import Seed
-from analysis.values import SHARE, Summary
+from analysis.values import SHARE, Item, Summary
 from common.networks.crossings import BOTH_WAYS
 from common.settings.levels import LEVELS, SIDES
 
@@ -56,7 +56,7 @@ class CallosumCut(Section):
         ways = callosum.directions
         cuts = [INTACT, *ways, *([BOTH_WAYS] if len(ways) > 1 else [])]
         self.arms[seed.arm] = cuts
-        self._add(seed, found, PARAMETERS, share_of_parameters(seed), item=seed.arm)
+        self._add(seed, found, PARAMETERS, share_of_parameters(seed), Item(seed.arm))
         right: dict[str, dict[str, Tensor]] = {}
         for cut in cuts:
             with callosum.severed(None if cut == INTACT else cut):
@@ -64,11 +64,11 @@ class CallosumCut(Section):
             logits = classify(seed.module, seed.network, side_by_side([*test.values()]))
             labels = seed.test.labels
             right[cut] = {level: logits[level].argmax(1) == labels[level] for level in LEVELS}
-            item = f"{seed.arm}: {cut}"
+            item = Item(seed.arm, case=cut)
             for level in LEVELS:
                 whole, now = (float(right[c][level].double().mean()) for c in (INTACT, cut))
-                self._add(seed, found, OF, now, level=level, item=item)
-                self._add(seed, found, LOST, whole - now, level=level, item=item)
+                self._add(seed, found, OF, now, item, level=level)
+                self._add(seed, found, LOST, whole - now, item, level=level)
             if cut in (INTACT, cuts[-1]):
                 self._add_lesions(seed, found, item, test, mean)
         for level in LEVELS:
@@ -78,7 +78,7 @@ class CallosumCut(Section):
             )
             names = seed.images.unique_names(level)
             for name, lost in zip(names, (before - after).tolist(), strict=True):
-                self._add(seed, found, OF_CLASS, lost, level=level, item=f"{seed.arm}: {name}")
+                self._add(seed, found, OF_CLASS, lost, Item(seed.arm, name), level=level)
 
     @staticmethod
     def _features(seed: Seed, cut: str) -> tuple[Mapping[str, Tensor], Tensor]:
@@ -92,7 +92,7 @@ class CallosumCut(Section):
         return seen, side_by_side([*known.values()]).mean(0)
 
     def _add_lesions(
-        self, seed: Seed, found: Findings, item: str, test: Mapping[str, Tensor], mean: Tensor
+        self, seed: Seed, found: Findings, item: Item, test: Mapping[str, Tensor], mean: Tensor
     ) -> None:
         """Add the accuracy of each head without either hemisphere."""
         joined = side_by_side([*test.values()])
@@ -101,13 +101,15 @@ class CallosumCut(Section):
             logits = classify(seed.module, seed.network, silence(joined, mean, half))
             for level in LEVELS:
                 share = accuracy(logits[level], seed.test.labels[level])
-                self._add(seed, found, SILENCED, share, level=level, side=side, item=item)
+                self._add(seed, found, SILENCED, share, item, level=level, side=side)
 
     @staticmethod
-    def _add(seed: Seed, found: Findings, of: str, value: float, **place: str) -> None:
+    def _add(seed: Seed, found: Findings, of: str, value: float, means: Item, **place: str) -> None:
         networks = seed.study.networks(seed.arm)[seed.number]
         within = SHARE if of in (OF, SILENCED) else None  # what is lost is a difference
-        found.values.add(of, value, seed=seed.number, within=within, made_of=networks, **place)
+        item = ": ".join(filter(None, (means.arm, means.class_name, means.case)))
+        known = {"within": within, "made_of": networks, "means": means, "item": item}
+        found.values.add(of, value, seed=seed.number, **known, **place)  # type: ignore[arg-type]
 
     def render(self, found: Findings) -> Part | None:
         """A figure and a table for each arm, lesions beside cuts, and the classes."""
@@ -139,6 +141,7 @@ class CallosumCut(Section):
                     level: {cut: found.values.get(OF, level, "", f"{arm}: {cut}") for cut in cuts}
                     for level in LEVELS
                 },
+                {level: 1 / len(names) for level, names in found.class_names.items()},
             )
             part.figures.append((svg, "Lines: 95 % intervals over seeds."))
             for level in LEVELS:
@@ -232,8 +235,13 @@ def class_table(found: Findings, arm: str, level: str) -> Sheet:
     )
 
 
-def bars(figure: Figure, title: str, levels: Mapping[str, Mapping[str, Summary | None]]) -> None:
-    """Draw accuracy with each cut, a bar for each level."""
+def bars(
+    figure: Figure,
+    title: str,
+    levels: Mapping[str, Mapping[str, Summary | None]],
+    chance: Mapping[str, float],
+) -> None:
+    """Draw accuracy with each cut, a bar for each level, and the accuracy of guessing on each level."""
     axes = figure.subplots()
     for number, (level, cuts) in enumerate(levels.items()):
         points = [one for one in cuts.values() if one is not None]
@@ -241,9 +249,14 @@ def bars(figure: Figure, title: str, levels: Mapping[str, Mapping[str, Summary |
         axes.bar(
             places, [one.mean for one in points], width=0.36, color=COLOURS[level], label=level
         )
-        intervals(axes, places, points, INK)
+        intervals(axes, places, points, INK, of=level)
+        if level in chance:
+            said = f"_chance, {level}"
+            axes.axhline(chance[level], color=COLOURS[level], lw=0.9, ls=(0, (4, 3)), label=said)
     names = [WORDS[cut] for cut in next(iter(levels.values()))]
     axes.set_xticks(range(len(names)), names)
-    axes.set_xlabel("cut")
+    axes.set_xlabel("what is cut (dashed: chance)")
+    axes.set_ylabel("test accuracy")
+    axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(percent)
     legend_above(axes, title, 2)

@@ -10,11 +10,11 @@ from analysis.networks import choices
 from analysis.report.cells import Cell, Sheet, interval_words, summary_cells, word_columns
 from analysis.report.figures import COLOURS, percent
 from analysis.report.part import Part, count_classes
-from analysis.report.svg import FAINT, labels, picture, short
+from analysis.report.svg import PAPER, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.contributions import class_means
 from analysis.seed import Seed
-from analysis.values import SHARE, Summary
+from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS, SIDES
 
 # What is averaged, each with the arm as item; a class stands behind the arm.
@@ -24,8 +24,8 @@ RIGHT, WRONG = f"{WEIGHT} in right answers", f"{WEIGHT} in wrong answers"
 OF_CLASS = f"{WEIGHT} in a class"
 MEANS = {
     WEIGHT: "all images",
-    RIGHT: "answered right",
-    WRONG: "answered wrong",
+    RIGHT: "answered correctly",
+    WRONG: "answered wrongly",
     MORE: "images in which it weighs more",
 }
 SHOWN = 8  # classes that lean most to either side, in the figure
@@ -61,12 +61,12 @@ class Choice(Section):
                     MORE: mean((one > other).double()),
                 }
                 of_classes = class_means(one, truth, seed.images.classes[level]).tolist()
-                of = [(name, seed.arm, value) for name, value in numbers.items()]
+                of = [(name, seed.arm, Item(seed.arm), value) for name, value in numbers.items()]
                 of += [
-                    (OF_CLASS, f"{seed.arm}: {name}", value)
+                    (OF_CLASS, f"{seed.arm}: {name}", Item(seed.arm, name), value)
                     for name, value in zip(seed.images.unique_names(level), of_classes, strict=True)
                 ]
-                for name, item, value in of:
+                for name, item, means, value in of:
                     found.values.add(
                         name,
                         value,
@@ -76,6 +76,7 @@ class Choice(Section):
                         seed=seed.number,
                         within=SHARE,
                         made_of=networks,
+                        means=means,
                     )
 
     def render(self, found: Findings) -> Part | None:
@@ -89,7 +90,7 @@ class Choice(Section):
             text=[
                 *(sentence(found, arm) for arm in self.arms),
                 "How to read it: the join weighs the hemispheres anew in each image, and both weights add up to 100 %. "
-                "A hemisphere that weighs more where the answer is right than where it is wrong is asked where it "
+                "A hemisphere that weighs more where the answer is correct than where it is wrong is asked where it "
                 "knows. A weight says how much a hemisphere is listened to, not how much it contributes.",
             ],
             tables=[weight_table(found, list(self.arms))],
@@ -184,10 +185,10 @@ def weights_of_classes(figure: Figure, title: str, classes: Mapping[str, Summary
     axes.barh(places, shares, height=0.7, color=COLOURS["left"], label="left")
     rest = [1 - share for share in shares]
     axes.barh(places, rest, left=shares, height=0.7, color=COLOURS["right"], label="right")
-    axes.axvline(0.5, color=FAINT, lw=0.9)
+    axes.axvline(0.5, color=PAPER, lw=1.1, ls=(0, (4, 3)), label="_equal")
     axes.set_yticks(places, labels([*classes], 22))
     axes.grid(False, axis="y")
     axes.set_title(title)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("weight of the left hemisphere, and from there of the right one")
+    axes.set_xlabel("weight of the left hemisphere; the rest is the right one's")
     axes.xaxis.set_major_formatter(percent)

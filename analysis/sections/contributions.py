@@ -30,7 +30,7 @@ from analysis.sections.reliance import (
     where_they_disagree,
 )
 from analysis.seed import Seed
-from analysis.values import SHARE, Summary
+from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS, SIDES
 
 
@@ -64,7 +64,13 @@ class Contributions(Section):
                 means = class_means(taken[side], truth, seed.images.classes[level]).tolist()
                 for name, mean in zip(seed.images.unique_names(level), means, strict=True):
                     found.values.add(
-                        "evidence", mean, level=level, side=side, item=name, seed=seed.number
+                        "evidence",
+                        mean,
+                        level=level,
+                        side=side,
+                        item=name,
+                        seed=seed.number,
+                        means=Item(class_name=name),
                     )
             shares = {
                 EVIDENCE: share(taken["left"], taken["right"]),
@@ -191,7 +197,7 @@ def evidence_dots(
     x = np.array([left[name].mean for name in names])
     y = np.array([right[name].mean for name in names])
     low, high = min(0, x.min(), y.min()), 1.06 * max(x.max(), y.max(), 1e-6)
-    axes.plot([0, high], [0, high], color=FAINT, lw=0.9, ls=(0, (4, 3)))
+    axes.plot([0, high], [0, high], color=FAINT, lw=0.9, ls=(0, (4, 3)), label="_equal")
     colour = [LEFT if a > b else RIGHT for a, b in zip(x, y, strict=True)]
     axes.scatter(x, y, s=24, color=colour, alpha=0.75, linewidths=0)
     axes.text(high, high * 0.985, "equal", ha="right", va="bottom", color=FAINT, fontsize=8)
@@ -199,8 +205,8 @@ def evidence_dots(
     axes.set_ylim(low, high)
     axes.set_aspect("equal")
     axes.set_title(title)
-    axes.set_xlabel("evidence from the left half")
-    axes.set_ylabel("from the right half")
+    axes.set_xlabel("evidence from the left hemisphere (logits)")
+    axes.set_ylabel("evidence from the right hemisphere (logits)")
     # The classes that lean most to either side are named, on the side on which there are fewer others.
     most = {int((x - y).argmax()): "top", int((y - x).argmax()): "bottom"}
     for i, name in zip(most, labels([names[i] for i in most], 26), strict=True):

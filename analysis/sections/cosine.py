@@ -10,7 +10,7 @@ from analysis.report.figures import grouped_bars
 from analysis.report.svg import picture
 from analysis.section import Findings
 from analysis.seed import HALVES, Seed, sides_of
-from analysis.values import CORRELATION, Summary
+from analysis.values import CORRELATION, Item, Summary
 from common.settings.levels import LEVELS
 
 WITHIN, BETWEEN = "within classes", "between classes"
@@ -37,6 +37,7 @@ def add_cosines(seed: Seed, found: Findings) -> None:
                     item=item,
                     seed=seed.number,
                     within=CORRELATION,
+                    means=Item(case=item),
                 )
 
 
@@ -72,6 +73,7 @@ def cosine_figure(found: Findings) -> list[tuple[Markup, str]]:
         grouped_bars,
         "Cosine of two images …",
         groups,
+        label="cosine of centred features",
         limits=(min(0, lowest - 0.05), 1),
         shares=False,
         height=3.3,

@@ -14,7 +14,7 @@ from analysis.report.part import Part, count_classes
 from analysis.report.svg import BOTH, FAINT, INK, OTHER, labels, picture
 from analysis.section import Findings
 from analysis.seed import Seed
-from analysis.values import Summary
+from analysis.values import Item, Summary
 from common.settings.levels import LEVELS
 
 MOST = 8  # classes that gain, and that lose, most
@@ -29,7 +29,14 @@ def add_gains(seed: Seed, found: Findings) -> None:
             for logits in (seed.logits[level], alone)
         )
         for name, gain in zip(seed.images.unique_names(level), (both - one).tolist(), strict=True):
-            found.values.add("gain", gain, level=level, item=name, seed=seed.number)
+            found.values.add(
+                "gain",
+                gain,
+                level=level,
+                item=name,
+                seed=seed.number,
+                means=Item(class_name=name),
+            )
 
 
 def accuracy_per_class(correct: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -83,6 +90,6 @@ def gains(figure: Figure, title: str, classes: Mapping[str, Summary]) -> None:
     axes.set_yticks(places, labels([*classes], 22))
     axes.grid(False, axis="y")
     axes.set_title(title)
-    axes.set_xlabel("change in accuracy, percentage points")
+    axes.set_xlabel("bilateral minus the hemisphere alone, percentage points")
     axes.xaxis.set_major_formatter(lambda x, _: signed(f"{100 * x:+.3g}") if abs(x) > 1e-9 else "0")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

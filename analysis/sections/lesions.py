@@ -1,6 +1,7 @@
 """How accurate heads are without some features: these are silenced, that is set to their mean over training images."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import torch
 from matplotlib.figure import Figure
@@ -8,19 +9,28 @@ from torch import Tensor
 
 from analysis.networks import classify, halves_of, side_by_side
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
-from analysis.report.figures import COLOURS, legend_above, percent, percent_beside_zero
+from analysis.report.figures import (
+    COLOURS,
+    legend_above,
+    percent,
+    percent_beside_zero,
+    reference,
+)
 from analysis.report.part import Part
 from analysis.report.svg import picture
 from analysis.section import Findings, Section
 from analysis.seed import Seed
-from analysis.values import SHARE, Summary
+from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS, SIDES
+from common.system.randomness import derive
 
 OF = "accuracy with a share silenced"
+OF_RANDOM = "accuracy with a random share silenced"
 LOST = "accuracy lost when silenced"
 # Training images over which the slopes of logits are averaged; where the join is linear, all have the same.
 SLOPE_IMAGES = 64
 SHARES = tuple(i / 10 for i in range(11))  # of a hemisphere's features
+ORDERS = 5  # random ones, over which accuracy is averaged
 
 
 class Lesions(Section):
@@ -39,24 +49,23 @@ class Lesions(Section):
         used = use(weights, spread)
         is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
         for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
-            found_right: dict[str, list[float]] = {level: [] for level in LEVELS}
-            for part in SHARES:
-                silenced = silence(joined, mean, most_used(used, half, part))
-                logits = classify(seed.module, seed.network, silenced)
-                for level in LEVELS:
-                    right = accuracy(logits[level], seed.test.labels[level])
-                    found_right[level].append(right)
-                    found.values.add(
-                        OF,
-                        right,
-                        level=level,
-                        side=side,
-                        item=f"{part:.1f}",
-                        seed=seed.number,
-                        within=SHARE,
-                    )
-            for level, (whole, *_, without) in found_right.items():
-                found.values.add(LOST, whole - without, level=level, side=side, seed=seed.number)
+            orders = random_orders(len(used), derive(seed.number, f"lesions {side}"))
+            by_use, by_chance = (
+                {
+                    part: [
+                        accuracies(seed, silence(joined, mean, most_used(order, half, part)))
+                        for order in tried
+                    ]
+                    for part in SHARES
+                }
+                for tried in (used[None], orders)
+            )
+            for of, found_right in ((OF, by_use), (OF_RANDOM, by_chance)):
+                _add(found, of, found_right, side, seed.number)
+            whole, without = (by_use[end][0] for end in (SHARES[0], SHARES[-1]))
+            for level in LEVELS:
+                lost = whole[level] - without[level]
+                found.values.add(LOST, lost, level=level, side=side, seed=seed.number)
 
     def render(self, found: Findings) -> Part | None:
         """A curve for each hemisphere and head."""
@@ -72,12 +81,14 @@ class Lesions(Section):
             text=[
                 "How to read it: from left to right more and more features of one hemisphere are silenced, those "
                 "that the heads use most first. At 100 % that whole hemisphere is silent. Where a curve stays "
-                "up, its features were not needed, or others replace them. Thin lines are seeds.",
+                "up, its features were not needed, or others replace them. Dotted: the same share in a random order. "
+                "Where both curves are alike, no feature matters more than another. Thin lines are seeds.",
             ],
             tables=[lesion_table(curves)],
             notes=[
                 "A silenced feature has its mean over training images for every image; nothing is trained again. "
                 "Its use is its absolute weight times its standard deviation; both heads count equally. "
+                f"Random: the mean of {ORDERS} random orders. Dashed: chance. "
                 "(Where the join is not linear, a weight is the mean slope of a logit over some training images.)"
             ],
         )
@@ -89,9 +100,40 @@ class Lesions(Section):
                 f"{level} head",
                 curves[level],
                 {side: found.values.by_seed(OF, level, side) for side in SIDES},
+                {side: found.values.items(OF_RANDOM, level, side) for side in SIDES},
+                1 / len(found.class_names[level]) if level in found.class_names else None,
+                height=3.3,
             )
             part.figures.append((svg, ""))
         return part
+
+
+def _add(
+    found: Findings,
+    of: str,
+    right: Mapping[float, Sequence[Mapping[str, float]]],
+    side: str,
+    seed: int,
+) -> None:
+    """Add the mean accuracy over the orders in which a share of a hemisphere's features was silenced."""
+    for part, orders in right.items():
+        for level in LEVELS:
+            found.values.add(
+                of,
+                fmean(one[level] for one in orders),
+                level=level,
+                side=side,
+                item=f"{part:.1f}",
+                seed=seed,
+                within=SHARE,
+                means=Item(share=part),
+            )
+
+
+def accuracies(seed: Seed, features: Tensor) -> dict[str, float]:
+    """The accuracy of each head on test images of joined features (N, F)."""
+    logits = classify(seed.module, seed.network, features)
+    return {level: accuracy(logits[level], seed.test.labels[level]) for level in LEVELS}
 
 
 def silence(features: Tensor, mean: Tensor, which: Tensor) -> Tensor:
@@ -126,6 +168,12 @@ def most_used(use: Tensor, half: Tensor, share: float) -> Tensor:
     return chosen
 
 
+def random_orders(features: int, seed: int) -> Tensor:
+    """Draw `ORDERS` random orders of features, as the use of each, (`ORDERS`, F): the same at each call."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    return torch.rand(ORDERS, features, generator=generator)
+
+
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """The share of images (N, C) whose highest logit is that of their label (N,)."""
     return float((logits.argmax(1) == labels).double().mean())
@@ -136,8 +184,10 @@ def lesion_curves(
     title: str,
     curves: Mapping[str, Mapping[str, Summary]],
     seeds: Mapping[str, Mapping[int, Mapping[str, float]]],
+    random: Mapping[str, Mapping[str, Summary]],
+    chance: float | None,
 ) -> None:
-    """Draw accuracy while features of either hemisphere are silenced, the most used first."""
+    """Draw accuracy while features of either hemisphere are silenced, the most used first, and in a random order."""
     axes = figure.subplots()
     for side, points in curves.items():
         shares = [float(share) for share in points]
@@ -149,12 +199,24 @@ def lesion_curves(
             ms=4,
             label=f"of the {side} silenced",
         )
-        for numbers in seeds[side].values() if len(seeds[side]) > 1 else ():
+        axes.plot(
+            [float(share) for share in random[side]],
+            [point.mean for point in random[side].values()],
+            color=COLOURS[side],
+            ls=(0, (1, 1.4)),
+            label=f"{side}, random order",
+        )
+        for seed, numbers in seeds[side].items() if len(seeds[side]) > 1 else ():
             x = [float(share) for share in numbers]
-            axes.plot(x, [*numbers.values()], color=COLOURS[side], lw=0.8, alpha=0.6)
+            y, label = [*numbers.values()], f"_{side}, seed {seed}"
+            axes.plot(x, y, color=COLOURS[side], lw=0.8, alpha=0.6, label=label)
+    if chance is not None:
+        reference(axes, chance, "chance")
     legend_above(axes, title, 2)
+    axes.set_title(title, pad=38)  # above two lines of legend
     axes.set_xlabel("share of that hemisphere's features silenced")
     axes.set_xlim(0, 1)
+    axes.set_ylabel("test accuracy")
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_formatter(percent_beside_zero)
     axes.yaxis.set_major_formatter(percent)

@@ -83,7 +83,16 @@ class Probes(Section):
         if not all(groups.values()):
             return None
         title, text, chance = self._words(found)
-        figure = picture("probe", title, grouped_bars, "Test images read off the features", groups)
+        figure = picture(
+            "probe",
+            title,
+            grouped_bars,
+            "Test images read off the features",
+            groups,
+            label="accuracy of the probe",
+            chance=self._chance(found),
+            height=3.3,
+        )
         table = Sheet(
             "probe",
             "Accuracy of the linear probe, %",
@@ -105,10 +114,18 @@ class Probes(Section):
             title=title,
             nav="What they know",
             text=text,
-            figures=[(figure, "Thin lines: 95 % intervals over seeds.")],
+            figures=[(figure, "Thin lines: 95 % intervals over seeds. Dashed: chance.")],
             tables=[table],
             notes=[note, *self._warnings()],
         )
+
+    def _chance(self, found: Findings) -> dict[str, float]:
+        """The accuracy of guessing, by what is read off."""
+        classes = {level: len(names) for level, names in found.class_names.items()}
+        if self.letters:
+            counts = (classes["coarse"], len(self.letters))
+            return {what: 1 / count for what, count in zip(LETTERS, counts, strict=True)}
+        return {level: 1 / classes[level] for level in LEVELS}
 
     def _warnings(self) -> list[str]:
         """Where a weaker or a stronger penalty than any that was tried may be better."""

@@ -1,6 +1,6 @@
 """How alike two representations of the same images are: linear CKA of hemispheres, layer by layer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from analysis.networks import as_tested, features_of, load, sides, weights_of
 from analysis.report.figures import heat, intervals
 from analysis.report.part import Part
-from analysis.report.svg import BOTH, LEFT, RIGHT, picture
+from analysis.report.svg import BOTH, FAINT, LEFT, RIGHT, labels, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
 from analysis.seed import Seed, StudyImages
-from analysis.values import CORRELATION, Networks, Summary
+from analysis.values import CORRELATION, Item, Networks, Summary
 from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
+from common.trained.representation import FEATURES
 from common.training.module import TrainingModule
 from study.arms import controls
 
@@ -43,7 +44,7 @@ class Similarity(Section):
     order = 40
 
     def __init__(self) -> None:
-        self.layers: dict[str, int] = {}  # number by side
+        self.layers: dict[str, list[str]] = {}  # names by side
         self.baseline: str | None = None  # the arm of the unspecialised hemisphere
         self.earlier: tuple[StudyImages, TrainingModule] | None = None
         self.earlier_grams: dict[str, list[Tensor]] = {}
@@ -57,7 +58,9 @@ class Similarity(Section):
         grams = {
             side: grams_of(seed.module, one, chosen) for side, one in sides(seed.network).items()
         }
-        self.layers = {side: len(layers) for side, layers in grams.items()}
+        self.layers = {
+            side: [*compared(one), FEATURES] for side, one in sides(seed.network).items()
+        }
         for i, left in enumerate(grams["left"]):
             for j, right in enumerate(grams["right"]):
                 found.values.add(
@@ -67,6 +70,7 @@ class Similarity(Section):
                     item=f"{i},{j}",
                     seed=seed.number,
                     within=CORRELATION,
+                    means=Item(layer=self.layers["left"][i], other_layer=self.layers["right"][j]),
                 )
         both_seeds = {**found.values.networks_of(seed.number), **self.earlier_networks}
         self.earlier_networks = found.values.networks_of(seed.number)
@@ -86,6 +90,7 @@ class Similarity(Section):
                         within=CORRELATION,
                         # Pairs of seeds overlap: 0 and 1, 1 and 2.
                         made_of=both_seeds if pair.endswith(OTHER_SEED) else None,
+                        means=Item(layer=self.layers[pair.split("-")[0]][i]),
                     )
         add_cosines(seed, found)
 
@@ -164,7 +169,8 @@ class Similarity(Section):
         )
 
     def _figures(self, found: Findings, matrix: Mapping[str, Summary]) -> list[tuple[Markup, str]]:
-        rows, columns = self.layers["left"], self.layers["right"]
+        names = self.layers
+        rows, columns = len(names["left"]), len(names["right"])
         pairs = {
             pair: points
             for pair in PAIRS
@@ -180,8 +186,8 @@ class Similarity(Section):
                 "Linear CKA layer by layer",
                 cka_lines,
                 pairs,
-                max(rows, columns),
-                height=3.4,
+                max(names.values(), key=len),
+                height=4.2,
             )
             caption = (
                 "1: the same up to rotation and scale; 0: nothing in common. "
@@ -198,13 +204,14 @@ class Similarity(Section):
             heat,
             np.clip(table, 0, 1),
             title="Every layer with every other",
-            rows=[*map(str, range(1, rows)), "F"],
-            columns=[*map(str, range(1, columns)), "F"],
+            rows=labels(names["left"], 22),
+            columns=labels(names["right"], 22),
             row_label="layer of the left hemisphere",
             column_label="layer of the right hemisphere",
-            height=3.4,
+            value_label="linear CKA",
+            height=4.2,
         )
-        return [*figures, (all_pairs, "Bright: alike. F: the features that the heads see.")]
+        return [*figures, (all_pairs, "Bright: alike. Features are what the heads see.")]
 
 
 def gram(representation: Tensor) -> Tensor:
@@ -245,9 +252,7 @@ def layer_grams(
         images: few enough to go through at once.
         forward: how to run the backbone on them, to features (N, F).
     """
-    layers = [m for m in backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    count = min(MAX_LAYERS, len(layers))
-    chosen = [layers[round(i * (len(layers) - 1) / max(count - 1, 1))] for i in range(count)]
+    chosen = compared(backbone).values()
     grams: list[Tensor] = []
     handles = [
         layer.register_forward_hook(lambda module, inputs, output: grams.append(gram(output)))
@@ -261,6 +266,18 @@ def layer_grams(
     return [*(one.cpu() for one in grams), gram(features).cpu()]
 
 
+def compared(hemisphere: nn.Module) -> dict[str, nn.Module]:
+    """The layers of a hemisphere, or of its backbone, that are compared, by name: convolutions and linear layers."""
+    backbone = getattr(hemisphere, "backbone", hemisphere)
+    layers = [
+        (name, one)
+        for name, one in backbone.named_modules()
+        if isinstance(one, nn.Conv2d | nn.Linear)
+    ]
+    count = min(MAX_LAYERS, len(layers))
+    return dict(layers[round(i * (len(layers) - 1) / max(count - 1, 1))] for i in range(count))
+
+
 def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> list[Tensor]:
     """`layer_grams` of a hemisphere of a network for images uint8 (N, 3, H, W)."""
     with as_tested(module):
@@ -271,8 +288,10 @@ def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> l
         )
 
 
-def cka_lines(figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers: int) -> None:
-    """Draw similarity layer by layer, from the image to the features."""
+def cka_lines(
+    figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers: Sequence[str]
+) -> None:
+    """Draw similarity layer by layer, from the image to the features; ``layers`` are their names."""
     axes = figure.subplots()
     for number, (pair, points) in enumerate(pairs.items()):
         label, colour, marker, style = PAIRS[pair]
@@ -290,9 +309,11 @@ def cka_lines(figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers
     lowest = min(point.mean for points in pairs.values() for point in points.values())
     axes.set_ylim(min(0, lowest - 0.05), 1.02)
     for line, points in zip([*axes.lines], pairs.values(), strict=True):
-        intervals(axes, line.get_xdata(), [*points.values()], line.get_color())  # type: ignore[arg-type]
+        place, of = line.get_xdata(), str(line.get_label())
+        intervals(axes, place, [*points.values()], line.get_color(), of=of)  # type: ignore[arg-type]
+    axes.axhline(0, color=FAINT, lw=0.8, label="_nothing in common")
     axes.set_title("Same layer of two networks")
     axes.set_xlabel("layer, from the image to the features")
     axes.set_ylabel("linear CKA")
-    axes.set_xticks(range(1, layers + 1), [*map(str, range(1, layers)), "F"])
+    axes.set_xticks(range(1, len(layers) + 1), labels(layers, 22), rotation=60, ha="right")
     figure.legend(loc="outside lower left", ncols=2, columnspacing=1.2)

@@ -13,7 +13,7 @@ from analysis.specialisation.reading import Reading, read
 from analysis.specialisation.rows import Competence, Index
 from analysis.specialisation.seeds import Pair, between_seeds, pair_of
 from analysis.specialisation.tasks import COARSE, first_task
-from analysis.values import CORRELATION, Bounds
+from analysis.values import CORRELATION, Bounds, Item
 
 # Measures whose sign a coin would choose if two hemispheres were the same.
 SIGNED = ("laterality", "double dissociation", "simple effect", "necessity laterality")
@@ -114,6 +114,7 @@ class Specialisation(Section):
             seed=seed,
             within=self._bounds(of, arm, seed, task),
             made_of=made_of,
+            means=Item(arm),
         )
 
     def _bounds(self, of: str, arm: str, seed: int, task: str) -> Bounds | None:

@@ -45,7 +45,7 @@ def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:
     table = csv.writer(text, lineterminator="\n")
     levels = [level for level in LEVELS if level in predictions[0].label]
     sides = [side for side in SIDES if side in predictions[0].alone]
-    table.writerow(_columns(levels, sides))
+    table.writerow(columns(levels, sides))
     for one in predictions:
         cells: list[object] = [one.image]
         for level in levels:
@@ -57,17 +57,17 @@ def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:
         temporary.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
-def read_predictions(file: Path) -> list[Prediction]:
+def read_predictions(file: Path | str) -> list[Prediction]:
     """Read predictions in the order of the test images.
 
     Raises:
         UserError: there is no such file, or it is damaged.
     """
     try:
-        header, *lines = csv.reader(io.StringIO(gzip.decompress(file.read_bytes()).decode()))
+        header, *lines = csv.reader(io.StringIO(gzip.decompress(Path(file).read_bytes()).decode()))
         levels = [level for level in LEVELS if level in header]
         sides = [side for side in SIDES if f"{side}_{levels[0]}" in header]
-        if header != _columns(levels, sides):
+        if header != columns(levels, sides):
             raise ValueError(f"its columns are {', '.join(header)}")
         rows = [dict(zip(header, line, strict=True)) for line in lines]
         return [_prediction(row, levels, sides) for row in rows]
@@ -82,7 +82,8 @@ def read_predictions(file: Path) -> list[Prediction]:
         ) from None
 
 
-def _columns(levels: Sequence[str], sides: Sequence[str]) -> list[str]:
+def columns(levels: Sequence[str], sides: Sequence[str]) -> list[str]:
+    """Name the columns of a network with heads for some levels; ``sides``: of its hemispheres, if it has two."""
     of_levels = [name for level in levels for name in (level, *_said(level))]
     return ["image", *of_levels, *(f"{side}_{level}" for side in sides for level in levels)]
 

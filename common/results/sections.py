@@ -36,6 +36,12 @@ class Section(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def side_by_side(section: Section) -> Section:
+    """Put the two rows of each cell into columns of their own."""
+    lines = [[part for cell in line for part in cell.split("\n")] for line in section.lines]
+    return section._replace(lines=lines)
+
+
 def sections(
     rows: Sequence[Row], *, reference: str, primary: str = "", margin: float = MARGIN
 ) -> list[Section]:

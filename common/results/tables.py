@@ -1,4 +1,4 @@
-"""The tables of an experiment: three csv files for programs; summary.md and the terminal for a person."""
+"""The tables of an experiment: csv files for programs; summary.md, summary.tex and the terminal for a person."""
 
 import csv
 import io
@@ -15,8 +15,9 @@ from rich.table import Table
 from common.results.arithmetic import mixture
 from common.results.contrasts import MARGIN
 from common.results.images import ImageRow, image_contrasts
+from common.results.latex import latex
 from common.results.rows import Row, collect, holes, independent
-from common.results.sections import Section, image_sections, sections
+from common.results.sections import Section, image_sections, sections, side_by_side
 from common.results.statistics import (
     DifferenceRow,
     SummaryRow,
@@ -66,8 +67,10 @@ def write_tables(
     missing += f"- {mixed}\n" if mixed else ""
     missing += f"- {INDEPENDENT}\n" if independent(experiment) else ""
     read = sections(rows, reference=reference, primary=primary, margin=margin)
-    shown = markdown([*read, *image_sections(compared)])
-    write_text(experiment / "summary.md", shown + (f"\n{missing}" if missing else ""))
+    read = [*read, *image_sections(compared)]
+    write_text(experiment / "summary.md", markdown(read) + (f"\n{missing}" if missing else ""))
+    comments = "".join(f"% {line}\n" for line in missing.splitlines())
+    write_text(experiment / "summary.tex", latex(read) + comments)
     return rows
 
 
@@ -91,7 +94,7 @@ def as_text(sections: Sequence[Section], title: str) -> str:
 
 def _print(sections: Sequence[Section], title: str, console: Console) -> None:
     for section in sections:
-        table = _rich(_side_by_side(section))
+        table = _rich(side_by_side(section))
         if _width(table) > console.width:
             table = _rich(section)
         table.title = f"{title}: {section.title}"
@@ -111,11 +114,6 @@ def print_holes(experiment: Path) -> None:
         print(mixed)
     if independent(experiment):
         print(INDEPENDENT)
-
-
-def _side_by_side(section: Section) -> Section:
-    lines = [[part for cell in line for part in cell.split("\n")] for line in section.lines]
-    return section._replace(lines=lines)
 
 
 def _rich(section: Section) -> Table:
@@ -139,7 +137,7 @@ def markdown(sections: Sequence[Section]) -> str:
 
 
 def _markdown(section: Section) -> str:
-    header, *lines = _side_by_side(section).lines
+    header, *lines = side_by_side(section).lines
     rule = ["---" if column < section.labels else "---:" for column in range(len(header))]
     table = [f"| {' | '.join(line)} |" for line in (header, rule, *lines)]
     notes = [line for note in section.notes for line in ("", note)]

@@ -1,14 +1,15 @@
-"""A figure of where hemispheres look: one row per picture, one map per head and hemisphere."""
+"""A figure of where hemispheres look: one row per picture, one map per head and hemisphere, each with its answer."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
 from common.trained.inference import Picture, Trained
+from common.trained.overlay import overlay
 
 # More rows than this make a figure that nobody scrolls through.
 MOST = 24
@@ -19,7 +20,8 @@ def draw_cams(
 ) -> int:
     """Draw up to 24 pictures as the network sees them, and what each hemisphere finds in them for each head.
 
-    The class explained is the one that the head predicts.
+    Over a picture stands what the network says to it, over a map what that hemisphere says by itself (of a network of
+    two hemispheres; `Trained.predict`, ``alone``). The class explained is the one that the network predicts.
 
     Args:
         trained: the network.
@@ -35,26 +37,32 @@ def draw_cams(
     """
     kind = kind_of(file)
     images = trained.pixels(list(pictures[:MOST]))
-    probabilities = trained.predict(images)
+    joint = trained.predict(images)
+    alone = {
+        side: trained.predict(images, alone=side) if trained.has_halves else joint
+        for side in trained.sides
+    }
     columns = [(level, side) for level in trained.levels for side in trained.sides]
     cams = {
         (level, side): getattr(trained, method)(images, level=level, side=side).numpy()
         for level, side in columns
     }
-    figure = Figure(figsize=(2.2 * (len(columns) + 1), 2.5 * len(images)), layout="constrained")
+    figure = Figure(figsize=(2.2 * (len(columns) + 1), 2.75 * len(images)), layout="constrained")
     grid = figure.subplots(len(images), len(columns) + 1, squeeze=False)
     for i, axes in enumerate(grid):
         # (3, H, W) -> (H, W, 3)
         shown = images[i].permute(1, 2, 0).numpy()
         axes[0].imshow(shown)
-        axes[0].set_title(_plain(_name(pictures[i])), fontsize=8)
+        said = [
+            f"{trained.record.level_name(level)}: {_said(trained, level, joint[level][i])}"
+            for level in trained.levels
+        ]
+        axes[0].set_title("\n".join([_plain(_name(pictures[i])), *said]).strip(), fontsize=8)
         for axis, (level, side) in zip(axes[1:], columns, strict=True):
-            axis.imshow(_grey(shown), cmap="gray", vmin=0, vmax=255)
-            axis.imshow(cams[level, side][i], cmap="viridis", alpha=0.6, vmin=0, vmax=1)
-            value, place = probabilities[level][i].max(dim=0)
-            said = _plain(trained.class_names[level][int(place)])
+            axis.imshow(overlay(shown, cams[level, side][i]))
             head = f"{trained.record.level_name(level)} head, {_place(trained, side)}"
-            axis.set_title(f"{head}\n{said} {100 * value.item():.0f} %", fontsize=8)
+            own = _said(trained, level, alone[side][level][i])
+            axis.set_title(f"{head}\n{'alone: ' if trained.has_halves else ''}{own}", fontsize=8)
         for axis in axes:
             axis.axis("off")
     with replacing(file) as temporary:
@@ -80,6 +88,12 @@ def _place(trained: Trained, side: str) -> str:
     return side if trained.has_halves or "." in side else "hemisphere"
 
 
+def _said(trained: Trained, level: str, probabilities: Tensor) -> str:
+    """Say which class is likeliest of probabilities (C,), and how likely."""
+    value, place = probabilities.max(dim=0)
+    return f"{_plain(trained.class_names[level][int(place)])} {100 * value.item():.0f} %"
+
+
 def _name(picture: Picture) -> str:
     return Path(picture).name if isinstance(picture, str | Path) else ""
 
@@ -89,8 +103,3 @@ def _plain(text: str) -> str:
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     short = text if len(text) <= 24 else f"{text[:23]}…"
     return short.replace("$", r"\$")
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    """Turn RGB uint8 (H, W, 3) into luma uint8 (H, W) (ITU-R BT.601), so that colour shows nothing but the map."""
-    return (image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)

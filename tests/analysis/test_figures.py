@@ -14,7 +14,7 @@ from analysis.report import results
 from analysis.report.cells import cell, decimal, interval_words, sheet
 from analysis.report.result_figures import accuracy_bars
 from analysis.report.svg import INK, PAPER, labels, short
-from analysis.sections.attention import Look, panels
+from analysis.sections.attention import Look, Said, panels
 from analysis.sections.calibration import reliability_curve
 from analysis.sections.gains import gains
 from analysis.sections.similarity import cka_lines
@@ -88,7 +88,7 @@ def test_intervals_are_drawn_where_there_are_any():
     assert len(spans) == 2  # and the zero line
     points = {"0": over_seeds(0.9, 0.8, 1.0), "1": over_seeds(0.5)}
     for function, args in (
-        (cka_lines, ({"left-right": points, "left-other seed": points}, 2)),
+        (cka_lines, ({"left-right": points, "left-other seed": points}, ["conv", "features"])),
         (reliability_curve, ("", {"bilateral": (points, points)})),
     ):
         lines = [[*map(float, line.get_ydata())] for line in draw(function, *args).axes[0].lines]
@@ -98,13 +98,21 @@ def test_intervals_are_drawn_where_there_are_any():
 
 def test_a_case_without_images_keeps_its_heading():
     image = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    shown = dict(panels([Look(0, "all are right", 0, {"left": "a"}, image, {})], ["a"]))
+    said = {"left": {"fine": Said("a", 0.5, True), "coarse": Said("b", 0.754, False)}, "right": {}}
+    labels = {"fine": "a", "coarse": "c"}
+    shown = dict(panels([Look(0, "all are correct", labels, said, image, {})]))
     assert [*shown] == [
-        "Only the left is right",
-        "Only the right is right",
-        "Only both together",
-        "All are right",
+        "Only the left is correct",
+        "Only the right is correct",
+        "Only both together are correct",
+        "All are correct",
     ]
+    (left, right) = shown["All are correct"][0]["answers"]
+    assert [(one["mark"], one["words"]) for one in left["said"]] == [
+        ("✓", "a 50 %"),
+        ("✗", "b 75 %"),
+    ]
+    assert [one["words"] for one in right["said"]] == ["–", "–"]
     assert [len(looks) for looks in shown.values()] == [0, 0, 0, 1]
 
 

@@ -158,7 +158,7 @@ def per_cent(number: str, digits: int = 2, sign: str = "") -> str:
 
 
 # Two seeds have no interval, so its column is not shown, and instead of a deviation both values are.
-RESULT = ["arm", "level", "mean", "std", "seeds"]
+RESULT = ["arm", "level", "mean", "std", "seeds", "parameters"]
 ELSEWHERE = [*RESULT, "ci95_low", "ci95_high", "approximate", "level_name"]
 
 
@@ -177,7 +177,7 @@ def test_numbers_of_the_page_are_those_of_the_csv_files(finished, page):
         [
             *(row["arm"], row["level"], per_cent(row["mean"])),
             "; ".join(map(per_cent, both[row["arm"], row["level"]])),
-            row["seeds"],
+            *(row["seeds"], f"{float(row['parameters']):,.0f}"),
         ]
         for row in summary
     ]
@@ -592,7 +592,7 @@ def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
         moved.rename(finished.place)
     assert status == 0, out + err
     text = "".join(Page((place / "report.html").read_text()).text)
-    assert "Left out: which hemisphere was right when" in text
+    assert "Left out: which hemisphere is correct when" in text
     assert "Left out: similarity to an unspecialised hemisphere" in text
     assert "Confusions of the bilateral network" in (place / "report.html").read_text()
     values = {row["of"] for row in rows_of(place / "analysis" / "summary.csv")}
@@ -778,12 +778,84 @@ def test_tables_sort_by_click_and_by_keyboard(visit):
     assert arms == sorted(arms)
 
 
+def test_a_figure_links_to_its_files_and_they_are_there(finished, page):
+    links = {a["href"] for a in page.find("a") if a["href"].startswith("analysis/figures/")}
+    saved = {f"analysis/figures/{file.name}" for file in finished.place.glob("analysis/figures/*")}
+    assert links == saved
+    assert len(links) == 3 * len([svg for svg in page.find("svg") if svg.get("role") == "img"])
+    rows = rows_of(finished.place / "analysis/figures/probe.csv")
+    numbers = rows_of(finished.place / "analysis/summary.csv")
+    drawn = {(r["x_name"], r["series"]): float(r["value"]) for r in rows if r["mark"] == "bar"}
+    assert drawn == {
+        (r["level"], r["side"]): float(r["mean"]) for r in numbers if r["of"] == "probe accuracy"
+    }
+    for row in numbers:
+        if row["of"] == "cka":
+            assert row["layer"]
+        if row["of"] == "evidence":
+            assert row["class_name"] == row["item"]
+
+
+def test_tables_are_taken_away_in_three_formats(visit, finished, tmp_path):
+    tab = visit()
+    caption = tab.locator("#table-results caption")
+    with tab.expect_download() as download:
+        caption.get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "results.csv")
+    saved = rows_of(tmp_path / "results.csv")
+    summary = rows_of(finished.place / "summary.csv")
+    assert [float(row["accuracy, %"]) for row in saved] == [float(row["mean"]) for row in summary]
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    shown = {}
+    for words in ("Markdown", "LaTeX"):
+        caption.get_by_role("button", name=words).click()
+        caption.get_by_role("button", name="copied").wait_for()
+        shown[words] = tab.evaluate("navigator.clipboard.readText()")
+        caption.get_by_role("button", name=words).wait_for()
+    for row in summary:
+        numbers = [row["arm"], row["level"], per_cent(row["mean"])]
+        assert f"| {' | '.join(numbers)} |" in shown["Markdown"]
+        assert " & ".join(numbers).replace("_", "\\_") + " & " in shown["LaTeX"]
+    assert "accuracy, \\% & " in shown["LaTeX"]
+    for line in ("\\toprule", "\\midrule", "\\bottomrule", "\\end{tabular}"):
+        assert shown["LaTeX"].count(line) == 1
+
+
+def test_on_paper_closed_parts_are_open_and_heads_have_their_words(visit, finished):
+    tab = visit()
+    closed = tab.locator("details:not([open])").count()
+    assert closed
+    heads = tab.locator("#table-results th").all_inner_texts()
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    tab.emulate_media(media="print")
+    assert tab.locator("th button").count() == 0
+    assert tab.locator("#table-results th").all_text_contents() == [h.strip() for h in heads]
+    assert tab.locator("details:not([open])").count() < closed
+    assert tab.locator("details[open] pre").count() == 0  # configurations are in files
+    assert not tab.locator(".tools").first.is_visible()
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    tab.emulate_media(media="screen")
+    assert tab.locator("details:not([open])").count() == closed
+    tab.locator("#table-results th").first.locator("button").click()
+    assert tab.locator("#table-results th").first.get_attribute("aria-sort") == "ascending"
+
+
+def test_a_heading_has_a_link_to_itself(visit):
+    tab = visit()
+    tab.locator("#run .here").focus()
+    tab.keyboard.press("Enter")
+    assert tab.url.endswith("#run")
+
+
 def test_all_that_can_be_used_is_reached_by_keyboard(visit):
     tab = visit(width=390)
     reached = set()
-    for _ in range(200):
+    for _ in range(2000):
         tab.keyboard.press("Tab")
-        reached.add(tab.evaluate("document.activeElement.outerHTML.slice(0, 60)"))
+        at = tab.evaluate("document.activeElement.outerHTML.slice(0, 60)")
+        if at.startswith("<body"):  # beyond the last one
+            break
+        reached.add(at)
     buttons = tab.locator("button:visible, summary, .bar a, .scroll:visible")
     wanted = set(buttons.evaluate_all("all => all.map(one => one.outerHTML.slice(0, 60))"))
     assert wanted <= reached

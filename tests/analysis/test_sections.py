@@ -301,10 +301,10 @@ def test_images_to_look_at_belong_to_their_case():
     assert [case for case, _ in chosen] == [
         name
         for name in (
-            "only the left is right",
-            "only the right is right",
-            "only both together",
-            "all are right",
+            "only the left is correct",
+            "only the right is correct",
+            "only both together are correct",
+            "all are correct",
         )
         for _ in range(PER_CASE)
     ]
@@ -460,9 +460,7 @@ def test_a_case_that_only_a_later_seed_has_is_looked_at(images, monkeypatch):
     monkeypatch.setattr(
         attention,
         "look",
-        lambda module, number, images, labels, chosen, said: [
-            SimpleNamespace(case=case, seed=number) for case, _ in chosen
-        ],
+        lambda seed, chosen: [SimpleNamespace(case=case, seed=seed.number) for case, _ in chosen],
     )
     fine, coarse = (nn.functional.one_hot(y).float() for y in images.test.labels.values())
     wrong = coarse.roll(1, 1)

@@ -1,5 +1,6 @@
 """Every small data set ends in a report or in one sentence: an analysis that a set cannot give is left out with one."""
 
+import io
 import os
 import re
 import shutil
@@ -57,7 +58,7 @@ class Sketch(Figure):
         super().__init__(*args, **kwargs | {"layout": "none"})
 
     def savefig(self, file, **kwargs):
-        file.write("<svg ></svg>")
+        file.write("<svg ></svg>" if isinstance(file, io.StringIO) else b"%PDF")
 
 
 # What screen readers are told of some figures, by their names.

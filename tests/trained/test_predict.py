@@ -1,7 +1,9 @@
 """predict.py: what it prints, its JSON, its spellings of several pictures, its figure, and its refusals."""
 
 import json
+import re
 import shutil
+from html import unescape
 
 import matplotlib.image
 import numpy as np
@@ -13,6 +15,7 @@ import predict
 from bilateral import load
 from common.checkpoints.files import RECORD
 from common.trained.figure import MOST, draw_cams
+from common.trained.overlay import overlay
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +159,36 @@ def test_the_figure_has_a_panel_for_each_head_and_hemisphere(
     pictures = [folder / "a.png", folder / "d.webp"]
     assert draw_cams(load(checkpoints[kind]), pictures, file) == 2
     pixels = matplotlib.image.imread(file)
-    assert pixels.shape[1] / pixels.shape[0] == pytest.approx(2.2 * columns / 5, rel=0.02)
+    assert pixels.shape[1] / pixels.shape[0] == pytest.approx(2.2 * columns / 5.5, rel=0.05)
     assert draw_cams(load(checkpoints["fine"]), pictures[:1] * (MOST + 3), file) == MOST
+
+
+def test_the_figure_says_the_joint_answer_over_the_picture_and_each_ones_own_over_its_map(
+    checkpoints, folder, tmp_path
+):
+    trained, file = load(checkpoints["bilateral"]), tmp_path / "cam.svg"
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        draw_cams(trained, [folder / "a.png"], file)
+    text = unescape(" ".join(re.findall(r">([^<>\n]+)<", file.read_text())))
+
+    def said(level: str, **asked: str) -> str:
+        value, place = trained.predict([folder / "a.png"], **asked)[level][0].max(0)
+        return f"{trained.class_names[level][int(place)]} {100 * value.item():.0f} %"
+
+    for level in ("fine", "coarse"):
+        assert f"{level}: {said(level)}" in text
+        for side in ("left", "right"):
+            assert f"{level} head, {side} alone: {said(level, alone=side)}" in text
+
+
+def test_a_map_is_laid_over_the_picture_in_grey():
+    image = np.full((2, 2, 3), [200, 0, 0], np.uint8)
+    shown = overlay(image, np.array([[0, 1], [0.5, 0]], np.float32))
+    assert shown.dtype == np.uint8
+    dark = round(0.75 * 0.299 * 200)
+    assert np.abs(shown[0, 0].astype(int) - dark).max() <= 1  # no map: grey alone
+    assert shown[0, 1].sum() > shown[1, 0].sum() > shown[0, 0].sum()
+    assert len({*shown[0, 1].tolist()}) > 1  # colour is the map's
 
 
 def test_names_are_matplotlibs_text_and_not_its_mathematics(checkpoints, folder, tmp_path):

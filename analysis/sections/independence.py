@@ -1,0 +1,185 @@
+"""Do the hemispheres err on the same images? Against what independence would give. A part of the section on agreement.
+
+Two networks that are right on 90 % of the images are both right on 81 % of them if their errors have nothing to do with
+each other; how much more often they agree says how much of their errors they share, and how little one can correct.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
+from analysis.report.figures import COLOURS, intervals, legend_above, percent
+from analysis.report.part import Part
+from analysis.report.svg import BOTH, INK, OTHER, PAPER, picture
+from analysis.section import Findings
+from analysis.seed import Seed
+from analysis.values import CORRELATION, SHARE, Item, Summary
+from common.results.agreement import error_consistency
+from common.settings.levels import SIDES
+
+CASES = ("both", "left only", "right only", "neither")
+OBSERVED, EXPECTED = "images in a case", "images in a case if independent"
+CORRECTED = "share of errors that the other corrects"
+IF_INDEPENDENT = f"{CORRECTED} if independent"
+RELATED, KAPPA = "correlation of errors", "error consistency of left and right"
+COLOUR = {
+    "both": BOTH,
+    "left only": COLOURS["left"],
+    "right only": COLOURS["right"],
+    "neither": OTHER,
+}
+
+
+def add_independence(seed: Seed, found: Findings, left: Tensor, right: Tensor) -> None:
+    """Add how often both would be right if they erred independently, how errors correlate, and what each corrects.
+
+    Args:
+        seed: whose numbers they are.
+        found: where to add them.
+        left: whether the left hemisphere alone is right, bool (N,).
+        right: whether the right one is.
+    """
+    number = seed.number
+    for case, share in zip(CASES, shares_if_independent(left, right).tolist(), strict=True):
+        means = Item(case=case)
+        found.values.add(EXPECTED, share, item=case, seed=number, within=SHARE, means=means)
+    ours, theirs = (one.numpy()[None] for one in (left, right))
+    for of, value in (
+        (RELATED, correlation(left, right)),
+        (KAPPA, float(error_consistency(ours, theirs)[0])),
+    ):
+        found.values.add(of, value, seed=number, within=CORRELATION)
+    for side, erring, other in zip(SIDES, (left, right), (right, left), strict=True):
+        for of, those in ((CORRECTED, other[~erring]), (IF_INDEPENDENT, other)):
+            share = float(those.double().mean())
+            found.values.add(of, share, side=side, seed=number, within=SHARE)
+
+
+def shares_if_independent(left: Tensor, right: Tensor) -> Tensor:
+    """The share of images in each of `CASES` if two networks were right independently, (4,), of bool (N,) each."""
+    a, b = left.double().mean(), right.double().mean()
+    return torch.stack([a * b, a * (1 - b), (1 - a) * b, (1 - a) * (1 - b)])
+
+
+def correlation(left: Tensor, right: Tensor) -> float:
+    """Pearson's correlation of being wrong (phi), of bool (N,) each; NaN where either is always right or wrong."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (
+            float(np.corrcoef((~left).numpy(), (~right).numpy())[0, 1])
+            if len(left) > 1
+            else float("nan")
+        )
+
+
+def expected_cases(left: Tensor, right: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """`shares_if_independent` within each class, (C, 4); NaN of a class without images."""
+    found = [
+        shares_if_independent(left[labels == one], right[labels == one]) for one in range(classes)
+    ]
+    return torch.stack(found)
+
+
+def show_independence(part: Part, found: Findings) -> None:
+    """Add observed against expected cases as a figure and a table, and what each hemisphere corrects."""
+    observed, expected = (found.values.items(of) for of in (OBSERVED, EXPECTED))
+    if not expected:
+        return
+    part.text.append(
+        "How alike are their errors? If these had nothing to do with each other, the hemispheres would agree by chance "
+        "alone as often as the lines say. The longer the bars of both and of neither against that, the more errors "
+        "they share, and the fewer one of them can correct."
+    )
+    svg = picture(
+        "independence",
+        "Images in each case, and if the hemispheres erred independently",
+        against_independence,
+        observed,
+        expected,
+    )
+    part.figures.insert(
+        0,
+        (
+            svg,
+            "Line across a bar: what independence would give. Thin lines: 95 % intervals over seeds.",
+        ),
+    )
+    part.tables += [case_table(observed, expected), correction_table(found)]
+
+
+def case_table(observed: Mapping[str, Summary], expected: Mapping[str, Summary]) -> Sheet:
+    """The share of images in each case, and that under independence."""
+    return Sheet(
+        "independence",
+        "Test images by which hemisphere alone is correct, and if they erred independently, %",
+        word_columns(
+            ("correct alone",), ("images", "95 % interval", "if independent", "95 % interval")
+        ),
+        [
+            [
+                Cell(case, case, True),
+                *summary_cells(observed.get(case)),
+                *summary_cells(expected.get(case)),
+            ]
+            for case in CASES
+        ],
+    )
+
+
+def correction_table(found: Findings) -> Sheet:
+    """What share of one hemisphere's errors the other corrects; correlation and consistency of errors."""
+    names = {"left": "errors of the left that the right corrects, %"}
+    names["right"] = "errors of the right that the left corrects, %"
+    rows = [
+        [
+            Cell(words, side, True),
+            *summary_cells(found.values.get(CORRECTED, side=side)),
+            *summary_cells(found.values.get(IF_INDEPENDENT, side=side)),
+        ]
+        for side, words in names.items()
+    ]
+    for of, words in (
+        (RELATED, "correlation of errors (phi)"),
+        (KAPPA, "error consistency (kappa)"),
+    ):
+        nothing = [Cell("0", "0.0"), Cell("–", "")]
+        rows.append(
+            [
+                Cell(words, of, True),
+                *summary_cells(found.values.get(of), percent=False),
+                *nothing,
+            ]
+        )
+    return Sheet(
+        "corrections",
+        "Errors on the coarse class that two hemispheres share",
+        word_columns(
+            ("measure",), ("observed", "95 % interval", "if independent", "95 % interval")
+        ),
+        rows,
+    )
+
+
+def against_independence(
+    figure: Figure, observed: Mapping[str, Summary], expected: Mapping[str, Summary]
+) -> None:
+    """Draw a bar for each case, and across it what independence would give."""
+    axes = figure.subplots()
+    for place, case in enumerate(CASES):
+        share = observed[case]
+        axes.bar(place, share.mean, 0.7, color=COLOUR[case], label=f"_{case}")
+        intervals(axes, [place], [share], INK, of=case)
+        label = "if independent" if place == 0 else "_if independent"
+        ends = [place - 0.45, place + 0.45]
+        axes.plot(ends, [expected[case].mean] * 2, color=PAPER, lw=3.2, label="_nolegend_")
+        axes.plot(ends, [expected[case].mean] * 2, color=INK, lw=1.6, ls=(0, (4, 2)), label=label)
+    axes.set_xticks(range(len(CASES)), CASES)
+    axes.grid(False, axis="x")
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share of test images")
+    axes.set_xlabel("hemispheres that are correct about the coarse class")
+    axes.yaxis.set_major_formatter(percent)
+    legend_above(axes, "Do they err on the same images?", 1)

@@ -1,0 +1,129 @@
+"""Agreement against independence, lesions in a random order, and calibration of like with like."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.report.part import Part
+from analysis.section import Findings
+from analysis.sections import lesions
+from analysis.sections.calibration import Calibration
+from analysis.sections.independence import (
+    CASES,
+    CORRECTED,
+    EXPECTED,
+    IF_INDEPENDENT,
+    KAPPA,
+    RELATED,
+    add_independence,
+    correlation,
+    expected_cases,
+    shares_if_independent,
+    show_independence,
+)
+from analysis.sections.lesions import random_orders
+from analysis.values import CORRELATION, SHARE, Item, Value, Values, as_csv
+
+LEFT = torch.tensor([1, 1, 1, 0, 0, 0, 1, 0, 1, 1], dtype=torch.bool)
+RIGHT = torch.tensor([1, 1, 0, 1, 1, 0, 1, 0, 1, 1], dtype=torch.bool)
+
+
+def test_independence_is_what_is_expected_of_two_networks_of_their_accuracies():
+    found = Findings()
+    add_independence(SimpleNamespace(number=0), found, LEFT, RIGHT)
+    get = found.values.get
+    a, b = 0.6, 0.7
+    for case, share in zip(
+        CASES, (a * b, a * (1 - b), (1 - a) * b, (1 - a) * (1 - b)), strict=True
+    ):
+        assert get(EXPECTED, item=case).mean == pytest.approx(share)
+    assert get(CORRECTED, side="left").mean == pytest.approx(2 / 4)
+    assert get(CORRECTED, side="right").mean == pytest.approx(1 / 3)
+    assert get(IF_INDEPENDENT, side="left").mean == pytest.approx(b)
+    assert get(IF_INDEPENDENT, side="right").mean == pytest.approx(a)
+    # phi of the 2x2 table, and kappa: (observed - expected) / (1 - expected) agreement
+    both, neither = 0.5, 0.2
+    phi = (both - a * b) / np.sqrt(a * (1 - a) * b * (1 - b))
+    assert get(RELATED).mean == pytest.approx(phi)
+    chance = a * b + (1 - a) * (1 - b)
+    assert get(KAPPA).mean == pytest.approx((both + neither - chance) / (1 - chance))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
+def test_nothing_impossible_is_said_of_any_answers(pairs):
+    left, right = torch.tensor(pairs).T
+    shares = shares_if_independent(left, right)
+    assert shares.min() >= 0
+    assert float(shares.sum()) == pytest.approx(1)
+    phi = correlation(left, right)
+    assert np.isnan(phi) or -1 - 1e-9 <= phi <= 1 + 1e-9
+    found = Findings()
+    add_independence(SimpleNamespace(number=0), found, left, right)
+    part = Part("agreement", "")
+    assert all(0 <= value.value <= 1 for value in found.values.values if value.of == CORRECTED)
+    assert part.figures == []
+
+
+def test_classes_without_images_expect_nothing():
+    labels = torch.tensor([0] * 5 + [2] * 5)
+    shares = expected_cases(LEFT, RIGHT, labels, 3)
+    assert torch.isnan(shares[1]).all()
+    assert shares[0].tolist() == pytest.approx([0.6 * 0.8, 0.6 * 0.2, 0.4 * 0.8, 0.4 * 0.2])
+
+
+def test_the_page_shows_cases_against_independence():
+    found = Findings()
+    for seed in range(3):
+        add_independence(SimpleNamespace(number=seed), found, LEFT, RIGHT)
+        for case in CASES:
+            found.values.add("images in a case", 0.25, item=case, seed=seed, within=SHARE)
+    part = Part("agreement", "")
+    show_independence(part, found)
+    assert len(part.figures) == 1
+    cases, corrections = part.tables
+    assert [row[3].text for row in cases.rows] == ["42.0", "18.0", "28.0", "12.0"]
+    assert [row[1].text for row in corrections.rows[:2]] == ["50.0", "33.3"]
+
+
+def test_random_orders_are_the_same_at_each_call_and_others_for_another_seed():
+    assert random_orders(20, 1).equal(random_orders(20, 1))
+    assert not random_orders(20, 1).equal(random_orders(20, 2))
+    orders = random_orders(20, 1).argsort(1)
+    assert len({tuple(order) for order in orders.tolist()}) == lesions.ORDERS
+    assert all(sorted(order) == [*range(20)] for order in orders.tolist())
+
+
+def test_curves_of_another_label_smoothing_stand_only_after_the_temperature():
+    section = Calibration()
+    section.smoothing = {"bilateral": 0.0, "fine": 0.1, "coarse": 0.0}
+    found = Findings()
+    for level in ("fine", "coarse"):
+        for arm in ("bilateral", level):
+            for behind in ("", " after temperature"):
+                found.values.add(f"calibration error{behind}", 0.1, level=level, side=arm, seed=0)
+                for of in ("confidence", "reliability", "images of a confidence"):
+                    found.values.add(f"{of}{behind}", 0.5, level=level, side=arm, item="3", seed=0)
+    part = section.render(found)
+    shown = [("fine alone" in svg, "coarse alone" in svg) for svg, _ in part.figures]
+    assert shown == [(False, False), (True, False), (False, True), (False, True)]
+    assert "another label smoothing" in part.figures[0][1]
+    assert [row[-1].text for row in part.tables[0].rows] == ["0", "0.1", "0", "0"]
+
+
+def test_items_have_columns_of_one_type_each():
+    values = Values()
+    values.add(
+        "cka", 0.5, seed=0, item="0,1", within=CORRELATION, means=Item(layer="a", other_layer="b")
+    )
+    values.add("lesions", 0.5, seed=0, item="0.3", means=Item(share=0.3))
+    header, first, second = as_csv(values.values, Value).splitlines()
+    names = header.split(",")
+    assert names[:6] == ["of", "level", "side", "item", "seed", "value"]
+    assert (
+        dict(zip(names, first.replace('"0,1"', "0").split(","), strict=True))["other_layer"] == "b"
+    )
+    assert dict(zip(names, second.split(","), strict=True))["share"] == "0.3"
