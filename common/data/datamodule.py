@@ -81,7 +81,7 @@ class HierarchicalData(pl.LightningDataModule):
     After `load`: ``classes`` per level; ``coarse_of_fine`` as the function of that name gives it; ``mean`` and
     ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
     result; ``images_digest`` of the same however it is split; ``train_images``, a digest of the training images'
-    names, the same for both levels' folders.
+    names, the same for both levels' folders; ``made`` how photographs became the set, None for other sets.
     """
 
     levels: tuple[str, ...]
@@ -129,6 +129,7 @@ class HierarchicalData(pl.LightningDataModule):
             folder.pixel_counts - count_pixels(folder.images, left_out)
         )
         self.image_size = tuple(folder.images.shape[2:])
+        self.made = read_made(directory.parent.parent)
         labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
         self.digest = f"{derive(0, *content, *labels):016x}"
         self.images_digest = f"{derive(0, *images):016x}"

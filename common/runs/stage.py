@@ -199,6 +199,8 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         fingerprint=name,
         coarse_of_fine=data.coarse_of_fine,
         seeds=list(stage.seeds or (stage.seed,)),
+        fit=data.made.fit if data.made else "",
+        peak=data.made.peak if data.made else 0,
     )
 
 

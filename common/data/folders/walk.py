@@ -3,12 +3,11 @@
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from common.data.folders.collection import Skipped, suffix_of
 from common.data.index import SUFFIXES
-from common.data.pictures import HEIC, UNREAD, is_junk
+from common.data.pictures import HEIC, UNREAD, is_junk, not_read
 
 
 @dataclass
@@ -40,13 +39,9 @@ def walk(root: Path) -> Files:
 def why_not(path: Path) -> str | None:
     """Say why a picture is not read, as far as its name tells; None where nothing speaks against it."""
     suffix = suffix_of(path.name)
-    if suffix in HEIC:
-        return (
-            None if find_spec("pillow_heif") else "HEIC needs pillow-heif: pip install pillow-heif"
-        )
-    if suffix in UNREAD:
-        return f"{suffix} is not read: export it as JPEG, PNG or TIFF"
-    if suffix not in SUFFIXES:
+    if reason := not_read(suffix):
+        return reason
+    if suffix not in (*SUFFIXES, *HEIC):
         return f"{suffix} is not a picture that is read: allowed are {', '.join(SUFFIXES)}"
     if not path.is_file():
         return "neither a regular file nor a link to one"
