@@ -339,7 +339,9 @@ def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare):
     drawing(1).save(nested / "beetle" / "loose.png")
     drawing(1).save(nested / "top.png")
     said = prepare(nested, "--strict", status=1)
-    assert "7 pictures cannot be used" in said
+    assert said == (
+        "error: --strict: 7 pictures cannot be used (see above): mend or remove what is named\n"
+    )
     assert not prepare.out.exists()
     said = prepare(nested)
     assert "Skipped pictures: 7" in said
@@ -467,6 +469,70 @@ def test_names_stay_with_their_classes_when_others_are_added(nested, prepare):
     assert read_hierarchy(prepare.out).fine.items() < after.fine.items()
 
 
+def test_the_number_of_a_class_that_is_gone_is_given_to_no_other(nested, prepare):
+    prepare(nested)
+    before = read_hierarchy(prepare.out)
+    last = before.fine[max(before.fine)]
+    (folder,) = nested.rglob(last)
+    shutil.rmtree(folder)
+    add(nested, "beetle", "Abax", range(100, 105))
+    said = prepare(nested)
+    after = read_hierarchy(prepare.out)
+    assert {label: name for label, name in after.fine.items() if name in before.fine.values()} == {
+        label: name for label, name in before.fine.items() if name != last
+    }
+    assert after.fine[max(before.fine) + 1] == "Abax"
+    assert f"Classes that are gone, whose numbers stay free: {last}." in said
+
+
+@pytest.mark.parametrize(
+    ("options", "way"),
+    [
+        (["--size", "20x12"], "--size 20x12 --fit cover"),
+        (["--fit", "pad"], "--size 16x16 --fit pad"),
+        (["--keep"], "--size 16x16 --fit cover --keep"),
+    ],
+)
+def test_another_way_of_making_a_set_says_what_becomes_of_it(tmp_path, prepare, options, way):
+    source = small(tmp_path / "photos", 4)
+    assert "made anew" not in prepare(source)
+    (line,) = [one for one in prepare(source, *options).splitlines() if "made anew" in one]
+    assert f"by {way} in place of --size 16x16 --fit cover" in line
+    assert "another exp_name" in line
+    assert line in (prepare.out / "prepared.md").read_text()
+    again = prepare(source, *options)
+    assert "made anew" not in again
+    assert "nothing to do" in again
+
+
+def test_a_second_run_says_which_pictures_came_went_and_moved(tmp_path, prepare):
+    source = small(tmp_path / "photos")
+    assert "last prepared" not in prepare(source)
+    before = read_index(prepare.out)
+    sides = dict(zip(before.image, before.split, strict=True))
+    gone = next(image for image in sides if sides[image] == "train" and image.startswith("a_a1"))
+    (source / "a" / "a1" / gone.removeprefix("a_a1_")).unlink()
+    add(source, "b", "b1", range(100, 103))
+    said = prepare(source)
+    after = read_index(prepare.out)
+    moved = sum(
+        sides.get(image, split) != split
+        for image, split in zip(after.image, after.split, strict=True)
+    )
+    (line,) = [one for one in said.splitlines() if "last prepared" in one]
+    told = (
+        f"Since the set was last prepared: 3 pictures more, 1 no longer there ({Path(gone).stem})"
+    )
+    assert line == told + (f", {moved} moved between training and test." if moved else ".")
+    assert gone not in after.image
+    said = prepare(source, "--split-seed", 5)
+    other = read_index(prepare.out)
+    split = dict(zip(after.image, after.split, strict=True))
+    moved = sum(split[i] != s for i, s in zip(other.image, other.split, strict=True))
+    assert moved > 0
+    assert f"last prepared: {moved} moved between training and test." in said
+
+
 def test_an_edited_held_out_and_edited_settings_are_kept(tmp_path, prepare):
     source = small(tmp_path / "photos")
     prepare(source)
@@ -552,6 +618,45 @@ def test_the_report_says_all_that_looks_wrong_at_once(tmp_path, prepare):
     assert "| b | unseen | 5 | 0 | 0 | 1 |" in page or "| b | unseen | 4 | 0 | 0 | 1 |" in page
     with Image.open(prepare.out / "contact-sheet.png") as sheet:
         assert len(sheet.getcolors(1 << 20) or []) > 20
+
+
+@pytest.mark.parametrize("layout", ["nested", "splits", "one level", "table"])
+def test_classes_without_pictures_are_named(tmp_path, prepare, layout):
+    source = collection(tmp_path / "photos", layout)
+    first = source / ("train" if layout in ("splits", "one level") else "")
+    absent = ["beetle/Abax ater", "beetle/Bad"]
+    if layout == "one level":
+        pairs = list(WANTED.items())
+        pairs += [("Abax ater", "beetle"), ("Bad", "beetle"), ("Not here", "beetle")]
+        write_csv(source / "families.csv", ["species", "family"], pairs)
+        folders = {name: first / name for name in ("Abax ater", "Bad")}
+    else:
+        folders = {name: first / "beetle" / name for name in ("Abax ater", "Bad")}
+    if layout == "table":
+        with (source / "labels.csv").open("a", encoding="utf-8") as table:
+            table.write("photos/none.jpg,Abax ater,beetle\nphotos/empty.jpg,Bad,beetle\n")
+        (source / "photos" / "empty.jpg").touch()
+    else:
+        for folder in folders.values():
+            folder.mkdir()
+        (folders["Bad"] / "empty.jpg").touch()
+    if layout in ("nested", "splits"):
+        (first / "Empty family").mkdir()
+        absent.insert(0, "Empty family")
+    if layout == "splits":
+        (source / "test" / "beetle").mkdir(parents=True)
+    said = prepare(source)
+    told = f"Classes without any picture that can be used ({len(absent)}) are left out"
+    assert f"Problem: {told}: {', '.join(absent)}." in said
+    assert ("The folder test holds no pictures." in said) == (layout == "splits")
+    assert classes(prepare.out) == WANTED
+
+
+def test_numbers_agree_with_their_nouns(tmp_path, prepare):
+    add(tmp_path / "photos", "a", "a1", [1, 2, 3])
+    assert "3 pictures in 1 fine and 1 coarse class: 1 training" in prepare(tmp_path / "photos")
+    add(tmp_path / "photos", "b", "b1", [4, 5, 6])
+    assert "6 pictures in 2 fine and 2 coarse classes: 2 training" in prepare(tmp_path / "photos")
 
 
 def test_a_set_on_which_nothing_can_be_trained_is_no_success(tmp_path, prepare):

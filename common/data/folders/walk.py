@@ -12,11 +12,15 @@ from common.data.pictures import HEIC, UNREAD, is_junk, not_read
 
 @dataclass
 class Files:
-    """Pictures by their paths below the folder, ``/`` between; those that are not read; a count of all other files."""
+    """Pictures and folders by their paths below the folder, ``/`` between; and what is not read.
+
+    ``skipped`` are pictures that are not read, ``others`` counts all other files by suffix.
+    """
 
     pictures: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    folders: list[str] = field(default_factory=list)
 
 
 def walk(root: Path) -> Files:
@@ -30,6 +34,7 @@ def walk(root: Path) -> Files:
             if real in seen:
                 folders.remove(name)
             seen.add(real)
+        found.folders += [Path(place, name).relative_to(root).as_posix() for name in folders]
         for name in sorted(name for name in names if not is_junk(name)):
             _sort_in(found, Path(place, name), Path(place, name).relative_to(root).as_posix())
     found.pictures.sort()
