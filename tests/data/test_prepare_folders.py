@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -329,7 +330,8 @@ def test_what_computers_leave_between_pictures_is_passed_over(nested, prepare):
     assert (prepare.out / "skipped.csv").read_text() == "picture,reason\n"
 
 
-def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare):
+def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
     place = nested / "beetle" / "Lucanus cervus"
     (place / "empty.jpg").write_bytes(b"")
     (place / "cut.jpg").write_bytes((place / "IMG_0000.jpg").read_bytes()[:-200])

@@ -1,6 +1,7 @@
 """A network that learned from prepared photographs is shown others exactly as those were: one size, and 8 bits."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from bilateral import load
 from common.checkpoints.files import RECORD
 from common.data.image_folder import load_folder
 from common.data.images import decode
+from common.data.prepared import read_made
 from common.results.predictions import read_predictions
+from common.system.errors import UserError
 
 ORIENTATION = 0x0112
 KINDS = ("plain.png", "turned.jpg", "cmyk.jpg", "grey.png", "twelve.tif", "sixteen.png")
@@ -124,3 +127,59 @@ def test_what_is_brighter_than_the_set_is_white_and_half_of_its_peak_half(studie
     for name, value, expected in (("a", 60_000, 255), ("b", PEAK, 255), ("c", PEAK // 2, 128)):
         Image.fromarray(np.full((16, 24), value, np.uint16)).save(tmp_path / f"{name}.png")
         assert load(checkpoint).pixels(tmp_path / f"{name}.png").unique().tolist() == [expected]
+
+
+# A stand-in, whose files are a word and a PNG: what matters is who asks it, and when.
+PILLOW_HEIF = """
+import io
+from PIL import Image, PngImagePlugin
+
+def register_heif_opener():
+    def opened(file, name):
+        file.seek(4)
+        return PngImagePlugin.PngImageFile(io.BytesIO(file.read()))
+    Image.register_open("HEIF", opened, lambda start: start.startswith(b"heic"))
+"""
+
+
+def test_heic_is_read_where_pillow_heif_is_and_named_where_it_is_not(
+    studied, tmp_path, monkeypatch, in_process
+):
+    photos, _, checkpoint = studied
+    png = next(path for path in originals(photos).values() if path.name == "plain.png")
+    heic = tmp_path / "pictures" / "telephone.HEIC"
+    heic.parent.mkdir()
+    heic.write_bytes(b"heic" + png.read_bytes())
+    arguments = (f"checkpoint={checkpoint}", "--json")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
+    for named in (heic, heic.parent):
+        status, _, err = in_process(predict.main, *arguments, f"image={named}")
+        assert status == 1
+        assert err.count("\n") == 1
+        assert str(heic) in err
+        assert "pip install pillow-heif" in err
+    monkeypatch.delitem(sys.modules, "pillow_heif")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "pillow_heif.py").write_text(PILLOW_HEIF)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    try:
+        status, out, err = in_process(predict.main, *arguments, f"image={heic.parent}")
+        assert (status, err) == (0, "")
+        (found,) = json.loads(out)["images"]
+        _, out, _ = in_process(predict.main, *arguments, f"image={png}")
+        assert found | {"image": str(png)} == json.loads(out)["images"][0]
+    finally:
+        Image.OPEN.pop("HEIF", None)
+        Image.ID.remove("HEIF")
+        sys.modules.pop("pillow_heif", None)
+
+
+def test_a_set_made_before_wide_pixels_were_noted_is_read(prepared):
+    file = prepared / "prepared.yaml"
+    made = read_made(prepared)
+    assert "peak: 0\n" in file.read_text()
+    file.write_text(file.read_text().replace("  peak: 0\n", ""))
+    assert read_made(prepared) == made
+    file.write_text(file.read_text().replace("  keep:", "  peak: 70000\n  keep:"))
+    with pytest.raises(UserError, match="does not say how the set was prepared"):
+        read_made(prepared)
