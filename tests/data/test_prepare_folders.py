@@ -14,9 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+import data_scripts.index_folders as index_folders
 import data_scripts.prepare_folders as prepare_folders
 from common.data.image_folder import load_folder
-from common.data.index import Hierarchy, Index, read_hierarchy, read_index, write_index
+from common.data.index import (
+    Hierarchy,
+    Index,
+    read_hierarchy,
+    read_index,
+    write_hierarchy,
+    write_index,
+)
 from common.data.listing import list_folder
 from common.settings.compose import SHARED
 
@@ -88,6 +96,7 @@ def prepare(tmp_path, capsys):
         return err or out
 
     run.out = tmp_path / "SET"
+    run.forget = capsys.readouterr
     return run
 
 
@@ -159,6 +168,7 @@ def test_each_layout_becomes_a_set_that_training_reads(tmp_path, prepare, layout
     assert told.get(layout, "family → coarse class") in said.splitlines()[0]
     if layout in ("splits", "one level"):
         assert "val is the test set" in said
+    assert "passed over" not in said
 
 
 def test_tables_are_read_as_spreadsheets_write_them(tmp_path, prepare):
@@ -195,6 +205,50 @@ def test_a_table_says_splits_and_groups(tmp_path, prepare):
     }
     assert "Skipped pictures: 4" in said
     assert "its split is 'nowhere'" in said
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_labelled_folders_are_read_and_their_wide_pixels_scaled(tmp_path, prepare, described):
+    """What index_folders.py refuses because it would become black is sent here."""
+    source = tmp_path / "LABELLED"
+    for split, n in (("train", 10), ("test", 2)):
+        for label in range(4):
+            for k in range(n):
+                for level, number in (("fine", label), ("coarse", label // 2)):
+                    path = source / split / level / str(number) / f"{label}_{k}.tif"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    pixels = np.full((8, 8), 1000 * (label + 1) + k, np.uint16)
+                    Image.fromarray(pixels).save(path)
+    refused = index_folders.main([str(source)])
+    assert refused == 1
+    names = ["one", "two", "three", "four"] if described else ["0", "1", "2", "3"]
+    held = {f"{label}_7.tif" for label in range(4)}
+    if described:
+        parent = {0: 0, 1: 0, 2: 1, 3: 1}
+        fine = dict(enumerate(names))
+        write_hierarchy(Hierarchy(fine, {0: "a", 1: "b"}, parent, 0, "raw-sha256:0"), source)
+        rows = sorted(
+            (split, path.name, int(path.parent.name))
+            for split in ("train", "test")
+            for path in (source / split / "fine").rglob("*.tif")
+        )
+        labels = np.array([label for *_, label in rows])
+        out = np.array([split == "train" and name in held for split, name, _ in rows])
+        splits, images = [s for s, *_ in rows], [name for _, name, _ in rows]
+        write_index(Index(splits, images, labels, labels // 2, out), source)
+    prepare.forget()
+    said = prepare(source, size=8)
+    assert "labelled folders, fine and coarse" in said
+    assert "from 0 to 4,009 to 0 to 255" in said
+    assert "4 pictures" not in said
+    assert sorted(classes(prepare.out)) == sorted(names)
+    assert all(part == Counter(dict.fromkeys(names, n)) for part, n in zip(
+        counts(prepare.out).values(), (9, 1, 2), strict=True
+    ))  # fmt: skip
+    if described:
+        index = read_index(prepare.out)
+        chosen = {i for i, out in zip(index.image, index.held_out, strict=True) if out}
+        assert {Path(name).stem for name in chosen} == {Path(name).stem for name in held}
 
 
 def test_one_class_may_be_called_train(tmp_path, prepare):

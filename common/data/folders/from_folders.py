@@ -1,10 +1,11 @@
 """Read classes, and splits where there are some, from the names of folders."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from common.data.folders.collection import Collection, Picture, Skipped, some
+from common.data.folders.collection import Collection, Picture, Skipped, some, suffix_of
 from common.data.folders.families import families, families_in
 from common.data.folders.table import tables_beside
 from common.data.folders.walk import Files, walk
@@ -41,6 +42,9 @@ def from_folders(root: Path, hierarchy: Path | None, *, group_by_folder: bool) -
     below = [parts[1:] if split and split_named(parts[0]) else parts for _, parts in paths]
     above, table = _above(root, hierarchy, below)
     found = Collection("", [], files.skipped, others=files.others)
+    if table and (root / table).is_file():
+        found.others.subtract([suffix_of(table)])  # it is not passed over
+        found.others += Counter()
     found.named = _named(files.folders, above, split=split)
     if split:
         found.notes += _empty_splits(files)
