@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 
+from common.data.prepared import FITS
 from common.settings.checks import NAME_RULE, check_values, is_folder_name
 from common.settings.schema import keys_of
 from common.system.errors import UserError, shown
@@ -27,8 +28,9 @@ class Record:
     independent; ``level_names`` are what people read in place of fine and coarse, where the data set chose other words;
     ``seeds`` are those of all networks that it is built from; ``training`` says what its training takes, and that of
     all networks that it is built from: multiply-adds ("macs"), "images" and weight "updates" (coarse_of_fine, seeds,
-    training and level_names are empty in checkpoints written before there
-    were such fields).
+    training and level_names are empty in checkpoints written before there were such fields). ``fit`` and ``peak`` say
+    how the pictures of a set that prepare_folders.py made came to ``image_size`` and to 8 bits (see
+    `common.data.prepared.Made`); empty and 0 for all other sets.
     """
 
     folder: str
@@ -46,6 +48,8 @@ class Record:
     seeds: list[int] = field(default_factory=list)
     training: dict[str, int] = field(default_factory=dict)
     level_names: dict[str, str] = field(default_factory=dict)
+    fit: str = ""
+    peak: int = 0
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Record:
@@ -73,6 +77,8 @@ class Record:
             or not all(0 <= parent < classes.get("coarse", len(parents)) for parent in parents)
         ):
             raise ValueError("coarse_of_fine does not fit the classes of label_ids")
+        if record.fit not in ("", *FITS) or not 0 <= record.peak <= 0xFFFF:
+            raise ValueError(f"fit is {shown(record.fit)} and peak {record.peak}")
         return record
 
     @property

@@ -82,7 +82,7 @@ class HierarchicalData(pl.LightningDataModule):
     ``coarse_of_fine`` as the function of that name gives it, empty where the two labels are independent; ``mean`` and
     ``std`` (3 values, of training pixels scaled to 0..1); ``image_size`` (H, W); ``digest`` of all that shapes a
     result; ``images_digest`` of the same however it is split; ``train_images``, a digest of the training images'
-    names, the same for both levels' folders.
+    names, the same for both levels' folders; ``made`` how photographs became the set, None for other sets.
     """
 
     levels: tuple[str, ...]
@@ -131,6 +131,7 @@ class HierarchicalData(pl.LightningDataModule):
             folder.pixel_counts - count_pixels(folder.images, left_out)
         )
         self.image_size = tuple(folder.images.shape[2:])
+        self.made = read_made(directory.parent.parent)
         labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
         # Independent labels that happen to be nested are another set: other metrics are measured.
         independent = [] if self.coarse_of_fine else ["independent"]

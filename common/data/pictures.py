@@ -25,6 +25,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM") + (
 
 KINDS = ", ".join(SUFFIXES)
 HEIC = (".heic", ".heif", ".hif")
+NO_HEIC = "HEIC needs pillow-heif: pip install pillow-heif"
 # Pictures all the same, so that they are named: of cameras, of drawing, and of kinds that Pillow does not decode.
 UNREAD = (
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf"),
@@ -100,12 +101,12 @@ def look_for_pictures(path: Path) -> Found:
     for place, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not is_junk(name)]
         for file in (Path(place, name) for name in names if not is_junk(name)):
-            if file.name.lower().endswith(SUFFIXES) and file.is_file():
+            if not file.name.lower().endswith((*SUFFIXES, *HEIC, *UNREAD)):
+                continue
+            if reason := not_read(file.suffix):
+                found.others[file] = f"{file} is no picture that is read: {reason}"
+            elif file.is_file():
                 found.pictures.append(file)
-            elif file.name.lower().endswith((*HEIC, *UNREAD)):
-                found.others[file] = (
-                    f"{file} is of a kind that is not read ({file.suffix}): export it as JPEG or PNG"
-                )
     found.pictures.sort()
     return found
 
@@ -128,13 +129,23 @@ def read_picture(path: Path, *, of_a_set: bool = False, frame: Frame | None = No
         return frame.around(as_rgb(image)) if frame else as_rgb(image)
 
 
+def not_read(suffix: str) -> str | None:
+    """Say why pictures of a suffix are not read, and what helps; None where nothing speaks against them."""
+    suffix = suffix.lower()
+    if suffix in HEIC:
+        return None if find_spec("pillow_heif") else NO_HEIC
+    return f"{suffix} is not read: export it as JPEG, PNG or TIFF" if suffix in UNREAD else None
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Turn what a file that is no image, or a damaged one, makes Pillow raise into one sentence with its name."""
     try:
         yield
     except UnidentifiedImageError as error:  # its own words name an object in memory
-        kind = "of an unknown kind" if path.stat().st_size else "it is empty"
+        kind = "it is empty"
+        if path.stat().st_size:
+            kind = not_read(path.suffix) or "of an unknown kind"
         raise UserError(f"{path} cannot be read as an image ({kind}).") from error
     except (
         OSError,
@@ -146,14 +157,11 @@ def naming(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
 
 
-def read_upright(
-    path: Path, *, formats: tuple[str, ...] = FORMATS, near: int | None = None
-) -> Image.Image:
+def read_upright(path: Path, *, near: int | None = None) -> Image.Image:
     """Read the first frame of an image file in its own colour mode, turned as its EXIF data says.
 
     Args:
-        path: the file.
-        formats: what it may be, by Pillow's names.
+        path: the file, of one of `FORMATS`, or HEIC where pillow-heif is installed.
         near: the side in pixels that is needed; a larger JPEG is decoded at a half, a quarter or an eighth of its
             size, which is much faster, but never below twice this one.
     """
@@ -161,18 +169,29 @@ def read_upright(
         raise ValueError(
             "it is a folder, no regular file" if path.is_dir() else "it is no regular file"
         )
-    content = io.BytesIO(path.read_bytes())
+    content, formats = io.BytesIO(path.read_bytes()), _formats(path)
     with Image.open(content, formats=formats) as image:
         image.verify()  # the checksums of a PNG; decoding alone overlooks some damage
     with Image.open(content, formats=formats) as image:
         if near is not None:
             image.draft(None, (2 * near, 2 * near))
         image.load()
-        _turn(image)
+        turn(image)
         return image.copy()
 
 
-def _turn(image: Image.Image) -> None:
+def _formats(path: Path) -> tuple[str, ...]:
+    """Name what a file may be, in Pillow's words."""
+    if path.suffix.lower() not in HEIC or not find_spec("pillow_heif"):
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
+
+
+def turn(image: Image.Image) -> None:
+    """Turn an image upright in place, as its EXIF data says; where that says nothing, it is not changed."""
     # Damaged EXIF data says nothing about the orientation, and is no reason to refuse the pixels.
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
@@ -184,7 +203,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: the range of its pixels is not known.
     """
-    _turn(image)
+    turn(image)
     if is_wide(image):
         image = Image.fromarray(_high_byte(wide_pixels(image)))
     # By way of LA, because Pillow converts premultiplied grey to that alone.

@@ -27,13 +27,20 @@ class Made:
 
     ``keep`` says whether its files are the original pictures, to be brought to ``frame`` when they are read;
     ``grouped`` whether pictures that belong together are on one side of each split; ``held_out`` is a digest of the
-    held-out pictures as they were drawn, by which an edited choice is known.
+    held-out pictures as they were drawn, by which an edited choice is known; ``peak`` the highest value of pixels wider
+    than 8 bits, by which they were scaled, 0 where there are none.
     """
 
     frame: Frame
     keep: bool
     grouped: bool
     held_out: str
+    peak: int = 0
+
+    @property
+    def fit(self) -> str:
+        """Say whether edges were cut off, ``cover``, or bars added, ``pad``."""
+        return FITS[self.frame.pad]
 
 
 def settings_for(train: int) -> dict[str, Any]:
@@ -56,7 +63,8 @@ def write_prepared(root: Path, settings: dict[str, Any], made: Made) -> None:
     """Write prepared.yaml into a set's folder."""
     how = {
         "size": f"{made.frame.width}x{made.frame.height}",
-        "fit": FITS[made.frame.pad],
+        "fit": made.fit,
+        "peak": made.peak,
         "keep": made.keep,
         "grouped": made.grouped,
         "held_out": made.held_out,
@@ -89,7 +97,11 @@ def read_made(root: Path) -> Made | None:
     try:
         width, height = (int(side) for side in str(how["size"]).split("x"))
         frame = Frame(width, height, pad=bool(FITS.index(how["fit"])))
-        return Made(frame, bool(how["keep"]), bool(how["grouped"]), str(how["held_out"]))
+        keep, grouped, held_out = bool(how["keep"]), bool(how["grouped"]), str(how["held_out"])
+        peak = int(how.get("peak", 0))  # which earlier versions did not write
+        if not 0 <= peak <= 0xFFFF:
+            raise ValueError
+        return Made(frame, keep, grouped, held_out, peak)
     except (TypeError, KeyError, ValueError):
         raise UserError(
             f"{root / PREPARED_FILE}: {shown(how)} does not say how the set was prepared: prepare it anew with {SCRIPT}"

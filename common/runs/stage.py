@@ -202,6 +202,8 @@ def record_of(stage: Stage, data: HierarchicalData, name: str) -> Record:
         coarse_of_fine=data.coarse_of_fine,
         seeds=list(stage.seeds or (stage.seed,)),
         level_names=data.level_names if data.level_names != LEVEL_NAMES else {},
+        fit=data.made.fit if data.made else "",
+        peak=data.made.peak if data.made else 0,
     )
 
 

@@ -82,6 +82,8 @@ def metadata(trained: Trained) -> dict[str, Any]:
         "image_size": list(trained.image_size),
         "mean": record.mean,
         "std": record.std,
+        "fit": record.fit,
+        "peak": record.peak,
         "arm": record.arm,
         "seed": record.seed,
         "dataset": record.config["dataset"]["name"],

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from common.checkpoints.files import Record
-from common.data.pictures import as_rgb, find_pictures, fit, read_picture
+from common.data.pictures import Frame, as_rgb, find_pictures, fit, read_picture
+from common.data.preparation import Preparation
 from common.data.transforms import Transforms
 from common.networks.macro import HemispheresAndHeads, Network
 from common.settings.levels import SIDES, side_of
@@ -309,14 +310,27 @@ class Trained:
             if picture.shape[1:] == (height, width):
                 return picture.cpu()
             picture = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
-        # A copy, because the caller's own image must not be turned.
+        # (H, W, 3) -> (3, H, W)
+        return torch.from_numpy(np.array(self._image(picture))).permute(2, 0, 1)
+
+    def _image(self, picture: str | Path | Image.Image) -> Image.Image:
+        """Bring a picture to RGB and to the network's size, as those of its set were."""
+        height, width = self.image_size
+        if self.record.fit:
+            frame = Frame(width, height, pad=self.record.fit == "pad")
+            how = Preparation(frame, self.record.peak)
+            # A copy, because the caller's own image must not be turned.
+            return (
+                how.bring(picture.copy())
+                if isinstance(picture, Image.Image)
+                else how.read(Path(picture))
+            )
         image = (
             as_rgb(picture.copy())
             if isinstance(picture, Image.Image)
             else read_picture(Path(picture))
         )
-        # (H, W, 3) -> (3, H, W)
-        return torch.from_numpy(np.array(fit(image, height=height, width=width))).permute(2, 0, 1)
+        return fit(image, height=height, width=width)
 
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
         """Give normalised images float (B, 3, H, W) on the device, in batches."""

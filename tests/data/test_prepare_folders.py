@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,9 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
+import data_scripts.index_folders as index_folders
 import data_scripts.prepare_folders as prepare_folders
 from common.data.image_folder import load_folder
-from common.data.index import Hierarchy, Index, read_hierarchy, read_index, write_index
+from common.data.index import (
+    Hierarchy,
+    Index,
+    read_hierarchy,
+    read_index,
+    write_hierarchy,
+    write_index,
+)
 from common.data.listing import list_folder
 from common.settings.compose import SHARED
 
@@ -87,6 +96,7 @@ def prepare(tmp_path, capsys):
         return err or out
 
     run.out = tmp_path / "SET"
+    run.forget = capsys.readouterr
     return run
 
 
@@ -158,6 +168,7 @@ def test_each_layout_becomes_a_set_that_training_reads(tmp_path, prepare, layout
     assert told.get(layout, "family → coarse class") in said.splitlines()[0]
     if layout in ("splits", "one level"):
         assert "val is the test set" in said
+    assert "passed over" not in said
 
 
 def test_tables_are_read_as_spreadsheets_write_them(tmp_path, prepare):
@@ -194,6 +205,50 @@ def test_a_table_says_splits_and_groups(tmp_path, prepare):
     }
     assert "Skipped pictures: 4" in said
     assert "its split is 'nowhere'" in said
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_labelled_folders_are_read_and_their_wide_pixels_scaled(tmp_path, prepare, described):
+    """What index_folders.py refuses because it would become black is sent here."""
+    source = tmp_path / "LABELLED"
+    for split, n in (("train", 10), ("test", 2)):
+        for label in range(4):
+            for k in range(n):
+                for level, number in (("fine", label), ("coarse", label // 2)):
+                    path = source / split / level / str(number) / f"{label}_{k}.tif"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    pixels = np.full((8, 8), 1000 * (label + 1) + k, np.uint16)
+                    Image.fromarray(pixels).save(path)
+    refused = index_folders.main([str(source)])
+    assert refused == 1
+    names = ["one", "two", "three", "four"] if described else ["0", "1", "2", "3"]
+    held = {f"{label}_7.tif" for label in range(4)}
+    if described:
+        parent = {0: 0, 1: 0, 2: 1, 3: 1}
+        fine = dict(enumerate(names))
+        write_hierarchy(Hierarchy(fine, {0: "a", 1: "b"}, parent, 0, "raw-sha256:0"), source)
+        rows = sorted(
+            (split, path.name, int(path.parent.name))
+            for split in ("train", "test")
+            for path in (source / split / "fine").rglob("*.tif")
+        )
+        labels = np.array([label for *_, label in rows])
+        out = np.array([split == "train" and name in held for split, name, _ in rows])
+        splits, images = [s for s, *_ in rows], [name for _, name, _ in rows]
+        write_index(Index(splits, images, labels, labels // 2, out), source)
+    prepare.forget()
+    said = prepare(source, size=8)
+    assert "labelled folders, fine and coarse" in said
+    assert "from 0 to 4,009 to 0 to 255" in said
+    assert "4 pictures" not in said
+    assert sorted(classes(prepare.out)) == sorted(names)
+    assert all(part == Counter(dict.fromkeys(names, n)) for part, n in zip(
+        counts(prepare.out).values(), (9, 1, 2), strict=True
+    ))  # fmt: skip
+    if described:
+        index = read_index(prepare.out)
+        chosen = {i for i, out in zip(index.image, index.held_out, strict=True) if out}
+        assert {Path(name).stem for name in chosen} == {Path(name).stem for name in held}
 
 
 def test_one_class_may_be_called_train(tmp_path, prepare):
@@ -329,7 +384,8 @@ def test_what_computers_leave_between_pictures_is_passed_over(nested, prepare):
     assert (prepare.out / "skipped.csv").read_text() == "picture,reason\n"
 
 
-def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare):
+def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
     place = nested / "beetle" / "Lucanus cervus"
     (place / "empty.jpg").write_bytes(b"")
     (place / "cut.jpg").write_bytes((place / "IMG_0000.jpg").read_bytes()[:-200])
@@ -339,7 +395,9 @@ def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare):
     drawing(1).save(nested / "beetle" / "loose.png")
     drawing(1).save(nested / "top.png")
     said = prepare(nested, "--strict", status=1)
-    assert "7 pictures cannot be used" in said
+    assert said == (
+        "error: --strict: 7 pictures cannot be used (see above): mend or remove what is named\n"
+    )
     assert not prepare.out.exists()
     said = prepare(nested)
     assert "Skipped pictures: 7" in said
@@ -467,6 +525,70 @@ def test_names_stay_with_their_classes_when_others_are_added(nested, prepare):
     assert read_hierarchy(prepare.out).fine.items() < after.fine.items()
 
 
+def test_the_number_of_a_class_that_is_gone_is_given_to_no_other(nested, prepare):
+    prepare(nested)
+    before = read_hierarchy(prepare.out)
+    last = before.fine[max(before.fine)]
+    (folder,) = nested.rglob(last)
+    shutil.rmtree(folder)
+    add(nested, "beetle", "Abax", range(100, 105))
+    said = prepare(nested)
+    after = read_hierarchy(prepare.out)
+    assert {label: name for label, name in after.fine.items() if name in before.fine.values()} == {
+        label: name for label, name in before.fine.items() if name != last
+    }
+    assert after.fine[max(before.fine) + 1] == "Abax"
+    assert f"Classes that are gone, whose numbers stay free: {last}." in said
+
+
+@pytest.mark.parametrize(
+    ("options", "way"),
+    [
+        (["--size", "20x12"], "--size 20x12 --fit cover"),
+        (["--fit", "pad"], "--size 16x16 --fit pad"),
+        (["--keep"], "--size 16x16 --fit cover --keep"),
+    ],
+)
+def test_another_way_of_making_a_set_says_what_becomes_of_it(tmp_path, prepare, options, way):
+    source = small(tmp_path / "photos", 4)
+    assert "made anew" not in prepare(source)
+    (line,) = [one for one in prepare(source, *options).splitlines() if "made anew" in one]
+    assert f"by {way} in place of --size 16x16 --fit cover" in line
+    assert "another exp_name" in line
+    assert line in (prepare.out / "prepared.md").read_text()
+    again = prepare(source, *options)
+    assert "made anew" not in again
+    assert "nothing to do" in again
+
+
+def test_a_second_run_says_which_pictures_came_went_and_moved(tmp_path, prepare):
+    source = small(tmp_path / "photos")
+    assert "last prepared" not in prepare(source)
+    before = read_index(prepare.out)
+    sides = dict(zip(before.image, before.split, strict=True))
+    gone = next(image for image in sides if sides[image] == "train" and image.startswith("a_a1"))
+    (source / "a" / "a1" / gone.removeprefix("a_a1_")).unlink()
+    add(source, "b", "b1", range(100, 103))
+    said = prepare(source)
+    after = read_index(prepare.out)
+    moved = sum(
+        sides.get(image, split) != split
+        for image, split in zip(after.image, after.split, strict=True)
+    )
+    (line,) = [one for one in said.splitlines() if "last prepared" in one]
+    told = (
+        f"Since the set was last prepared: 3 pictures more, 1 no longer there ({Path(gone).stem})"
+    )
+    assert line == told + (f", {moved} moved between training and test." if moved else ".")
+    assert gone not in after.image
+    said = prepare(source, "--split-seed", 5)
+    other = read_index(prepare.out)
+    split = dict(zip(after.image, after.split, strict=True))
+    moved = sum(split[i] != s for i, s in zip(other.image, other.split, strict=True))
+    assert moved > 0
+    assert f"last prepared: {moved} moved between training and test." in said
+
+
 def test_an_edited_held_out_and_edited_settings_are_kept(tmp_path, prepare):
     source = small(tmp_path / "photos")
     prepare(source)
@@ -552,6 +674,45 @@ def test_the_report_says_all_that_looks_wrong_at_once(tmp_path, prepare):
     assert "| b | unseen | 5 | 0 | 0 | 1 |" in page or "| b | unseen | 4 | 0 | 0 | 1 |" in page
     with Image.open(prepare.out / "contact-sheet.png") as sheet:
         assert len(sheet.getcolors(1 << 20) or []) > 20
+
+
+@pytest.mark.parametrize("layout", ["nested", "splits", "one level", "table"])
+def test_classes_without_pictures_are_named(tmp_path, prepare, layout):
+    source = collection(tmp_path / "photos", layout)
+    first = source / ("train" if layout in ("splits", "one level") else "")
+    absent = ["beetle/Abax ater", "beetle/Bad"]
+    if layout == "one level":
+        pairs = list(WANTED.items())
+        pairs += [("Abax ater", "beetle"), ("Bad", "beetle"), ("Not here", "beetle")]
+        write_csv(source / "families.csv", ["species", "family"], pairs)
+        folders = {name: first / name for name in ("Abax ater", "Bad")}
+    else:
+        folders = {name: first / "beetle" / name for name in ("Abax ater", "Bad")}
+    if layout == "table":
+        with (source / "labels.csv").open("a", encoding="utf-8") as table:
+            table.write("photos/none.jpg,Abax ater,beetle\nphotos/empty.jpg,Bad,beetle\n")
+        (source / "photos" / "empty.jpg").touch()
+    else:
+        for folder in folders.values():
+            folder.mkdir()
+        (folders["Bad"] / "empty.jpg").touch()
+    if layout in ("nested", "splits"):
+        (first / "Empty family").mkdir()
+        absent.insert(0, "Empty family")
+    if layout == "splits":
+        (source / "test" / "beetle").mkdir(parents=True)
+    said = prepare(source)
+    told = f"Classes without any picture that can be used ({len(absent)}) are left out"
+    assert f"Problem: {told}: {', '.join(absent)}." in said
+    assert ("The folder test holds no pictures." in said) == (layout == "splits")
+    assert classes(prepare.out) == WANTED
+
+
+def test_numbers_agree_with_their_nouns(tmp_path, prepare):
+    add(tmp_path / "photos", "a", "a1", [1, 2, 3])
+    assert "3 pictures in 1 fine and 1 coarse class: 1 training" in prepare(tmp_path / "photos")
+    add(tmp_path / "photos", "b", "b1", [4, 5, 6])
+    assert "6 pictures in 2 fine and 2 coarse classes: 2 training" in prepare(tmp_path / "photos")
 
 
 def test_a_set_on_which_nothing_can_be_trained_is_no_success(tmp_path, prepare):

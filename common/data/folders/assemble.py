@@ -8,7 +8,7 @@ import numpy as np
 
 from common.data.folders.classes import number_classes, number_independent
 from common.data.folders.collection import Picture
-from common.data.folders.decoding import Decoded, is_kept
+from common.data.folders.decoding import Decoded, highest, is_kept
 from common.data.folders.earlier import Earlier, held_out_digest
 from common.data.folders.naming import image_names
 from common.data.folders.split import Division, divide, hold_out
@@ -101,7 +101,9 @@ def assemble(
         level_names=dict(options.level_names),
     )
     grouped = any(picture.group is not None for picture in pictures)
-    made = Made(options.frame, options.keep, grouped, edited or held_out_digest(index))
+    made = Made(
+        options.frame, options.keep, grouped, edited or held_out_digest(index), highest(decoded)
+    )
     how = division.how + ("; but the held-out pictures stay as they were edited" if edited else "")
     return Assembled(index, hierarchy, rows, made, how)
 

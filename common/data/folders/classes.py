@@ -1,7 +1,7 @@
 """Number the classes of a collection, so that a name stays with its class when others are added."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,12 +27,15 @@ class Classes:
 def number_classes(pictures: Sequence[Picture], earlier: Hierarchy | None) -> Classes:
     """Number classes in the order of coarse and fine names; those of an earlier preparation keep their label ids.
 
-    Fine classes of one name in two coarse ones are two classes, which then carry the coarse one's name too.
+    New ones come after all earlier ones, so that no number of a class that is gone gets another name. Fine classes of
+    one name in two coarse ones are two classes, which then carry the coarse one's name too.
     """
     pairs = sorted({(picture.coarse, picture.fine) for picture in pictures})
     twice = {name for name, count in Counter(fine for _, fine in pairs).items() if count > 1}
     known_coarse = {name: label for label, name in earlier.coarse.items()} if earlier else {}
-    coarse = _numbered([above for above, _ in pairs], known_coarse)
+    coarse = _numbered(
+        [above for above, _ in pairs], known_coarse, earlier.coarse if earlier else ()
+    )
     known_fine = _earlier_fine(earlier) if earlier else {}
     names = {(fine, above): f"{fine} ({above})" if fine in twice else fine for above, fine in pairs}
     known = {
@@ -48,7 +51,8 @@ def number_classes(pictures: Sequence[Picture], earlier: Hierarchy | None) -> Cl
         )
         for pair in names
     }
-    fine = _numbered(list(names), {pair: label for pair, label in known.items() if label >= 0})
+    kept = {pair: label for pair, label in known.items() if label >= 0}
+    fine = _numbered(list(names), kept, earlier.fine if earlier else ())
     return Classes(
         fine={fine[pair]: name for pair, name in names.items()},
         coarse={label: name for name, label in coarse.items()},
@@ -99,9 +103,11 @@ def _earlier_fine(earlier: Hierarchy) -> dict[tuple[str, str | None], int]:
     return found
 
 
-def _numbered(keys: Sequence[Key], known: Mapping[Key, int]) -> dict[Key, int]:
-    """Give each key a number: its known one, else the next that nobody had, in the order of the keys."""
-    following = max(known.values(), default=-1) + 1
+def _numbered(
+    keys: Sequence[Key], known: Mapping[Key, int], taken: Iterable[int]
+) -> dict[Key, int]:
+    """Give each key a number: its known one, else the next after all that are taken, in the order of the keys."""
+    following = max(taken, default=-1) + 1
     found: dict[Key, int] = {}
     for key in keys:
         if key not in found:

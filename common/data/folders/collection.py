@@ -36,7 +36,8 @@ class Collection:
     """All pictures, those that are skipped, and what was found out about the rest.
 
     ``layout`` says in one line how the collection is laid out; ``notes`` are sentences that a person should read;
-    ``others`` counts files that are no pictures, by suffix.
+    ``others`` counts files that are no pictures, by suffix; ``named`` are the classes, (coarse, fine), that folders or
+    rows name, with pictures or without, ("", fine) where no table says the coarse class.
     """
 
     layout: str
@@ -44,6 +45,12 @@ class Collection:
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    named: set[tuple[str, str]] = field(default_factory=set)
+
+
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """Give a number with its noun: 1 picture, 2 pictures, 1 class, 2 classes."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def some(words: Iterable[object], most: int = 5) -> str:

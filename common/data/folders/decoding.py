@@ -10,23 +10,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from common.data.index import SUFFIXES
-from common.data.pictures import (
-    FORMATS,
-    HEIC,
-    Frame,
-    as_rgb,
-    is_wide,
-    naming,
-    read_upright,
-    wide_pixels,
-)
+from common.data.pictures import Frame, as_rgb, is_wide, naming, read_upright, wide_pixels
+from common.data.preparation import to_eight_bits, wide_around
 from common.data.tree import PNG_COMPRESSION
 from common.system.errors import UserError
 
@@ -116,18 +107,10 @@ def _in_processes(work: partial[Decoded], jobs: Sequence[tuple[Path, Path]]) -> 
 
 def _decode(job: tuple[Path, Path], *, frame: Frame, keep: bool) -> Decoded:
     path, target = job
-    formats = FORMATS
-    if path.suffix.lower() in HEIC and find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-        formats = (*FORMATS, "HEIF")
     try:
         with naming(path), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, damaged EXIF data, and palettes
-            return _bring(
-                read_upright(path, formats=formats, near=frame.near), path, target, frame, keep=keep
-            )
+            return _bring(read_upright(path, near=frame.near), path, target, frame, keep=keep)
     except UserError as error:
         reason = str(error).removeprefix(f"{path} ").strip(".")
         return Decoded(problem=reason if path.stat().st_size else "an empty file")
@@ -137,10 +120,8 @@ def _decode(job: tuple[Path, Path], *, frame: Frame, keep: bool) -> Decoded:
 
 def _bring(image: Image.Image, path: Path, target: Path, frame: Frame, *, keep: bool) -> Decoded:
     if is_wide(image):
-        pixels = wide_pixels(image)
-        values = np.asarray(frame.around(Image.fromarray(pixels.astype(np.float32))))
-        Image.fromarray(values.round().clip(0, 0xFFFF).astype(np.uint16)).save(target)
-        return Decoded(peak=max(1, int(pixels.max())))
+        Image.fromarray(wide_around(image, frame)).save(target)
+        return Decoded(peak=max(1, int(wide_pixels(image).max())))
     small = frame.around(as_rgb(image))
     found = Decoded(_digest(small))
     if not (keep and is_kept(path, found)):
@@ -156,8 +137,7 @@ def _scaled(found: list[Decoded], folder: Path) -> list[Decoded]:
         if one.peak:
             file = written_to(folder, number)
             with Image.open(file) as image:
-                pixels = np.asarray(image).astype(np.float64) * (255 / peak)
-            small = Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+                small = to_eight_bits(np.asarray(image), peak)
             small.save(file, compress_level=PNG_COMPRESSION)
             one = Decoded(_digest(small), one.peak)
         scaled.append(one)

@@ -1,13 +1,14 @@
 """Read classes, and splits where there are some, from the names of folders."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from common.data.folders.collection import Collection, Picture, Skipped, some
+from common.data.folders.collection import Collection, Picture, Skipped, some, suffix_of
 from common.data.folders.families import families, families_in
 from common.data.folders.table import tables_beside
-from common.data.folders.walk import walk
+from common.data.folders.walk import Files, walk
 from common.system.errors import UserError
 
 SPLIT_NAMES = {
@@ -39,8 +40,14 @@ def from_folders(root: Path, hierarchy: Path | None, *, group_by_folder: bool) -
         raise UserError(_nothing(root, files.skipped))
     split = _has_splits([parts for _, parts in paths])
     below = [parts[1:] if split and split_named(parts[0]) else parts for _, parts in paths]
-    found = Collection("", [], files.skipped, others=files.others)
     above, table = _above(root, hierarchy, below)
+    found = Collection("", [], files.skipped, others=files.others)
+    if table and (root / table).is_file():
+        found.others.subtract([suffix_of(table)])  # it is not passed over
+        found.others += Counter()
+    found.named = _named(files.folders, above, split=split)
+    if split:
+        found.notes += _empty_splits(files)
     for (shown, parts), rest in zip(paths, below, strict=True):
         of = split_named(parts[0]) if split else None
         reason = (
@@ -91,6 +98,33 @@ def _above(
             "needed: coarse/fine/picture, or --hierarchy FILE, a table with the columns fine,coarse"
         )
     return None, ""
+
+
+def _named(
+    folders: Sequence[str], above: Mapping[str, str] | None, *, split: bool
+) -> set[tuple[str, str]]:
+    """Give the classes, (coarse, fine), that folders stand for; a coarse one without fine ones as (coarse, "")."""
+    found, coarse = set(), set()
+    for folder in folders:
+        parts = unicodedata.normalize("NFC", folder).split("/")
+        if split:
+            if split_named(parts[0]) is None:
+                continue
+            parts = parts[1:]
+        if above is not None and len(parts) == 1:
+            found.add((above.get(parts[0], ""), parts[0]))
+        elif above is None and len(parts) == 2:
+            found.add((parts[0], parts[1]))
+        elif above is None and len(parts) == 1:
+            coarse.add(parts[0])
+    return found | {(name, "") for name in coarse - {above for above, _ in found}}
+
+
+def _empty_splits(files: Files) -> list[str]:
+    """Say which folders of splits hold no pictures."""
+    named = {folder for folder in files.folders if "/" not in folder and split_named(folder)}
+    there = {shown.split("/")[0] for shown in files.pictures}
+    return [f"The folder {name} holds no pictures." for name in sorted(named - there)]
 
 
 def _no_class(rest: Sequence[str], above: Mapping[str, str] | None, table: str) -> str | None:

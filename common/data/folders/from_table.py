@@ -103,6 +103,7 @@ def from_table(
     splits = table.column(columns.split) if columns.split else [""] * len(fine)
     groups = table.column(columns.group) if columns.group else [""] * len(fine)
     found = Collection("", [])
+    found.named = {pair for pair in zip(coarse, fine, strict=True) if all(pair)}
     places = _Places(root)
     listed: dict[Path, int] = {}
     rows = zip(table.column(columns.path), fine, coarse, splits, groups, strict=True)

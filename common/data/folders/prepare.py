@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 from common.data.folders.assemble import DIGEST, Assembled, Options, assemble
+from common.data.folders.changes import changes
 from common.data.folders.classes import same_name_notes
-from common.data.folders.collection import Collection, Picture, Skipped
+from common.data.folders.collection import Collection, Picture, Skipped, counted
 from common.data.folders.contact_sheet import SHEET_FILE, contact_sheet
 from common.data.folders.decoding import Decoded, decode_all, highest, is_kept, written_to
 from common.data.folders.earlier import Earlier, earlier
-from common.data.folders.problems import divided_groups, problems
+from common.data.folders.problems import classes_without_pictures, divided_groups, problems
 from common.data.folders.report import Report, passed_over
 from common.data.folders.sources import Reading, collect
 from common.data.index import INDEX_FILE, write_hierarchy, write_index
@@ -64,7 +65,7 @@ def prepare_folders(
         decoded = [found[place] for place in places]
         tree = assemble(pictures, decoded, before, options)
         settings, edited = _settings(out_dir, tree, before)
-        report = _report(collection, pictures, decoded, tree, edited)
+        report = _report(collection, pictures, decoded, tree, before, edited)
         if _is_done(out_dir, tree, before):
             shutil.rmtree(building)
             return [
@@ -91,10 +92,9 @@ def _refuse_skipped(collection: Collection) -> None:
     for one in collection.skipped:
         print(f"{one.shown}: {one.reason}")
     if collection.skipped:
-        first = collection.skipped[0]
+        number = counted(len(collection.skipped), "picture")
         raise UserError(
-            f"{len(collection.skipped):,} pictures cannot be used ({first.shown}: {first.reason}), and --strict stops: "
-            "mend or remove them, or leave --strict out"
+            f"--strict: {number} cannot be used (see above): mend or remove what is named"
         )
 
 
@@ -110,6 +110,7 @@ def _report(
     pictures: list[Picture],
     decoded: list[Decoded],
     tree: Assembled,
+    before: Earlier | None,
     edited: list[str],
 ) -> Report:
     facts = [f"Split: {tree.how}.", *passed_over(collection)]
@@ -118,10 +119,12 @@ def _report(
         facts.append(
             f"Pictures of more than 8 bits: {wide:,}; all were scaled alike, from 0 to {peak:,} to 0 to 255."
         )
+    facts += changes(before, tree) if before else []
     if edited:
         facts.append(f"Edited values of prepared.yaml were kept: {', '.join(edited)}.")
     ordered = [pictures[row] for row in tree.rows]
-    wrong = [*collection.notes, *(same_name_notes(pictures) if tree.hierarchy.nested else [])]
+    wrong = [*collection.notes, *classes_without_pictures(collection, pictures)]
+    wrong += same_name_notes(pictures) if tree.hierarchy.nested else []
     wrong += problems(tree.index, tree.hierarchy, [decoded[row].digest for row in tree.rows])
     wrong += divided_groups(tree.index, [picture.group for picture in ordered])
     return Report(collection.layout, tree.index, tree.hierarchy, facts, wrong, collection.skipped)

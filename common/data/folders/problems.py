@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.folders.collection import some
+from common.data.folders.collection import Collection, Picture, some
 from common.data.index import Hierarchy, Index
 from common.system.errors import UserError
 
@@ -97,6 +97,18 @@ def divided_groups(index: Index, groups: Sequence[str | None]) -> list[str]:
         if len(of) > 1
     ]
     return [f"Groups that are divided ({len(torn):,}): {some(torn)}."] if torn else []
+
+
+def classes_without_pictures(collection: Collection, pictures: Sequence[Picture]) -> list[str]:
+    """Say which classes that the collection names have no picture among those that can be used."""
+    there = {(picture.coarse, picture.fine) for picture in pictures}
+    absent = sorted(collection.named - there)
+    if not absent:
+        return []
+    names = some("/".join(filter(None, pair)) for pair in absent)
+    return [
+        f"Classes without any picture that can be used ({len(absent):,}) are left out: {names}."
+    ]
 
 
 def absent_classes(index: Index, hierarchy: Hierarchy) -> list[str]:

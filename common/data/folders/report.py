@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.folders.collection import Collection, Skipped, some
+from common.data.folders.collection import Collection, Skipped, counted, some
 from common.data.folders.contact_sheet import SHEET_FILE
 from common.data.folders.problems import PARTS, parts_of
 from common.data.index import Hierarchy, Index
@@ -32,9 +32,10 @@ class Report:
     def lines(self) -> list[str]:
         """Give the report in a few lines, for a terminal."""
         counts = Counter(parts_of(self.index).tolist())
+        parts = ", ".join(f"{counts[number]:,} {part}" for number, part in enumerate(PARTS))
         found = [
-            f"{len(self.index):,} pictures in {len(self.hierarchy.fine)} fine and {len(self.hierarchy.coarse)} coarse "
-            f"classes: {', '.join(f'{counts[number]:,} {part}' for number, part in enumerate(PARTS))}.",
+            f"{counted(len(self.index), 'picture')} in {len(self.hierarchy.fine):,} fine and "
+            f"{counted(len(self.hierarchy.coarse), 'coarse class', 'coarse classes')}: {parts}.",
             *self.facts,
         ]
         if self.skipped:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.data.folders.collection import Collection
 from common.data.folders.from_folders import from_folders
+from common.data.folders.from_labelled import from_labelled, is_labelled
 from common.data.folders.from_table import columns_of, from_table
 from common.data.folders.table import TABLES, Table, read_table, tables_beside
 from common.system.errors import UserError
@@ -31,7 +32,7 @@ def collect(source: Path, reading: Reading) -> Collection:
     """Find the pictures of a collection with their classes.
 
     Args:
-        source: a folder of folders, a folder with a table of its pictures, or that table.
+        source: a folder of folders, a folder with a table of its pictures, that table, or labelled folders.
         reading: what was said about it.
 
     Raises:
@@ -43,6 +44,8 @@ def collect(source: Path, reading: Reading) -> Collection:
             f"--columns {','.join(reading.columns)}: allowed are the columns of path, fine class and coarse class, "
             "such as path,species,family, then maybe those of split and group"
         )
+    if reading == Reading() and source.is_dir() and is_labelled(source):
+        return from_labelled(source)
     table = _table(source, reading)
     if table is None:
         remedies = {"--columns": "", "--group": ", or give --group-by-folder"}

@@ -3,21 +3,24 @@
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 from common.data.folders.collection import Skipped, suffix_of
 from common.data.index import SUFFIXES
-from common.data.pictures import HEIC, UNREAD, is_junk
+from common.data.pictures import HEIC, UNREAD, is_junk, not_read
 
 
 @dataclass
 class Files:
-    """Pictures by their paths below the folder, ``/`` between; those that are not read; a count of all other files."""
+    """Pictures and folders by their paths below the folder, ``/`` between; and what is not read.
+
+    ``skipped`` are pictures that are not read, ``others`` counts all other files by suffix.
+    """
 
     pictures: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    folders: list[str] = field(default_factory=list)
 
 
 def walk(root: Path) -> Files:
@@ -31,6 +34,7 @@ def walk(root: Path) -> Files:
             if real in seen:
                 folders.remove(name)
             seen.add(real)
+        found.folders += [Path(place, name).relative_to(root).as_posix() for name in folders]
         for name in sorted(name for name in names if not is_junk(name)):
             _sort_in(found, Path(place, name), Path(place, name).relative_to(root).as_posix())
     found.pictures.sort()
@@ -40,13 +44,9 @@ def walk(root: Path) -> Files:
 def why_not(path: Path) -> str | None:
     """Say why a picture is not read, as far as its name tells; None where nothing speaks against it."""
     suffix = suffix_of(path.name)
-    if suffix in HEIC:
-        return (
-            None if find_spec("pillow_heif") else "HEIC needs pillow-heif: pip install pillow-heif"
-        )
-    if suffix in UNREAD:
-        return f"{suffix} is not read: export it as JPEG, PNG or TIFF"
-    if suffix not in SUFFIXES:
+    if reason := not_read(suffix):
+        return reason
+    if suffix not in (*SUFFIXES, *HEIC):
         return f"{suffix} is not a picture that is read: allowed are {', '.join(SUFFIXES)}"
     if not path.is_file():
         return "neither a regular file nor a link to one"
