@@ -150,7 +150,7 @@ def steps_of(said: str) -> int:
 
 TENSORBOARD = ["logger=default"]
 TOP_2 = ["ckpt_callback.save_top_k=2"]
-WORKER = ["hparams.num_workers=1"]
+WORKER = ["hparams.num_workers=1", "dataset.memory_gb=0.001"]
 
 
 @pytest.mark.parametrize(
