@@ -302,6 +302,7 @@ def test_a_killed_study_continues_bit_for_bit(
     step, in_memory, tiny, in_process, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     more = [*MORE["augmented"], SMALL]
     taken = []
     training_step = Supervised.training_step
