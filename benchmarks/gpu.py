@@ -30,8 +30,8 @@ MAIN = "resnet9"
 EPOCH_BATCHES = (256, 512)
 # Where batches come from, or how the network is compiled; the first is what the others are compared with.
 VARIANTS = {
-    "single": ("pinned", "reduce-overhead", "on device", "default"),
-    "dual": ("pinned", "reduce-overhead"),
+    "single": ("plain", "reduce-overhead", "pinned", "default"),
+    "dual": ("plain", "reduce-overhead"),
 }
 # Seconds without which a part is not begun: about what it takes.
 NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "variants": 60, "others": 90}

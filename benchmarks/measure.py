@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +15,9 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from case import Case
+from lightning_fabric.utilities import move_data_to_device
 from ordinary import Ordinary, ordinary_data
 from pytorch_lightning.loggers import CSVLogger
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from arch_dual_head.datamodule import DualHeadData
@@ -173,7 +173,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
         values["bare_rate"] = _bare_rate(run, loader, case)
     if device.type == "cuda":
         batch = next(iter(loader))
-        values["operations"] = operations(run, batch) / len(batch["images"])
+        values["operations"] = operations(run, batch) / len(batch)
     return values
 
 
@@ -182,8 +182,8 @@ def bare(case: Case, variant: str) -> dict[str, float]:
 
     Args:
         case: of the phase single or dual.
-        variant: "pinned" takes batches from the DataLoader as trainer.fit does, "on device" from a set that lies
-            on the device; any other is a mode of torch.compile, with batches from the DataLoader.
+        variant: "plain" takes batches as trainer.fit does, from a set that lies on the device, "pinned" from one in
+            the CPU's memory; any other is a mode of torch.compile.
     """
     _prepare()
     with tempfile.TemporaryDirectory() as folder:
@@ -192,32 +192,17 @@ def bare(case: Case, variant: str) -> dict[str, float]:
         device = _detach(module, case)
         torch.backends.cudnn.benchmark = use_fast_kernels(case.accelerator, deterministic=False)
         run = _training_step(module, device, precision)
-        loader: Iterable[dict[str, Tensor]] = data.train_dataloader()
-        _enough(len(data.train_dataloader()), case.warmup + case.steps)
-        if variant == "on device":
-            loader = _on_device(data, device, case.batch_size)
-        elif variant != "pinned":
+        if variant == "pinned":
+            data.train_set.device_bytes = 0
+        elif variant != "plain":
             module.cfg.hparams.compile = variant
             module.on_fit_start()
+        loader = data.train_dataloader()
+        _enough(len(loader), case.warmup + case.steps)
         batch = next(iter(loader))
         start = _now()
         run(batch, 0)
         return {"first": _now() - start, "rate": _bare_rate(run, loader, case)}
-
-
-def _on_device(
-    data: HierarchicalData, device: torch.device, batch_size: int
-) -> Iterator[dict[str, Tensor]]:
-    """An epoch of the training set, drawn and indexed on the device."""
-    images = data.train_set
-    columns = {"images": images.images[images.subset]} | {
-        level: labels[images.subset] for level, labels in images.labels.items()
-    }
-    columns = {name: column.to(device) for name, column in columns.items()}
-    while True:
-        for chosen in torch.randperm(len(images), device=device).split(batch_size):
-            if len(chosen) == batch_size:  # as drop_last does
-                yield {name: column[chosen] for name, column in columns.items()}
 
 
 def _detach(module: TrainingModule, case: Case) -> torch.device:
@@ -228,17 +213,15 @@ def _detach(module: TrainingModule, case: Case) -> torch.device:
     return device
 
 
-def _bare_rate(
-    run: Callable[[dict[str, Tensor], int], None], loader: Iterable[dict[str, Tensor]], case: Case
-) -> float:
+def _bare_rate(run: Callable[[Any, int], None], loader: Iterable[Any], case: Case) -> float:
     clock = Clock(warmup=case.warmup, steps=case.steps)
     for number, batch in zip(range(case.warmup + case.steps), loader, strict=False):
         run(batch, number)
-        clock.tick(len(batch["images"]))
+        clock.tick(len(batch))
     return clock.rate
 
 
-def operations(run: Callable[[dict[str, Tensor], int], None], batch: dict[str, Tensor]) -> int:
+def operations(run: Callable[[Any, int], None], batch: Any) -> int:
     """Multiplications and additions of a step, counted by torch."""
     with FlopCounterMode(display=False) as counter:
         run(batch, 1)
@@ -283,7 +266,7 @@ def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Train
 
 def _training_step(
     module: TrainingModule, device: torch.device, precision: str
-) -> Callable[[dict[str, Tensor], int], None]:
+) -> Callable[[Any, int], None]:
     """A training step of the module as a bare loop makes it; without a schedule of the learning rate."""
     module.train()
     module.cfg.hparams.schedule = "constant"
@@ -296,8 +279,8 @@ def _training_step(
         fused=True,
     )
 
-    def run(batch: dict[str, Tensor], number: int) -> None:
-        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    def run(batch: Any, number: int) -> None:
+        batch = move_data_to_device(batch, device)
         module.on_train_batch_start(batch, number)
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
@@ -310,12 +293,12 @@ def _training_step(
 
 def _evaluation_step(
     module: TrainingModule, device: torch.device, precision: str
-) -> Callable[[dict[str, Tensor], int], None]:
+) -> Callable[[Any, int], None]:
     module.eval()
 
     @torch.no_grad()
-    def run(batch: dict[str, Tensor], number: int) -> None:
-        batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    def run(batch: Any, number: int) -> None:
+        batch = move_data_to_device(batch, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             module.validation_step(batch, number)
 

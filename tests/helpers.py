@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning_fabric.utilities import move_data_to_device
 from PIL import Image
 from torch import nn
 
@@ -26,6 +27,11 @@ SCRATCH = [
     "hparams.ffreeze=false",
     "hparams.cfreeze=false",
 ]
+
+
+def moved(batch) -> dict[str, torch.Tensor]:
+    """A loader's batch as a step on the CPU takes it."""
+    return move_data_to_device(batch, torch.device("cpu"))
 
 
 def rows(table: Path) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,24 +27,51 @@ class DurableCheckpoints(TorchCheckpointIO):
     """Write and read Lightning's checkpoints: complete on disk or absent, and unable to run code when loaded.
 
     Lightning's own are written to the system's temporary folder and moved, which is neither atomic across file
-    systems nor flushed.
+    systems nor flushed. With ``last`` set, all other checkpoints wait in memory until the one of that path is saved:
+    an epoch may take less time than writing its weights, and what is continued from needs the best ones of its moment.
     """
+
+    last: Path | None = None
+
+    def __init__(self) -> None:
+        self.waiting: dict[Path, dict[str, Any]] = {}
+        self.leaving: list[Path] = []
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write beside ``path``, flush, move into place."""
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-            # Through memory: on a full disk torch's own writer fails without saying why.
-            content = io.BytesIO()
-            torch.save(checkpoint, content)
-            file.write(content.getbuffer())
+        """Write a checkpoint, or keep a copy of it until the last one is written."""
+        path = Path(path)
+        if self.last not in (None, path):
+            self.waiting[path] = deepcopy(checkpoint)
+            return
+        for name in list(self.waiting):
+            _write(self.waiting[name], name)
+            del self.waiting[name]
+        _write(checkpoint, path)
+        for name in self.leaving:
+            super().remove_checkpoint(name)
+        self.leaving.clear()
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a file that a better one replaces, once that one and the last one are written."""
+        if self.waiting.pop(Path(path), None) is None:
+            self.leaving.append(Path(path))
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> Any:
         """Load to the CPU, plain containers and tensors only; ``map_location`` and ``weights_only`` change nothing."""
         return load(Path(path))
+
+
+def _write(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write beside ``path``, flush, move into place."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        # Through memory: on a full disk torch's own writer fails without saying why.
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        file.write(content.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:

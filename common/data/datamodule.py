@@ -3,7 +3,6 @@
 import math
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from common.data.image_folder import ImageFolder, load_folder
-from common.data.images import Undecoded, count_pixels, pixel_statistics
+from common.data.image_set import ImageSet
+from common.data.images import count_pixels, pixel_statistics
 from common.data.index import held_out, read_hierarchy
 from common.data.labels import classes_of, coarse_of_fine, rows_of
 from common.data.prepared import read_made
@@ -30,49 +30,6 @@ from common.system.randomness import derive
 # Evaluation needs no gradients, so larger batches fit; the number changes only the speed.
 EVAL_BATCH = 512
 SHOWN = 5  # of the classes that a warning names
-
-
-class ImageSet(Dataset):
-    """Images and their labels; a list of indices gives a whole batch at once.
-
-    Args:
-        images: uint8 (N, 3, H, W), in memory or decoded on demand.
-        labels: per level int64 (N,).
-        subset: which of the N images belong to this set, int64 (M,).
-
-    Once ``features`` (M, F) are set, batches hold them instead of the images: a network whose features never change
-    does not need to see the images again.
-    """
-
-    def __init__(
-        self, images: Tensor | Undecoded, labels: dict[str, Tensor], subset: Tensor
-    ) -> None:
-        self.images = images
-        self.labels = labels
-        self.subset = subset
-        self.features: Tensor | None = None
-
-    @property
-    def decodes(self) -> bool:
-        """Say whether image files are decoded for each batch."""
-        return self.features is None and isinstance(self.images, Undecoded)
-
-    def __len__(self) -> int:
-        return len(self.subset)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Give one image uint8 (3, H, W), or its features (F,), and its label per level."""
-        return {name: value[0] for name, value in self.__getitems__([index]).items()}
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Give a batch: images uint8 (B, 3, H, W), or features (B, F), and per level labels (B,)."""
-        chosen = torch.as_tensor(indices)
-        rows = self.subset[chosen]
-        labels = {level: y[rows] for level, y in self.labels.items()}
-        # index_select copies a row as a whole, an index each of its numbers: 15 times slower.
-        if self.features is not None:
-            return {"features": self.features.index_select(0, chosen)} | labels
-        return {"images": self.images.index_select(0, rows)} | labels
 
 
 class HierarchicalData(pl.LightningDataModule):
@@ -184,7 +141,8 @@ class HierarchicalData(pl.LightningDataModule):
         labels = {
             level: self.classes[level].to_index(ids[level], directory) for level in self.levels
         }
-        return ImageSet(folder.images, labels, subset)
+        limit = self.cfg.dataset.device_gb * 2**30
+        return ImageSet(folder.images, labels, subset, device_bytes=limit)
 
     def _held_out(self, directory: Path, folder: ImageFolder) -> np.ndarray:
         """Say which images of the training folder are held out for validation, bool (N,)."""

@@ -21,13 +21,13 @@ def loading_processes(asked: int | None, *, decodes: bool, batch_bytes: int) -> 
     """Choose how many processes load images; none where shared memory is too small for them.
 
     Args:
-        asked: hparams.num_workers; None: as many as torch has threads, if there is something to decode.
-        decodes: whether image files are decoded for each batch.
+        asked: hparams.num_workers; None: as many as torch has threads.
+        decodes: whether image files are decoded for each batch; if not, there is nothing to load.
         batch_bytes: the size of a batch, that of all processes together where several train.
     """
-    # What lies in memory is indexed faster than another process could pass it on.
-    by_default = torch.get_num_threads() if decodes else 0
-    processes = by_default if asked is None else asked
+    if not decodes:
+        return 0
+    processes = torch.get_num_threads() if asked is None else asked
     needed = (PREFETCHED * processes + 1) * batch_bytes
     # With too little, torch would wait for a batch that never comes.
     if processes and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < needed:

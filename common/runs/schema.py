@@ -108,6 +108,13 @@ class Dataset:
         above=0,
         shapes_result=False,
     )
+    device_gb: float = key(
+        4.0,
+        "limit in GiB for images that lie on the GPU, where there is one; larger sets stay in memory, and each batch "
+        "is copied",
+        low=0,
+        shapes_result=False,
+    )
     width: float = key(
         MISSING, "default of the width keys of hparams", above=0, high=16, shapes_result=False
     )
@@ -195,8 +202,8 @@ class TrainingKeys:
     )
     num_workers: int | None = key(
         None,
-        "processes that decode images; null: none if the set fits in memory (dataset.memory_gb), else one per "
-        "thread of PyTorch; 0: none, threads decode",
+        "processes that decode images, where the set does not fit in memory (dataset.memory_gb); null: one per thread "
+        "of PyTorch; 0: none, threads decode",
         low=0,
         high=256,
         shapes_result=False,

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.checkpoints.files import Record, load
 from common.checkpoints.resume import find_resume_checkpoint
-from common.data.datamodule import EVAL_BATCH, HierarchicalData, ImageSet
+from common.data.datamodule import EVAL_BATCH, HierarchicalData
+from common.data.image_set import ImageSet
 from common.networks.costs import costs
 from common.results.arithmetic import ARITHMETIC
 from common.results.predictions import PREDICTIONS, write_predictions

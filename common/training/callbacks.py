@@ -14,19 +14,24 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
+from common.checkpoints.files import DurableCheckpoints
 from common.system.atomic_files import link_or_copy, write_text
 from common.system.distributed import all_reduce_max
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
 
+# Between two checkpoints: in the middle of an epoch, and at the ends of short ones.
 CONTINUE_EVERY_S = 60.0
+EPOCHS_EVERY_S = 10.0
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes the checkpoint to continue from: after each epoch's validation, and at least every minute.
+    """Writes the checkpoint to continue from, and with it what `BestCheckpoint` saved since the one before.
 
-    Never between an epoch's last step and its validation: Lightning would skip that validation on continuing.
-    The one before it stays as ``previous.ckpt``, in case it is damaged. NaN and infinite weights are never saved.
+    After an epoch's validation when ten seconds have passed, at the end of training, before stopping on a signal, and
+    at least every minute. Never between an epoch's last step and its validation: Lightning would skip that validation
+    on continuing. The one before it stays as ``previous.ckpt``, in case it is damaged. NaN and infinite weights are
+    never saved.
     ``seconds`` is the training time so far, over all interruptions.
     """
 
@@ -39,7 +44,13 @@ class LastCheckpoint(Checkpoint):
         self.on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take Lightning's handler back: one of several processes would wait in it for the others."""
+        """Let other checkpoints wait for this one.
+
+        Lightning's handler of signals is taken back: one of several processes would wait in it for the others.
+        """
+        writer = trainer.strategy.checkpoint_io
+        assert isinstance(writer, DurableCheckpoints)
+        writer.last = self.path
         if trainer.world_size > 1:
             signal.signal(signal.SIGTERM, self.on_sigterm)
 
@@ -64,8 +75,11 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save; the epoch's validation is over."""
-        self._save(trainer)
+        """Save after a long epoch, several short ones, the last one, or before stopping; its validation is over."""
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        due = time.monotonic() - self.saved >= EPOCHS_EVERY_S or signals.pending
+        if ends or all_reduce_max(bool(due)):
+            self._save(trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
         self.finite.check(trainer.lightning_module)
@@ -87,7 +101,17 @@ class LastCheckpoint(Checkpoint):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's own, except that a run folder may be moved between interruption and continuing."""
+    """Lightning's own, except that a run folder may be moved between interruption and continuing.
+
+    Its files are written with the last checkpoint (`DurableCheckpoints`).
+    """
+
+    def file_exists(self, filepath: Any, trainer: pl.Trainer) -> bool:
+        """Say whether there is a file, or will be: another one is numbered then."""
+        waits = Path(filepath) in trainer.strategy.checkpoint_io.waiting  # type: ignore[attr-defined]
+        # All processes ask both questions, whatever the first one answers.
+        waits = trainer.strategy.reduce_boolean_decision(waits, all=False)
+        return super().file_exists(filepath, trainer) or waits
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore paths relative to where the folder lies now."""

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from common.data.datamodule import EVAL_BATCH, ImageSet
+from common.data.datamodule import EVAL_BATCH
+from common.data.image_set import ImageSet
 from common.training.module import TrainingModule
 
 
@@ -19,8 +20,8 @@ def features_of(module: TrainingModule, images: ImageSet, places: Tensor) -> Ite
         places: of the images in that set, int64 (N,).
     """
     for some in places.split(EVAL_BATCH):
-        batch = images.__getitems__(some.tolist())
+        batch = images.batch(some, module.device)
         if "features" in batch:
-            yield batch["features"].to(module.device)
+            yield batch["features"]
         else:
-            yield module.network.features(module.transforms(batch["images"].to(module.device)))
+            yield module.network.features(module.transforms(batch["images"]))

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from common.data.datamodule import ImageSet
+from common.data.image_set import ImageSet
 from common.networks.macro import Network, Outputs
 from common.results.predictions import Prediction
 from common.settings.levels import SIDES

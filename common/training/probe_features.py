@@ -16,7 +16,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from common.data.datamodule import HierarchicalData, ImageSet
+from common.data.datamodule import HierarchicalData
+from common.data.image_set import ImageSet
 from common.data.samplers import drawn
 from common.system.atomic_files import replacing
 from common.system.distributed import rank, world_size

@@ -37,7 +37,7 @@ from analysis.sections.temperature import fit_temperature
 from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, checkpoint_alone
 from analysis.study import FinishedStage, FinishedStudy
 from analysis.values import CORRELATION, SHARE, Bounds, Values
-from common.data.datamodule import ImageSet
+from common.data.image_set import ImageSet
 from common.results.intervals import estimate, student
 
 

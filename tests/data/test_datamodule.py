@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import moved
 
 from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
-from common.data.datamodule import ImageSet, load_folder_once
+from common.data.datamodule import load_folder_once
 from common.data.image_folder import load_folder
+from common.data.image_set import ImageSet
 from common.data.images import pixel_statistics, value_counts
 from common.data.pictures import Frame
 from common.data.prepared import Made, write_prepared
@@ -134,7 +136,8 @@ def test_same_images_in_the_same_order_for_every_stage(prepared):
             mine, theirs = getattr(first, part), getattr(data, part)
             every = range(len(mine))
             assert torch.equal(
-                mine.__getitems__(every)["images"], theirs.__getitems__(every)["images"]
+                mine.batch(torch.as_tensor(every))["images"],
+                theirs.batch(torch.as_tensor(every))["images"],
             )
         assert data.train_images == first.train_images
         assert (data.mean, data.std) == (first.mean, first.std)
@@ -199,13 +202,13 @@ def test_validation_folder_of_ones_own(prepared):
         assert len(data.train_set) == 120
         assert len(data.val_set) == 24
         assert torch.equal(
-            data.val_set.__getitems__(range(24))["images"], load_folder(val_dir).images
+            data.val_set.batch(torch.arange(24))["images"], load_folder(val_dir).images
         )
 
 
 def test_training_images_alone_give_mean_and_deviation(prepared):
     (data, *_) = modules(prepared)
-    pixels = data.train_set.__getitems__(range(len(data.train_set)))["images"].numpy() / 255
+    pixels = data.train_set.batch(torch.arange(len(data.train_set)))["images"].numpy() / 255
     assert np.allclose(data.mean, pixels.mean((0, 2, 3)))
     assert np.allclose(data.std, pixels.std((0, 2, 3)))
 
@@ -358,7 +361,7 @@ def test_a_list_of_indices_gives_what_single_indices_give(prepared):
     data = dual(prepared)
     data.load()
     chosen = [5, 0, 5, 17]
-    batch = data.train_set.__getitems__(chosen)
+    batch = moved(data.train_set.__getitems__(chosen))
     singles = [data.train_set[i] for i in chosen]
     assert set(batch) == {"images", "fine", "coarse"}
     for name, values in batch.items():
@@ -379,7 +382,7 @@ def test_an_epoch_gives_each_image_at_most_once_in_full_batches(prepared, batch_
     data = single(prepared, "fine", f"hparams.batch_size={batch_size}")
     data.load()
     size = min(batch_size, 108)
-    batches = [batch["images"] for batch in data.train_dataloader()]
+    batches = [moved(batch)["images"] for batch in data.train_dataloader()]
     assert [len(batch) for batch in batches] == [size] * (108 // size)
     seen = torch.cat(batches).flatten(1).tolist()
     assert len({tuple(image) for image in seen}) == len(seen)
@@ -393,16 +396,8 @@ def test_evaluation_gives_every_image_once_in_order(prepared):
         (data.val_dataloader(), data.val_set),
         (data.test_dataloader(), data.test_set),
     ):
-        seen = torch.cat([batch["images"] for batch in loader])
+        seen = torch.cat([moved(batch)["images"] for batch in loader])
         assert torch.equal(seen, part.images[part.subset])
-
-
-def test_workers_change_nothing(prepared):
-    plain, workers = single(prepared, "fine"), single(prepared, "fine", "hparams.num_workers=1")
-    for data in (plain, workers):
-        data.load()
-    for ours, theirs in zip(plain.train_dataloader(), workers.train_dataloader(), strict=True):
-        assert torch.equal(ours["images"], theirs["images"])
 
 
 # The order of an epoch
@@ -447,7 +442,7 @@ def test_loader_entered_in_the_middle_continues_exactly(prepared):
         data.load()
         if position:
             data.load_state_dict(position)
-        return [batch["images"] for batch in data.train_dataloader()]
+        return [moved(batch)["images"] for batch in data.train_dataloader()]
 
     whole, rest = batches(None), batches({"epoch": 0, "batches": 2})
     assert len(whole) == 5

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import torch
 import yaml
-from helpers import CLASSES, SCRATCH, by_hand
+from helpers import CLASSES, SCRATCH, by_hand, moved
 
 import arch_single_head.test
 import arch_single_head.trainer
@@ -40,7 +40,7 @@ def everything(module: type, folder: str, schema: type, *overrides: str) -> dict
     for split, parts in loaders.items():
         for loader in parts:
             for batch in loader:
-                found[split].append(batch)
+                found[split].append(moved(batch))
     return {
         split: {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
         for split, batches in found.items()

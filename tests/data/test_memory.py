@@ -228,10 +228,9 @@ def test_as_many_processes_decode_as_there_are_threads(navon, workers, monkeypat
         data.train_set.features = torch.zeros(len(data.train_set), 3)
         return [loader.num_workers for loader in (*loaders, data.train_dataloader())]
 
-    nothing_to_decode = workers or 0
-    assert processes() == [nothing_to_decode] * 3
+    assert processes() == [0, 0, 0]
     decoding = 2 if workers is None else workers
-    assert processes(SMALL) == [decoding, decoding, nothing_to_decode]
+    assert processes(SMALL) == [decoding, decoding, 0]
 
 
 def test_where_batches_cannot_be_passed_on_no_processes_load(navon, monkeypatch, caplog):
@@ -303,6 +302,7 @@ def test_a_killed_study_continues_bit_for_bit(
     step, in_memory, tiny, in_process, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     more = [*MORE["augmented"], SMALL]
     taken = []
     training_step = Supervised.training_step

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 import arch_dual_head.trainer
 import arch_single_head.trainer
 import common.checkpoints.files
+import common.training.callbacks as callbacks
 import train_system
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
@@ -58,6 +59,7 @@ def places(tmp_path_factory, tiny, succeed) -> dict[str, Path]:
             signals.pending = signal.SIGTERM
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
         patch.setattr(Supervised, "training_step", Supervised.training_step)
         wrap("common.training.supervised:Supervised.training_step", stop)
         with pytest.raises(AssertionError):

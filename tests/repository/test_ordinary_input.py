@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import moved
 from torch import Tensor
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
@@ -81,7 +82,7 @@ def test_what_evaluation_shows_is_what_to_tensor_and_normalize_show(navon, mode)
     theirs = ImageFolder(str(navon / "test" / mode), transform)
     by_name = {Path(path).name: i for i, (path, _) in enumerate(theirs.samples)}
     names = sorted(by_name)
-    (batch,) = data.test_dataloader()
+    (batch,) = map(moved, data.test_dataloader())
     expected = torch.stack([theirs[by_name[name]][0] for name in names])
     torch.testing.assert_close(caches(batch["images"]).contiguous(), expected, atol=1e-5, rtol=1e-5)
     ids = [int(theirs.classes[theirs[by_name[name]][1]]) for name in names]

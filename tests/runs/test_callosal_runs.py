@@ -92,6 +92,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 
     with monkeypatch.context() as patch:
         patch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+        patch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
         patch.setattr(Supervised, "training_step", stopping)
         with pytest.raises((AssertionError, RuntimeError)):
             scratch("hparams.callosum.sign=inhibitory", place=tmp_path)

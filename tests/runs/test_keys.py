@@ -22,7 +22,6 @@ DUAL = arch_dual_head.trainer.main
 def facts(built) -> dict[str, object]:
     """What a run is made of, as it enters its first training step."""
     module, trainer, network = built.module, built.trainer, built.network
-    loader = trainer.train_dataloader
     group = built.optimizer.param_groups[0]
     schedulers = trainer.lr_scheduler_configs
     held = {type(callback): callback for callback in trainer.callbacks}
@@ -42,7 +41,6 @@ def facts(built) -> dict[str, object]:
         "first loss": built.loss,
         "batch": len(next(iter(built.batch.values()))),
         "batches": trainer.num_training_batches,
-        "workers": loader.num_workers,
         "augmentation": (module.transforms.crop_padding, module.transforms.flip),
         "training images": module.record.train_images,
         "validation images": built.data.val_set.images[built.data.val_set.subset].sum().item(),
@@ -111,7 +109,6 @@ SHARED = {
     "dataset.crop_padding": ("2", {"augmentation", "first loss"}),
     "dataset.flip": ("true", {"augmentation", "first loss"}),
     "dataset.batch_size": ("50", BATCHES),
-    "hparams.num_workers": ("1", {"workers"}),
     "trainer_params.max_epochs": ("3", {"epochs", "schedule"}),
     "trainer_params.precision": ("bf16-mixed", {"precision", "first loss"}),
     "trainer_params.deterministic": ("true", {"deterministic"}),

@@ -93,7 +93,7 @@ def test_each_image_has_its_labels_and_what_the_network_answers(arm, study, navo
 @pytest.mark.parametrize("arm", ["bilateral", "bilateral_nonspecialised"])
 def test_alone_is_with_the_other_hemisphere_at_its_training_mean(arm, study):
     module, data, outputs = network_of(study / arm / "seed0")
-    batch = data.train_set.__getitems__(range(len(data.train_set)))  # fewer than are averaged
+    batch = data.train_set.batch(torch.arange(len(data.train_set)))  # fewer than are averaged
     with torch.no_grad():
         trained = module.network.features(module.transforms(batch["images"]))
     mean = {side: part.numpy().mean(0) for side, part in module.network.split(trained).items()}
@@ -119,7 +119,7 @@ def test_means_are_over_evenly_chosen_images(study, monkeypatch):
     count = len(data.train_set)
     rows = [i * count // 7 for i in range(7)]
     with torch.no_grad():
-        shown = module.transforms(data.train_set.__getitems__(rows)["images"])
+        shown = module.transforms(data.train_set.batch(torch.as_tensor(rows))["images"])
         features = module.network.features(shown)
     expected = module.network.split(features.mean(0, keepdim=True))
     found = room.training_means(module, data.train_set)
@@ -128,7 +128,7 @@ def test_means_are_over_evenly_chosen_images(study, monkeypatch):
         torch.testing.assert_close(found[side], expected[side][0])
     # The same, from features that are kept.
     with torch.no_grad():
-        images = data.train_set.__getitems__(range(count))["images"]
+        images = data.train_set.batch(torch.arange(count))["images"]
         data.train_set.features = module.network.features(module.transforms(images))
     monkeypatch.setattr(module.network, "features", None)
     kept = room.training_means(module, data.train_set)

@@ -35,7 +35,7 @@ def command(log: str, stop: tuple | None, every_step: bool, arguments: list[str]
     import train_system
 
     if every_step:
-        callbacks.CONTINUE_EVERY_S = 0.0
+        callbacks.CONTINUE_EVERY_S = callbacks.EPOCHS_EVERY_S = 0.0
     calls = {TRAINING: 0}
 
     def counted(where: str) -> None:
@@ -150,7 +150,7 @@ def steps_of(said: str) -> int:
 
 TENSORBOARD = ["logger=default"]
 TOP_2 = ["ckpt_callback.save_top_k=2"]
-WORKER = ["hparams.num_workers=1"]
+WORKER = ["hparams.num_workers=1", "dataset.memory_gb=0.001"]
 
 
 @pytest.mark.parametrize(

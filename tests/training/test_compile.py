@@ -114,6 +114,7 @@ def test_a_compiled_run_is_reproducible_and_continues_bit_for_bit(
     tiny, in_process, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     more = ["hparams.dropout=0.3", "dataset.crop_padding=2", "hparams.compile=default"]
     # Two batches of different size in validation.
     monkeypatch.setattr("common.data.datamodule.EVAL_BATCH", 64)

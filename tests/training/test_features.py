@@ -126,6 +126,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("step", [1, 2, 9, 16])
 def test_a_killed_run_continues_bit_for_bit(step, base, in_process, monkeypatch, tmp_path):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     status, _, err = in_process(DUAL, *base, f"save_dir={tmp_path}", "exp_name=whole")
     assert status == 0, err
 

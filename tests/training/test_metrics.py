@@ -280,7 +280,7 @@ def predictions(study, arm: str) -> tuple[Record, dict[str, np.ndarray], dict[st
     module = load_module(checkpoint, ARCHITECTURES)
     data = parts.data(module.cfg, seed=0)
     data.setup("test")
-    batch = data.test_set.__getitems__(range(len(data.test_set)))
+    batch = data.test_set.batch(torch.arange(len(data.test_set)))
     with torch.no_grad():
         logits = module.network(module.transforms(batch["images"]))
     return (

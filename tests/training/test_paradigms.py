@@ -100,6 +100,7 @@ class Killed(BaseException):
 
 def test_it_continues_bit_for_bit(rotation, tiny, in_process, monkeypatch, tmp_path):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     run = [*tiny, f"save_dir={tmp_path}", "hparams.paradigm=rotation", "dataset.crop_padding=2"]
     assert in_process(SINGLE, *run, "exp_name=whole")[::2] == (0, "")
     taken, step = [], Rotation.training_step

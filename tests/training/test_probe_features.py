@@ -122,7 +122,7 @@ def test_what_is_saved_is_what_the_network_makes_of_the_images(tiny, succeed, tm
     for split, images in (("train", data.train_set), ("validation", data.val_set)):
         places = saved.places[split]
         assert len(set(places.tolist())) == len(places)
-        seen = images.__getitems__(places.tolist())["images"]
+        seen = images.batch(places)["images"]
         with torch.no_grad():
             expected = module.network.split(module.network.features(module.transforms(seen)))
         for side in ("left", "right"):
@@ -165,7 +165,7 @@ def test_a_paradigm_that_sees_other_validation_images_saves_features_too(
         "validation": len(data.val_set),
     }
     for split, images in (("train", data.train_set), ("validation", data.val_set)):
-        seen = images.__getitems__(saved.places[split].tolist())["images"]
+        seen = images.batch(saved.places[split])["images"]
         with torch.no_grad():
             expected = module.network.features(module.transforms(seen))
         (found,) = saved.features[split].values()

@@ -65,7 +65,9 @@ def number_independent(pictures: Sequence[Picture], earlier: Hierarchy | None) -
     pairs = sorted({(picture.fine, picture.coarse) for picture in pictures})
     fine, coarse = (
         _numbered(
-            sorted({pair[place] for pair in pairs}), {name: label for label, name in known.items()}
+            sorted({pair[place] for pair in pairs}),
+            {name: label for label, name in known.items()},
+            known,
         )
         for place, known in enumerate((earlier.fine, earlier.coarse) if earlier else ({}, {}))
     )
