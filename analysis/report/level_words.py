@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from analysis.report.cells import Cell, Sheet
 from analysis.report.part import Part, Tile
+from analysis.report.svg import Drawing
 from common.settings.levels import LEVEL_NAMES
 
 S = TypeVar("S", Sheet, Sheet | None)
@@ -83,9 +84,11 @@ class LevelWords:
 
         # The label of a picture, for screen readers, is an attribute.
         head, end, rest = str(svg).partition(">")
-        drawing = type(svg)(self._written(CERTAIN, head) + TEXT.sub(text, end + rest))
-        # What of it is saved is linked below it.
-        vars(drawing).update(vars(svg))
+        written = self._written(CERTAIN, head) + TEXT.sub(text, end + rest)
+        if not isinstance(svg, Drawing):
+            return Markup(written)
+        drawing = Drawing(written)
+        drawing.files = svg.files  # which are linked below it
         return drawing
 
     def figures(self, figures: Sequence[tuple[Markup, str]]) -> list[tuple[Markup, str]]:
@@ -118,4 +121,4 @@ class LevelWords:
             cell | {word: self._written(CERTAIN, cell[word]) for word in ("label", "alt")}
             for cell in look["cells"]
         ]
-        return look | {"cells": cells, "levels": [self.text(level) for level in look["levels"]]}
+        return look | {"cells": cells, "levels": [*map(self.text, look["levels"])]}

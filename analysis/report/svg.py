@@ -88,12 +88,31 @@ class Drawing(Markup):
 
 @dataclass(frozen=True)
 class Files:
-    """What of a figure is saved: ``name`` without ending, SVG, PDF, and as csv every number that is drawn."""
+    """What of a figure is saved: ``name`` without ending, its SVG, and the figure itself, as it was drawn.
+
+    PDF and csv are made when they are asked for: fonts take longer to embed than the figure to draw.
+    """
 
     name: str
     svg: str
-    pdf: bytes
-    data: str
+    figure: Figure
+
+    @property
+    def pdf(self) -> bytes:
+        """The figure as PDF."""
+        content = io.BytesIO()
+        with _styled(self.name):
+            self.figure.savefig(
+                content, format="pdf", transparent=True, metadata={"CreationDate": None}
+            )
+        return content.getvalue()
+
+    @property
+    def data(self) -> str:
+        """Every number that is drawn, as csv."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *marks(self.figure)])
+        return text.getvalue()
 
 
 _drawn: ContextVar[list[Files] | None] = ContextVar("drawn", default=None)
@@ -150,25 +169,27 @@ def picture(
         kwargs: for ``draw``.
     """
     name = re.sub(r"[^\w.-]+", "-", name)
+    text = io.StringIO()
+    with _styled(name):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure, *args, **kwargs)
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.set_layout_engine("none")  # it has found its places
+    drawing = Drawing(_for_page(text.getvalue(), name, title))
+    drawing.files = Files(name, text.getvalue(), figure)
+    if (here := _drawn.get()) is not None:
+        here.append(drawing.files)
+    return drawing
+
+
+@contextmanager
+def _styled(name: str) -> Iterator[None]:
     # The hash salt makes the file the same each time.
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # A character that matplotlib's font lacks is drawn by the browser's.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure, *args, **kwargs)
-        text, pdf = io.StringIO(), io.BytesIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        figure.set_layout_engine("none")  # it has found its places
-        figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
-        data = io.StringIO()
-        table = csv.writer(data, lineterminator="\n")
-        table.writerows([COLUMNS, *marks(figure)])
-    drawing = Drawing(_for_page(text.getvalue(), name, title))
-    drawing.files = Files(name, text.getvalue(), pdf.getvalue(), data.getvalue())
-    if (here := _drawn.get()) is not None:
-        here.append(drawing.files)
-    return drawing
+        yield
 
 
 def _for_page(svg: str, name: str, title: str) -> str:

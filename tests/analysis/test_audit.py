@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+import analysis.pipeline as pipeline
 import train_system
 from common.data.raw import Raw, RawSplit
 from common.data.tree import write_tree
@@ -223,7 +224,9 @@ def audit(two_epochs, succeed, tmp_path_factory) -> Audit:
     write_tree(coloured_corners(), folder / "CORNERS", split_seed=0)
     arms = "arms=[bilateral,unilateral,ensemble]"
     place = (f"dataset.root={folder / 'CORNERS'}", f"save_dir={folder}", "exp_name=study")
-    succeed(train_system.main, *two_epochs, *place, arms, f"num_seeds={len(SEEDS)}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "save_figures", lambda *_: None)  # which takes longer than all else
+        succeed(train_system.main, *two_epochs, *place, arms, f"num_seeds={len(SEEDS)}")
     return Audit(folder / "study", folder / "CORNERS")
 
 

@@ -133,7 +133,9 @@ def test_figures_are_the_same_each_time():
     with drawn_here() as files:
         for _ in range(2):
             picture("name", "title", draw)
-    assert files[0] == files[1]
+    one, other = files
+    assert (one.name, one.svg, one.data) == (other.name, other.svg, other.data)
+    assert one.pdf == other.pdf
 
 
 def test_nothing_is_collected_outside_of_a_block():

@@ -60,7 +60,7 @@ def test_a_section_is_renamed_as_a_whole():
         text=["coarse labels"],
         notes=["a fine class"],
         tiles=[Tile("Bilateral, fine labels", "1 %", "(fine arm)")],
-        looks=[("All", [{"name": "fine", "said": "left: A", "cells": [cell]}])],
+        looks=[("All", [{"name": "fine", "levels": ("fine", "coarse"), "cells": [cell]}])],
     )
     found = SAY.part(part)
     assert (found.id, found.title, found.text) == (
@@ -73,6 +73,7 @@ def test_a_section_is_renamed_as_a_whole():
         [Tile("Bilateral, local labels", "1 %", "(fine arm)")],
     )
     ((_, (look,)),) = found.looks
+    assert look["levels"] == ["local", "large letter"]
     assert look["cells"] == [{"label": "left, local head", "alt": "image", "png": "fine"}]
 
 

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analyse
+import analysis.pipeline as pipeline
 import arch_dual_head.trainer
 import arch_single_head.trainer
 import bilateral
@@ -236,6 +237,7 @@ def small(tiny, succeed, tmp_path_factory) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probe_features, "FEWEST", 1)
         patch.setattr(probe_features, "SHARE", 1.0)
+        patch.setattr(pipeline, "save_figures", lambda *_: None)  # which takes longer than all else
         options = ["num_seeds=2", "arms=[bilateral,bilateral_nonspecialised]"]
         succeed(train_system.main, *tiny, f"save_dir={folder}", "exp_name=study", *options)
     place = folder / "study"
@@ -333,9 +335,12 @@ def test_python_gives_the_same_numbers(small, tmp_path):
     assert [str(row.value) for row in found.indices] == [row["value"] for row in small.indices]
 
 
-def test_a_run_of_two_hemispheres_alone_is_measured(tiny, succeed, tmp_path, in_process):
+def test_a_run_of_two_hemispheres_alone_is_measured(
+    tiny, succeed, tmp_path, in_process, monkeypatch
+):
     """By trainer.py, of hemispheres that differ by nature, with nothing saved of their course."""
     options = ["--config-name", "asymmetry_width", f"save_dir={tmp_path}", "exp_name=alone"]
+    monkeypatch.setattr(pipeline, "save_figures", lambda *_: None)
     succeed(arch_dual_head.trainer.main, *options, *tiny)
     status, out, err = in_process(analyse.main, f"run={tmp_path / 'alone'}")
     assert status == 0, out + err

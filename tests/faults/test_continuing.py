@@ -421,6 +421,7 @@ def test_weights_that_are_no_numbers_are_never_saved(command, tmp_path, monkeypa
             next(pl_module.parameters()).data[0] = torch.inf
         original(self, trainer, pl_module, *rest)
 
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     monkeypatch.setattr(FiniteLoss, "on_train_batch_end", infinite)
     status, _, err = command(tmp_path)
     assert status == 1
@@ -436,6 +437,7 @@ def test_losses_are_looked_at_once_in_a_stride(command, tmp_path, monkeypatch):
         looks.append(len(self.losses))
         original(self, pl_module)
 
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     monkeypatch.setattr(FiniteLoss, "check", check)
     assert command(tmp_path, "trainer_params.log_every_n_steps=3")[0] == 0
     assert [n for n in looks if n] == [3, 1] * EPOCHS

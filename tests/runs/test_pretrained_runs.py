@@ -172,6 +172,7 @@ def test_fine_tuning_starts_from_the_weights_and_is_continued_bit_for_bit(
         return step(module, batch, batch_idx)
 
     with monkeypatch.context() as patch:
+        patch.setattr("common.training.callbacks.EPOCHS_EVERY_S", 0.0)
         patch.setattr(Supervised, "training_step", cut)
         patch.setattr(sys, "argv", ["program", *command, "exp_name=cut"])
         with pytest.raises(Stopped):

@@ -29,7 +29,7 @@ RESULTS = [
     *("arm", "seed", "level", "accuracy", "loss", *FURTHER),
     *("val_accuracy", "val_loss", "best_epoch", "epochs"),
     *("parameters", "trained_parameters", "macs", "seeds", "seconds", "checkpoint"),
-    *("train_macs", "train_images", "updates", "val_slope"),
+    *("train_macs", "train_images", "updates", "val_slope", "level_name"),
     *CHANCE,
 ]
 SUMMARY = [
@@ -37,7 +37,7 @@ SUMMARY = [
     *(f"{name}_{end}" for name in FURTHER for end in ("mean", "std")),
     *("parameters", "trained_parameters", "macs", "seconds", "approximate"),
     *("own_minus_via_fine", "own_minus_via_fine_ci95_low", "own_minus_via_fine_ci95_high"),
-    *("train_macs", "val_slope"),
+    *("train_macs", "val_slope", "val_slope_ci95_low", "val_slope_ci95_high", "level_name"),
     *CHANCE,
 ]
 ARMS = {"fine": ["fine"], "coarse": ["coarse"], "bilateral": ["fine", "coarse"]}
@@ -142,7 +142,8 @@ def test_a_study_leaves_its_files(study):
     stage += ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "predictions.csv.gz"]
     expected = {f"{arm}/seed{seed}/{name}" for arm in ARMS for seed in (0, 1) for name in stage}
     assert found - {".lock"} == expected | {
-        *("results.csv", "summary.csv", "differences.csv", "images.csv", "summary.md")
+        *("results.csv", "summary.csv", "differences.csv", "images.csv"),
+        *("summary.md", "summary.tex"),
     }
 
 
