@@ -39,7 +39,7 @@ class Agreement(Section):
         add_gains(seed, found)
         if not seed.images.nested:
             found.leave_out(
-                "which hemisphere was right when; the two labels are independent, so that each hemisphere alone "
+                "which hemisphere was correct when; the two labels are independent, so that each hemisphere alone "
                 "answers a question of its own."
             )
             return
@@ -129,7 +129,7 @@ def coarse_answers(seed: Seed) -> CoarseAnswers | None:
 
 
 def case_of(left: Tensor, right: Tensor) -> Tensor:
-    """Whether the left and the right hemisphere were right, bool (N,) each → position in `CASES`, int64 (N,)."""
+    """Whether the left and the right hemisphere were correct, bool (N,) each → position in `CASES`, int64 (N,)."""
     return torch.where(left & right, 0, torch.where(left, 1, torch.where(right, 2, 3)))
 
 
@@ -168,7 +168,7 @@ def show_cases(part: Part, found: Findings) -> None:
     neither = found.values.items("images of a class in a case if independent", "", "neither")
     svg = picture(
         "disagreement",
-        "Images on which one hemisphere or neither was right",
+        "Images on which one hemisphere or neither was correct",
         disagreement,
         shown,
         neither,
@@ -199,7 +199,7 @@ def show_cases(part: Part, found: Findings) -> None:
 
 
 def case_table(found: Findings) -> Sheet:
-    """How many images are in each case, and how many of these the bilateral network got right."""
+    """How many images are in each case, and how many of these the bilateral network got correct."""
     titles = ("images", "95 % interval", "bilateral correct", "95 % interval")
     return Sheet(
         "cases",
@@ -221,9 +221,9 @@ def disagreement(
     classes: Mapping[str, Mapping[str, Summary]],
     neither: Mapping[str, Summary],
 ) -> None:
-    """Draw for each class the share of images on which one hemisphere or neither was right, by case.
+    """Draw for each class the share of images on which one hemisphere or neither was correct, by case.
 
-    ``neither``: the share on which neither would be right if they erred independently, by class.
+    ``neither``: the share on which neither would be correct if they erred independently, by class.
     """
     axes = figure.subplots()
     styles = {"left only": (LEFT, 0.9), "right only": (RIGHT, 0.9), "neither": (OTHER, 0.55)}

@@ -57,7 +57,7 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """One image and where each hemisphere finds evidence for each head's right class in it.
+    """One image and where each hemisphere finds evidence for each head's correct class in it.
 
     ``image`` is uint8 (3, H, W), ``labels`` its classes by level, ``said`` what the left, the right and both together
     answer, by level; ``maps`` float (H, W), 0 to 1, by (level, side). ``seed`` is that of the networks.
@@ -101,7 +101,7 @@ class Attention(Section):
             title="Where they look",
             nav="Attention",
             text=[
-                "How to read it: bright is where a hemisphere finds evidence for the right class. Left and "
+                "How to read it: bright is where a hemisphere finds evidence for the correct class. Left and "
                 "right are the two hemispheres of the bilateral network, fine and coarse its heads; a map "
                 "without light shows no evidence for it. Below each picture stand three answers for each level, with "
                 "the probability that the network gives them: ✓ is correct, ✗ wrong.",
@@ -144,7 +144,7 @@ def about_own_labels(seed: Seed) -> Correct | None:
 def add_hottest_cells(seed: Seed, found: Findings) -> None:
     """Add how often the hottest cells of Grad-CAM and HiResCAM are the same, for each head and hemisphere.
 
-    Over some test images in whose maps, for the class that is right, both methods find anything in its favour.
+    Over some test images in whose maps, for the class that is correct, both methods find anything in its favour.
     """
     test, module = seed.images.test, seed.module
     rows = test.subset[drawn(len(test), CAM_IMAGES, "cams")]
@@ -203,7 +203,7 @@ def choose(left: Tensor, right: Tensor, together: Tensor) -> list[tuple[str, int
     """Up to `PER_CASE` images of each of `CASES`, as case and row: the same at each call, otherwise by chance.
 
     Args:
-        left: whether the left hemisphere alone was right, bool (N,).
+        left: whether the left hemisphere alone was correct, bool (N,).
         right: the right one alone.
         together: the bilateral network.
     """
@@ -217,7 +217,7 @@ def choose(left: Tensor, right: Tensor, together: Tensor) -> list[tuple[str, int
 
 
 def look(seed: Seed, chosen: Sequence[tuple[str, int]]) -> list[Look]:
-    """HiResCAM of a bilateral network, for each head and hemisphere, of the class that is right, and what is answered.
+    """HiResCAM of a bilateral network, for each head and hemisphere, of the correct class, and what is answered.
 
     Args:
         seed: its networks and images.

@@ -1,4 +1,4 @@
-"""Is a head right as often as it is sure? Calibration error, Brier score and reliability curve, also after scaling."""
+"""Is a head correct as often as it is sure? Calibration error, Brier score, reliability curve, also after scaling."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -272,7 +272,7 @@ def reliability_curve(
     title: str,
     curves: Mapping[str, Curve],
 ) -> None:
-    """Draw accuracy against confidence; on the diagonal a head is right as often as it is sure.
+    """Draw accuracy against confidence; on the diagonal a head is correct as often as it is sure.
 
     Args:
         figure: to draw into.

@@ -80,7 +80,7 @@ class Contributions(Section):
                 if left != left:  # NaN
                     found.leave_out(
                         f"the {of} of the {level} head with seed {seed.number}; one of its hemispheres, or both, "
-                        "speak against the right classes, so that there is nothing to share out."
+                        "speak against the correct classes, so that there is nothing to share out."
                     )
                 for side, part in (("left", left), ("right", 1 - left)):
                     found.values.add(
@@ -115,7 +115,7 @@ class Contributions(Section):
                 "and a constant: weight × (feature − its mean over training images). Evidence is that part for "
                 "the class of the image, against the mean of all classes, and the margin is that part against the "
                 "class of the highest other logit; the shares are those of the sums over test images. There is no "
-                "share of either where a half's sum is against the right class: shares lie between 0 and 100 %."
+                "share of either where a half's sum is against the correct class: shares lie between 0 and 100 %."
             ],
             tiles=[evidence_tile(level, share.mean) for level, share in known.items()],
         )
@@ -150,7 +150,7 @@ def contribution(features: Tensor, weight: Tensor, mean: Tensor) -> Tensor:
 
 
 def evidence(contributions: Tensor, labels: Tensor) -> Tensor:
-    """A half's contribution to the right class, against its mean over all classes: (N, C), (N,) → (N,).
+    """A half's contribution to the correct class, against its mean over all classes: (N, C), (N,) → (N,).
 
     A term that all logits share changes no prediction, so it is not evidence.
     """
@@ -164,7 +164,7 @@ def strongest_other(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def margin(contributions: Tensor, labels: Tensor, rivals: Tensor) -> Tensor:
-    """A half's contribution to the right class, against that to another one: (N, C), (N,), (N,) → (N,)."""
+    """A half's contribution to the correct class, against that to another one: (N, C), (N,), (N,) → (N,)."""
     right, other = (contributions.gather(1, one[:, None])[:, 0] for one in (labels, rivals))
     return right - other
 
@@ -236,7 +236,7 @@ def evidence_table(level: str, left: Mapping[str, Summary], right: Mapping[str, 
     ]
     return Sheet(
         f"evidence-{level}",
-        f"Evidence of the {level} head for the right class, in units of a logit",
+        f"Evidence of the {level} head for the correct class, in units of a logit",
         word_columns((f"{level} class",), ("left", "right")),
         rows,
     )

@@ -1,7 +1,7 @@
 """Do the hemispheres err on the same images? Against what independence would give. A part of the section on agreement.
 
-Two networks that are right on 90 % of the images are both right on 81 % of them if their errors have nothing to do with
-each other; how much more often they agree says how much of their errors they share, and how little one can correct.
+Two networks, each correct on 90 % of the images, are both correct on 81 % of them if their errors have nothing to do
+with each other; how much more often they agree says how much of their errors they share, and how little one can correct.
 """
 
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ COLOUR = {
 
 
 def add_independence(seed: Seed, found: Findings, left: Tensor, right: Tensor) -> None:
-    """Add how often both would be right if they erred independently, how errors correlate, and what each corrects.
+    """Add how often both would be correct if they erred independently, how errors correlate, and what each corrects.
 
     Args:
         seed: whose numbers they are.
         found: where to add them.
-        left: whether the left hemisphere alone is right, bool (N,).
+        left: whether the left hemisphere alone is correct, bool (N,).
         right: whether the right one is.
     """
     number = seed.number
@@ -60,7 +60,7 @@ def add_independence(seed: Seed, found: Findings, left: Tensor, right: Tensor) -
 
 
 def shares_if_independent(left: Tensor, right: Tensor) -> Tensor:
-    """The share of images in each of `CASES` if two networks were right independently, (4,), of bool (N,) each."""
+    """The share of images in each of `CASES` if two networks were correct independently, (4,), of bool (N,) each."""
     a, b = left.double().mean(), right.double().mean()
     return torch.stack([a * b, a * (1 - b), (1 - a) * b, (1 - a) * (1 - b)])
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from analysis.networks import classify
 from analysis.seed import Seed
 
-# A head that is right on every validation image would be made surer without end.
+# A head that is correct on every validation image would be made surer without end.
 LOWEST, HIGHEST = 0.05, 20.0
 
 

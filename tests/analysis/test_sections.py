@@ -91,7 +91,7 @@ def test_class_means_of_a_class_without_images_are_no_number():
 def test_the_share_depends_on_the_mean_only_where_classes_differ_in_size(some, classes, same):
     features, weight = (torch.randn(*s, generator=some).double() for s in ((60, 6), (3, 6)))
     labels = torch.tensor(classes).repeat(20)
-    features += 3 * weight[labels]  # so that both halves speak for the right class
+    features += 3 * weight[labels]  # so that both halves speak for the correct class
     halves = (slice(0, 3), slice(3, 6))
 
     def left(mean: torch.Tensor) -> float:

@@ -71,7 +71,7 @@ TITLES = {
     "lesions-fine": "Accuracy of the fine head with features silenced",
     "cosine": "Cosine similarity of images within and between classes",
     "cka-matrix": "Linear CKA of all pairs of layers",
-    "disagreement": "Images on which one hemisphere or neither was right",
+    "disagreement": "Images on which one hemisphere or neither was correct",
     "confusion": "Confusions of coarse classes",
 }
 
