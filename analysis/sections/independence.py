@@ -1,7 +1,7 @@
 """Do the hemispheres err on the same images? Against what independence would give. A part of the section on agreement.
 
-Two networks, each correct on 90 % of the images, are both correct on 81 % of them if their errors have nothing to do
-with each other; how much more often they agree says how much of their errors they share, and how little one can correct.
+Two networks, each correct on 90 % of the images, are both correct on 81 % of them if their errors have nothing to
+do with each other. How much more often they agree says how many errors they share, and how little one can correct.
 """
 
 from collections.abc import Mapping
