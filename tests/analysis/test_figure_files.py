@@ -118,7 +118,11 @@ def test_files_are_what_they_are_called_and_those_of_before_are_gone(tmp_path):
         *("a-b-c.svg", "a-b-c.pdf", "a-b-c.csv"),
         "mine.txt",
     }
-    assert (tmp_path / "a-b-c.pdf").read_bytes().startswith(b"%PDF")
+    pdf = (tmp_path / "a-b-c.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    # Publishers refuse fonts of type 3.
+    assert b"/CIDFontType2" in pdf
+    assert b"/Type3" not in pdf
     saved = (tmp_path / "a-b-c.svg").read_text()
     assert LEFT in saved
     assert "var(" not in saved

@@ -20,7 +20,7 @@ import arch_dual_head.trainer
 import train_system
 from analysis import pipeline
 from analysis.networks import FeatureCache, as_tested, halves_of, load, sides
-from analysis.report import results
+from analysis.report import results, svg
 from analysis.report.svg import picture
 from analysis.section import Findings
 from analysis.sections.contributions import Contributions, evidence_tile
@@ -94,16 +94,19 @@ def finished(navon, tiny, succeed, tmp_path_factory) -> SimpleNamespace:
     hierarchy["coarse"] |= {0: SCRIPT, 1: FORMULA, 2: "same", 3: "same"}
     hierarchy["fine"][0]["name"] = QUOTES
     (root / "hierarchy.yaml").write_text(yaml.safe_dump(hierarchy))
-    said = succeed(
-        train_system.main,
-        *tiny,
-        f"dataset.root={root}",
-        "logger.tensorboard=true",
-        f"save_dir={folder}",
-        "exp_name=study",
-        "num_seeds=2",
-        "note=with the new lamp",
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Fonts that take less time to embed; those of the project are tested in test_figure_files.py.
+        patch.setitem(svg.STYLE, "pdf.fonttype", 3)
+        said = succeed(
+            train_system.main,
+            *tiny,
+            f"dataset.root={root}",
+            "logger.tensorboard=true",
+            f"save_dir={folder}",
+            "exp_name=study",
+            "num_seeds=2",
+            "note=with the new lamp",
+        )
     place = folder / "study"
     return SimpleNamespace(
         place=place, said=said, html=(place / "report.html").read_text(), root=root

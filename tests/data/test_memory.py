@@ -201,8 +201,9 @@ def in_memory(tiny, navon, succeed, tmp_path_factory) -> Callable[[str], Path]:
 MORE = {"augmented": ["dataset.crop_padding=2", "dataset.flip=true"], "plain": []}
 
 
-@pytest.mark.parametrize("workers", ["null", pytest.param(0, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ["augmented", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["null", 0])
+@pytest.mark.parametrize("name", ["augmented", "plain"])
 def test_a_study_is_the_same_bit_for_bit(name, workers, in_memory, tiny, in_process, tmp_path):
     place = tmp_path / name
     study(in_process, tiny, place, *MORE[name], SMALL, f"hparams.num_workers={workers}")

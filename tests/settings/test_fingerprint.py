@@ -123,7 +123,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("macro_arch", ["unilateral", "bilateral"])
+@pytest.mark.parametrize(
+    "macro_arch", ["unilateral", pytest.param("bilateral", marks=pytest.mark.slow)]
+)
 def test_keys_of_a_hemisphere_count_only_where_there_is_one(macro_arch):
     for name, value in CHANGES.items():
         # Names of weights are torchvision's, for its backbones.

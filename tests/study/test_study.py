@@ -362,6 +362,7 @@ def test_a_second_command_in_the_same_place_stops_and_says_so(again, tmp_path):
     assert again("num_seeds=2").status == 0
 
 
+@pytest.mark.slow
 def test_what_was_not_evaluated_is_only_tested_later(study, again):
     untested = again("num_seeds=1", "evaluate=false", exp_name="later")
     assert untested.status == 0, untested.err
@@ -576,6 +577,7 @@ def test_an_ensemble_averages_the_probabilities_of_its_members(
         assert f"{100 * float(row['accuracy']):.2f} %" in out
 
 
+@pytest.mark.slow
 def test_the_folders_own_commands_lead_to_the_same_study(study, options, in_process, tmp_path):
     """Left on fine, right on coarse, then bilateral, step by step."""
     save = [*options, f"save_dir={tmp_path}", "exp_name=steps"]

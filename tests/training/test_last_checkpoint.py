@@ -74,7 +74,7 @@ def test_several_kept_epochs_have_numbers_before_they_are_written(train):
     assert len(epochs) == 2
 
 
-@pytest.mark.parametrize("epoch", [2, 5])
+@pytest.mark.parametrize("epoch", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_kill_between_repeats_those_epochs_with_equal_results(train, monkeypatch, epoch):
     whole = train("whole")
     count, add = [], callbacks.MetricsTable.on_train_epoch_end

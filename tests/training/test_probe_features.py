@@ -61,6 +61,7 @@ def weights_of(place: Path) -> dict[str, torch.Tensor]:
 CHANCE = ["dataset.crop_padding=2", "dataset.flip=true", "hparams.dropout=0.3"]
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_and_without_saving(tiny, succeed, tmp_path, monkeypatch):
     arguments = [*tiny, *CHANCE, *SCRATCH, f"save_dir={tmp_path}"]
     succeed(DUAL, *arguments, "exp_name=without")
