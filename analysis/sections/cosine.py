@@ -1,5 +1,7 @@
 """How alike images are within a representation: cosines of features. A part of the section on similarity."""
 
+import math
+
 import torch
 from markupsafe import Markup
 from torch import Tensor, nn
@@ -49,6 +51,9 @@ def cosine_within_and_between(features: Tensor, labels: Tensor) -> tuple[float, 
     Args:
         features: (N, F), centred.
         labels: (N,).
+
+    Returns:
+        Each of them NaN where there is no such pair.
     """
     unit = nn.functional.normalize(features.double(), dim=1)
     counts = torch.bincount(labels).double()
@@ -58,7 +63,12 @@ def cosine_within_and_between(features: Tensor, labels: Tensor) -> tuple[float, 
     between = sums.sum(0).square().sum() - sums.square().sum()
     pairs_within = (counts * (counts - 1)).sum()
     pairs_between = counts.sum().square() - counts.square().sum()
-    return float(within / pairs_within), float(between / pairs_between)
+    return _share(within, pairs_within), _share(between, pairs_between)
+
+
+def _share(total: Tensor, pairs: Tensor) -> float:
+    """Divide; NaN without pairs, where the total may be a rounding error in place of 0."""
+    return float(total / pairs) if pairs else math.nan
 
 
 def cosine_figure(found: Findings) -> list[tuple[Markup, str]]:

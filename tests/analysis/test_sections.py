@@ -270,6 +270,21 @@ def test_cosines_of_separate_classes():
     assert cosine_within_and_between(features, torch.tensor([0, 0, 1, 1])) == pytest.approx((1, 0))
 
 
+@pytest.mark.parametrize("number", [2, 5, 20])
+def test_no_two_images_of_one_class_have_no_cosine(number):
+    """Sums in another order of classes differ by a rounding error, which must not be divided by 0."""
+    for seed in range(20):
+        some = torch.Generator().manual_seed(seed)
+        features = torch.randn(number, 64, generator=some)
+        labels = torch.randperm(number, generator=some)
+        within, between = cosine_within_and_between(features, labels)
+        assert math.isnan(within)
+        assert -1 <= between <= 1
+        within, between = cosine_within_and_between(features, torch.zeros_like(labels))
+        assert math.isnan(between)
+        assert -1 <= within <= 1
+
+
 # ---------------------------------------------------------------- agreement
 
 
