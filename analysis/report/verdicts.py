@@ -199,7 +199,7 @@ def correction(study: FinishedStudy) -> str:
     }
     counts = Counter(named_before for named_before, _ in tested)
     families = {
-        True: "{} of the comparison that was named before looking",
+        True: "{} in the comparison that was chosen before any result was seen",
         False: "{} with all other arms" if True in counts else "{} with other arms",
     }
     said = [families[one].format(counts[one]) for one in (True, False) if one in counts]
