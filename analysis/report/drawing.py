@@ -17,14 +17,12 @@ from arch_dual_head.macro_architectures import (
 )
 from common.results.intervals import FEWEST
 from common.results.statistics import SummaryRow
-from common.settings.levels import LEVELS, SIDES
+from common.settings.levels import LEVELS, SIDES, SPELLING
 from study.arms import ARMS, REFERENCE
 
 WIDTH = 400  # of the drawing, about a phone's
 BOX = 184  # the width of a box
 CENTRES = {"left": 100, "right": 300, "": 200}
-PATHS = {"left": "model_path_fine", "right": "model_path_coarse"}
-KEYS = {"left": "fine", "right": "coarse"}  # how the keys of a hemisphere begin
 
 
 class Hemisphere(NamedTuple):
@@ -85,7 +83,7 @@ def _hemispheres(
     if row is None or row.loads not in (HEMISPHERES, NOTHING):
         return
     for side in row.sides:
-        key = KEYS[side]
+        key = SPELLING[side]
         width = "" if row.sized_like else f"{key}_width"
         parent = _parent(arm, side)
         learned, alone = "learns both levels", None
@@ -98,7 +96,7 @@ def _hemispheres(
             alone = mean(accuracies.values()) if accuracies else None
         yield Hemisphere(
             side if len(row.sides) > 1 else "",
-            _backbone(hparams, "farch" if side == "left" else "carch", width),
+            _backbone(hparams, f"{key[0]}arch", width),
             learned,
             alone,
             frozen=bool(hparams.get(FREEZE_KEYS[side])),
@@ -107,7 +105,7 @@ def _hemispheres(
 
 def _parent(arm: str, side: str) -> str | None:
     """The arm that a hemisphere is taken from."""
-    taken = ARMS[arm].loads.get(PATHS[side]) if arm in ARMS else None
+    taken = ARMS[arm].loads.get(f"model_path_{SPELLING[side]}") if arm in ARMS else None
     return taken[0][0] if taken else None
 
 

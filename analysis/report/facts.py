@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from math import sqrt
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import yaml
 
 from analysis.report.cells import decimal
 from analysis.study import FinishedStage, FinishedStudy
-from common.results.intervals import FEWEST
+from common.results.intervals import FEWEST, estimate, student
 from common.settings.compose import ROOT
 from common.settings.levels import LEVELS
 from study.arms import REFERENCE
@@ -94,10 +94,11 @@ def repeated(study: FinishedStudy) -> str | None:
         values = [*study.accuracies(arm, level).values()]
         # Networks that share parts between seeds spread less than repetitions do.
         shared = any("+" in row.seeds for row in study.rows if row.arm == arm)
-        if len(values) >= FEWEST and not shared and (spread := stdev(values)) > 0:
-            from scipy.special import stdtrit
-
-            reach = float(stdtrit(len(values) - 1, 0.975)) * spread * sqrt(2 / len(values))
+        if not values or shared:
+            continue
+        low, high = student(estimate(values, widening=sqrt(2)))
+        if low is not None and high is not None:
+            reach = (high - low) / 2
             said.append(f"{decimal(100 * min(reach, 1), 2)} points on {level} labels")
     tested = any(study.accuracies(arm, level) for level in LEVELS)
     if not said:

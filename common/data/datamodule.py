@@ -64,6 +64,7 @@ class HierarchicalData(pl.LightningDataModule):
         self.classes = classes_of(directory)
         self.coarse_of_fine = coarse_of_fine(directory)
         self.level_names = read_hierarchy(directory.parent.parent).level_names
+        self.made = read_made(directory.parent.parent)
         everything = torch.arange(len(folder.names))
         left_out = everything[:0]
         if self.cfg.dataset.val_dir is None:
@@ -88,7 +89,6 @@ class HierarchicalData(pl.LightningDataModule):
             folder.pixel_counts - count_pixels(folder.images, left_out)
         )
         self.image_size = tuple(folder.images.shape[2:])
-        self.made = read_made(directory.parent.parent)
         labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
         # Independent labels that happen to be nested are another set: other metrics are measured.
         independent = [] if self.coarse_of_fine else ["independent"]
@@ -150,8 +150,7 @@ class HierarchicalData(pl.LightningDataModule):
         split_seed = self.cfg.dataset.split_seed
         if split_seed is None:
             return index.held_out[row]
-        made = read_made(directory.parent.parent)
-        if made and made.grouped:
+        if self.made and self.made.grouped:
             raise UserError(
                 f"dataset.split_seed={split_seed} would divide the groups of {directory.parent.parent}: prepare it "
                 "with another --split-seed in place of this, or leave it out."
