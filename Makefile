@@ -41,7 +41,8 @@ smoke: install datasets/NAVON-smoke/index.csv ## the whole way within a minute: 
 	hparams.batch_size=32 num_seeds=1 exp_name=smoke
 
 demo: install navon ## run the study on Navon figures with three seeds, print its table and write its report
-	$(BIN)/python train_system.py dataset=navon num_seeds=3 'arms=[bilateral,unspecialised_pair]' exp_name=demo
+	$(BIN)/python train_system.py dataset=navon dataset.epochs.single=12 num_seeds=3 \
+	'arms=[bilateral,unspecialised_pair]' exp_name=demo
 
 # Stopped at any moment, also by a scheduler (SLICE=590 stops it after so many seconds), it goes on where it was.
 study: install ## every arm of the study on CIFAR-100, five seeds (ARGS=... adds keys)
