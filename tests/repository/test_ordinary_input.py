@@ -126,7 +126,7 @@ def test_crop_and_flip_together_are_those_of_torchvision_and_as_frequent(picture
     assert square < limit(freedom)
 
 
-@pytest.mark.parametrize("size", [(5, 7), (12, 12), (5, 40), (40, 5)])
+@pytest.mark.parametrize("size", [(5, 7), (12, 12), (40, 5)])
 @pytest.mark.parametrize("scale", [0.35, 0.9])
 def test_boxes_are_those_of_random_resized_crop_and_as_frequent(size, scale):
     torch.manual_seed(0)
