@@ -37,6 +37,19 @@ class Epochs:
 
 
 @dataclass
+class Fast:
+    """What recipe=fast takes from a data set: found on its validation images, or else what suits small sets."""
+
+    optimizer: str = key("adam", "optimiser that suits the data set", choices=OPTIMIZERS)
+    lr: float = key(5e-3, "learning rate, of networks with one head", above=0, high=1e3)
+    weight_decay: float = key(5e-4, "weight decay, likewise", low=0, high=1e3)
+    label_smoothing: float = key(0.1, "label smoothing, likewise", low=0, high=0.99)
+    heads_dropout: float = key(
+        0.2, "dropout of the features before heads on frozen hemispheres", low=0, high=0.99
+    )
+
+
+@dataclass
 class Dataset:
     """Where the labelled images lie and how they are shown to a network.
 
@@ -125,6 +138,7 @@ class Dataset:
         shapes_result=False,
     )
     epochs: Epochs = field(default_factory=Epochs)
+    fast: Fast = field(default_factory=Fast)
 
 
 @dataclass

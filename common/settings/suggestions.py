@@ -111,6 +111,7 @@ def _within(folder: str, last: str, schema: type) -> list[str]:
         for key in keys_of(schema)
         if key.startswith(f"{folder}.") and key.endswith(f".{last}") and "recipe" not in key
     ]
+    found.sort(key=lambda key: _section_rank(key.removeprefix(f"{folder}.")))
     return [] if _is_plain(f"{folder}.") else found[:1]
 
 
