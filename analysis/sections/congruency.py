@@ -122,6 +122,7 @@ class Congruency(Section):
                 for level in LEVELS
                 for kind in KINDS
             },
+            label="accuracy",
         )
         classes = len(found.class_names["fine"])
         return Part(

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import itertools
 import math
 import re
 from collections import defaultdict
@@ -13,8 +14,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.sections.congruency import precedence
-from analysis.trials import answered, congruence, effects, shared_classes, trials
+from analysis.section import Findings
+from analysis.sections.congruency import (
+    ACCURACY,
+    ADVANTAGE,
+    ASYMMETRY,
+    INTERFERENCE,
+    INTRUSIONS,
+    Congruency,
+    precedence,
+)
+from analysis.seed import HALVES
+from analysis.trials import KINDS, answered, congruence, effects, shared_classes, trials
 from analysis.values import Summary
 from common.data.tree import write_tree
 from data_scripts.make_navon import make_navon
@@ -122,6 +133,25 @@ def summary(low: float | None, high: float | None) -> Summary:
 )
 def test_precedence_takes_both_effects_on_one_side(advantage, asymmetry, said):
     assert precedence(summary(*advantage), summary(*asymmetry)) == said
+
+
+def test_the_section_draws_each_task_and_kind_and_says_what_precedes():
+    found = Findings(class_names=NAMES)
+    for seed, half in itertools.product(range(3), HALVES):
+        for level, kind in itertools.product(LEVELS, KINDS):
+            for of, item in ((ACCURACY, f"bilateral: {kind}"), (INTRUSIONS, "bilateral")):
+                found.values.add(of, 0.5, seed=seed, level=level, side=half, item=item)
+            found.values.add(INTERFERENCE, 0.1, seed=seed, level=level, side=half, item="bilateral")
+        for of in (ADVANTAGE, ASYMMETRY):
+            value = 0.2 + 0.001 * seed
+            found.values.add(of, value, seed=seed, side=half, item="bilateral")
+    part = Congruency().render(found)
+    assert "precedence of the coarse level" in " ".join(part.text)
+    ((drawing, _),) = part.figures
+    # A long name takes two lines.
+    said = re.sub(r"<[^>]*>", " ", drawing)
+    assert all(said.count(kind) >= len(LEVELS) for kind in KINDS)
+    assert all(f"{level} task" in said for level in LEVELS)
 
 
 @pytest.fixture(scope="module")
