@@ -14,6 +14,8 @@ Of a table whose two columns of labels say nothing about each other (colour and 
 """
 
 import argparse
+import re
+import shlex
 from pathlib import Path
 
 from common.data.folders.assemble import Options
@@ -22,6 +24,7 @@ from common.data.folders.problems import refuse_empty_parts
 from common.data.folders.sources import Reading
 from common.data.index import names_of_levels, read_index
 from common.data.pictures import Frame
+from common.settings.compose import spelled
 from common.settings.levels import LEVEL_NAMES
 from common.system.errors import UserError, run_script
 
@@ -127,6 +130,13 @@ def level_names(args: argparse.Namespace) -> dict[str, str]:
     return LEVEL_NAMES
 
 
+def root_given(place: Path) -> str:
+    """Spell dataset.root=PLACE as a shell and train_system.py take it, whatever characters are in it."""
+    if re.fullmatch(r"[\w./-]+", str(place), re.ASCII):
+        return f"dataset.root={place}"
+    return shlex.quote(spelled({"dataset.root": str(place)})[0])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the script; returns its exit status."""
     args = parser().parse_args(argv)
@@ -145,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
             print(line)
         nested = not args.independent
         refuse_empty_parts(read_index(args.out_dir, nested=nested), args.out_dir)
-        print(f"Train on it: python train_system.py dataset=folders dataset.root={args.out_dir}")
+        print(f"Train on it: python train_system.py dataset=folders {root_given(args.out_dir)}")
 
     return run_script(script)
 

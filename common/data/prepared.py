@@ -124,7 +124,8 @@ def _content(root: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{file} holds no keys with values.")
+        what = "holds no keys with values" if text.strip() else "is empty"
+        raise UserError(f"{file} {what}: delete it, and prepare the set anew with {SCRIPT}.")
     return content
 
 

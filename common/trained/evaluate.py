@@ -49,12 +49,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     run.dataset = for_seed(run.dataset, module.record.seed)
     data = architecture.data(run, seed=module.record.seed)
     data.setup("test")
-    for level in data.levels:
-        if data.classes[level].ids != module.record.label_ids[level]:
-            raise UserError(
-                f"{run.dataset.test_dir} has other {level} classes ({len(data.classes[level].ids)}) than "
-                f"{checkpoint} was trained on ({len(module.record.label_ids[level])})."
-            )
+    _compare(module, data, run.dataset.test_dir, checkpoint)
     predictions = _predictions(cfg.predictions, module, data)
     precision: Any = choose_precision(run.trainer_params.precision, run.trainer_params.accelerator)
     trainer = pl.Trainer(
@@ -69,6 +64,41 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     )
     with _severed(module, cfg.cut, checkpoint):
         _test(cfg, module, data, trainer, predictions)
+
+
+def _compare(module: TrainingModule, data: HierarchicalData, place: str, checkpoint: Path) -> None:
+    """Refuse a set whose classes are not those of a network; say where names or the size of images differ.
+
+    Raises:
+        UserError: other label ids, or a class that has another label id than in training.
+    """
+    record = module.record
+    for level in data.levels:
+        here, ids, names = data.classes[level], record.label_ids[level], record.class_names[level]
+        if here.ids != ids:
+            raise UserError(
+                f"{place} has other {level} classes ({len(here.ids)}) than {checkpoint} was trained on ({len(ids)})."
+            )
+        renamed = [row for row, name in enumerate(names) if here.names[row] != name]
+        for row in renamed:
+            if names[row] in here.names:
+                now = here.ids[here.names.index(names[row])]
+                raise UserError(
+                    f"{place}: the {level} class {names[row]} has label id {now}, and {ids[row]} where {checkpoint} "
+                    "was trained: test on a set whose classes have the same label ids."
+                )
+        if renamed:
+            row = renamed[0]
+            print(
+                f"{place}: the {level} class {ids[row]} is called {here.names[row]}, and {names[row]} where the "
+                f"network was trained ({len(renamed)} of {len(names)} names differ)."
+            )
+    size = list(data.test_set.images.shape[2:])
+    if size != record.image_size:
+        shown = [f"{width} x {height}" for height, width in (size, record.image_size)]
+        print(
+            f"{place} holds images of {shown[0]} pixels, and the network was trained on {shown[1]}."
+        )
 
 
 def _test(

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -417,6 +419,62 @@ def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare, monkey
             f"`{next(row['picture'] for row in rows if name in row['picture'])}`"
             in (prepare.out / "prepared.md").read_text()
         )
+
+
+def test_names_that_are_no_text_are_skipped_and_written_by_their_codes(tmp_path, prepare):
+    source = small(tmp_path / "photos", 4)
+    try:  # as where an archive of another system was unpacked; some file systems refuse such names
+        os.rename(source / "a" / "a1", os.fsencode(source / "a") + b"/a\xe4")
+        os.rename(source / "b" / "b1" / "8.png", os.fsencode(source / "b" / "b1") + b"/x\xe4.png")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    said = prepare(source)
+    assert "4 × the name of its folder is no text in UTF-8: rename the folder" in said
+    assert set(classes(prepare.out)) == {"a2", "b1", "b2"}
+    rows = list(csv.reader((prepare.out / "skipped.csv").open(encoding="utf-8")))
+    assert ["b/b1/x\\udce4.png", "its name cannot be shown: rename it"] in rows
+    assert "`a/a\\udce4/0.png`" in (prepare.out / "prepared.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name", ["my set", "a=b[1]", "Käfer", "it's $HOME", 'a "b" \\', "plain-1.x"]
+)
+def test_the_next_command_is_one_that_a_shell_and_hydra_read(tmp_path, name, capsys):
+    out = tmp_path / name
+    arguments = [small(tmp_path / "photos", 3), "--out-dir", out, "--size", 8]
+    assert prepare_folders.main([str(one) for one in arguments]) == 0
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1].partition(": ")[2])
+    assert command[:3] == ["python", "train_system.py", "dataset=folders"]
+    parsed = OverridesParser.create().parse_override(command[3])
+    assert (parsed.key_or_group, parsed.value()) == ("dataset.root", str(out))
+
+
+def test_a_table_of_coarse_classes_needs_no_header(tmp_path, prepare):
+    source = tmp_path / "photos"
+    for n, fine in enumerate("abcd"):
+        add(source, fine, ".", range(4 * n, 4 * n + 4))
+    table = tmp_path / "above.csv"
+    table.write_text("a,X\nb,X\nc,Y\nd,Y\n")
+    prepare(source, "--hierarchy", table)
+    assert classes(prepare.out) == {"a": "X", "b": "X", "c": "Y", "d": "Y"}
+
+
+def test_a_column_that_is_missing_is_named(tmp_path, prepare):
+    source = collection(tmp_path / "photos", "table")
+    options = ["--columns", "path,species,kind"]
+    said = prepare(source / "labels.csv", *options, status=1)
+    assert "has no column 'kind'; it has path, species, family" in said
+    assert "(labels.csv has path, species, family)" in prepare(source, *options, status=1)
+
+
+def test_an_emptied_prepared_yaml_says_what_helps(tmp_path, prepare):
+    source = small(tmp_path / "photos", 3)
+    prepare(source)
+    (prepare.out / "prepared.yaml").write_text("")
+    assert "prepared.yaml is empty: delete it" in prepare(source, status=1)
+    (prepare.out / "prepared.yaml").unlink()
+    prepare(source)
+    assert yaml.safe_load((prepare.out / "prepared.yaml").read_text())["name"] == "SET"
 
 
 def test_more_pictures_than_a_few_are_decoded_by_several_processes(tmp_path, prepare):

@@ -1,6 +1,7 @@
 """A network that learned from prepared photographs is shown others exactly as those were: one size, and 8 bits."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -110,6 +111,41 @@ def test_test_and_predict_say_the_same_of_the_same_picture(studied, in_process, 
         for level in ("fine", "coarse"):
             assert best[level][0]["label"] == one.answer[level]
             assert best[level][0]["probability"] == pytest.approx(one.probability[level], abs=3e-6)
+
+
+def test_a_set_of_other_names_numbers_or_size_is_told_from_the_one_of_training(
+    studied, in_process, tmp_path
+):
+    """The label ids may agree where the classes do not: an accuracy would then say nothing, in silence."""
+    photos, made, checkpoint = studied
+    test = arch_dual_head.test.main
+
+    def other(name: str, *changes: tuple[str, str]) -> tuple[int, str, str]:
+        shutil.copytree(made, tmp_path / name)
+        file = tmp_path / name / "hierarchy.yaml"
+        text = file.read_text(encoding="utf-8")
+        for change in changes:
+            assert change[0] in text
+            text = text.replace(*change)
+        file.write_text(text, encoding="utf-8")
+        return in_process(test, f"checkpoint={checkpoint}", f"dataset.root={tmp_path / name}")
+
+    status, out, err = other("same", ("a1", "a1"))
+    assert (status, err) == (0, "")
+    assert "called" not in out
+    assert "pixels" not in out
+    status, out, err = other("renamed", ("name: a1", "name: zz"))
+    assert (status, err) == (0, "")
+    assert "the fine class 0 is called zz, and a1 where the network was trained (1 of 4" in out
+    status, _, err = other("moved", ("a1", "?"), ("a2", "a1"), ("?", "a2"))
+    assert status == 1
+    assert "the fine class a1 has label id 1, and 0 where" in err
+    arguments = [photos, "--out-dir", tmp_path / "small", "--size", "12x8"]
+    assert prepare_folders.main([str(one) for one in arguments]) == 0
+    status, out, err = in_process(
+        test, f"checkpoint={checkpoint}", f"dataset.root={tmp_path / 'small'}"
+    )
+    assert "images of 12 x 8 pixels, and the network was trained on 24 x 16" in out
 
 
 def test_images_in_memory_are_brought_the_same_way(studied):

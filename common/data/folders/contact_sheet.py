@@ -18,7 +18,9 @@ WIDEST = 8  # classes beside each other
 def contact_sheet(
     index: Index, hierarchy: Hierarchy, files: Sequence[str], frame: Frame
 ) -> Image.Image:
-    """Draw the first pictures of each class, under its name and its coarse class's.
+    """Draw the first pictures of each class, under its name, its label id and its coarse class's name.
+
+    The label id tells apart names that are cut off, or of letters that the font lacks.
 
     Args:
         index: the images of a set; the first ones are training images.
@@ -37,7 +39,9 @@ def contact_sheet(
     pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(_font_file(), LINE - 4)
     for number, label in enumerate(labels):
         left, top = GAP + number % across * width, GAP + number // across * height
-        for line, text in enumerate((hierarchy.fine[label], hierarchy.above(label))):
+        for line, text in enumerate(
+            (hierarchy.fine[label], f"{label} · {hierarchy.above(label)}".rstrip(" ·"))
+        ):
             pen.text(
                 (left, top + line * LINE), _shortened(text), "black" if line == 0 else "gray", font
             )

@@ -37,6 +37,8 @@ def families_in(table: Table, fine: Collection[str]) -> dict[str, str] | None:
     columns = list(zip(*table.rows, strict=True))
     known = [len(set(column) & set(fine)) for column in columns]
     place = max(range(len(columns)), key=lambda n: known[n])
+    if table.header[place] in fine and table.header[place] not in columns[place]:
+        columns = list(zip(table.header, *table.rows, strict=True))  # its first line names a class
     rest = [n for n in range(len(columns)) if n != place]
     named = [n for n in rest if table.header[n].lower() == "coarse"] or rest
     if not known[place] or len(named) != 1:

@@ -30,7 +30,7 @@ def refuse_empty_parts(index: Index, place: Path) -> None:
     if lacking:
         raise UserError(
             f"{place} has no {' and no '.join(lacking)} pictures, so nothing can be trained on it: add pictures and "
-            "prepare it again (three of a class give one of each)."
+            "prepare it again (three of a class give one of each; three groups, where groups stay together)."
         )
 
 

@@ -65,12 +65,12 @@ class Report:
 
     def write(self, root: Path, title: str) -> None:
         """Write both files into a set's folder."""
-        write_text(root / REPORT_FILE, self.page(title))
+        write_text(root / REPORT_FILE, _as_text(self.page(title)))
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["picture", "reason"])
         writer.writerows((one.shown, one.reason) for one in self.skipped)
-        write_text(root / SKIPPED_FILE, table.getvalue())
+        write_text(root / SKIPPED_FILE, _as_text(table.getvalue()))
 
 
 def passed_over(collection: Collection) -> list[str]:
@@ -79,6 +79,11 @@ def passed_over(collection: Collection) -> list[str]:
         return []
     kinds = some(f"{count:,} {suffix}" for suffix, count in collection.others.most_common())
     return [f"Other files were passed over: {kinds}."]
+
+
+def _as_text(text: str) -> str:
+    """Replace by their codes the bytes of names of files that are no text in UTF-8, which no text file takes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _reasons(skipped: Sequence[Skipped]) -> str:

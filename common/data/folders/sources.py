@@ -52,13 +52,19 @@ def collect(source: Path, reading: Reading) -> Collection:
         for option, value in (("--columns", reading.columns), ("--group", reading.group)):
             if value:
                 names = value if isinstance(value, str) else ",".join(value)
+                there = [
+                    f"{one.file.name} has {', '.join(one.header)}" for one in tables_beside(source)
+                ]
                 raise UserError(
-                    f"{option} {names}: {source} holds no table of pictures with such columns; add a .csv of paths, "
+                    f"{option} {names}: {source} holds no table of pictures with such columns"
+                    f"{' (' + '; '.join(there) + ')' if there else ''}; add a .csv of paths, "
                     f"classes and these{remedies[option]}"
                 )
         return from_folders(source, reading.hierarchy, group_by_folder=reading.group_by_folder)
     columns = columns_of(table, reading.columns, reading.group, one_level=bool(reading.hierarchy))
     if columns is None:
+        for name in reading.columns or ():
+            table.column(name)  # says which one is missing
         raise UserError(
             f"{table.file}: it is not clear which columns of {', '.join(table.header)} hold path, fine and coarse "
             "class: say so with --columns path,species,family, or give a table of coarse classes with --hierarchy"

@@ -34,7 +34,8 @@ def walk(root: Path) -> Files:
             if real in seen:
                 folders.remove(name)
             seen.add(real)
-        found.folders += [Path(place, name).relative_to(root).as_posix() for name in folders]
+        below = [Path(place, name).relative_to(root).as_posix() for name in folders]
+        found.folders += [one for one in below if not unnamed(one)]
         for name in sorted(name for name in names if not is_junk(name)):
             _sort_in(found, Path(place, name), Path(place, name).relative_to(root).as_posix())
     found.pictures.sort()
@@ -55,11 +56,20 @@ def why_not(path: Path) -> str | None:
     return None
 
 
+def unnamed(shown: str) -> str | None:
+    """Say why folders name no class: they are no text, as where an archive of another system was unpacked."""
+    try:
+        shown.encode()
+    except UnicodeEncodeError:
+        return "the name of its folder is no text in UTF-8: rename the folder"
+    return None
+
+
 def _sort_in(found: Files, path: Path, shown: str) -> None:
     suffix = suffix_of(shown)
     if suffix not in (*SUFFIXES, *HEIC, *UNREAD):
         found.others[suffix] += 1
-    elif reason := why_not(path):
+    elif reason := why_not(path) or unnamed(shown):
         found.skipped.append(Skipped(shown, reason))
     else:
         found.pictures.append(shown)
