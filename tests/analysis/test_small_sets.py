@@ -188,7 +188,7 @@ def test_a_section_that_fails_spares_the_report(tmp_path, quick, monkeypatch, ca
     assert not failure.exists()
 
 
-@draws(15)
+@draws(30)
 @given(of=shapes())
 def test_any_small_set_ends_in_a_report_or_one_sentence(of, tmp_path, quick):
     report(tmp_path / "one", of, quick)
@@ -202,7 +202,7 @@ def test_any_small_set_of_many_ends_in_a_report_or_one_sentence(of, tmp_path, qu
 
 
 @pytest.mark.slow
-@draws(15)
+@draws(30)
 @given(of=shapes(seeds=2))
 def test_any_small_set_ends_so_with_its_letters_and_checkpoints(of, tmp_path):
     report(tmp_path / "one", of)
