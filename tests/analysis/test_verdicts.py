@@ -331,6 +331,15 @@ def test_every_arm_has_a_name_of_its_own_in_sentences():
     assert plain_name("a_new_one") == "a new one"
 
 
+def test_no_figure_calls_an_arm_by_its_key(finished):
+    accuracies = dict.fromkeys(ARMS, PAIR) | {REFERENCE: BILATERAL}
+    page = render(finished(accuracies, seeds=3), Findings(), seconds=1)
+    drawn = visible(" ".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)))
+    assert plain_name(ONE_NETWORK) in drawn
+    keys = [arm for arm in ARMS if arm not in (*LEVELS, "product", "ensemble")]
+    assert not re.findall(rf"\b(?:{'|'.join(keys)})\b", drawn)
+
+
 def visible(page: str) -> str:
     """The text of a page that a reader sees."""
     text = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
