@@ -33,7 +33,7 @@ def ask(study: FinishedStudy) -> Question:
     rows = [ARMS[arm] for arm in study.arms if arm in ARMS]
     if REFERENCE not in study.arms:
         some = plain_name(study.arms[0]) if len(study.arms) == 1 else "these networks"
-        return Question(f"How well do{'es' * (len(study.arms) == 1)} {some} do?")
+        return Question(f"How well did {some} do?")
     if any(row.of_natures for row in rows):
         text = "Do hemispheres do better on the labels that suit their nature?"
         return Question(text, REFERENCE, EXCHANGED)

@@ -108,7 +108,9 @@ def accuracy_bars(
     for place, (key, arm) in zip(places, arms.items(), strict=True):
         colour, name = COLOURS.get(key, BOTH), plain_name(key)
         bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85, label=f"_{name}")
-        bars.text(0, place + 0.3, short(name, 46), va="bottom", fontsize=9)
+        # It may go on above the close-up, which has nothing at that height.
+        words = bars.text(0, place + 0.3, short(name, 46), va="bottom", fontsize=9, gid=HALO)
+        words.set_in_layout(False)
         _say_mean(bars, place, arm)
         for axes in (bars, zoom):
             spread = np.linspace(-0.12, 0.12, len(arm["seeds"])) if len(arm["seeds"]) > 1 else [0]

@@ -307,7 +307,9 @@ def reliability_curve(
             ms=4,
             label=name,
         )
-    legend_above(axes, title, len(curves))
+    legend_above(axes, title, 1)
+    if len(curves) > 1:
+        axes.set_title(title, pad=38)  # above two lines of legend
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("confidence: probability of the answer")

@@ -160,7 +160,7 @@ def test_missing_controls_are_added_by_the_studys_own_command(finished):
 
 def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(finished):
     study = finished({"unilateral": PAIR})
-    assert ask(study).text == "How well does one hemisphere trained on both levels do?"
+    assert ask(study).text == "How well did one hemisphere trained on both levels do?"
     said, more = say(study)
     assert said == f"{ask(study).text} {answer(study)}"
     assert answer(study) == (
