@@ -18,6 +18,9 @@ from common.settings.levels import LEVEL_NAMES, LEVELS
 from study.arms import REFERENCE, plain_name
 
 
+MANY = 8  # arms, whose bars stand closer
+
+
 def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
     """For each level, test accuracy by arm, and its caption."""
     found = []
@@ -41,7 +44,7 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                 f"{level} labels",
                 arms,
                 chance,
-                height=0.95 + 0.62 * len(arms),
+                height=0.95 + (0.62 if len(arms) <= MANY else 0.5) * len(arms),
             )
             caption = (
                 "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
