@@ -17,7 +17,6 @@ from analysis.study import FinishedStudy
 from common.settings.levels import LEVEL_NAMES, LEVELS
 from study.arms import REFERENCE, plain_name
 
-
 MANY = 8  # arms, whose bars stand closer
 
 
