@@ -160,7 +160,7 @@ def test_the_page_shows_each_cut_lesions_and_classes():
     ]
     assert len(lesions.rows) == 4
     assert [len(one.rows) for one in classes] == [4, 2]
-    assert "Accuracy with the callosum cut, callosal" in part.figures[0][0]
+    assert f"Accuracy with the callosum cut, {plain_name('callosal')}" in part.figures[0][0]
 
 
 def test_networks_without_one_are_not_shown():
