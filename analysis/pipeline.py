@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.networks import load
+from analysis.report.answer import say
 from analysis.report.page import render
 from analysis.report.svg import drawn_here, save_figures
-from analysis.report.verdicts import say
 from analysis.section import Findings, Section
 from analysis.sections import all_sections
 from analysis.sections.specialisation import Specialisation

@@ -298,6 +298,8 @@ PRIMARY = "unspecialised_pair"
 # One network that is as large and is trained as much: what the reference is to be better than, to be worth its second
 # hemisphere.
 ONE_NETWORK = "unilateral_wide"
+# What answers study=asymmetry, the reference minus this arm, and study=callosum, this arm minus the reference.
+EXCHANGED, CONNECTED = "bilateral_mirrored", "callosal_frozen"
 
 
 def natures() -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.report.cells import decimal, signed
-from analysis.report.figures import percent
+from analysis.report.figures import percent, reference
 from analysis.report.result_figures import close_up
 from analysis.report.svg import BOTH, FAINT, GRID, HALO, INK, OTHER, PAPER, picture, short
 from analysis.report.verdicts import BETTER, FEW, SAME, WORSE, Verdict, groups
@@ -33,9 +33,9 @@ def forests(study: FinishedStudy) -> list[Drawn]:
         if verdicts:
             svg = picture(
                 f"forest-{level}",
-                f"Test accuracy on {level} labels: bilateral minus each other arm",
+                f"Test accuracy on {level} labels: {plain_name(REFERENCE)} minus each other network",
                 forest,
-                f"{level} labels: {REFERENCE} minus …",
+                f"{level} labels: {plain_name(REFERENCE)} minus …",
                 verdicts,
                 limits,
                 height=0.9 + 0.36 * len(verdicts),
@@ -70,7 +70,7 @@ def forest(
     axes.grid(False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=high - low > 6))
     axes.xaxis.set_major_formatter(lambda x, _: signed(f"{x:+g}"))
-    axes.set_xlabel(f"percentage points; right of 0 {REFERENCE} is better")
+    axes.set_xlabel("percentage points; right of 0 these two are better")
     axes.set_title(title)
 
 
@@ -145,8 +145,9 @@ def costs(study: FinishedStudy) -> list[Drawn]:
                     height=3.1,
                 )
                 caption = (
-                    "Up is better, left is cheaper (logarithmic scale). Green: bilateral; black: controls of equal "
-                    "size or training; grey: other arms, an arrow for one far below."
+                    f"Up is better, left is cheaper (logarithmic scale). Green: {plain_name(REFERENCE)}; black: "
+                    "controls of equal size or training; grey: other arms, an arrow for one far below. Dashed: the "
+                    "hemisphere of this level alone."
                 )
                 found.append((svg, caption))
     return found
@@ -177,6 +178,8 @@ def against_cost(
         else:
             mark, y, va = ("↓", low, "bottom") if row.mean < low else ("↑", high, "top")
             axes.text(cost, y, mark, ha="center", va=va, color=colour, fontsize=9)
+        if row.arm == row.level and low <= row.mean <= high:
+            reference(axes, row.mean, plain_name(row.arm))
     _name_points(axes, named)
     ticks = (
         np.geomspace(min(costs), max(costs), 4) if max(costs) > 1.3 * min(costs) else [min(costs)]

@@ -1,4 +1,27 @@
-"""The words of the page, each in plain English and as the field says it."""
+"""The words of the page, each in plain English and as the field says it, and the places of the page that lead there."""
+
+import re
+
+from markupsafe import Markup, escape
+
+from common.results.sections import APPROXIMATE
+
+# Data sets of the project, by their name in a configuration.
+DATA_SETS = {
+    "NAVON": (
+        "Navon figures (Navon 1977): large letters drawn out of small ones. The large letter is the coarse label, both "
+        "together are the fine label."
+    ),
+    "NAVON-independent": (
+        "Navon figures (Navon 1977) with two labels that do not depend on each other: the small letter is the fine "
+        "one, the large letter the coarse one."
+    ),
+    "CIFAR100": (
+        "60,000 photographs of 32 × 32 pixels (Krizhevsky 2009): 100 fine classes, five in each of 20 coarse ones."
+    ),
+    "CIFAR100-tenth": "CIFAR-100 with a tenth of its training images and all of its test images.",
+    "TEXTURES": "Shapes filled with textures: the texture is the fine label, the shape the coarse one.",
+}
 
 GLOSSARY = {
     "level; fine, coarse": (
@@ -14,9 +37,13 @@ GLOSSARY = {
     "bilateral network": "Both hemispheres, frozen, with one head for each level that reads the features of both.",
     "frozen": "Nothing of it changes any more, bit for bit: neither weights nor normalisation statistics.",
     "arm": "One line of the tables: one kind of network, trained once for each seed.",
+    "chosen before any result": (
+        "The comparison that the study is about, fixed before any network was trained: it is no lucky pick among "
+        "many, and its p is corrected for its own levels alone (planned, or primary, contrast)."
+    ),
     "control": (
         "An arm that has what else could explain a difference: as many parameters (equal size), or as many "
-        "operations of training (equal training), and no specialised hemispheres."
+        "operations of training (equal training), within a tenth, and no specialised hemispheres."
     ),
     "seed": (
         "The number that all chance in a training follows from: initial weights, order of images. Another seed is "
@@ -29,6 +56,10 @@ GLOSSARY = {
     "95 % interval": (
         "Where the mean over ever more seeds is expected (confidence interval, by Student's t). Of 20 such "
         "intervals one misses it."
+    ),
+    f"{APPROXIMATE}, approximate": (
+        "An interval of networks that share parts between seeds, so that they are fewer repetitions than seeds: it is "
+        "made wider for that, and is not exact."
     ),
     "better, worse": "The difference is shown: p of a paired t-test is below 0.05 after the correction.",
     "the same within": (
@@ -62,3 +93,35 @@ GLOSSARY = {
     "HiResCAM": "A map of where in the image a hemisphere finds evidence for a class.",
     "multiply-adds": "Operations of a network, counted: of one image, or of all training.",
 }
+
+# What stands on the page, and the word that explains it.
+EXPLAINED = {
+    "equal size": "control",
+    "equal training": "control",
+    "arm": "arm",
+    "arms": "arm",
+    "seed": "seed",
+    "seeds": "seed",
+    **{word: word for word in (*DATA_SETS, "chosen before any result")},
+    APPROXIMATE: f"{APPROXIMATE}, approximate",
+}
+
+
+def glossary(dataset: str) -> dict[str, str]:
+    """All words with their meaning, the study's data set first where it is one of the project's."""
+    return {name: said for name, said in DATA_SETS.items() if name == dataset} | GLOSSARY
+
+
+def place_of(word: str) -> str:
+    """The id of a word of the glossary in the page."""
+    return f"word-{re.sub(r'[^a-z0-9]+', '-', word.lower()).strip('-')}"
+
+
+def explained(words: str, kind: str = "") -> Markup:
+    """Make words a link to what explains them; a sign among them alone where they are not explained as a whole."""
+    css = f' class="{kind}"' if kind else ""
+    if words in EXPLAINED:
+        link = f'<a{{}} href="#{place_of(EXPLAINED[words])}">{escape(words)}</a>'
+        return Markup(link.format(css))
+    sign = Markup(f'<a href="#{place_of(EXPLAINED[APPROXIMATE])}">{APPROXIMATE}</a>')
+    return Markup(escape(words).replace(APPROXIMATE, sign))

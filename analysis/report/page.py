@@ -5,17 +5,21 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from analysis.report import forest, result_figures, results
+from analysis.report.answer import answer
 from analysis.report.banners import banners
 from analysis.report.drawing import draw_network
 from analysis.report.facts import commands, configurations, duration, facts, repeated
-from analysis.report.glossary import GLOSSARY
+from analysis.report.glossary import explained, glossary, place_of
 from analysis.report.level_words import LevelWords
-from analysis.report.verdicts import correction, groups, question, subject
+from analysis.report.questions import ask
+from analysis.report.verdicts import correction, groups, subject, upper
 from analysis.section import Findings
 from analysis.study import FinishedStage, FinishedStudy
 from common.results.intervals import FEWEST
+from study.arms import REFERENCE, plain_name
 
 
 def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
@@ -43,8 +47,10 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
     named += [(part.id, part.nav or part.title) for part in parts]
     return page.get_template("report.html").render(
         name=study.place.name,
-        question=question(study),
+        question=ask(study).text,
+        answer=answer(study),
         subject=subject(),
+        reference=upper(plain_name(REFERENCE)),
         subtitle=_subtitle(study),
         sections=[("answer", "Answer"), *named, ("run", "What was run"), ("words", "Words")],
         banners=banners(study),
@@ -56,7 +62,9 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         drawing=drawing and say.picture(drawing),
         forests=say.figures(forest.forests(study)),
         costs=say.figures(forest.costs(study)),
-        glossary=GLOSSARY,
+        glossary=glossary(_data_set(study)),
+        place_of=place_of,
+        explained=explained,
         results=say.sheet(results.results(study)),
         further=say.sheet(results.further(study)),
         chosen_on_test=study.chosen_on_test,
@@ -78,13 +86,23 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
     )
 
 
-def _subtitle(study: FinishedStudy) -> str:
-    seeds = len({stage.seed for stage in study.stages})
-    stage = study.stages[0]
-    name = (stage.yaml("config.yaml").get("dataset") or {}).get("name", "an unnamed data set")
+def _data_set(study: FinishedStudy) -> str:
+    dataset = study.stages[0].yaml("config.yaml").get("dataset") or {}
+    return str(dataset.get("name", "unnamed"))
+
+
+def _subtitle(study: FinishedStudy) -> Markup:
+    counts = {
+        "seed": len({stage.seed for stage in study.stages}),
+        "arm": len(study.arms),
+    }
     spent = duration(sum(float(stage.result["seconds"]) for stage in study.stages))
-    arms = len(study.arms)
-    return f"{name} · {seeds} seed{'s' * (seeds > 1)} · {arms} arm{'s' * (arms > 1)} · trained in {spent}"
+    said = [Markup("data set {}").format(explained(_data_set(study)))]
+    said += [
+        Markup("{} {}").format(number, explained(f"{word}{'s' * (number > 1)}"))
+        for word, number in counts.items()
+    ]
+    return Markup(" · ").join([*said, f"trained in {spent}"])
 
 
 def _files(stage: FinishedStage, place: Path) -> dict[str, Any]:

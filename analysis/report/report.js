@@ -61,6 +61,15 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// Where a link leads into a closed part, it opens.
+const reveal = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const closed = target?.closest("details:not([open])");
+  if (closed) { closed.open = true; target.scrollIntoView(); }
+};
+addEventListener("hashchange", reveal);
+reveal();
+
 // A heading has a link to itself.
 for (const heading of document.querySelectorAll("h2[id], h3[id]")) {
   const link = document.createElement("a");

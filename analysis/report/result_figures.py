@@ -1,6 +1,7 @@
 """The figures of a study's results: test accuracy by arm, and learning curves."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from analysis.report.figures import COLOURS, legend_above, percent
 from analysis.report.svg import BOTH, FAINT, HALO, INK, PAPER, picture, short
 from analysis.study import FinishedStudy
 from common.settings.levels import LEVEL_NAMES, LEVELS
+from study.arms import REFERENCE, plain_name
+
+MANY = 8  # arms, whose bars stand closer
 
 
 def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
@@ -30,8 +34,7 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                     "approximate": row.approximate,
                     "seeds": [*study.accuracies(row.arm, level).values()],
                 }
-        chances = (row.accuracy_chance for row in study.summary if row.level == level)  # type: ignore[attr-defined]
-        chance = next((one for one in chances if one is not None), None)
+        chance = _chances(study).get(level)
         if arms:
             svg = picture(
                 f"accuracy-{level}",
@@ -40,12 +43,16 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                 f"{level} labels",
                 arms,
                 chance,
-                height=0.95 + 0.62 * len(arms),
+                height=0.95 + (0.62 if len(arms) <= MANY else 0.5) * len(arms),
             )
             caption = (
                 "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
                 "edge (dashed: approximate); an arrow with a number stands for an arm beyond it."
             )
+            if REFERENCE in arms:
+                caption += (
+                    f" The dashed line across the close-up is the mean of {plain_name(REFERENCE)}."
+                )
             if chance is not None:
                 caption += " The dashed line across the bars is chance."
             found.append((svg, caption))
@@ -60,16 +67,26 @@ def curves(study: FinishedStudy) -> list[Markup]:
         if tables:
             svg = picture(
                 f"curve-{arm}",
-                f"Learning curves of {arm}",
+                f"Learning curves of {plain_name(arm)}",
                 learning_curves,
-                arm,
+                plain_name(arm),
                 tables,
                 study.level_names,
+                _chances(study),
                 width=3.4,
                 height=2.7,
             )
             found.append(svg)
     return found
+
+
+def _chances(study: FinishedStudy) -> dict[str, float]:
+    """The accuracy of guessing, of the levels of which that is known."""
+    return {
+        row.level: chance
+        for row in study.summary
+        if (chance := row.accuracy_chance) is not None  # type: ignore[attr-defined]
+    }
 
 
 def accuracy_bars(
@@ -83,17 +100,19 @@ def accuracy_bars(
     Args:
         figure: to draw into.
         title: of the picture.
-        arms: name → mean, low, high (None without interval), seeds (list of accuracies); approximate: whether the
+        arms: arm → mean, low, high (None without interval), seeds (list of accuracies); approximate: whether the
             interval is.
         chance: the accuracy of guessing, where that is known.
     """
     bars, zoom = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     places = np.arange(len(arms))[::-1] * 1.0
     values = [value for arm in arms.values() for value in arm["seeds"]]
-    for place, (name, arm) in zip(places, arms.items(), strict=True):
-        colour = COLOURS.get(name, BOTH)
+    for place, (key, arm) in zip(places, arms.items(), strict=True):
+        colour, name = COLOURS.get(key, BOTH), plain_name(key)
         bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85, label=f"_{name}")
-        bars.text(0, place + 0.3, short(name, 34), va="bottom", fontsize=9)
+        # It may go on above the close-up, which has nothing at that height.
+        words = bars.text(0, place + 0.3, short(name, 46), va="bottom", fontsize=9, gid=HALO)
+        words.set_in_layout(False)
         _say_mean(bars, place, arm)
         for axes in (bars, zoom):
             spread = np.linspace(-0.12, 0.12, len(arm["seeds"])) if len(arm["seeds"]) > 1 else [0]
@@ -115,6 +134,9 @@ def accuracy_bars(
         ends, said = [place - 0.2, place + 0.2], f"_mean of {name}"
         zoom.plot([arm["mean"]] * 2, ends, color=colour, lw=2.6, zorder=3, label=said)
     zoom.set_xlim(close_up(values))
+    if REFERENCE in arms:
+        said = f"_mean of {plain_name(REFERENCE)}"
+        zoom.axvline(arms[REFERENCE]["mean"], color=FAINT, lw=0.9, ls=(0, (4, 3)), label=said)
     bars.set_xlim(0, 1)
     if chance is not None:
         bars.axvline(chance, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=5, label="_chance")
@@ -173,9 +195,14 @@ def learning_curves(
     arm: str,
     seeds: Sequence[Sequence[Mapping[str, float]]],
     names: Mapping[str, str] = LEVEL_NAMES,
+    chance: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    """Draw accuracy by epoch: validation as lines, training as dots, one line for each level and seed."""
+    """Draw accuracy by epoch: validation as lines, training as dots, one line for each level and seed; and chance."""
     axes = figure.subplots()
+    for level, share in chance.items():
+        if any(f"val_{level}_accuracy" in row for table in seeds for row in table):
+            said = f"_chance, {names.get(level, level)}"
+            axes.axhline(share, color=COLOURS[level], lw=0.9, ls=(0, (4, 3)), label=said)
     epochs = 1
     for level in ("fine", "coarse"):
         for number, table in enumerate(seeds):

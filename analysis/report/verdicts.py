@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import NamedTuple
 
-from analysis.report.additions import missing_controls
 from analysis.report.cells import decimal
+from analysis.report.questions import ask
 from analysis.study import FinishedStudy
 from common.results.contrasts import DIFFERS, LEVEL, same_within
 from common.results.intervals import FEWEST
@@ -18,15 +18,18 @@ from common.results.rows import level_shown
 from common.results.sections import APPROXIMATE
 from common.results.sharing import pairs
 from common.results.statistics import PRIMARY as FAMILY
+from common.results.statistics import REFERENCE as OTHERS
 from common.results.statistics import DifferenceRow
 from common.settings.levels import LEVELS
-from study.arms import ARMS, CONNECTS, ONE_NETWORK, PRIMARY, REFERENCE, is_control, plain_name
+from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, is_control, plain_name
 
 # The forms of a verdict; the words that lead to the other arm's name; and a sign, for eyes that do not see colours.
 BETTER, WORSE, SAME, OPEN, FEW = "better", "worse", "same", "open", "few"
 LINKS = {BETTER: "than", WORSE: "than", SAME: "as", OPEN: "from", FEW: "against"}
-# What answers the question: is it more than one network of that size, and is it the specialisation?
-MAIN = (ONE_NETWORK, PRIMARY)
+# What explains an answer: is it the specialisation, and is it more than one network of that size?
+MAIN = (PRIMARY, ONE_NETWORK)
+# Of two arms, so that neither size nor training explains a difference: epochs are whole, and widths are too.
+ALIKE = 0.1
 SIGNS = {BETTER: "▲", WORSE: "▼", SAME: "=", OPEN: "?", FEW: "?"}
 
 
@@ -34,12 +37,14 @@ SIGNS = {BETTER: "▲", WORSE: "▼", SAME: "=", OPEN: "?", FEW: "?"}
 class Verdict:
     """What the tests show of one comparison; ``row`` is the reference minus the other arm, its ``minus``.
 
-    ``ours`` and ``theirs`` are the accuracies that it compares, seed by seed, a fraction each.
+    ``ours`` and ``theirs`` are the accuracies that it compares, seed by seed, a fraction each; ``tests`` is the number
+    of tests that its p is corrected for.
     """
 
     row: DifferenceRow
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
+    tests: int
 
     @property
     def form(self) -> str:
@@ -77,12 +82,17 @@ class Verdict:
         return f"{LINKS[self.form]} {plain_name(self.row.minus)}"
 
     @property
+    def values(self) -> str:
+        """Both accuracies."""
+        return " against ".join(per_cent(mean(one)) for one in (self.ours, self.theirs))
+
+    @property
     def numbers(self) -> str:
         """Difference and interval; under three seeds both values, and the range of differences."""
         if self.form == FEW:
-            both = " against ".join(per_cent(mean(one)) for one in (self.ours, self.theirs))
             apart = sorted(one - two for one, two in zip(self.ours, self.theirs, strict=True))
-            return both if len(apart) == 1 else f"{both}; by seed {_from_to(apart[0], apart[-1])}"
+            by_seed = f"; by seed {_from_to(apart[0], apart[-1])}" if len(apart) > 1 else ""
+            return f"{self.values}{by_seed}"
         difference = in_points(100 * self.row.mean, digits=2)
         low, high = self.row.ci95_low, self.row.ci95_high
         if low is None or high is None:
@@ -110,7 +120,26 @@ class Verdict:
         """Why a verdict says less than its interval; mostly empty."""
         if not self.corrected_away or self.row.p_holm is None:
             return ""
-        return f"p {self.row.p_holm:.4f} after correction"
+        return f"the interval leaves 0 out, but {self.chance}: p {self.row.p_holm:.4f} after Holm's correction"
+
+    @property
+    def chance(self) -> str:
+        """What takes an interval without 0 its weight."""
+        return f"among {self.tests} comparisons that can be chance"
+
+    @property
+    def before(self) -> str:
+        """The beginning of a sentence that ``words`` goes on with, and ``after`` ends."""
+        name, labels = plain_name(self.row.arm), f"on {level_shown(self.row)} labels"
+        if self.form == FEW:
+            return upper(f"{labels} {name} {self.other}:")
+        return upper(f"{labels} {name} are")
+
+    @property
+    def after(self) -> str:
+        """Its end."""
+        said = "; ".join(filter(None, (self.numbers, self.note)))
+        return said if self.form == FEW else f"{self.other}: {said}"
 
     @property
     def sentence(self) -> str:
@@ -140,51 +169,38 @@ class Group(NamedTuple):
     main: bool = False
 
 
-def question(study: FinishedStudy) -> str:
-    """What the study asks, by the arms that it has."""
-    rows = [ARMS[arm] for arm in study.arms if arm in ARMS]
-    if REFERENCE not in study.arms:
-        some = plain_name(study.arms[0]) if len(study.arms) == 1 else "these networks"
-        return f"How well do{'es' * (len(study.arms) == 1)} {some} do?"
-    if any(row.of_natures for row in rows):
-        return "Do hemispheres do better on the labels that suit their nature?"
-    if any(row.callosum == CONNECTS for row in rows):
-        return "Do two hemispheres do better when they are connected?"
-    if PRIMARY in study.arms and ONE_NETWORK not in study.arms:
-        return "Do two specialised hemispheres do better than two unspecialised ones?"
-    return "Do two specialised hemispheres do better than one?"
-
-
 def subject() -> str:
     """What all verdicts are about, at the beginning of a sentence."""
-    name = plain_name(REFERENCE)
-    return f"{name[:1].upper()}{name[1:]} (the {REFERENCE} network)"
+    return f"{upper(plain_name(REFERENCE))} (the {REFERENCE} network)"
 
 
 def lines(study: FinishedStudy) -> list[Line]:
     """All comparisons with the reference arm, the primary one first, then in the order of the tables."""
     rows = [row if row.arm == REFERENCE else row.swapped() for row in study.differences]
     rows = sorted((r for r in rows if r.arm == REFERENCE), key=lambda row: row.family != FAMILY)
-    found: dict[str, dict[str, Verdict]] = {}
-    for row in rows:
-        found.setdefault(row.minus, {})[row.level] = _verdict(study, row)
     return [
-        Line(
-            arm, plain_name(arm), _marks(arm), {level: of[level] for level in LEVELS if level in of}
-        )
-        for arm, of in found.items()
+        Line(arm, plain_name(arm), _marks(study, arm), compare(study, REFERENCE, arm))
+        for arm in dict.fromkeys(row.minus for row in rows)
     ]
+
+
+def compare(study: FinishedStudy, arm: str, minus: str) -> dict[str, Verdict]:
+    """The verdicts on one arm minus another by level; none where no seed has both."""
+    rows = [row.swapped() if row.arm == minus else row for row in study.differences]
+    found = {row.level: row for row in rows if (row.arm, row.minus) == (arm, minus)}
+    return {level: _verdict(study, found[level]) for level in LEVELS if level in found}
 
 
 def groups(study: FinishedStudy) -> list[Group]:
     """The comparisons under headings: the main one, controls, the reference's own hemispheres, and all others."""
     compared = lines(study)
-    main = [line for arm in MAIN for line in compared if line.arm == arm]
+    asked = dict.fromkeys((ask(study).other, *MAIN))
+    main = [line for arm in asked for line in compared if line.arm == arm]
     controls = [line for line in compared if is_control(line.arm) and line not in main]
     hemispheres = [line for line in compared if line.arm in ARMS[REFERENCE].needs]
     others = [line for line in compared if line not in [*main, *controls, *hemispheres]]
     found = [
-        Group("Two hemispheres, compared with …", main, main=True),
+        Group(f"The main comparison{'s' * (len(main) > 1)}", main, main=True),
         Group("Other controls: networks of equal size, or of equal training", controls),
         Group("Its own hemispheres", hemispheres, main=not main and not controls),
         Group("All other comparisons", others, open=False),
@@ -194,15 +210,12 @@ def groups(study: FinishedStudy) -> list[Group]:
 
 def correction(study: FinishedStudy) -> str:
     """Say how many comparisons p values are corrected for; empty where nothing was tested."""
-    tested = {
-        (row.family == FAMILY, row.test) for row in study.differences if row.p_holm is not None
-    }
-    counts = Counter(named_before for named_before, _ in tested)
+    counts = _tests(study)
     families = {
-        True: "{} in the comparison that was chosen before any result was seen",
-        False: "{} with all other arms" if True in counts else "{} with other arms",
+        FAMILY: "{} in the comparison that was chosen before any result was seen",
+        OTHERS: "{} with all other arms" if FAMILY in counts else "{} with other arms",
     }
-    said = [families[one].format(counts[one]) for one in (True, False) if one in counts]
+    said = [words.format(counts[one]) for one, words in families.items() if one in counts]
     if not said:
         return ""
     return (
@@ -211,20 +224,9 @@ def correction(study: FinishedStudy) -> str:
     )
 
 
-def say(study: FinishedStudy) -> list[str]:
-    """The lines that the terminal ends with, before where the report is."""
-    if study.debug:
-        return ["Debug run: no result."]
-    found = groups(study)
-    shown = [line for group in found if group.open for line in group.lines]
-    rest = sum(len(line.verdicts) for group in found if not group.open for line in group.lines)
-    said = [f"{question(study)} {subject()} are, by test accuracy:"] if found else []
-    said += [f"- {verdict.sentence}" for line in shown for verdict in line.verdicts.values()]
-    if rest:
-        said.append(f"- {rest} more comparison{'s' * (rest > 1)}: in the report.")
-    if addition := missing_controls(study):
-        said.append(f"{addition.sentence} {addition.command}")
-    return said
+def upper(words: str) -> str:
+    """The beginning of a sentence."""
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def in_points(number: float, *, digits: int | None = None) -> str:
@@ -242,17 +244,36 @@ def _from_to(low: float, high: float) -> str:
     return " to ".join(decimal(100 * end, 2, plus=True) for end in (low, high))
 
 
-def _marks(arm: str) -> tuple[str, ...]:
-    return tuple(_marks_of(arm)) if is_control(arm) else ()
+def _tests(study: FinishedStudy) -> Counter[str | None]:
+    """How many tests there are in each family; arms of equal numbers are tested once."""
+    return Counter(
+        family
+        for family, _ in {
+            (row.family, row.test) for row in study.differences if row.p_holm is not None
+        }
+    )
 
 
-def _marks_of(arm: str) -> Iterator[str]:
+def _marks(study: FinishedStudy, arm: str) -> tuple[str, ...]:
+    return tuple(_marks_of(study, arm)) if is_control(arm) else ()
+
+
+def _marks_of(study: FinishedStudy, arm: str) -> Iterator[str]:
     if arm == PRIMARY:
-        yield "named before looking"
-    if ARMS[arm].equal_size:
+        yield "chosen before any result"
+    if _alike(study, arm, "parameters", planned=ARMS[arm].equal_size):
         yield "equal size"
-    if ARMS[arm].equal_training:
+    if _alike(study, arm, "train_macs", planned=ARMS[arm].equal_training):
         yield "equal training"
+
+
+def _alike(study: FinishedStudy, arm: str, cost: str, *, planned: bool) -> bool:
+    """Whether an arm costs about as much as the reference: as was counted, else as it is planned."""
+    counted = {row.arm: getattr(row, cost) for row in study.summary}
+    ours, theirs = counted.get(REFERENCE), counted.get(arm)
+    if not ours or not theirs:
+        return planned
+    return abs(theirs - ours) <= ALIKE * ours
 
 
 def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:
@@ -268,4 +289,5 @@ def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:
         tuple(mean(one.accuracy or 0 for one in side) for side in pair)
         for pair in pairs(ours, theirs)
     ]
-    return Verdict(row, *zip(*compared, strict=True))
+    one, other = zip(*compared, strict=True)
+    return Verdict(row, one, other, _tests(study)[row.family])

@@ -259,7 +259,7 @@ def confusion_figure(counts: Tensor, names: list[str]) -> tuple[Markup, str]:
         "Confusions of coarse classes",
         heat,
         shares.numpy(),
-        title="Confusions of the bilateral network",
+        title="Confusions of both hemispheres together",
         rows=axis,
         columns=axis,
         row_label="coarse class of the image",

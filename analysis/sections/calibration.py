@@ -1,6 +1,7 @@
 """Is a head correct as often as it is sure? Calibration error, Brier score, reliability curve, also after scaling."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from analysis.sections.temperature import HIGHEST, LOWEST, fit_temperature, vali
 from analysis.seed import VALIDATION_IMAGES, Seed
 from analysis.values import SHARE, Bounds, Item, Summary
 from common.settings.levels import LEVELS
+from study.arms import REFERENCE, plain_name
 
 ERROR, BRIER, TEMPERATURE = "calibration error", "Brier score", "temperature"
 SCALED = "after temperature"  # behind a name: of the logits divided by the temperature
@@ -108,12 +110,13 @@ class Calibration(Section):
                     reliability_curve,
                     f"{level} head{behind or ', raw'}",
                     curves,
+                    {arm: _called(found, arm) for arm in shown},
                     height=3.5,
                 )
                 caption = "Thin lines: 95 % intervals over seeds."
                 if len(shown) < len(arms):
                     caption += (
-                        f" The network of the {arms[-1]} arm was trained with another label smoothing: it is "
+                        f" {_called(found, arms[-1]).capitalize()} was trained with another label smoothing: it is "
                         "compared after the temperature."
                     )
                 figures.append((svg, caption))
@@ -139,6 +142,11 @@ class Calibration(Section):
                 "training makes a network less sure, so networks trained with different ones are compared after it."
             ],
         )
+
+
+def _called(found: Findings, arm: str) -> str:
+    """What a network is called: the study's own one with two hemispheres stands under the name of the reference."""
+    return plain_name(found.pairs[0] if arm == REFERENCE else arm)
 
 
 def score_tables(
@@ -271,32 +279,37 @@ def reliability_curve(
     figure: Figure,
     title: str,
     curves: Mapping[str, Curve],
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Draw accuracy against confidence; on the diagonal a head is correct as often as it is sure.
 
     Args:
         figure: to draw into.
         title: of the picture.
-        curves: arm → confidence and accuracy by bin.
+        curves: network → confidence and accuracy by bin.
+        names: what each is called; empty: as it is.
     """
     axes = figure.subplots()
     axes.plot(
         [0, 1], [0, 1], color=FAINT, lw=0.9, ls=(0, (4, 3)), label="_correct as often as sure"
     )
     for arm, (confidence, accuracy) in curves.items():
+        name = names.get(arm, arm)
         bins = sorted((item for item in confidence if item in accuracy), key=int)
         x = [confidence[item].mean for item in bins]
         colour = BOTH if arm == "bilateral" else COLOURS.get(arm, OTHER)
-        intervals(axes, x, [accuracy[item] for item in bins], colour, of=arm)
+        intervals(axes, x, [accuracy[item] for item in bins], colour, of=name)
         axes.plot(
             x,
             [accuracy[item].mean for item in bins],
             color=colour,
             marker="o" if arm == "bilateral" else "s",
             ms=4,
-            label=arm if arm == "bilateral" else f"{arm} alone",
+            label=name,
         )
-    legend_above(axes, title, len(curves))
+    legend_above(axes, title, 1)
+    if len(curves) > 1:
+        axes.set_title(title, pad=38)  # above two lines of legend
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("confidence: probability of the answer")

@@ -22,6 +22,7 @@ from analysis.seed import Seed
 from analysis.values import SHARE, Item, Summary
 from common.networks.crossings import BOTH_WAYS
 from common.settings.levels import LEVELS, SIDES
+from study.arms import plain_name
 
 INTACT = "intact"
 # What is measured, each with the arm and the cut as item.
@@ -134,9 +135,9 @@ class CallosumCut(Section):
         for arm, cuts in self.arms.items():
             svg = picture(
                 f"callosum-{arm}",
-                f"Accuracy with the callosum cut, {arm}",
+                f"Accuracy with the callosum cut, {plain_name(arm)}",
                 bars,
-                arm,
+                plain_name(arm),
                 {
                     level: {cut: found.values.get(OF, level, "", f"{arm}: {cut}") for cut in cuts}
                     for level in LEVELS
@@ -170,7 +171,7 @@ def sentence(found: Findings, arm: str, cut: str) -> str:
         parts.append(f"{decimal(100 * lost.mean, 1)} points{ends} on {level} labels")
     size = found.values.get(PARAMETERS, item=arm)
     held = f", which holds {interval_words(size)} of its parameters," if size else ""
-    return f"Cutting the callosum of {arm}{held} costs {' and '.join(parts)}."
+    return f"Cutting the callosum of {plain_name(arm)}{held} costs {' and '.join(parts)}."
 
 
 def cut_table(found: Findings, arms: Mapping[str, list[str]]) -> Sheet:

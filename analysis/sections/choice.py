@@ -16,6 +16,7 @@ from analysis.sections.contributions import class_means
 from analysis.seed import Seed
 from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS, SIDES
+from study.arms import plain_name
 
 # What is averaged, each with the arm as item; a class stands behind the arm.
 WEIGHT = "weight of a hemisphere"
@@ -115,9 +116,9 @@ class Choice(Section):
         most = [*ordered[:half], *ordered[max(half, len(ordered) - half) :]]
         svg = picture(
             f"choice-{arm}-{level}",
-            f"Weight of the left hemisphere in {level} classes, {arm}",
+            f"Weight of the left hemisphere in {level} classes, {plain_name(arm)}",
             weights_of_classes,
-            f"{level} head, {arm}",
+            f"{level} head, {plain_name(arm)}",
             {name: left[name] for name in most},
             height=0.9 + 0.19 * len(most),
         )

@@ -26,6 +26,7 @@ from analysis.trials import (
 )
 from analysis.values import SHARE, Summary
 from common.settings.levels import LEVELS, SIDES
+from study.arms import plain_name
 
 # What is measured, of each task and half, with the arm, and the kind of picture where there is one, as item.
 ACCURACY = "accuracy by congruence"
@@ -110,9 +111,9 @@ class Congruency(Section):
             return None
         svg = picture(
             "congruency",
-            f"Accuracy on congruent and conflicting pictures, {arms[0]}",
+            f"Accuracy on congruent and conflicting pictures, {plain_name(arms[0])}",
             grouped_bars,
-            arms[0],
+            plain_name(arms[0]),
             {
                 f"{level} task, {kind}": {
                     half: summary
@@ -123,6 +124,11 @@ class Congruency(Section):
                 for kind in KINDS
             },
             label="accuracy",
+            chance={
+                f"{level} task, {kind}": 1 / len(names)
+                for level, names in found.class_names.items()
+                for kind in KINDS
+            },
         )
         classes = len(found.class_names["fine"])
         return Part(
@@ -136,7 +142,7 @@ class Congruency(Section):
                 "pictures minus that on conflicting ones. The coarse level has precedence (Navon 1977) where it is "
                 "named better, and disturbs the fine task more than the fine level disturbs the coarse task.",
             ],
-            figures=[(svg, "Lines: 95 % intervals over seeds.")],
+            figures=[(svg, "Lines: 95 % intervals over seeds. Dashed: chance.")],
             tables=[precedence_table(found, arms), answer_table(found, arms)],
             notes=[
                 "Left, right: what the heads answer while the other hemisphere is silent, its features at their mean "

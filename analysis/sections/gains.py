@@ -16,6 +16,7 @@ from analysis.section import Findings
 from analysis.seed import Seed
 from analysis.values import Item, Summary
 from common.settings.levels import LEVELS
+from study.arms import plain_name
 
 MOST = 8  # classes that gain, and that lose, most
 
@@ -54,7 +55,7 @@ def show_gains(part: Part, found: Findings) -> None:
             key=lambda pair: -pair[1].mean,
         )
         if classes and not ordered:
-            part.notes.append(f"No {level} class gains or loses against the {level} arm.")
+            part.notes.append(f"No {level} class gains or loses against {plain_name(level)}.")
         if not ordered:
             continue
         count = min(MOST, (len(ordered) + 1) // 2)
@@ -68,7 +69,7 @@ def show_gains(part: Part, found: Findings) -> None:
             height=0.9 + 0.19 * len(most),
         )
         caption = (
-            f"Classes that gain and lose most: bilateral network against the {level} arm, with 95 % "
+            f"Classes that gain and lose most: both hemispheres against {plain_name(level)}, with 95 % "
             f"intervals over seeds. Extremes exaggerate: of "
             f"{count_classes(len(classes), level)}, some differ this much by chance."
         )
@@ -90,6 +91,6 @@ def gains(figure: Figure, title: str, classes: Mapping[str, Summary]) -> None:
     axes.set_yticks(places, labels([*classes], 22))
     axes.grid(False, axis="y")
     axes.set_title(title)
-    axes.set_xlabel("bilateral minus the hemisphere alone, percentage points")
+    axes.set_xlabel("both hemispheres minus one alone, percentage points")
     axes.xaxis.set_major_formatter(lambda x, _: signed(f"{100 * x:+.3g}") if abs(x) > 1e-9 else "0")
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

@@ -21,7 +21,7 @@ from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
 from common.trained.representation import FEATURES
 from common.training.module import TrainingModule
-from study.arms import controls
+from study.arms import controls, plain_name
 
 CKA_IMAGES = 512  # test images
 FEWEST = 4  # of them: with three, what is left after centring is zero
@@ -151,7 +151,7 @@ class Similarity(Section):
         ]
         if self.baseline:
             text.append(
-                f"Unspecialised is the hemisphere of {self.baseline}, which learned both levels."
+                f"Unspecialised: {plain_name(self.baseline)} ({self.baseline}), which learned both levels."
             )
         return Part(
             id="similarity",

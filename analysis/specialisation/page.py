@@ -15,6 +15,7 @@ from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN
 from analysis.specialisation.words import deaths, sentence, tasks_of, verdict
 from analysis.values import Summary, Values
 from common.settings.levels import SIDES
+from study.arms import plain_name
 
 STYLES = {WITHIN: ("-", "o"), FINE: ("-", "o"), COARSE: ((0, (4, 2)), "s")}
 SHORT = {WITHIN: "fine within coarse", FINE: "fine", COARSE: "coarse"}
@@ -56,7 +57,10 @@ def part(
     arm = next((arm for arm in arms if any(row.arm == arm for row in course)), None)
     if arm is not None:
         rows = [row for row in course if row.arm == arm]
-        svg = picture("specialisation", f"Competence over training, {arm}", course_lines, arm, rows)
+        name = plain_name(arm)
+        svg = picture(
+            "specialisation", f"Competence over training, {name}", course_lines, name, rows
+        )
         caption = (
             "After some epochs of their training, each hemisphere's probe on fewer images, asked about validation "
             "images. Thin lines are seeds."

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.arguments import tidied
 from common.settings.checks import refuse_missing_paths
+from common.settings.completion import asked_for, completions
 from common.settings.compose import finish, override_keys, refuse_malformed, register
 from common.settings.explain import explain, printable
 from common.settings.sweep import add_job, table_at_the_end
@@ -38,8 +39,9 @@ def command(
 ) -> None:
     """Run ``task`` with a configuration of ``config_dir`` (by default ``folder/config``) under Hydra.
 
-    Overrides, --multirun, --cfg and completion are Hydra's. The task gets the checked configuration. What a
-    person can mend is printed as one sentence, with exit status 1; Ctrl-C ends with 130, SIGTERM with 143.
+    Overrides, --multirun, --cfg and completion are Hydra's, but for the values that the schema knows. The task gets
+    the checked configuration. What a person can mend is printed as one sentence, with exit status 1; Ctrl-C ends with
+    130, SIGTERM with 143.
     """
 
     def checked(cfg: DictConfig) -> Any:
@@ -68,6 +70,10 @@ def command(
         # A sweeper that searches, such as Optuna's, goes by it.
         return score
 
+    line = asked_for(sys.argv[1:])
+    if line is not None and (found := completions(line, schema)):
+        print(" ".join(found))
+        return
     signals.install()
     replace_what_cannot_be_shown()
     register(schema)

@@ -6,7 +6,7 @@ folders share), `arch_single_head.schema`, `arch_dual_head.schema`, `study.schem
 a config.yaml or on the command line takes its place.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -23,6 +23,7 @@ def key(
     help: str = "",
     *,
     choices: Collection[Any] | None = None,
+    each: Sequence[str] = (),
     above: float | None = None,
     low: float | None = None,
     high: float | None = None,
@@ -42,6 +43,7 @@ def key(
         help: one sentence for a person, printed in docs/keys.md.
         choices: allowed values, or a table whose names they are; with ``prefix``, any name after that prefix is
             allowed too.
+        each: names that an element of a list may be, which the tab key completes.
         above: lowest value, itself excluded.
         low: lowest value.
         high: highest value.
@@ -59,6 +61,7 @@ def key(
     metadata = {
         "help": help,
         "choices": choices,
+        "each": each,
         "prefix": prefix,
         "words": words,
         "open": open,

@@ -23,6 +23,7 @@ from common.networks.backbones import build_backbone
 from common.networks.callosum import Callosum
 from common.networks.crossings import CallosumKeys
 from common.networks.macro import BilateralNet
+from study.arms import plain_name
 
 CLASSES = {"fine": 4, "coarse": 2}
 DICE = torch.Generator().manual_seed(0)
@@ -149,7 +150,7 @@ def test_the_page_shows_each_cut_lesions_and_classes():
     found, section = Findings(), CallosumCut()
     section.compute(seed(network()), found)
     part = section.render(found)
-    assert part.text[0].startswith("Cutting the callosum of callosal, which holds")
+    assert part.text[0].startswith(f"Cutting the callosum of {plain_name('callosal')}, which holds")
     cuts, lesions, *classes = part.tables
     assert [row[1].text for row in cuts.rows][::2] == [
         "intact",
@@ -159,7 +160,7 @@ def test_the_page_shows_each_cut_lesions_and_classes():
     ]
     assert len(lesions.rows) == 4
     assert [len(one.rows) for one in classes] == [4, 2]
-    assert "Accuracy with the callosum cut, callosal" in part.figures[0][0]
+    assert f"Accuracy with the callosum cut, {plain_name('callosal')}" in part.figures[0][0]
 
 
 def test_networks_without_one_are_not_shown():

@@ -108,7 +108,9 @@ def test_curves_of_another_label_smoothing_stand_only_after_the_temperature():
                 for of in ("confidence", "reliability", "images of a confidence"):
                     found.values.add(f"{of}{behind}", 0.5, level=level, side=arm, item="3", seed=0)
     part = section.render(found)
-    shown = [("fine alone" in svg, "coarse alone" in svg) for svg, _ in part.figures]
+    shown = [
+        ("left hemisphere alone" in svg, "right hemisphere alone" in svg) for svg, _ in part.figures
+    ]
     assert shown == [(False, False), (True, False), (False, True), (False, True)]
     assert "another label smoothing" in part.figures[0][1]
     assert [row[-1].text for row in part.tables[0].rows] == ["0", "0.1", "0", "0"]

@@ -317,7 +317,7 @@ def test_analyses_of_one_arm_are_of_the_reference(small):
 
 def test_the_page_shows_the_course_and_says_who_is_dead(small):
     assert 'id="specialisation"' in small.html
-    assert 'aria-label="Competence over training, bilateral"' in small.html
+    assert 'aria-label="Competence over training, two specialised hemispheres"' in small.html
     dying = {
         (row["arm"], row["side"])
         for row in small.rows

@@ -14,15 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from scipy import stats
 
 from analysis import study as studies
+from analysis.report.answer import answer, say
 from analysis.report.page import render
-from analysis.report.verdicts import BETTER, FEW, OPEN, SAME, WORSE, groups, lines, question, say
+from analysis.report.questions import ask
+from analysis.report.verdicts import BETTER, FEW, OPEN, SAME, WORSE, groups, lines
 from analysis.section import Findings
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from common.results.contrasts import LEVEL
 from common.results.rows import Row
 from common.results.tables import write_tables
 from common.settings.levels import LEVELS
-from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, order, plain_name
+from study.arms import ARMS, CONNECTED, ONE_NETWORK, PRIMARY, REFERENCE, order, plain_name
 
 BILATERAL = {"fine": [0.80, 0.82, 0.81, 0.83], "coarse": [0.9, 0.91, 0.9, 0.91]}
 PAIR = {"fine": [0.82, 0.85, 0.84, 0.85], "coarse": [0.902, 0.911, 0.901, 0.912]}
@@ -116,7 +118,12 @@ def test_an_interval_without_zero_that_the_correction_undoes_says_so(finished):
     for line in lines(study):
         verdict = line.verdicts["fine"]
         assert verdict.form == OPEN
-        assert verdict.sentence.endswith(f"; p {verdict.row.p_holm:.4f} after correction)")
+        why = (
+            "the interval leaves 0 out, but among 3 comparisons that can be chance: "
+            f"p {verdict.row.p_holm:.4f} after Holm's correction"
+        )
+        assert verdict.sentence.endswith(f"; {why})")
+        assert why in visible(render(study, Findings(), seconds=1))
     page = unescape(render(study, Findings(), seconds=1))
     assert "for how many comparisons there are: 3 with other arms" in page
 
@@ -153,11 +160,15 @@ def test_missing_controls_are_added_by_the_studys_own_command(finished):
 
 def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(finished):
     study = finished({"unilateral": PAIR})
-    assert question(study) == "How well does one hemisphere trained on both levels do?"
-    (said,) = say(study)
-    assert said.startswith("Nothing to compare")
+    assert ask(study).text == "How well did one hemisphere trained on both levels do?"
+    said, more = say(study)
+    assert said == f"{ask(study).text} {answer(study)}"
+    assert answer(study) == (
+        "84.00 % correct on fine labels, 90.65 % correct on coarse labels (mean of 4 seeds)."
+    )
+    assert more.startswith("Nothing to compare")
     assert "unilateral head" not in (page := render(study, Findings(), seconds=1))
-    assert question(study) in page
+    assert ask(study).text in page
 
 
 @pytest.mark.parametrize(
@@ -165,14 +176,100 @@ def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(fi
     [
         ((ONE_NETWORK,), "better than one?"),
         ((PRIMARY,), "better than two unspecialised ones?"),
+        ((PRIMARY, ONE_NETWORK), "better than two unspecialised ones?"),
         (("fine_mirrored",), "that suit their nature?"),
         (("callosal",), "when they are connected?"),
     ],
 )
 def test_the_question_is_that_of_the_arms(finished, more, asked):
     study = finished(dict.fromkeys((REFERENCE, *more), PAIR))
-    assert question(study).endswith(asked)
-    assert question(study) in render(study, Findings(), seconds=1)
+    assert ask(study).text.endswith(asked)
+    assert ask(study).text in render(study, Findings(), seconds=1)
+
+
+# Each beside BILATERAL, of which it is the control: what the answer begins with, and what it says of each level.
+CASES = {
+    "better": ([-0.03, -0.02, -0.03, -0.02], [-0.02, -0.01, -0.02, -0.01]),
+    "worse": ([0.03, 0.02, 0.03, 0.02], [0.02, 0.01, 0.02, 0.01]),
+    "mixed": ([-0.03, -0.02, -0.03, -0.02], [0.02, 0.01, 0.02, 0.01]),
+    "same": ([0.001, 0, -0.001, 0], [0.001, 0, 0.001, 0]),
+    "open": ([0.05, -0.05, 0.02, -0.03], [0.02, -0.02, 0.01, -0.01]),
+    "open and same": ([0.05, -0.05, 0.02, -0.03], [0.001, 0, -0.001, 0]),
+}
+SAID = {
+    "better": "Yes: on fine labels 2.50 points better; on coarse labels 1.50 points better.",
+    "worse": "No: on fine labels 2.50 points worse; on coarse labels 1.50 points worse.",
+    "mixed": "On fine labels: yes, 2.50 points better. On coarse labels: no, 1.50 points worse.",
+    "same": "No: the same within 0.5 points on fine and coarse labels.",
+    "open": "Not shown with 4 seeds: on fine labels {fine}; on coarse labels {coarse}.",
+    "open and same": "On fine labels: not shown with 4 seeds, {fine}. "
+    "On coarse labels: no, the same within 0.5 points.",
+}
+
+
+def control(case: str) -> dict[str, list[float]]:
+    """The accuracies of a control by what it is above BILATERAL, seed by seed."""
+    return {
+        level: [one + more for one, more in zip(BILATERAL[level], apart, strict=True)]
+        for level, apart in zip(LEVELS, CASES[case], strict=True)
+    }
+
+
+def left_open(apart: list[float]) -> str:
+    low, high = stats.ttest_1samp(np.negative(apart), 0).confidence_interval()
+    ends = f"{-100 * low:.2f} points worse to {100 * high:.2f} points better"
+    return f"anything from {ends} stays possible"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_answers_the_question_and_is_the_same_everywhere(finished, case):
+    other = ONE_NETWORK if case == "better" else PRIMARY
+    study = finished({REFERENCE: BILATERAL, other: control(case)})
+    fine, coarse = map(left_open, CASES[case])
+    assert answer(study) == SAID[case].format(fine=fine, coarse=coarse)
+    assert say(study)[0] == f"{ask(study).text} {answer(study)}"
+    head = visible(render(study, Findings(), seconds=1)).split("data set")[0]
+    assert head.endswith(say(study)[0] + " ")
+
+
+def test_the_answer_is_of_the_primary_contrast_whatever_the_others_show(finished):
+    arms = {REFERENCE: BILATERAL, ONE_NETWORK: control("better"), PRIMARY: control("same")}
+    assert answer(finished(arms)) == SAID["same"]
+
+
+def test_a_difference_that_the_correction_undoes_is_not_shown(finished):
+    pair = {"fine": [0.79, 0.81, 0.805, 0.81], "coarse": control("open")["coarse"]}
+    p = stats.ttest_rel(BILATERAL["fine"], pair["fine"]).pvalue
+    assert p < LEVEL < 2 * p
+    said = answer(finished({REFERENCE: BILATERAL, PRIMARY: pair}))
+    beginning = "Not shown with 4 seeds: on fine labels 1.12 points better, but among 2 comparisons"
+    assert said.startswith(f"{beginning} that can be chance; on coarse labels anything from ")
+
+
+def test_connected_hemispheres_are_compared_with_those_that_are_not(finished):
+    connected = {
+        level: [one + 0.02 + 0.001 * place for place, one in enumerate(BILATERAL[level])]
+        for level in LEVELS
+    }
+    study = finished({REFERENCE: BILATERAL, CONNECTED: connected})
+    assert answer(study) == "Yes: 2.15 points better on fine and coarse labels."
+    assert [line.arm for line in groups(study)[0].lines] == [CONNECTED]
+
+
+def test_few_seeds_answer_with_both_values(finished):
+    study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR}, seeds=2)
+    assert answer(study) == (
+        "Too few seeds to say: on fine labels 81.00 % against 83.50 %; "
+        "on coarse labels 90.50 % against 90.65 %."
+    )
+
+
+def test_without_its_control_or_a_common_seed_a_question_is_not_answered(finished):
+    alone = finished({REFERENCE: BILATERAL})
+    assert (
+        answer(alone) == "Not answered yet: this study has no test of one wide network of its size."
+    )
+    assert answer(alone) in visible(render(alone, Findings(), seconds=1))
 
 
 def test_controls_stand_apart_and_before_the_rest(finished):
@@ -187,13 +284,14 @@ def test_controls_stand_apart_and_before_the_rest(finished):
     )
     found = groups(finished(dict.fromkeys(arms, PAIR)))
     assert [[line.arm for line in group.lines] for group in found] == [
-        [ONE_NETWORK, PRIMARY],
+        [PRIMARY, ONE_NETWORK],
         ["unilateral_long", "bilateral_nonspecialised"],
         ["fine"],
         ["product"],
     ]
     marks = {line.arm: line.marks for group in found for line in group.lines}
     assert marks[ONE_NETWORK] == ("equal size", "equal training")
+    assert marks[PRIMARY] == ("chosen before any result", "equal size")
     assert marks["unilateral_long"] == ("equal training",)
     assert marks["product"] == ()
 
@@ -233,6 +331,15 @@ def test_every_arm_has_a_name_of_its_own_in_sentences():
     assert plain_name("a_new_one") == "a new one"
 
 
+def test_no_figure_calls_an_arm_by_its_key(finished):
+    accuracies = dict.fromkeys(ARMS, PAIR) | {REFERENCE: BILATERAL}
+    page = render(finished(accuracies, seeds=3), Findings(), seconds=1)
+    drawn = visible(" ".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)))
+    assert plain_name(ONE_NETWORK) in drawn
+    keys = [arm for arm in ARMS if arm not in (*LEVELS, "product", "ensemble")]
+    assert not re.findall(rf"\b(?:{'|'.join(keys)})\b", drawn)
+
+
 def visible(page: str) -> str:
     """The text of a page that a reader sees."""
     text = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
@@ -268,7 +375,9 @@ def test_page_terminal_and_csv_agree_in_every_number_of_a_verdict(tmp_path):
             finish(tmp_path, arm, seed, {"parameters": 9}, **metrics)
     write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
     study = open_study(tmp_path)
-    page, terminal = verdicts_of(render(study, Findings(), seconds=1)), say(study)
+    whole, terminal = render(study, Findings(), seconds=1), say(study)
+    page = verdicts_of(whole)
+    assert f"{terminal[0]} data set" in visible(whole)
     with (tmp_path / "differences.csv").open(newline="") as text:
         rows = [one for one in csv.DictReader(text) if one["arm"] == REFERENCE]
     assert {(one["minus"], one["level"]) for one in rows} == set(page)
@@ -281,6 +390,8 @@ def test_page_terminal_and_csv_agree_in_every_number_of_a_verdict(tmp_path):
         differs = "better" if mean > 0 else "worse"
         words = {"undecided": "not shown to differ", "differs": differs}
         word = words.get(one["verdict"], f"{one['verdict']} points")
+        if one["minus"] == PRIMARY:
+            check_answer(one, terminal[0])
         assert word in shown
         forms.add(word)
         if one["minus"] != "product":
@@ -293,6 +404,19 @@ def test_page_terminal_and_csv_agree_in_every_number_of_a_verdict(tmp_path):
             assert f"{points(mean)} points, 95 % interval {points(low)} to {points(high)}" in line
     assert {"better", "not shown to differ"} <= forms
     assert "- 2 more comparisons: in the report." in terminal
+
+
+def check_answer(row: dict[str, str], answered: str) -> None:
+    """Hold the one-line answer against a row of differences.csv of the primary contrast."""
+    mean, low, high = (100 * float(row[name]) for name in ("mean", "ci95_low", "ci95_high"))
+    if row["verdict"] == "differs":
+        said = f"{abs(mean):.2f} points {'better' if mean > 0 else 'worse'}"
+    elif row["verdict"] == "undecided":
+        said = f"anything from {-low:.2f} points worse to {high:.2f} points better"
+    else:
+        said = f"{row['verdict']} points"
+    assert said in answered
+    assert f"{row['level']} labels" in answered
 
 
 # ------------------------------------------------------------- random tables
@@ -338,7 +462,10 @@ def check_rendered(rows: list[Row]) -> None:
         ]
         study = FinishedStudy(place, stages)
         page, terminal = render(study, Findings(), seconds=1), say(study)
-        compared = lines(study)
+        compared, answered = lines(study), answer(study)
+    assert answered.endswith(".")
+    assert answered in visible(page)
+    assert answered in terminal[0]
     for text in (visible(page), " ".join(terminal)):
         assert not re.findall(r".{0,40}\b(?:nan|None|inf)\b", text)
         for share in re.findall(r"([−+-]?\d[\d,]*(?:\.\d+)?) %", text):

@@ -173,6 +173,9 @@ def test_shell_completion(command):
     options = sorted(file.stem for file in (ROOT / "common/config/dataset").glob("*.yaml"))
     assert "navon" in options
     assert done.stdout.split() == [f"dataset={name}" for name in options]
+    line = "python train_system.py arms=[bilateral,unilateral_w"
+    done = command("train_system.py", "-sc", "query=bash", COMP_LINE=line)
+    assert done.stdout.split() == ["arms=[bilateral,unilateral_wide"]
 
 
 # Sweeps
