@@ -146,8 +146,10 @@ def question(study: FinishedStudy) -> str:
     if REFERENCE not in study.arms:
         some = plain_name(study.arms[0]) if len(study.arms) == 1 else "these networks"
         return f"How well do{'es' * (len(study.arms) == 1)} {some} do?"
-    if any(row.of_natures for row in rows):
+    if any(row.study == "asymmetry" for row in rows):
         return "Do hemispheres do better on the labels that suit their nature?"
+    if any(row.study == "paradigms" for row in rows):
+        return "Do two hemispheres do better when both learn from labels?"
     if any(row.callosum == CONNECTS for row in rows):
         return "Do two hemispheres do better when they are connected?"
     if PRIMARY in study.arms and ONE_NETWORK not in study.arms:
