@@ -677,3 +677,25 @@ def test_a_study_of_the_callosum_runs(tiny, succeed, tmp_path):
         arms = {row["arm"] for row in csv.DictReader(file)}
     assert arms == {*arms_of("callosum"), "unilateral", "unilateral_second"}, said
     assert "What crosses the callosum" in (tmp_path / "callosum-NAVON/report.html").read_text()
+
+
+# ---------------------------------------------------------------- hemispheres trained otherwise
+
+
+@pytest.mark.slow
+def test_a_study_of_paradigms_runs_and_leaves_the_frozen_hemisphere_as_it_was(
+    tiny, succeed, tmp_path
+):
+    said = succeed(
+        train_system.main, *tiny, "study=paradigms", "num_seeds=1", f"save_dir={tmp_path}"
+    )
+    place = tmp_path / "paradigms-NAVON"
+    found = {(row["arm"], row["level"]) for row in rows(place)}
+    assert {arm for arm, _ in found} >= set(arms_of("paradigms")), said
+    assert [level for arm, level in found if arm == "rotation"] == ["rotation"]
+    alone, pair = weights(place, "rotation", 0), weights(place, "bilateral_rotation", 0)
+    for name, value in alone.items():
+        if name.startswith("hemispheres.fine."):
+            assert pair[name.replace("fine", "coarse", 1)].equal(value)
+    assert (place / "report.html").is_file()
+    assert not (place / "analysis/failure.txt").exists()

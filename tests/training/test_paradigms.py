@@ -1,6 +1,7 @@
 """A paradigm without labels is one class and one row, and the hemisphere that it trains is loaded like any other."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ import arch_dual_head.trainer
 import arch_single_head.test
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
+from common.system.errors import UserError
 from common.training.pretext import Pretext
+from common.training.rotation import Rotation
 
 SINGLE = arch_single_head.trainer.main
 
@@ -89,3 +92,13 @@ def test_a_loss_of_labels_is_refused_where_there_are_none(tiny, in_process):
         assert status == 1
         assert given in err
         assert err.count("\n") == 1
+
+
+def test_rotations_are_those_of_torch_and_only_square_images_turn():
+    images = torch.rand(2, 3, 6, 6)
+    views = Rotation.views(None, images)
+    assert [view.equal(torch.rot90(images, k, (2, 3))) for k, view in enumerate(views)] == [
+        True
+    ] * 4
+    with pytest.raises(UserError, match="6 x 4 pixels"):
+        Rotation(cfg=None, record=SimpleNamespace(image_size=[4, 6]))
