@@ -196,7 +196,7 @@ class ImageSources:
             (
                 one
                 for one in self.study.stages
-                if one.arm not in LEVELS and (one.seed == stage.seed or not own)
+                if {*one.result["validation"]} == {*LEVELS} and (one.seed == stage.seed or not own)
             ),
             stage,
         )

@@ -19,6 +19,7 @@ from analysis.study import FinishedStage
 from common.data.datamodule import ImageSet
 from common.data.images import Undecoded
 from common.settings.checks import leaves
+from common.settings.levels import LEVELS
 from common.system.randomness import derive
 from common.training.module import TrainingModule
 
@@ -44,6 +45,10 @@ def write_events(
         for tag, value in metrics.items():
             writer.add_scalar(tag, value)
         for level, logits in caches.logits(module).items():
+            if (
+                level not in LEVELS
+            ):  # a pretext task, whose answers to images as they are say little
+                continue
             labels, predictions = test.labels[level], logits.argmax(1)
             names = module.record.class_names[level]
             if len(names) <= MAX_CLASSES:

@@ -19,6 +19,7 @@ from common.networks.parameters import PARAMETERS
 from common.runs.per_seed import own_images
 from common.settings.levels import SIDES
 from common.system.errors import UserError
+from common.training.loss_table import OF_TWO_HEMISPHERES
 
 
 def check(cfg: DictConfig) -> None:
@@ -36,6 +37,7 @@ def check(cfg: DictConfig) -> None:
     check_paths(hparams)
     _check_epochs(cfg)
     _check_callosum(hparams)
+    _check_loss(hparams)
     _check_whole_network(hparams)
     _check_from_scratch(hparams)
     if len(cfg.seeds) == 1 and any(NEXT in path for path in templates(cfg).values()):
@@ -64,6 +66,23 @@ def _check_callosum(hparams: DictConfig) -> None:
         raise UserError(
             f"hparams.callosum.kind={kind} connects two hemispheres, which hparams.macro_arch={hparams.macro_arch} "
             "does not have in one network: give hparams.macro_arch=bilateral, or hparams.callosum.kind=null."
+        )
+
+
+def _check_loss(hparams: DictConfig) -> None:
+    """Refuse a loss that compares two hemispheres where there are none, or none of them learns."""
+    if hparams.loss not in OF_TWO_HEMISPHERES:
+        return
+    row = macro_architecture(hparams)
+    if row.sides != SIDES or row.loads == MEMBERS:
+        raise UserError(
+            f"hparams.loss={hparams.loss} compares two hemispheres, which hparams.macro_arch={hparams.macro_arch} does "
+            "not have in one network: give hparams.macro_arch=bilateral, or another loss."
+        )
+    if set(frozen_sides(hparams)) == set(SIDES):
+        raise UserError(
+            f"hparams.loss={hparams.loss} changes nothing in two frozen hemispheres: give hparams.ffreeze=false or "
+            "hparams.cfreeze=false, or another loss."
         )
 
 

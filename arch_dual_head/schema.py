@@ -13,6 +13,7 @@ from common.networks.parameters import hemisphere_keys
 from common.runs.schema import DualTrainerParams, RunKeys, training_keys
 from common.settings.levels import BOTH, LEVELS, SIDES
 from common.settings.schema import ALWAYS, key
+from common.training.paradigms import WITHOUT_LABELS
 
 
 @dataclass
@@ -41,6 +42,12 @@ class DualNetwork:
         low=0,
         high=1000,
     )
+    decorrelation: float = key(
+        1.0,
+        "how much the mean squared correlation of left and right features counts in loss=decorrelated",
+        low=0,
+        high=1e6,
+    )
     callosum: CallosumKeys = field(default_factory=CallosumKeys)
 
 
@@ -64,14 +71,14 @@ class DualHparams(DualNetwork):
     )
     fine_speciality: str = key(
         "fine",
-        "labels on which the left hemisphere's checkpoint was trained: of one level, or both",
-        choices=(*LEVELS, BOTH),
+        "what the left hemisphere's checkpoint was trained on: labels of one level, of both, or a task without labels",
+        choices=(*LEVELS, BOTH, *WITHOUT_LABELS),
         neutral=ALWAYS,
     )
     coarse_speciality: str = key(
         "coarse",
-        "labels on which the right hemisphere's checkpoint was trained, likewise",
-        choices=(*LEVELS, BOTH),
+        "what the right hemisphere's checkpoint was trained on, likewise",
+        choices=(*LEVELS, BOTH, *WITHOUT_LABELS),
         neutral=ALWAYS,
     )
     plasticity_factor: float = key(

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, field
 
+from omegaconf import DictConfig
+
 from common.networks.parameters import hemisphere_keys
 from common.runs.schema import RunKeys, SingleTrainerParams, training_keys
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
-from common.training.paradigms import PARADIGMS
+from common.system.errors import UserError
+from common.training.loss_table import OF_TWO_HEMISPHERES
+from common.training.paradigms import WITH_LABELS, WITHOUT_LABELS
 
 
 @dataclass
@@ -17,11 +21,11 @@ class SingleHparams:
 
     mode: str = key(
         "fine",
-        "labels to train on: fine or coarse; feature: only test.py",
-        choices=(*LEVELS, "feature"),
+        "what is learned: fine or coarse labels; without labels: rotation (docs/paradigms.md); feature: only test.py",
+        choices=(*LEVELS, *WITHOUT_LABELS, "feature"),
         neutral=ALWAYS,
     )
-    paradigm: str = key("supervised", "what the hemisphere learns from", choices=PARADIGMS)
+    paradigm: str = key("supervised", "how labels are learned", choices=WITH_LABELS)
 
 
 @dataclass
@@ -30,3 +34,24 @@ class SingleConfig(RunKeys):
 
     hparams: SingleHparams = field(default_factory=SingleHparams)
     trainer_params: SingleTrainerParams = field(default_factory=SingleTrainerParams)
+
+    @staticmethod
+    def check(cfg: DictConfig) -> None:
+        """Refuse values that contradict each other.
+
+        Raises:
+            UserError: names the keys and what is allowed.
+        """
+        RunKeys.check(cfg)
+        hparams = cfg.hparams
+        if hparams.loss in OF_TWO_HEMISPHERES:
+            raise UserError(
+                f"hparams.loss={hparams.loss} compares two hemispheres, and here is one; allowed in arch_dual_head."
+            )
+        if hparams.mode in WITHOUT_LABELS:
+            for name, plain in (("loss", "cross_entropy"), ("class_weights", None)):
+                if hparams[name] != plain:
+                    raise UserError(
+                        f"hparams.{name}={hparams[name]} is about labels, and hparams.mode={hparams.mode} learns "
+                        f"without; allowed with it: {plain or 'null'}."
+                    )

@@ -10,7 +10,9 @@ from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_missing_sets
 from common.settings.command import command
+from common.settings.levels import LEVELS
 from common.system.errors import UserError
+from common.training.paradigms import WITHOUT_LABELS
 from study.arms import PRIMARY, REFERENCE, order
 
 FOLDER = Path(__file__).resolve().parent
@@ -20,7 +22,8 @@ def train(cfg: DictConfig) -> float | None:
     """Train, test and record each seed; gives the mean validation accuracy, which a sweep goes by."""
     if cfg.hparams.mode == "feature":
         raise UserError(
-            "hparams.mode is 'feature', which needs a trained network; allowed here: fine, coarse "
+            "hparams.mode is 'feature', which needs a trained network; allowed here: "
+            f"{', '.join((*LEVELS, *WITHOUT_LABELS))} "
             "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
         )
     refuse_missing_sets(cfg.dataset, cfg.seeds)

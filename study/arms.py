@@ -30,11 +30,10 @@ class Arm:
             that training explains no difference. Hemispheres that others load are trained by the recipe, always.
         tree: whether it needs the coarse class of each fine class, which two independent labels do not have.
         learns: the level of its labels, of an arm with one head; None: that of its speciality.
-        of_natures: whether it says something only where hemispheres differ by nature; study=asymmetry takes it, and
-            ``arms=all`` of other studies leaves it out.
-        callosum: what a study's hparams.callosum.* are to it: CONNECTS, its hemispheres are connected so, and
-            study=callosum takes it, ``arms=all`` of other studies leaves it out; SIZES, it is as large as a network
-            that is; empty: nothing.
+        study: the only study (one of `STUDIES`) that takes it where nobody names it: ``arms=all`` of others leaves it
+            out; empty: none.
+        callosum: what a study's hparams.callosum.* are to it: CONNECTS, its hemispheres are connected so; SIZES, it is
+            as large as a network that is; empty: nothing.
         config: its YAML file in the folder's config/; None: the file that has the arm's name.
         alias: the name that stands for this arm, together with others, in ``arms`` and ``epochs``; None: its own.
         called: what a sentence calls it, as in "better than ..."; empty: the arm's name with spaces.
@@ -49,16 +48,11 @@ class Arm:
     equal_training: bool = False
     tree: bool = False
     learns: str | None = None
-    of_natures: bool = False
+    study: str = ""
     callosum: str = ""
     config: str | None = None
     alias: str | None = None
     called: str = ""
-
-    @property
-    def special(self) -> bool:
-        """Whether only a study of its own kind takes it with ``arms=all``."""
-        return self.of_natures or self.callosum == CONNECTS
 
     @property
     def mixes(self) -> int:
@@ -219,7 +213,7 @@ ARMS = {
         specialities=("coarse",),
         trained_like="hemispheres",
         learns="fine",
-        of_natures=True,
+        study="asymmetry",
         config="config",
         called="a right-like hemisphere on fine labels",
     ),
@@ -229,7 +223,7 @@ ARMS = {
         specialities=("fine",),
         trained_like="hemispheres",
         learns="coarse",
-        of_natures=True,
+        study="asymmetry",
         config="config",
         called="a left-like hemisphere on coarse labels",
     ),
@@ -241,35 +235,35 @@ ARMS = {
         },
         specialities=("coarse", "fine"),
         equal_size=True,
-        of_natures=True,
+        study="asymmetry",
         called="the two hemispheres with labels exchanged",
     ),
     "bilateral_left_alike": Arm(
         "the bilateral network with the left hemisphere's parameters on both sides",
         loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse_mirrored", 0)]},
         specialities=("fine", "fine"),
-        of_natures=True,
+        study="asymmetry",
         called="two specialised left-like hemispheres",
     ),
     "bilateral_right_alike": Arm(
         "the bilateral network with the right hemisphere's parameters on both sides",
         loads={"model_path_fine": [("fine_mirrored", 0)], "model_path_coarse": [("coarse", 0)]},
         specialities=("coarse", "coarse"),
-        of_natures=True,
+        study="asymmetry",
         called="two specialised right-like hemispheres",
     ),
     "joint_left_alike": Arm(
         "as bilateral_nonspecialised, with the left hemisphere's parameters on both sides",
         specialities=("fine", "fine"),
         trained_like="hemispheres",
-        of_natures=True,
+        study="asymmetry",
         called="two left-like hemispheres trained together",
     ),
     "joint_right_alike": Arm(
         "as bilateral_nonspecialised, with the right hemisphere's parameters on both sides",
         specialities=("coarse", "coarse"),
         trained_like="hemispheres",
-        of_natures=True,
+        study="asymmetry",
         called="two right-like hemispheres trained together",
     ),
     "callosal": Arm(
@@ -277,6 +271,7 @@ ARMS = {
         trained_like="hemispheres",
         equal_size=True,
         equal_training=True,
+        study="callosum",
         callosum=CONNECTS,
         called="two connected hemispheres trained together",
     ),
@@ -284,8 +279,41 @@ ARMS = {
         "a callosum and heads on the two frozen hemispheres of the bilateral network",
         loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("coarse", 0)]},
         equal_size=True,
+        study="callosum",
         callosum=CONNECTS,
         called="the two frozen hemispheres, connected",
+    ),
+    "rotation": Arm(
+        "a hemisphere of the right one's parameters, trained without labels to tell by how much an image was rotated",
+        folder="single",
+        specialities=("coarse",),
+        trained_like="hemispheres",
+        learns="rotation",
+        study="paradigms",
+        config="config",
+        called="the hemisphere trained without labels alone",
+    ),
+    "rotation_refit": Arm(
+        "new heads on this frozen hemisphere alone",
+        loads={"model_path_fine": [("rotation", 0)]},
+        specialities=("coarse", "coarse"),
+        study="paradigms",
+        called="the hemisphere trained without labels with both heads",
+    ),
+    "bilateral_rotation": Arm(
+        "heads on two frozen hemispheres: the left one learned fine labels, the right one rotations, without labels",
+        loads={"model_path_fine": [("fine", 0)], "model_path_coarse": [("rotation", 0)]},
+        equal_size=True,
+        study="paradigms",
+        called="a left hemisphere and one trained without labels",
+    ),
+    "decorrelated": Arm(
+        "as bilateral_nonspecialised, while correlations between features of the two hemispheres are penalised",
+        trained_like="hemispheres",
+        equal_size=True,
+        equal_training=True,
+        study="paradigms",
+        called="two hemispheres trained together to differ",
     ),
 }
 # Of the study, where nobody says which.
@@ -298,27 +326,36 @@ PRIMARY = "unspecialised_pair"
 # One network that is as large and is trained as much: what the reference is to be better than, to be worth its second
 # hemisphere.
 ONE_NETWORK = "unilateral_wide"
-# What answers study=asymmetry, the reference minus this arm, and study=callosum, this arm minus the reference.
-EXCHANGED, CONNECTED = "bilateral_mirrored", "callosal_frozen"
+# What answers study=asymmetry and study=paradigms, the reference minus this arm, and study=callosum, this arm minus the
+# reference.
+EXCHANGED, SELF_SUPERVISED = "bilateral_mirrored", "bilateral_rotation"
+CONNECTED = "callosal_frozen"
 
 
-def natures() -> tuple[str, ...]:
-    """The arms of study=asymmetry: natures crossed with labels, and both natures in joint training."""
-    return (
-        *DEFAULT_ARMS,
-        "bilateral_nonspecialised",
-        *(arm for arm, row in ARMS.items() if row.of_natures),
-    )
-
-
-def connected() -> tuple[str, ...]:
-    """The arms of study=callosum: hemispheres that are connected, those that are not, and one of equal size."""
-    return (
+# Of the studies that have arms of their own: others that these are compared with.
+STUDIES = {
+    "asymmetry": (*DEFAULT_ARMS, "bilateral_nonspecialised"),
+    "callosum": (
         *DEFAULT_ARMS,
         "bilateral_nonspecialised",
         "unspecialised_pair",
         "unilateral_wide",
-        *(arm for arm, row in ARMS.items() if row.callosum == CONNECTS),
+    ),
+    "paradigms": (
+        *DEFAULT_ARMS,
+        "bilateral_nonspecialised",
+        "unspecialised_pair",
+        "fine_refit",
+        "coarse_refit",
+    ),
+}
+
+
+def arms_of(study: str) -> tuple[str, ...]:
+    """The arms of a study that has arms of its own, these last; none of any other."""
+    return (
+        *STUDIES.get(study, ()),
+        *(arm for arm, row in ARMS.items() if study and row.study == study),
     )
 
 
@@ -334,7 +371,7 @@ def names() -> tuple[str, ...]:
 
 def usual_names() -> tuple[str, ...]:
     """Those of them that ``arms=all`` stands for in a study of any kind."""
-    return tuple(dict.fromkeys(row.alias or arm for arm, row in ARMS.items() if not row.special))
+    return tuple(dict.fromkeys(row.alias or arm for arm, row in ARMS.items() if not row.study))
 
 
 def trained_names() -> tuple[str, ...]:

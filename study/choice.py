@@ -9,9 +9,8 @@ from common.system.errors import UserError
 from study.arms import (
     ARMS,
     DEFAULT_ARMS,
-    connected,
+    arms_of,
     names,
-    natures,
     standing_for,
     usual_names,
 )
@@ -52,11 +51,11 @@ def chosen_arms(cfg: DictConfig, seeds: int) -> list[str]:
 def _asked(cfg: DictConfig) -> list[str]:
     """The names that ``arms`` gives, each of them known; hemispheres alone with ``no_bilateral``."""
     asked = list(cfg.arms) if OmegaConf.is_list(cfg.arms) else [cfg.arms]
-    own = {"asymmetry": natures(), "callosum": connected()}.get(cfg.study)
+    own = arms_of(cfg.study)
     if own and asked == list(DEFAULT_ARMS):
         asked = list(own)
     if asked == ["all"]:
-        asked = list(usual_names() + tuple(arm for arm in own or () if ARMS[arm].special))
+        asked = list(usual_names() + tuple(arm for arm in own if ARMS[arm].study))
     allowed = f"all, or a list of {', '.join(usual_names())}"
     if not asked:
         raise UserError(f"arms is empty; allowed: {allowed}.")

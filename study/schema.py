@@ -10,7 +10,7 @@ from common.networks.backbone_names import TORCHVISION, backbone_names
 from common.results.contrasts import MARGIN
 from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
 from common.settings.schema import key, keys_of
-from study.arms import DEFAULT_ARMS, names, trained_names, usual_names
+from study.arms import DEFAULT_ARMS, STUDIES, names, trained_names, usual_names
 
 C = TypeVar("C", bound=type)
 ASYMMETRIES = Path(__file__).resolve().parents[1] / "arch_dual_head" / "config"
@@ -43,8 +43,9 @@ class StudyKeys:
     study: str = key(
         "sound",
         "sound: held-out validation images; paper: recipe=paper, best epoch chosen on the test images, as published; "
-        "asymmetry: natures of hemispheres crossed with labels; callosum: hemispheres that are connected, and not",
-        choices=("sound", "paper", "asymmetry", "callosum"),
+        "asymmetry: natures of hemispheres crossed with labels; callosum: hemispheres that are connected, and not; "
+        "paradigms: a hemisphere trained without labels, and two trained to differ",
+        choices=("sound", "paper", *STUDIES),
     )
     asymmetry: str | None = key(
         None,
@@ -89,7 +90,8 @@ class StudyKeys:
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     budget: str = key(
         "compute",
-        "training of unilateral_long, unilateral_hierarchy, unilateral_wide, bilateral_nonspecialised and callosal: "
+        "training of unilateral_long, unilateral_hierarchy, unilateral_wide, bilateral_nonspecialised, callosal and "
+        "decorrelated: "
         "compute: as many operations as the bilateral network has had, hemispheres included; recipe: the epochs of the "
         "recipe",
         choices=("compute", "recipe"),

@@ -92,7 +92,9 @@ def _hemispheres(
                 ARMS[parent].specialities[0] if ARMS[parent].folder == "single" else ""
             )
             learned = f"learned {level or 'fine and coarse'} labels"
-            accuracies = study.accuracies(parent, level) if level else {}
+            if level and level not in LEVELS:
+                learned = f"learned {level}, no labels"
+            accuracies = study.accuracies(parent, level) if level in LEVELS else {}
             alone = mean(accuracies.values()) if accuracies else None
         yield Hemisphere(
             side if len(row.sides) > 1 else "",

@@ -11,6 +11,7 @@ from study.arms import (
     ONE_NETWORK,
     PRIMARY,
     REFERENCE,
+    SELF_SUPERVISED,
     plain_name,
 )
 
@@ -34,9 +35,12 @@ def ask(study: FinishedStudy) -> Question:
     if REFERENCE not in study.arms:
         some = plain_name(study.arms[0]) if len(study.arms) == 1 else "these networks"
         return Question(f"How well did {some} do?")
-    if any(row.of_natures for row in rows):
+    if any(row.study == "asymmetry" for row in rows):
         text = "Do hemispheres do better on the labels that suit their nature?"
         return Question(text, REFERENCE, EXCHANGED)
+    if any(row.study == "paradigms" for row in rows):
+        text = "Do two hemispheres do better when both learn from labels?"
+        return Question(text, REFERENCE, SELF_SUPERVISED)
     if any(row.callosum == CONNECTS for row in rows):
         text = "Do two hemispheres do better when they are connected?"
         return Question(text, CONNECTED, REFERENCE)

@@ -204,7 +204,14 @@ def learning_curves(
             said = f"_chance, {names.get(level, level)}"
             axes.axhline(share, color=COLOURS[level], lw=0.9, ls=(0, (4, 3)), label=said)
     epochs = 1
-    for level in ("fine", "coarse"):
+    ends = ("_accuracy", "val_")
+    others = {
+        name.removeprefix(ends[1]).removesuffix(ends[0])
+        for row in (row for table in seeds for row in table)
+        for name in row
+        if name.startswith(ends[1]) and name.endswith(ends[0]) and name != "val_accuracy"
+    }
+    for level in (*LEVELS, *sorted(others - {*LEVELS})):
         for number, table in enumerate(seeds):
             for split, style in (("train", (0, (1, 1.6))), ("val", "-")):
                 column = f"{split}_{level}_accuracy"
@@ -215,7 +222,7 @@ def learning_curves(
                     axes.plot(
                         x,
                         y,
-                        color=COLOURS[level],
+                        color=COLOURS.get(level, BOTH),
                         ls=style,
                         lw=1.6 if split == "val" else 1.2,
                         marker="o" if len(x) == 1 else None,

@@ -18,7 +18,7 @@ from common.data.image_folder import ImageFolder, load_folder
 from common.data.image_set import ImageSet
 from common.data.images import count_pixels, pixel_statistics
 from common.data.index import held_out, read_hierarchy
-from common.data.labels import classes_of, coarse_of_fine, rows_of
+from common.data.labels import Classes, classes_of, coarse_of_fine, rows_of
 from common.data.prepared import read_made
 from common.data.samplers import EpochSampler, ShareSampler
 from common.data.workers import loader_options, loading_processes
@@ -55,13 +55,17 @@ class HierarchicalData(pl.LightningDataModule):
     def labels(self, directory: Path, folder: ImageFolder) -> dict[str, np.ndarray]:
         """Find the label ids of a folder's images, int64 (N,) per level."""
 
+    def read_classes(self, directory: Path) -> dict[str, Classes]:
+        """Read the classes of each level of the set that a folder belongs to."""
+        return classes_of(directory)
+
     def load(self) -> None:
         """Read the training and validation images; a second call does nothing."""
         if self._loaded:
             return
         directory = Path(self.cfg.dataset.train_dir)
         folder = self._folder(directory)
-        self.classes = classes_of(directory)
+        self.classes = self.read_classes(directory)
         self.coarse_of_fine = coarse_of_fine(directory)
         self.level_names = read_hierarchy(directory.parent.parent).level_names
         self.made = read_made(directory.parent.parent)
@@ -99,7 +103,7 @@ class HierarchicalData(pl.LightningDataModule):
 
     def _warn_of_untrained(self, where: Path) -> None:
         """Warn of the classes of which no training image is there."""
-        for level in self.levels:
+        for level in (one for one in self.levels if one in self.level_names):
             classes = self.classes[level]
             seen = self.train_set.labels[level][self.train_set.subset]
             counts = torch.bincount(seen, minlength=len(classes.ids)).tolist()
@@ -121,7 +125,7 @@ class HierarchicalData(pl.LightningDataModule):
         directory = Path(self.cfg.dataset.test_dir)
         folder = self._folder(directory)
         if not self._loaded:
-            self.classes = classes_of(directory)
+            self.classes = self.read_classes(directory)
         return self._image_set(directory, folder, torch.arange(len(folder.names)))
 
     def test_digest(self) -> str | None:

@@ -22,7 +22,7 @@ from common.networks.callosum import Callosum
 from common.networks.combine import Mean
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join
-from common.settings.levels import LEVELS, SPELLING, side_of
+from common.settings.levels import LEVELS, SPELLING, side_alone, side_of
 from common.system.errors import UserError
 
 
@@ -52,10 +52,12 @@ def _without_autocast(device: str) -> AbstractContextManager[Any]:
 
 
 def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
-    """Put `num_classes` in the order of LEVELS, whatever order it was written in."""
+    """Put `num_classes` in the order of LEVELS, whatever order it was written in; one other task may stand alone."""
+    if len(num_classes) == 1:
+        return dict(num_classes)
     if not num_classes or not set(num_classes) <= set(LEVELS):
         raise ValueError(f"num_classes has the keys {list(num_classes)}, not levels: {LEVELS}")
-    return {level: num_classes[level] for level in LEVELS if level in num_classes}
+    return {level: num_classes[level] for level in LEVELS}
 
 
 class Outputs(NamedTuple):
@@ -224,7 +226,7 @@ class UnilateralNet(HemispheresAndHeads):
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
         auxiliary: bool = False,
     ) -> None:
-        side = side_of(next(iter(by_level(num_classes))))
+        side = side_alone(next(iter(by_level(num_classes))))
         super().__init__(
             hemispheres={
                 side: Hemisphere(backbone=backbone, freeze=freeze, spatial_filter=spatial_filter)

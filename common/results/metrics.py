@@ -50,6 +50,10 @@ class Metric:
     table: str = BEYOND
     unless_accuracy: bool = False
 
+    def measures(self, level: str) -> bool:
+        """Say whether it is measured of a level, or of a task beside the levels, as what is measured of all is."""
+        return level in self.levels or (level not in LEVELS and self.levels == LEVELS)
+
     def load(self) -> Any:
         """Import the function or class."""
         return resolve_name(self.compute)
@@ -221,7 +225,7 @@ def applicable(
     """
     there = {*levels, *(["hierarchy"] if hierarchy else [])}
     return {
-        name: [level for level in levels if level in METRICS[name].levels]
+        name: [level for level in levels if METRICS[name].measures(level)]
         for name in names
         if there.issuperset(METRICS[name].needs)
     }

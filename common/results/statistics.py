@@ -225,13 +225,14 @@ def _judged(found: Sequence[DifferenceRow], margin: float) -> list[DifferenceRow
 
 
 def _tested(rows: Sequence[Row]) -> Mapping[tuple[str, str], list[Row]]:
-    """Group rows with a test accuracy by arm and level, both levels of an arm side by side, fine first."""
+    """Group rows with a test accuracy by arm and level: of an arm fine before coarse, and other tasks last."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.accuracy is not None:
             groups.setdefault((row.arm, row.level), []).append(row)
     arms = list(dict.fromkeys(arm for arm, _ in groups))
-    keys = sorted(groups, key=lambda key: (arms.index(key[0]), LEVELS.index(key[1])))
+    levels = (*LEVELS, *sorted({level for _, level in groups} - {*LEVELS}))
+    keys = sorted(groups, key=lambda key: (arms.index(key[0]), levels.index(key[1])))
     return {key: groups[key] for key in keys}
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from common.settings.levels import LEVELS
 from common.system.errors import UserError
+from common.training.paradigms import WITHOUT_LABELS
 
 
 def refuse_missing(paths: dict[str, Path]) -> dict[str, Path]:
@@ -35,7 +36,7 @@ def _how(path: Path, part: str) -> str:
     elif part not in LEVELS:
         return ""
     folder, choice = "dual", f"--config-name {arm}"
-    if arm in LEVELS:
+    if arm in (*LEVELS, *WITHOUT_LABELS):
         folder, choice = "single", f"hparams.mode={arm}"
     command = f"python arch_{folder}_head/trainer.py {choice}"
     return f" ({command}, with the same dataset and seeds)"

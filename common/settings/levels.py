@@ -13,3 +13,8 @@ SPELLING = {"left": "fine", "right": "coarse"}
 def side_of(name: str) -> str:
     """The side, left or right, of a hemisphere named in either spelling; any other name stays what it is."""
     return next((side for side, spelled in SPELLING.items() if spelled == name), name)
+
+
+def side_alone(task: str) -> str:
+    """The side of a network's only hemisphere, by its first head: right for coarse labels, left for anything else."""
+    return side_of(task) if task in LEVELS else "left"

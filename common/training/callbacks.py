@@ -19,6 +19,7 @@ from common.system.atomic_files import link_or_copy, write_text
 from common.system.distributed import all_reduce_max
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
+from common.training.module import TrainingModule
 
 # Between two checkpoints: in the middle of an epoch, and at the ends of short ones.
 CONTINUE_EVERY_S = 60.0
@@ -199,9 +200,11 @@ class EpochLines(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the epoch's line."""
         metrics = trainer.callback_metrics
+        assert isinstance(pl_module, TrainingModule)
+        accuracies = (f"val_{level}_accuracy" for level in pl_module.record.levels)
         shown = [
             _shown(name, float(metrics[name]))
-            for name in ("train_loss", "val_loss", "val_fine_accuracy", "val_coarse_accuracy")
+            for name in ("train_loss", "val_loss", *accuracies)
             if name in metrics
         ]
         seconds = time.monotonic() - self.started

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.networks.macro import Outputs
+from common.system.errors import UserError
 
 
 def cross_entropy(
@@ -70,6 +71,55 @@ def soft_hierarchy(
         return functional.cross_entropy(logits, soft.to(logits.dtype), reduction=reduction)
 
     return _summed(of_level, labels, class_weights)
+
+
+def decorrelated(
+    outputs: Outputs,
+    labels: dict[str, Tensor],
+    *,
+    decorrelation: float,
+    label_smoothing: float,
+    class_weights: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Compute the cross-entropy of each level, plus what left and right features have in common: scalar.
+
+    Args:
+        outputs: logits (B, C) by level, features (B, F_side) of two hemispheres.
+        labels: int64 (B,) of each level that counts.
+        decorrelation: how much `cross_correlation` counts.
+        label_smoothing: from 0 to 1.
+        class_weights: (C,) by level, see `balanced`; None: all images count alike.
+    """
+    errors = cross_entropy(
+        outputs, labels, label_smoothing=label_smoothing, class_weights=class_weights
+    )
+    return errors + decorrelation * cross_correlation(*outputs.features.values())
+
+
+def cross_correlation(left: Tensor, right: Tensor) -> Tensor:
+    """Compute the mean squared correlation, over a batch, of each left feature with each right one: scalar, 0 to 1.
+
+    The matrix of correlations is that of Barlow Twins (Zbontar et al. 2021, ICML, equation 2), there between two views
+    of an image; penalising squared covariances of features so that they differ is DeCov (Cogswell et al. 2016, ICLR,
+    section 3), there within one layer. Of B images, features that have nothing in common give about 1 / B.
+
+    Args:
+        left: (B, F_left).
+        right: (B, F_right).
+
+    Raises:
+        UserError: one image has no correlations.
+    """
+    if len(left) < 2:
+        raise UserError(
+            "hparams.loss=decorrelated correlates features over a batch, and this one has 1 image; allowed: "
+            "hparams.batch_size of at least 2 for each process."
+        )
+    with torch.autocast(left.device.type, enabled=False):
+        scaled = [
+            functional.batch_norm(one.float(), None, None, training=True) for one in (left, right)
+        ]
+        return (scaled[0].T @ scaled[1] / len(left)).square().mean()
 
 
 def balanced(labels: Tensor, classes: int) -> Tensor:

@@ -103,6 +103,11 @@ class TrainingModule(pl.LightningModule):
         raise NotImplementedError
 
     @property
+    def views_of_each(self) -> int:
+        """Count the pictures that a training step shows of each image."""
+        return 1
+
+    @property
     def features_are_fixed(self) -> bool:
         """Say whether steps may be given an image's features instead of the image, because they never change.
 

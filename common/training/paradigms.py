@@ -1,7 +1,42 @@
-"""The ways to train a hemisphere, from which hparams.paradigm chooses. Imports no torch."""
+"""The ways to train a hemisphere: from labels, or without them. Imports no torch."""
 
-from common.settings.choices import Choice
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
+
+
+class Paradigm(NamedTuple):
+    """A row: how a hemisphere is trained.
+
+    One that learns from labels is chosen by hparams.paradigm, and hparams.mode says which labels. One that learns
+    without makes up its task itself: hparams.mode chooses it by its name, which is also the name of its head.
+
+    Args:
+        help: what it learns from, in a few words.
+        where: 'module:class' of its LightningModule.
+        classes: of its task, in the order of the head's outputs; empty: those of the labels.
+    """
+
+    help: str
+    where: str
+    classes: tuple[str, ...] = ()
+
+    def load(self) -> Any:
+        """Import its class."""
+        return resolve_name(self.where)
+
 
 PARADIGMS = {
-    "supervised": Choice("labels of its level", "common.training.supervised:Supervised"),
+    "supervised": Paradigm("labels of its level", "common.training.supervised:Supervised"),
+    "rotation": Paradigm(
+        "by how much an image was rotated (Gidaris et al. 2018)",
+        "common.training.rotation:Rotation",
+        classes=("0°", "90°", "180°", "270°"),
+    ),
 }
+WITH_LABELS = tuple(name for name, row in PARADIGMS.items() if not row.classes)
+WITHOUT_LABELS = tuple(name for name, row in PARADIGMS.items() if row.classes)
+
+
+def paradigm_of(hparams: Any) -> Paradigm:
+    """Look up the row that hparams.mode or hparams.paradigm names."""
+    return PARADIGMS[hparams.mode if hparams.mode in WITHOUT_LABELS else hparams.paradigm]

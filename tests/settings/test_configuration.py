@@ -397,7 +397,7 @@ def test_mode_chooses_the_tree():
         ("hparams.arch=resnet10", ["hparams.arch", "'resnet10'", "resnet18", "vgg11"]),
         ("hparams.arch=null", ["hparams.arch"]),
         ("hparams.arch=???", ["hparams.arch"]),
-        ("hparams.mode=both", ["hparams.mode", "fine, coarse, feature"]),
+        ("hparams.mode=both", ["hparams.mode", "fine, coarse, rotation, feature"]),
         ("hparams.lr=fast", ["hparams.lr", "fast"]),
         ("hparams.lr=", ["hparams.lr"]),
         ("hparams.lr=null", ["hparams.lr"]),

@@ -31,10 +31,9 @@ from study.arms import (
     ARMS,
     DEFAULT_ARMS,
     REFERENCE,
-    connected,
+    arms_of,
     controls,
     names,
-    natures,
     standing_for,
     trained_names,
 )
@@ -43,7 +42,7 @@ from study.plan import plan
 from study.schema import StudyConfig
 
 DUAL = ROOT / "arch_dual_head"
-DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual" and not row.special]
+DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual" and not row.study]
 
 
 def planned(*overrides: str) -> dict[str, DictConfig]:
@@ -288,7 +287,7 @@ def test_each_stage_is_trained_once(whole):
     networks = [
         1 if row.mixes == 2 and row.trained_like is None else 2
         for row in ARMS.values()
-        if row.mixes <= 2 and not row.special
+        if row.mixes <= 2 and not row.study
     ]
     assert len(started) == len(set(started)) == sum(networks)
 
@@ -438,7 +437,7 @@ def test_equal_training_by_hand(dataset, epochs, heads, width, augments):
 
 def test_in_a_study_equal_training_follows_the_epochs_of_what_it_equals():
     study = planned("num_seeds=1", "epochs.fine=4", "epochs.coarse=5", "epochs.bilateral=7")
-    for arm in (arm for arm, row in ARMS.items() if row.equal_training and not row.special):
+    for arm in (arm for arm, row in ARMS.items() if row.equal_training and not row.study):
         assert study[arm].trainer_params.max_epochs is None
         assert dict(study[arm].bilateral_epochs) == {"left": 4, "right": 5, "heads": 7}
     assert (
@@ -569,7 +568,7 @@ def test_natures_are_crossed_with_labels():
     sides = {
         arm: (found[arm].hparams.fine_width, found[arm].hparams.coarse_width)
         for arm, row in ARMS.items()
-        if (row.of_natures and row.folder == "dual") or arm == "bilateral_nonspecialised"
+        if (row.study == "asymmetry" and row.folder == "dual") or arm == "bilateral_nonspecialised"
     }
     assert sides == {
         "bilateral_nonspecialised": (wide, narrow),
@@ -582,7 +581,9 @@ def test_natures_are_crossed_with_labels():
 
 
 def test_the_arms_of_natures_are_of_that_study_alone():
-    assert not set(planned("num_seeds=1")) & {arm for arm, row in ARMS.items() if row.of_natures}
+    assert not set(planned("num_seeds=1")) & {
+        arm for arm, row in ARMS.items() if row.study == "asymmetry"
+    }
     overrides = ["dataset=navon", "study=asymmetry", "asymmetry=k", "num_seeds=1"]
     with pytest.raises(UserError, match="asymmetry is 'k'; allowed"):
         compose(
@@ -605,7 +606,7 @@ def test_a_study_of_natures_runs(tiny, succeed, tmp_path):
     assert (tmp_path / "asymmetry_width-NAVON/results.csv").is_file(), said
     with (tmp_path / "asymmetry_width-NAVON/results.csv").open(newline="") as file:
         arms = {row["arm"] for row in csv.DictReader(file)}
-    assert arms == set(natures())
+    assert arms == set(arms_of("asymmetry"))
 
 
 # ---------------------------------------------------------------- hemispheres that are connected
@@ -613,7 +614,7 @@ def test_a_study_of_natures_runs(tiny, succeed, tmp_path):
 
 def test_a_study_of_the_callosum_connects_those_arms_that_have_one():
     found = planned("num_seeds=1", "study=callosum", "arms=[fine,coarse,bilateral]")
-    assert set(found) == {*connected(), "unilateral", "unilateral_second"}
+    assert set(found) == {*arms_of("callosum"), "unilateral", "unilateral_second"}
     kinds = {arm: found[arm].hparams.callosum.kind for arm in found if ARMS[arm].folder == "dual"}
     assert {arm for arm, kind in kinds.items() if kind} == {
         "callosal",
@@ -674,5 +675,27 @@ def test_a_study_of_the_callosum_runs(tiny, succeed, tmp_path):
     )
     with (tmp_path / "callosum-NAVON/results.csv").open(newline="") as file:
         arms = {row["arm"] for row in csv.DictReader(file)}
-    assert arms == {*connected(), "unilateral", "unilateral_second"}, said
+    assert arms == {*arms_of("callosum"), "unilateral", "unilateral_second"}, said
     assert "What crosses the callosum" in (tmp_path / "callosum-NAVON/report.html").read_text()
+
+
+# ---------------------------------------------------------------- hemispheres trained otherwise
+
+
+@pytest.mark.slow
+def test_a_study_of_paradigms_runs_and_leaves_the_frozen_hemisphere_as_it_was(
+    tiny, succeed, tmp_path
+):
+    said = succeed(
+        train_system.main, *tiny, "study=paradigms", "num_seeds=1", f"save_dir={tmp_path}"
+    )
+    place = tmp_path / "paradigms-NAVON"
+    found = {(row["arm"], row["level"]) for row in rows(place)}
+    assert {arm for arm, _ in found} >= set(arms_of("paradigms")), said
+    assert [level for arm, level in found if arm == "rotation"] == ["rotation"]
+    alone, pair = weights(place, "rotation", 0), weights(place, "bilateral_rotation", 0)
+    for name, value in alone.items():
+        if name.startswith("hemispheres.fine."):
+            assert pair[name.replace("fine", "coarse", 1)].equal(value)
+    assert (place / "report.html").is_file()
+    assert not (place / "analysis/failure.txt").exists()

@@ -78,9 +78,7 @@ def test_a_stage_comes_after_all_it_builds_on(seeds, capsys):
     names = list(stages)
     for name, stage in stages.items():
         assert all(names.index(parent) < names.index(name) for parent in stage.needs)
-    left_out = {
-        name for name, row in ARMS.items() if name not in arms_of(stages) and not row.special
-    }
+    left_out = {name for name, row in ARMS.items() if name not in arms_of(stages) and not row.study}
     said = capsys.readouterr().out
     assert all(f"{arm} is left out" in said for arm in left_out)
     assert said.count("left out") == len(left_out)

@@ -3,6 +3,7 @@
 import math
 from inspect import signature
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -17,8 +18,9 @@ from common.runs.description import Stage
 from common.runs.stage import record_of
 from common.settings.choices import Choice
 from common.settings.compose import ROOT, compose
+from common.system.errors import UserError
 from common.training.loss_table import LOSSES
-from common.training.losses import cross_entropy, soft_hierarchy, soft_labels
+from common.training.losses import cross_correlation, cross_entropy, soft_hierarchy, soft_labels
 
 CLASSES = {"fine": 6, "coarse": 3}
 
@@ -142,3 +144,15 @@ def test_a_loss_sees_features_and_takes_its_hyper_parameters(checkpoints, monkey
     left, right = seen.features.values()
     agreement = functional.cosine_similarity(left, right).mean()
     torch.testing.assert_close(losses["alike"], losses["cross_entropy"] + 0.5 * agreement)
+
+
+def test_cross_correlation_is_that_of_numpy_and_reaches_both_hemispheres():
+    left, right = (values.requires_grad_() for values in outputs().features.values())
+    found = cross_correlation(left, right)
+    matrix = np.corrcoef(left.detach().numpy(), right.detach().numpy(), rowvar=False)[:5, 5:]
+    assert found.item() == pytest.approx((matrix**2).mean(), rel=1e-3)
+    found.backward()
+    assert left.grad.abs().sum() > 0
+    assert right.grad.abs().sum() > 0
+    with pytest.raises(UserError, match="1 image"):
+        cross_correlation(left[:1], right[:1])

@@ -1,0 +1,80 @@
+"""Pretext tasks: a hemisphere learns without labels to tell which view of an image it sees."""
+
+import math
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.nn import functional
+
+from common.checkpoints.files import Record
+from common.results.metrics import METRICS
+from common.training.metrics import Batch, LevelMetrics
+from common.training.module import TrainingModule
+
+
+class Pretext(TrainingModule):
+    """Trains a hemisphere by a task that images pose by themselves; a subclass says what its `views` are.
+
+    The head has the name of the task and an output for each view. Every view of each image of a batch is shown in
+    the same step, so that nothing is drawn beyond augmentation; accuracy and loss are those of telling views apart.
+    """
+
+    def __init__(self, *, cfg: DictConfig, record: Record) -> None:
+        super().__init__(cfg=cfg, record=record)
+        self.label_smoothing: float = cfg.hparams.label_smoothing
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """Give each view of images (B, 3, H, W), in the order of the task's classes: first the images themselves."""
+        raise NotImplementedError
+
+    @property
+    def task(self) -> str:
+        """Name the task."""
+        (task,) = self.record.levels
+        return task
+
+    @property
+    def views_of_each(self) -> int:
+        """Count the views of an image."""
+        return self.record.num_classes[self.task]
+
+    def make_metrics(self, split: str) -> LevelMetrics:
+        """Make accuracy and loss of the task."""
+        return LevelMetrics(self.record.num_classes)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Give the mean cross-entropy over all views of B augmented images."""
+        views = self.views(self.transforms(batch["images"]))
+        logits = self.forward_pass(torch.cat(views)).logits[self.task]  # (V * B, V)
+        truth = torch.arange(len(views), device=logits.device).repeat_interleave(len(views[0]))
+        self.train_metrics.update({self.task: logits}, {self.task: truth})
+        loss = functional.cross_entropy(logits, truth, label_smoothing=self.label_smoothing)
+        self.log_loss(loss)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Batch:
+        """Count right answers; give the features of the images themselves by side, each (B, F)."""
+        return self._evaluate(batch, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count right answers."""
+        self._evaluate(batch, self.test_metrics)
+
+    def _evaluate(self, batch: Batch, metrics: LevelMetrics) -> Batch:
+        features: Batch = {}
+        # One view after the other: batches of evaluation are as large as is fast.
+        for place, view in enumerate(self.views(self.transforms(batch["images"]))):
+            outputs = self.forward_pass(view)
+            logits = outputs.logits[self.task]  # (B, V)
+            truth = torch.full((len(view),), place, device=logits.device)
+            metrics.update({self.task: logits}, {self.task: truth})
+            features = features or outputs.features
+        return features
+
+    def chance(self, labels: Any) -> dict[str, dict[str, float | None]]:
+        """Give accuracy and loss of guessing; each view is as frequent as any other."""
+        number = self.views_of_each
+        guessed = {"accuracy": 1 / number, "loss": round(math.log(number), 6)}
+        return {self.task: dict.fromkeys(METRICS) | guessed}
