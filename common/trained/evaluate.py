@@ -27,6 +27,7 @@ from common.system.errors import UserError
 from common.trained.load import load_module
 from common.training.metrics import by_level
 from common.training.module import TrainingModule
+from common.training.paradigms import WITHOUT_LABELS
 from common.training.predictions import Predictions
 
 
@@ -200,7 +201,9 @@ def _write_features(target: Path, batches: list[Any], data: HierarchicalData) ->
     found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     found["features"] = found["features"].float()  # NumPy has no bfloat16
     columns = {name: column.numpy() for name, column in found.items()}
-    for level in data.levels:
+    for level in WITHOUT_LABELS:
+        columns.pop(level, None)  # what a task without labels asks is no label of the image
+    for level in set(data.levels) & set(columns):
         columns[level] = np.array(data.classes[level].ids)[columns[level]]
     with replacing(target) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)  # type: ignore[arg-type]

@@ -84,7 +84,8 @@ def decorrelated(
     """Compute the cross-entropy of each level, plus what left and right features have in common: scalar.
 
     Args:
-        outputs: logits (B, C) by level, features (B, F_side) of two hemispheres.
+        outputs: logits (B, C) by level, features (B, F_side) of two hemispheres; without features, as for the own
+            head of a hemisphere, the cross-entropy is all.
         labels: int64 (B,) of each level that counts.
         decorrelation: how much `cross_correlation` counts.
         label_smoothing: from 0 to 1.
@@ -93,6 +94,8 @@ def decorrelated(
     errors = cross_entropy(
         outputs, labels, label_smoothing=label_smoothing, class_weights=class_weights
     )
+    if not outputs.features:
+        return errors
     return errors + decorrelation * cross_correlation(*outputs.features.values())
 
 

@@ -65,7 +65,8 @@ class Supervised(TrainingModule):
         labels = {level: batch[level] for level in self.record.levels}
         loss = self.loss(outputs, labels)
         for logits in outputs.auxiliary.values():
-            loss = loss + self.auxiliary * self.loss(Outputs(outputs.features, logits), labels)
+            # No features: what a loss makes of both hemispheres counts once.
+            loss = loss + self.auxiliary * self.loss(Outputs({}, logits), labels)
         self.train_metrics.update(outputs.logits, batch)
         self.log_loss(loss)
         return loss

@@ -20,7 +20,13 @@ from common.settings.choices import Choice
 from common.settings.compose import ROOT, compose
 from common.system.errors import UserError
 from common.training.loss_table import LOSSES
-from common.training.losses import cross_correlation, cross_entropy, soft_hierarchy, soft_labels
+from common.training.losses import (
+    cross_correlation,
+    cross_entropy,
+    decorrelated,
+    soft_hierarchy,
+    soft_labels,
+)
 
 CLASSES = {"fine": 6, "coarse": 3}
 
@@ -144,6 +150,19 @@ def test_a_loss_sees_features_and_takes_its_hyper_parameters(checkpoints, monkey
     left, right = seen.features.values()
     agreement = functional.cosine_similarity(left, right).mean()
     torch.testing.assert_close(losses["alike"], losses["cross_entropy"] + 0.5 * agreement)
+
+
+def test_what_two_hemispheres_have_in_common_counts_once():
+    torch.manual_seed(0)
+    logits = {level: torch.randn(6, 3) for level in ("fine", "coarse")}
+    labels = {level: torch.randint(0, 3, (6,)) for level in logits}
+    features = {side: torch.randn(6, 4) for side in ("left", "right")}
+    plain = cross_entropy(Outputs({}, logits), labels, label_smoothing=0.1)
+    common = cross_correlation(*features.values())
+    found = decorrelated(Outputs(features, logits), labels, decorrelation=2, label_smoothing=0.1)
+    torch.testing.assert_close(found, plain + 2 * common)
+    own = decorrelated(Outputs({}, logits), labels, decorrelation=2, label_smoothing=0.1)
+    torch.testing.assert_close(own, plain)
 
 
 def test_cross_correlation_is_that_of_numpy_and_reaches_both_hemispheres():

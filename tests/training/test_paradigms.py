@@ -94,6 +94,22 @@ def test_a_loss_of_labels_is_refused_where_there_are_none(tiny, in_process):
         assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["hparams.macro_arch=unilateral"], "hparams.macro_arch=unilateral"),
+        ([], "two frozen hemispheres"),
+    ],
+)
+def test_a_loss_of_two_hemispheres_is_refused_without_them(given, named, tiny, in_process):
+    decorrelated = "hparams.loss=decorrelated"
+    status, _, err = in_process(arch_dual_head.trainer.main, *tiny, decorrelated, *given)
+    assert status == 1
+    assert err.startswith(f"error: {decorrelated}")
+    assert named in err
+    assert err.count("\n") == 1
+
+
 def test_rotations_are_those_of_torch_and_only_square_images_turn():
     images = torch.rand(2, 3, 6, 6)
     views = Rotation.views(None, images)
