@@ -10,10 +10,9 @@ import torch
 
 import arch_dual_head.trainer
 import arch_single_head.trainer
-from common.settings.choices import Choice
 from common.trained.load import load_module
 from common.training import probe_features
-from common.training.paradigms import PARADIGMS
+from common.training.paradigms import PARADIGMS, Paradigm
 from common.training.probe_features import SavedFeatures, affordable, saving_epochs, shared_out
 from common.training.supervised import Supervised
 
@@ -141,9 +140,9 @@ class Quiet(Supervised):
 
 @pytest.fixture
 def quiet(monkeypatch) -> str:
-    """The override that chooses such a paradigm."""
-    monkeypatch.setitem(PARADIGMS, "quiet", Choice("", f"{__name__}:Quiet"))
-    return "hparams.paradigm=quiet"
+    """The override that chooses a paradigm, which here is such a one."""
+    monkeypatch.setitem(PARADIGMS, "supervised", Paradigm("", f"{__name__}:Quiet"))
+    return "hparams.paradigm=supervised"
 
 
 def test_a_paradigm_that_sees_other_validation_images_saves_features_too(
