@@ -199,19 +199,16 @@ def learning_curves(
 ) -> None:
     """Draw accuracy by epoch: validation as lines, training as dots, one line for each level and seed; and chance."""
     axes = figure.subplots()
-    for level, share in chance.items():
-        if any(f"val_{level}_accuracy" in row for table in seeds for row in table):
+    levels = [*LEVELS, *(task for task in names if task not in LEVELS)]
+    for level in levels:
+        if level in chance and any(
+            f"val_{level}_accuracy" in row for table in seeds for row in table
+        ):
             said = f"_chance, {names.get(level, level)}"
-            axes.axhline(share, color=COLOURS[level], lw=0.9, ls=(0, (4, 3)), label=said)
+            colour = COLOURS.get(level, BOTH)
+            axes.axhline(chance[level], color=colour, lw=0.9, ls=(0, (4, 3)), label=said)
     epochs = 1
-    ends = ("_accuracy", "val_")
-    others = {
-        name.removeprefix(ends[1]).removesuffix(ends[0])
-        for row in (row for table in seeds for row in table)
-        for name in row
-        if name.startswith(ends[1]) and name.endswith(ends[0]) and name != "val_accuracy"
-    }
-    for level in (*LEVELS, *sorted(others - {*LEVELS})):
+    for level in levels:
         for number, table in enumerate(seeds):
             for split, style in (("train", (0, (1, 1.6))), ("val", "-")):
                 column = f"{split}_{level}_accuracy"

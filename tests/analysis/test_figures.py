@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.report import results
 from analysis.report.cells import cell, decimal, interval_words, sheet
-from analysis.report.result_figures import accuracy_bars
+from analysis.report.result_figures import accuracy_bars, learning_curves
 from analysis.report.svg import INK, PAPER, labels, short
 from analysis.sections.attention import Look, Said, panels
 from analysis.sections.calibration import reliability_curve
@@ -143,3 +143,23 @@ def test_own_coarse_head_minus_via_fine_has_a_table_where_that_was_measured():
     assert [cell.text for cell in shown.rows[0]] == [
         *("bilateral", "+1.00", "1.00", "−1.48 to +3.48", "3")
     ]
+
+
+@pytest.mark.parametrize("level", ["fine", "rotation"])
+def test_learning_curves_are_accuracies_of_levels_and_tasks_and_nothing_else(level):
+    table = [
+        {"epoch": epoch, f"val_{level}_accuracy": 0.5, f"val_{level}_balanced_accuracy": 0.4}
+        for epoch in range(2)
+    ]
+    figure, chance = Figure(), {"fine": 0.01, "coarse": 0.05, "rotation": 0.25}
+    names = {"fine": "local", "coarse": "global", "rotation": "rotation"}
+    learning_curves(figure, "a network", [table, table], names, chance)
+    (axes,) = figure.axes
+    drawn = {
+        line.get_label(): list(line.get_ydata()) for line in axes.lines if len(line.get_ydata())
+    }
+    assert drawn == {
+        f"_chance, {names[level]}": [chance[level]] * 2,
+        names[level]: [0.5] * 2,
+        f"_{names[level]}": [0.5] * 2,
+    }
