@@ -45,9 +45,8 @@ def write_events(
         for tag, value in metrics.items():
             writer.add_scalar(tag, value)
         for level, logits in caches.logits(module).items():
-            if (
-                level not in LEVELS
-            ):  # a pretext task, whose answers to images as they are say little
+            # Of a pretext task the answers to images as they are say little.
+            if level not in LEVELS:
                 continue
             labels, predictions = test.labels[level], logits.argmax(1)
             names = module.record.class_names[level]

@@ -23,8 +23,11 @@ from study.arms import plain_name
 
 # How a line begins, by what the comparison shows.
 WORDS = {
-    **{BETTER: "yes", WORSE: "no", SAME: "no"},
-    **{OPEN: "not shown with {} seeds", FEW: "too few seeds to say"},
+    BETTER: "yes",
+    WORSE: "no",
+    SAME: "no",
+    OPEN: "not shown with {} seeds",
+    FEW: "too few seeds to say",
 }
 
 

@@ -6,7 +6,6 @@ from analysis.study import FinishedStudy
 from study.arms import (
     ARMS,
     CONNECTED,
-    CONNECTS,
     EXCHANGED,
     ONE_NETWORK,
     PRIMARY,
@@ -29,21 +28,29 @@ class Question(NamedTuple):
         return self.ours if self.theirs == REFERENCE else self.theirs
 
 
+# What a study asks that has arms of its own, as these say (`Arm.study`).
+OF_STUDY = {
+    "asymmetry": Question(
+        "Do hemispheres do better on the labels that suit their nature?", REFERENCE, EXCHANGED
+    ),
+    "paradigms": Question(
+        "Do two hemispheres do better when both learn from labels?", REFERENCE, SELF_SUPERVISED
+    ),
+    "callosum": Question(
+        "Do two hemispheres do better when they are connected?", CONNECTED, REFERENCE
+    ),
+}
+
+
 def ask(study: FinishedStudy) -> Question:
     """Find what a study asks."""
-    rows = [ARMS[arm] for arm in study.arms if arm in ARMS]
     if REFERENCE not in study.arms:
         some = plain_name(study.arms[0]) if len(study.arms) == 1 else "these networks"
         return Question(f"How well did {some} do?")
-    if any(row.study == "asymmetry" for row in rows):
-        text = "Do hemispheres do better on the labels that suit their nature?"
-        return Question(text, REFERENCE, EXCHANGED)
-    if any(row.study == "paradigms" for row in rows):
-        text = "Do two hemispheres do better when both learn from labels?"
-        return Question(text, REFERENCE, SELF_SUPERVISED)
-    if any(row.callosum == CONNECTS for row in rows):
-        text = "Do two hemispheres do better when they are connected?"
-        return Question(text, CONNECTED, REFERENCE)
+    kinds = {ARMS[arm].study for arm in study.arms if arm in ARMS}
+    for kind, question in OF_STUDY.items():
+        if kind in kinds:
+            return question
     if PRIMARY in study.arms:
         text = "Do two specialised hemispheres do better than two unspecialised ones?"
         return Question(text, REFERENCE, PRIMARY)

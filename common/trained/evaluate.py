@@ -201,9 +201,10 @@ def _write_features(target: Path, batches: list[Any], data: HierarchicalData) ->
     found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     found["features"] = found["features"].float()  # NumPy has no bfloat16
     columns = {name: column.numpy() for name, column in found.items()}
-    for level in WITHOUT_LABELS:
-        columns.pop(level, None)  # what a task without labels asks is no label of the image
-    for level in set(data.levels) & set(columns):
-        columns[level] = np.array(data.classes[level].ids)[columns[level]]
+    for level in data.levels:
+        if level in WITHOUT_LABELS:
+            del columns[level]  # what the task asks is no label of the image
+        else:
+            columns[level] = np.array(data.classes[level].ids)[columns[level]]
     with replacing(target) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)  # type: ignore[arg-type]
