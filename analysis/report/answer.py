@@ -64,7 +64,7 @@ def say(study: FinishedStudy) -> list[str]:
     shown = [line for group in found if group.open for line in group.lines]
     rest = sum(len(line.verdicts) for group in found if not group.open for line in group.lines)
     said = [f"{ask(study).text} {answer(study)}"]
-    said += [f"{subject()}, by test accuracy:"] if found else []
+    said += [f"{upper(subject())}, by test accuracy:"] if found else []
     said += [f"- {verdict.sentence}" for line in shown for verdict in line.verdicts.values()]
     if rest:
         said.append(f"- {rest} more comparison{'s' * (rest > 1)}: in the report.")
@@ -79,7 +79,7 @@ def _rest(one: Verdict) -> str:
     by = f"{size} {'better' if one.row.mean > 0 else 'worse'}"
     low, high = one.row.ci95_low, one.row.ci95_high
     if one.form == SAME:
-        return f"the same within {in_points(one.margin)}"
+        return f"shown to be {one.words}"
     if one.form == FEW:
         return one.values
     if one.form in (BETTER, WORSE):
@@ -87,9 +87,10 @@ def _rest(one: Verdict) -> str:
     if low is None or high is None:
         return one.numbers
     if one.corrected_away:
-        return f"{by}, but {one.chance}"
+        return f"{by}, which would count alone, but not as one of {one.tests} comparisons"
     worst, best = (decimal(abs(100 * end), 2) for end in (low, high))
-    return f"anything from {worst} points worse to {best} points better stays possible"
+    about = "an approximate" if one.row.approximate else "the"
+    return f"{about} 95 % interval reaches from {worst} points worse to {best} points better"
 
 
 def _lacking(study: FinishedStudy, *arms: str) -> str:

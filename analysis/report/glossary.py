@@ -34,7 +34,9 @@ GLOSSARY = {
     ),
     "head": "What turns features into an answer: a linear classifier for one level.",
     "specialised": "A hemisphere that learned the labels of one level alone. Unspecialised: it learned both.",
-    "bilateral network": "Both hemispheres, frozen, with one head for each level that reads the features of both.",
+    "bilateral network": (
+        "Two specialised hemispheres, frozen, with one head for each level that reads the features of both."
+    ),
     "frozen": "Nothing of it changes any more, bit for bit: neither weights nor normalisation statistics.",
     "arm": "One line of the tables: one kind of network, trained once for each seed.",
     "chosen before any result": (
@@ -43,7 +45,8 @@ GLOSSARY = {
     ),
     "control": (
         "An arm that has what else could explain a difference: as many parameters (equal size), or as many "
-        "operations of training (equal training), within a tenth, and no specialised hemispheres."
+        "operations of training (equal training), within a tenth, and no specialised hemispheres. Where one of them is "
+        "not equal, its share is given: 0.5 × its size."
     ),
     "seed": (
         "The number that all chance in a training follows from: initial weights, order of images. Another seed is "
@@ -124,4 +127,5 @@ def explained(words: str, kind: str = "") -> Markup:
         link = f'<a{{}} href="#{place_of(EXPLAINED[words])}">{escape(words)}</a>'
         return Markup(link.format(css))
     sign = Markup(f'<a href="#{place_of(EXPLAINED[APPROXIMATE])}">{APPROXIMATE}</a>')
-    return Markup(escape(words).replace(APPROXIMATE, sign))
+    said = Markup(escape(words).replace(APPROXIMATE, sign))
+    return Markup("<span{}>{}</span>").format(Markup(css), said) if css else said

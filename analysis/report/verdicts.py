@@ -120,12 +120,11 @@ class Verdict:
         """Why a verdict says less than its interval; mostly empty."""
         if not self.corrected_away or self.row.p_holm is None:
             return ""
-        return f"the interval leaves 0 out, but {self.chance}: p {self.row.p_holm:.4f} after Holm's correction"
-
-    @property
-    def chance(self) -> str:
-        """What takes an interval without 0 its weight."""
-        return f"among {self.tests} comparisons that can be chance"
+        word = BETTER if self.row.mean > 0 else WORSE
+        return (
+            f"alone it would count as {word}, as one of {self.tests} comparisons it does not: "
+            f"p {self.row.p_holm:.4f} after Holm's correction"
+        )
 
     @property
     def before(self) -> str:
@@ -156,6 +155,11 @@ class Line(NamedTuple):
     marks: tuple[str, ...]
     verdicts: Mapping[str, Verdict]
 
+    @property
+    def accuracies(self) -> str:
+        """What the other arm reaches at each level."""
+        return " and ".join(per_cent(mean(one.theirs)) for one in self.verdicts.values())
+
 
 class Group(NamedTuple):
     """Some comparisons under one heading; those that are not ``open`` are for a second look.
@@ -170,8 +174,8 @@ class Group(NamedTuple):
 
 
 def subject() -> str:
-    """What all verdicts are about, at the beginning of a sentence."""
-    return f"{upper(plain_name(REFERENCE))} (the {REFERENCE} network)"
+    """What all verdicts are about, in words and as the tables call it."""
+    return f"{plain_name(REFERENCE)} ({REFERENCE})"
 
 
 def lines(study: FinishedStudy) -> list[Line]:
@@ -212,15 +216,21 @@ def correction(study: FinishedStudy) -> str:
     """Say how many comparisons p values are corrected for; empty where nothing was tested."""
     counts = _tests(study)
     families = {
-        FAMILY: "{} in the comparison that was chosen before any result was seen",
+        FAMILY: "{} in the only comparison that was chosen before any result was seen",
         OTHERS: "{} with all other arms" if FAMILY in counts else "{} with other arms",
     }
     said = [words.format(counts[one]) for one, words in families.items() if one in counts]
     if not said:
         return ""
+    margins = {row.margin for row in study.differences if row.margin is not None}
+    same = "".join(
+        f" A difference of less than {in_points(round(100 * margin, 10))} counts as none (the key margin); that two "
+        f"networks are the same within it is said where a test of equivalence shows it, p below {LEVEL:g}."
+        for margin in sorted(margins)
+    )
     return (
         f"A difference counts as shown if p is below {LEVEL:g} after Holm's correction for how many comparisons there "
-        f"are: {'; '.join(said)}. Intervals are paired by seed, 95 %, and not corrected."
+        f"are: {'; '.join(said)}.{same} Intervals are paired by seed, 95 %, and not corrected."
     )
 
 
@@ -261,19 +271,21 @@ def _marks(study: FinishedStudy, arm: str) -> tuple[str, ...]:
 def _marks_of(study: FinishedStudy, arm: str) -> Iterator[str]:
     if arm == PRIMARY:
         yield "chosen before any result"
-    if _alike(study, arm, "parameters", planned=ARMS[arm].equal_size):
-        yield "equal size"
-    if _alike(study, arm, "train_macs", planned=ARMS[arm].equal_training):
-        yield "equal training"
+    yield from _share(study, arm, "parameters", "size", planned=ARMS[arm].equal_size)
+    yield from _share(study, arm, "train_macs", "training", planned=ARMS[arm].equal_training)
 
 
-def _alike(study: FinishedStudy, arm: str, cost: str, *, planned: bool) -> bool:
-    """Whether an arm costs about as much as the reference: as was counted, else as it is planned."""
+def _share(study: FinishedStudy, arm: str, cost: str, of: str, *, planned: bool) -> Iterator[str]:
+    """What an arm costs beside the reference: as was counted; where nothing was, whether it is planned as equal."""
     counted = {row.arm: getattr(row, cost) for row in study.summary}
     ours, theirs = counted.get(REFERENCE), counted.get(arm)
     if not ours or not theirs:
-        return planned
-    return abs(theirs - ours) <= ALIKE * ours
+        if planned:
+            yield f"equal {of}"
+    elif abs(theirs - ours) <= ALIKE * ours:
+        yield f"equal {of}"
+    else:
+        yield f"{theirs / ours:.2g} × its {of}"
 
 
 def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:

@@ -119,7 +119,7 @@ def test_an_interval_without_zero_that_the_correction_undoes_says_so(finished):
         verdict = line.verdicts["fine"]
         assert verdict.form == OPEN
         why = (
-            "the interval leaves 0 out, but among 3 comparisons that can be chance: "
+            "alone it would count as better, as one of 3 comparisons it does not: "
             f"p {verdict.row.p_holm:.4f} after Holm's correction"
         )
         assert verdict.sentence.endswith(f"; {why})")
@@ -200,10 +200,10 @@ SAID = {
     "better": "Yes: on fine labels 2.50 points better; on coarse labels 1.50 points better.",
     "worse": "No: on fine labels 2.50 points worse; on coarse labels 1.50 points worse.",
     "mixed": "On fine labels: yes, 2.50 points better. On coarse labels: no, 1.50 points worse.",
-    "same": "No: the same within 0.5 points on fine and coarse labels.",
+    "same": "No: shown to be the same within 0.5 points on fine and coarse labels.",
     "open": "Not shown with 4 seeds: on fine labels {fine}; on coarse labels {coarse}.",
     "open and same": "On fine labels: not shown with 4 seeds, {fine}. "
-    "On coarse labels: no, the same within 0.5 points.",
+    "On coarse labels: no, shown to be the same within 0.5 points.",
 }
 
 
@@ -218,7 +218,7 @@ def control(case: str) -> dict[str, list[float]]:
 def left_open(apart: list[float]) -> str:
     low, high = stats.ttest_1samp(np.negative(apart), 0).confidence_interval()
     ends = f"{-100 * low:.2f} points worse to {100 * high:.2f} points better"
-    return f"anything from {ends} stays possible"
+    return f"the 95 % interval reaches from {ends}"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -242,8 +242,10 @@ def test_a_difference_that_the_correction_undoes_is_not_shown(finished):
     p = stats.ttest_rel(BILATERAL["fine"], pair["fine"]).pvalue
     assert p < LEVEL < 2 * p
     said = answer(finished({REFERENCE: BILATERAL, PRIMARY: pair}))
-    beginning = "Not shown with 4 seeds: on fine labels 1.12 points better, but among 2 comparisons"
-    assert said.startswith(f"{beginning} that can be chance; on coarse labels anything from ")
+    assert said.startswith(
+        "Not shown with 4 seeds: on fine labels 1.12 points better, which would count alone, "
+        "but not as one of 2 comparisons; on coarse labels the 95 % interval reaches from "
+    )
 
 
 def test_connected_hemispheres_are_compared_with_those_that_are_not(finished):
@@ -294,6 +296,20 @@ def test_controls_stand_apart_and_before_the_rest(finished):
     assert marks[PRIMARY] == ("chosen before any result", "equal size")
     assert marks["unilateral_long"] == ("equal training",)
     assert marks["product"] == ()
+
+
+def test_a_control_that_is_equal_in_one_cost_alone_says_its_share_of_the_other(tmp_path):
+    for arm, parameters in {REFERENCE: 100, ONE_NETWORK: 109, "unilateral_long": 50}.items():
+        for seed in range(3):
+            finish(
+                tmp_path, arm, seed, {"parameters": parameters}, fine={"accuracy": 0.5 + seed / 10}
+            )
+    write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
+    marks = {line.arm: line.marks for line in lines(open_study(tmp_path))}
+    assert marks == {
+        ONE_NETWORK: ("equal size", "equal training"),
+        "unilateral_long": ("0.5 × its size", "equal training"),
+    }
 
 
 def test_a_debug_run_has_no_verdict(finished):
@@ -412,9 +428,9 @@ def check_answer(row: dict[str, str], answered: str) -> None:
     if row["verdict"] == "differs":
         said = f"{abs(mean):.2f} points {'better' if mean > 0 else 'worse'}"
     elif row["verdict"] == "undecided":
-        said = f"anything from {-low:.2f} points worse to {high:.2f} points better"
+        said = f"reaches from {-low:.2f} points worse to {high:.2f} points better"
     else:
-        said = f"{row['verdict']} points"
+        said = f"shown to be {row['verdict']} points"
     assert said in answered
     assert f"{row['level']} labels" in answered
 
