@@ -5,12 +5,15 @@
 Each word runs the script named beside it, which takes the rest of the line as if it had been called itself.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from common.settings.arguments import COMPLETION
+from common.settings.completion import asked_for
 from common.settings.compose import spelled
 from common.system.errors import UserError, run_script
 
@@ -40,6 +43,7 @@ SCRIPTS = {
     "prepare folders": Script("data_scripts.prepare_folders", "photographs of your own"),
     "prepare cifar": Script("data_scripts.prepare_cifar", "CIFAR-100, or any set in its format"),
     "prepare navon": Script("data_scripts.make_navon", "draw Navon figures"),
+    "prepare textures": Script("data_scripts.make_textures", "draw shapes filled with textures"),
     "prepare index": Script("data_scripts.index_folders", "folders of labelled images"),
 }
 
@@ -79,7 +83,8 @@ def usage() -> str:
     width = max(map(len, SCRIPTS))
     lines = [f"  bilateral {name:{width}}  {script.help}" for name, script in SCRIPTS.items()]
     end = "Every one of them answers --help. The scripts of the repository do the same."
-    return "\n".join(["One command for all scripts:", "", *lines, "", end])
+    tab = 'Tab completion: eval "$(bilateral -sc install=bash)"'
+    return "\n".join(["One command for all scripts:", "", *lines, "", end, tab])
 
 
 def _module(name: str, arguments: Sequence[str]) -> str:
@@ -96,11 +101,44 @@ def _module(name: str, arguments: Sequence[str]) -> str:
     return f"{record.folder}.test"
 
 
+def next_words(line: str) -> list[str] | None:
+    """The words of a script's name that a line may go on with; None of a line that names a script already."""
+    whole, unfinished = line.rpartition(" ")[::2]
+    done = whole.split()[1:]
+    names = [name.split() for name in SCRIPTS]
+    if any(name == done[: len(name)] for name in names):
+        return None
+    rest = [name[len(done) :] for name in names if name[: len(done)] == done]
+    return [*dict.fromkeys(name[0] for name in rest if name[0].startswith(unfinished))]
+
+
+def complete(line: str) -> None:
+    """Answer a shell that asks how a line may go on: with names of scripts, then as the named script does itself.
+
+    Those that prepare data have options and no keys; of them nothing is said.
+    """
+    if (names := next_words(line)) is not None:
+        print(" ".join(names))
+        return
+    name, _ = find(line.split()[1:])
+    if name.startswith("prepare"):
+        return
+    rest = line.split(maxsplit=1 + len(name.split()))[1 + len(name.split()) :]
+    os.environ["COMP_LINE"] = " ".join(["bilateral", *rest]) if rest else "bilateral "
+    import_module(SCRIPTS[name].module).main()
+
+
 def main() -> None:
     """Run the script that the command line names."""
     words = sys.argv[1:]
     if not words or words[0] in ("--help", "-h"):
         print(usage())
+        return
+    if (line := asked_for(words)) is not None:
+        complete(line)
+        return
+    if words[0] in COMPLETION:  # to install or uninstall it, which every script of Hydra's can
+        import_module(SCRIPTS["study"].module).main()
         return
     modules: list[str] = []
 

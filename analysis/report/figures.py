@@ -60,8 +60,13 @@ def intervals(
             axes.plot(*ends, style, color=colour, lw=0.9, alpha=0.75, label=label)
 
 
-def reference(axes: Axes, place: float, words: str, *, upright: bool = False) -> None:
-    """Draw a dashed line across at what a number is to be compared with, such as chance, and say what it is."""
+def reference(
+    axes: Axes, place: float, words: str, *, upright: bool = False, below: bool = False
+) -> None:
+    """Draw a dashed line across at what a number is to be compared with, such as chance, and say what it is.
+
+    The words stand above the line; ``below`` it where curves are above.
+    """
     line = axes.axvline if upright else axes.axhline
     line(place, color=FAINT, lw=0.9, ls=(0, (4, 3)), label=f"_{words}", zorder=1)
     where = (place, 1) if upright else (1, place)
@@ -69,10 +74,10 @@ def reference(axes: Axes, place: float, words: str, *, upright: bool = False) ->
         words,
         where,
         xycoords=("data", "axes fraction") if upright else ("axes fraction", "data"),
-        xytext=(3, -2) if upright else (0, 2),
+        xytext=(3, -2) if upright else (0, -2 if below else 2),
         textcoords="offset points",
         ha="left" if upright else "right",
-        va="top" if upright else "bottom",
+        va="top" if upright or below else "bottom",
         fontsize=8,
         color=FAINT,
         gid=HALO,

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.report.cells import decimal, signed
 from analysis.report.figures import percent, reference
 from analysis.report.result_figures import close_up
-from analysis.report.svg import BOTH, FAINT, GRID, HALO, INK, OTHER, PAPER, picture, short
+from analysis.report.svg import BOTH, FAINT, GRID, HALO, INK, OTHER, PAPER, Frame, picture, short
 from analysis.report.verdicts import BETTER, FEW, SAME, WORSE, Verdict, groups
 from analysis.study import FinishedStudy
 from common.results.statistics import SummaryRow
@@ -32,13 +32,15 @@ def forests(study: FinishedStudy) -> list[Drawn]:
         verdicts = [one for one in compared if one.row.level == level]
         if verdicts:
             svg = picture(
-                f"forest-{level}",
-                f"Test accuracy on {level} labels: {plain_name(REFERENCE)} minus each other network",
+                Frame(
+                    f"forest-{level}",
+                    f"Test accuracy on {level} labels: {plain_name(REFERENCE)} minus each other network",
+                    height=0.9 + 0.36 * len(verdicts),
+                ),
                 forest,
-                f"{level} labels: {plain_name(REFERENCE)} minus …",
-                verdicts,
-                limits,
-                height=0.9 + 0.36 * len(verdicts),
+                title=f"{level} labels: {plain_name(REFERENCE)} minus …",
+                verdicts=verdicts,
+                limits=limits,
             )
             caption = (
                 "Dot: mean difference over seeds; line: its 95 % interval (dashed: approximate); hollow: no interval; "
@@ -136,13 +138,15 @@ def costs(study: FinishedStudy) -> list[Drawn]:
             known = [row for row in rows if (getattr(row, column) or 0) > 0]
             if len(known) > 1:
                 svg = picture(
-                    f"cost-{name}-{level}",
-                    f"Test accuracy on {level} labels against {words}",
+                    Frame(
+                        f"cost-{name}-{level}",
+                        f"Test accuracy on {level} labels against {words}",
+                        height=3.1,
+                    ),
                     against_cost,
-                    f"{level} labels: accuracy by {name}",
-                    [(row, getattr(row, column) / unit) for row in known],
-                    words,
-                    height=3.1,
+                    title=f"{level} labels: accuracy by {name}",
+                    points=[(row, getattr(row, column) / unit) for row in known],
+                    label=words,
                 )
                 caption = (
                     f"Up is better, left is cheaper (logarithmic scale). Green: {plain_name(REFERENCE)}; black: "

@@ -19,6 +19,7 @@ from analysis.report.verdicts import correction, groups, subject, upper
 from analysis.section import Findings
 from analysis.study import FinishedStage, FinishedStudy
 from common.results.intervals import FEWEST
+from common.settings.levels import LEVELS
 from study.arms import REFERENCE, plain_name
 
 
@@ -57,7 +58,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         debug=study.debug,
         few=all(row.seeds < FEWEST for row in study.summary),
         groups=groups(study),
-        levels={level: name for level, name in study.level_names.items() if level in tested},
+        levels={level: study.level_names[level] for level in LEVELS if level in tested},
         correction=correction(study),
         drawing=drawing and say.picture(drawing),
         forests=say.figures(forest.forests(study)),

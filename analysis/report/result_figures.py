@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.report.cells import decimal
 from analysis.report.figures import COLOURS, legend_above, percent
-from analysis.report.svg import BOTH, FAINT, HALO, INK, PAPER, picture, short
+from analysis.report.svg import BOTH, FAINT, HALO, INK, PAPER, Frame, picture, short
 from analysis.study import FinishedStudy
 from common.settings.levels import LEVEL_NAMES, LEVELS
 from study.arms import REFERENCE, plain_name
@@ -37,13 +37,15 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
         chance = _chances(study).get(level)
         if arms:
             svg = picture(
-                f"accuracy-{level}",
-                f"Test accuracy on {level} labels by arm",
+                Frame(
+                    f"accuracy-{level}",
+                    f"Test accuracy on {level} labels by arm",
+                    height=0.95 + (0.62 if len(arms) <= MANY else 0.5) * len(arms),
+                ),
                 accuracy_bars,
-                f"{level} labels",
-                arms,
-                chance,
-                height=0.95 + (0.62 if len(arms) <= MANY else 0.5) * len(arms),
+                title=f"{level} labels",
+                arms=arms,
+                chance=chance,
             )
             caption = (
                 "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
@@ -66,15 +68,14 @@ def curves(study: FinishedStudy) -> list[Markup]:
         tables = [stage.metrics for stage in study.of(arm).values() if stage.metrics]
         if tables:
             svg = picture(
-                f"curve-{arm}",
-                f"Learning curves of {plain_name(arm)}",
+                Frame(
+                    f"curve-{arm}", f"Learning curves of {plain_name(arm)}", width=3.4, height=2.7
+                ),
                 learning_curves,
-                plain_name(arm),
-                tables,
-                study.level_names,
-                _chances(study),
-                width=3.4,
-                height=2.7,
+                arm=plain_name(arm),
+                seeds=tables,
+                names=study.level_names,
+                chance=_chances(study),
             )
             found.append(svg)
     return found

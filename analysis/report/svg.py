@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -77,6 +77,7 @@ STYLE: dict[Any, Any] = {
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 # As the gid of a text: report.css lays the colour of the paper around its letters.
 HALO = "halo"
+P = ParamSpec("P")
 WIDTH = 4.3  # inches: as wide as a phone, so that its text can be read there
 
 
@@ -147,36 +148,36 @@ def save_figures(folder: Path, figures: Sequence[Files]) -> None:
             file.unlink()
 
 
-def picture(
-    name: str,
-    title: str,
-    draw: Callable[..., None],
-    /,
-    *args: Any,
-    height: float = 3.0,
-    width: float = WIDTH,
-    **kwargs: Any,
-) -> Markup:
-    """A figure as inline SVG, a `Drawing`.
+class Frame(NamedTuple):
+    """What is around a drawing.
 
-    Args:
-        name: unique within the page; that of the files.
-        title: read out by screen readers.
-        draw: is called as draw(figure, *args, **kwargs).
-        args: for ``draw``.
-        height: in inches.
-        width: in inches; on a phone any figure is as wide as the screen.
-        kwargs: for ``draw``.
+    ``name`` is unique within the page, and that of the files; ``title`` is read out by screen readers; ``height`` and
+    ``width`` are in inches, but on a phone any figure is as wide as the screen.
     """
-    name = re.sub(r"[^\w.-]+", "-", name)
+
+    name: str
+    title: str
+    height: float = 3.0
+    width: float = WIDTH
+
+
+def picture(
+    frame: Frame,
+    draw: Callable[Concatenate[Figure, P], None],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Markup:
+    """A figure as inline SVG, a `Drawing`: ``draw`` is called with it, then with ``args`` and ``kwargs``."""
+    name = re.sub(r"[^\w.-]+", "-", frame.name)
     text = io.StringIO()
     with _styled(name):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(frame.width, frame.height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure, *args, **kwargs)
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         figure.set_layout_engine("none")  # it has found its places
-    drawing = Drawing(_for_page(text.getvalue(), name, title))
+    drawing = Drawing(_for_page(text.getvalue(), name, frame.title))
     drawing.files = Files(name, text.getvalue(), figure)
     if (here := _drawn.get()) is not None:
         here.append(drawing.files)

@@ -172,6 +172,12 @@ class Group(NamedTuple):
     open: bool = True
     main: bool = False
 
+    @property
+    def columns(self) -> str:
+        """What its verdicts give."""
+        forms = {one.form for line in self.lines for one in line.verdicts.values()}
+        return "both accuracies" if forms == {FEW} else "points (95 % interval)"
+
 
 def subject() -> str:
     """What all verdicts are about, in words and as the tables call it."""

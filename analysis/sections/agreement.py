@@ -12,7 +12,7 @@ from torch import Tensor
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import heat, percent
 from analysis.report.part import MAX_ROWS, Part
-from analysis.report.svg import INK, LEFT, OTHER, RIGHT, labels, picture, short
+from analysis.report.svg import INK, LEFT, OTHER, RIGHT, Frame, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.gains import add_gains, show_gains
 from analysis.sections.independence import add_independence, expected_cases, show_independence
@@ -167,12 +167,14 @@ def show_cases(part: Part, found: Findings) -> None:
     shown = {name: per_class[name] for name in ordered[:MAX_ROWS]}
     neither = found.values.items("images of a class in a case if independent", "", "neither")
     svg = picture(
-        "disagreement",
-        "Images on which one hemisphere or neither was correct",
+        Frame(
+            "disagreement",
+            "Images on which one hemisphere or neither was correct",
+            height=0.95 + 0.19 * len(shown),
+        ),
         disagreement,
-        shown,
-        neither,
-        height=0.95 + 0.19 * len(shown),
+        classes=shown,
+        neither=neither,
     )
     caption = (
         (
@@ -255,10 +257,9 @@ def confusion_figure(counts: Tensor, names: list[str]) -> tuple[Markup, str]:
     shares = counts.double() / counts.sum(1, keepdim=True).clamp_min(1)
     axis = labels(names, 16)
     svg = picture(
-        "confusion",
-        "Confusions of coarse classes",
+        Frame("confusion", "Confusions of coarse classes", height=4.1),
         heat,
-        shares.numpy(),
+        table=shares.numpy(),
         title="Confusions of both hemispheres together",
         rows=axis,
         columns=axis,
@@ -267,7 +268,6 @@ def confusion_figure(counts: Tensor, names: list[str]) -> tuple[Markup, str]:
         value_label="share of the row's images",
         power=0.5,
         shares=True,
-        height=4.1,
     )
     caption = (
         "Share of each row's images, all seeds. Brightness grows with the square root, so that rare "

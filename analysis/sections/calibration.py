@@ -19,7 +19,7 @@ from analysis.report.figures import (
     percent_beside_zero,
 )
 from analysis.report.part import Part
-from analysis.report.svg import BOTH, FAINT, OTHER, picture
+from analysis.report.svg import BOTH, FAINT, OTHER, Frame, picture
 from analysis.section import Findings, Section
 from analysis.sections.temperature import HIGHEST, LOWEST, fit_temperature, validation_logits
 from analysis.seed import VALIDATION_IMAGES, Seed
@@ -105,13 +105,15 @@ class Calibration(Section):
                 shown = arms if behind else self._alike(arms)
                 curves = {arm: filled(found, level, arm, behind) for arm in shown}
                 svg = picture(
-                    f"reliability-{level}{behind.replace(' ', '-')}",
-                    f"Reliability of the {level} head{behind}",
+                    Frame(
+                        f"reliability-{level}{behind.replace(' ', '-')}",
+                        f"Reliability of the {level} head{behind}",
+                        height=3.5,
+                    ),
                     reliability_curve,
-                    f"{level} head{behind or ', raw'}",
-                    curves,
-                    {arm: _called(found, arm) for arm in shown},
-                    height=3.5,
+                    title=f"{level} head{behind or ', raw'}",
+                    curves=curves,
+                    names={arm: _called(found, arm) for arm in shown},
                 )
                 caption = "Thin lines: 95 % intervals over seeds."
                 if len(shown) < len(arms):

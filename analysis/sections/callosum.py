@@ -14,7 +14,7 @@ from analysis.networks import FeatureCache, classify, side_by_side
 from analysis.report.cells import Cell, Sheet, decimal, interval_words, summary_cells, word_columns
 from analysis.report.figures import COLOURS, intervals, legend_above, percent
 from analysis.report.part import Part
-from analysis.report.svg import INK, picture, short
+from analysis.report.svg import INK, Frame, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.gains import accuracy_per_class
 from analysis.sections.lesions import accuracy, silence
@@ -134,15 +134,14 @@ class CallosumCut(Section):
         )
         for arm, cuts in self.arms.items():
             svg = picture(
-                f"callosum-{arm}",
-                f"Accuracy with the callosum cut, {plain_name(arm)}",
+                Frame(f"callosum-{arm}", f"Accuracy with the callosum cut, {plain_name(arm)}"),
                 bars,
-                plain_name(arm),
-                {
+                title=plain_name(arm),
+                levels={
                     level: {cut: found.values.get(OF, level, "", f"{arm}: {cut}") for cut in cuts}
                     for level in LEVELS
                 },
-                {level: 1 / len(names) for level, names in found.class_names.items()},
+                chance={level: 1 / len(names) for level, names in found.class_names.items()},
             )
             part.figures.append((svg, "Lines: 95 % intervals over seeds."))
             for level in LEVELS:

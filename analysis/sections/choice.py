@@ -10,7 +10,7 @@ from analysis.networks import choices
 from analysis.report.cells import Cell, Sheet, interval_words, summary_cells, word_columns
 from analysis.report.figures import COLOURS, percent
 from analysis.report.part import Part, count_classes
-from analysis.report.svg import PAPER, labels, picture, short
+from analysis.report.svg import PAPER, Frame, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.contributions import class_means
 from analysis.seed import Seed
@@ -115,12 +115,14 @@ class Choice(Section):
         half = min(SHOWN, (len(ordered) + 1) // 2)
         most = [*ordered[:half], *ordered[max(half, len(ordered) - half) :]]
         svg = picture(
-            f"choice-{arm}-{level}",
-            f"Weight of the left hemisphere in {level} classes, {plain_name(arm)}",
+            Frame(
+                f"choice-{arm}-{level}",
+                f"Weight of the left hemisphere in {level} classes, {plain_name(arm)}",
+                height=0.9 + 0.19 * len(most),
+            ),
             weights_of_classes,
-            f"{level} head, {plain_name(arm)}",
-            {name: left[name] for name in most},
-            height=0.9 + 0.19 * len(most),
+            title=f"{level} head, {plain_name(arm)}",
+            classes={name: left[name] for name in most},
         )
         part.figures.append(
             (svg, f"Of {count_classes(len(left), level)}, those that lean most to either side.")

@@ -9,7 +9,7 @@ from analysis.networks import classify
 from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_columns
 from analysis.report.figures import grouped_bars
 from analysis.report.part import Part
-from analysis.report.svg import picture
+from analysis.report.svg import Frame, picture
 from analysis.section import Findings, Section
 from analysis.sections.lesions import silence
 from analysis.seed import HALVES, Seed
@@ -110,11 +110,13 @@ class Congruency(Section):
         if not arms:
             return None
         svg = picture(
-            "congruency",
-            f"Accuracy on congruent and conflicting pictures, {plain_name(arms[0])}",
+            Frame(
+                "congruency",
+                f"Accuracy on congruent and conflicting pictures, {plain_name(arms[0])}",
+            ),
             grouped_bars,
-            plain_name(arms[0]),
-            {
+            title=plain_name(arms[0]),
+            groups={
                 f"{level} task, {kind}": {
                     half: summary
                     for half in HALVES

@@ -20,7 +20,7 @@ from torch import Tensor
 from analysis.networks import parts_of
 from analysis.report.cells import Cell, Sheet, decimal, interval_words, word_columns
 from analysis.report.part import Part, Tile, count_classes
-from analysis.report.svg import FAINT, HALO, LEFT, RIGHT, labels, picture, short
+from analysis.report.svg import FAINT, HALO, LEFT, RIGHT, Frame, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.reliance import (
     EVIDENCE,
@@ -122,13 +122,15 @@ class Contributions(Section):
         for level in shown:
             left, right = (found.values.items("evidence", level, side) for side in SIDES)
             svg = picture(
-                f"evidence-{level}",
-                f"Evidence from either half for each {level} class",
+                Frame(
+                    f"evidence-{level}",
+                    f"Evidence from either half for each {level} class",
+                    height=3.9,
+                ),
                 evidence_dots,
-                f"{level} head",
-                left,
-                right,
-                height=3.9,
+                title=f"{level} head",
+                left=left,
+                right=right,
             )
             part.figures.append((svg, f"{count_classes(len(left), level)}, means over seeds."))
             part.add_table_of_classes(evidence_table(level, left, right))

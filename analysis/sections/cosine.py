@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from analysis.networks import side_by_side
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import grouped_bars
-from analysis.report.svg import picture
+from analysis.report.svg import Frame, picture
 from analysis.section import Findings
 from analysis.seed import HALVES, Seed, sides_of
 from analysis.values import CORRELATION, Item, Summary
@@ -78,15 +78,13 @@ def cosine_figure(found: Findings) -> list[tuple[Markup, str]]:
         return []
     lowest = min(summary.mean for group in groups.values() for summary in group.values())
     svg = picture(
-        "cosine",
-        "Cosine similarity of images within and between classes",
+        Frame("cosine", "Cosine similarity of images within and between classes", height=3.3),
         grouped_bars,
-        "Cosine of two images …",
-        groups,
+        title="Cosine of two images …",
+        groups=groups,
         label="cosine of centred features",
         limits=(min(0, lowest - 0.05), 1),
         shares=False,
-        height=3.3,
     )
     return [(svg, "Cosine of centred features: 1 is the same direction, 0 unrelated.")]
 

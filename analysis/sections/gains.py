@@ -11,7 +11,7 @@ from torch import Tensor
 from analysis.report.cells import signed
 from analysis.report.figures import intervals
 from analysis.report.part import Part, count_classes
-from analysis.report.svg import BOTH, FAINT, INK, OTHER, labels, picture
+from analysis.report.svg import BOTH, FAINT, INK, OTHER, Frame, labels, picture
 from analysis.section import Findings
 from analysis.seed import Seed
 from analysis.values import Item, Summary
@@ -61,12 +61,14 @@ def show_gains(part: Part, found: Findings) -> None:
         count = min(MOST, (len(ordered) + 1) // 2)
         most = dict([*ordered[:count], *ordered[max(count, len(ordered) - count) :]])
         svg = picture(
-            f"gain-{level}",
-            f"{level} classes that gain and lose most",
+            Frame(
+                f"gain-{level}",
+                f"{level} classes that gain and lose most",
+                height=0.9 + 0.19 * len(most),
+            ),
             gains,
-            f"{level} classes",
-            most,
-            height=0.9 + 0.19 * len(most),
+            title=f"{level} classes",
+            classes=most,
         )
         caption = (
             f"Classes that gain and lose most: both hemispheres against {plain_name(level)}, with 95 % "

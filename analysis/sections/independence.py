@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import COLOURS, intervals, legend_above, percent
 from analysis.report.part import Part
-from analysis.report.svg import BOTH, INK, OTHER, PAPER, picture
+from analysis.report.svg import BOTH, INK, OTHER, PAPER, Frame, picture
 from analysis.section import Findings
 from analysis.seed import Seed
 from analysis.values import CORRELATION, SHARE, Item, Summary
@@ -94,11 +94,10 @@ def show_independence(part: Part, found: Findings) -> None:
         "they share, and the fewer one of them can correct."
     )
     svg = picture(
-        "independence",
-        "Images in each case, and if the hemispheres erred independently",
+        Frame("independence", "Images in each case, and if the hemispheres erred independently"),
         against_independence,
-        observed,
-        expected,
+        observed=observed,
+        expected=expected,
     )
     part.figures.insert(
         0,

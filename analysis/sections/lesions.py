@@ -17,16 +17,17 @@ from analysis.report.figures import (
     reference,
 )
 from analysis.report.part import Part
-from analysis.report.svg import picture
+from analysis.report.svg import Frame, picture
 from analysis.section import Findings, Section
 from analysis.seed import Seed
 from analysis.values import SHARE, Item, Summary
-from common.settings.levels import LEVELS, SIDES
+from common.settings.levels import LEVELS, SIDES, side_of
 from common.system.randomness import derive
 
 OF = "accuracy with a share silenced"
 OF_RANDOM = "accuracy with a random share silenced"
 LOST = "accuracy lost when silenced"
+ALONE = "accuracy of a hemisphere alone"
 # Training images over which the slopes of logits are averaged; where the join is linear, all have the same.
 SLOPE_IMAGES = 64
 SHARES = tuple(i / 10 for i in range(11))  # of a hemisphere's features
@@ -66,6 +67,11 @@ class Lesions(Section):
             for level in LEVELS:
                 lost = whole[level] - without[level]
                 found.values.add(LOST, lost, level=level, side=side, seed=seed.number)
+        for level, logits in seed.alone.items():
+            own = accuracy(logits, seed.test.labels[level])
+            found.values.add(
+                ALONE, own, level=level, side=side_of(level), seed=seed.number, within=SHARE
+            )
 
     def render(self, found: Findings) -> Part | None:
         """A curve for each hemisphere and head."""
@@ -88,24 +94,35 @@ class Lesions(Section):
             notes=[
                 "A silenced feature has its mean over training images for every image; nothing is trained again. "
                 "Its use is its absolute weight times its standard deviation; both heads count equally. "
-                f"Random: the mean of {ORDERS} random orders. Dashed: chance. "
+                f"Random: the mean of {ORDERS} random orders. "
+                "Dashed: chance, and the hemisphere that learned this level alone, with its own head. "
                 "(Where the join is not linear, a weight is the mean slope of a logit over some training images.)"
             ],
         )
         for level in LEVELS:
             svg = picture(
-                f"lesions-{level}",
-                f"Accuracy of the {level} head with features silenced",
+                Frame(
+                    f"lesions-{level}",
+                    f"Accuracy of the {level} head with features silenced",
+                    height=3.3,
+                ),
                 lesion_curves,
-                f"{level} head",
-                curves[level],
-                {side: found.values.by_seed(OF, level, side) for side in SIDES},
-                {side: found.values.items(OF_RANDOM, level, side) for side in SIDES},
-                1 / len(found.class_names[level]) if level in found.class_names else None,
-                height=3.3,
+                title=f"{level} head",
+                curves=curves[level],
+                seeds={side: found.values.by_seed(OF, level, side) for side in SIDES},
+                random={side: found.values.items(OF_RANDOM, level, side) for side in SIDES},
+                references=_references(found, level),
             )
             part.figures.append((svg, ""))
         return part
+
+
+def _references(found: Findings, level: str) -> dict[str, float]:
+    """Chance, and the accuracy of the network that was trained on this level alone."""
+    side = side_of(level)
+    known = {"chance": 1 / len(found.class_names[level])} if level in found.class_names else {}
+    alone = found.values.get(ALONE, level, side)
+    return known if alone is None else known | {f"{side} hemisphere alone": alone.mean}
 
 
 def _add(
@@ -185,9 +202,12 @@ def lesion_curves(
     curves: Mapping[str, Mapping[str, Summary]],
     seeds: Mapping[str, Mapping[int, Mapping[str, float]]],
     random: Mapping[str, Mapping[str, Summary]],
-    chance: float | None,
+    references: Mapping[str, float],
 ) -> None:
-    """Draw accuracy while features of either hemisphere are silenced, the most used first, and in a random order."""
+    """Draw accuracy while features of either hemisphere are silenced, the most used first, and in a random order.
+
+    ``references`` are accuracies to compare with, each a line across.
+    """
     axes = figure.subplots()
     for side, points in curves.items():
         shares = [float(share) for share in points]
@@ -210,8 +230,8 @@ def lesion_curves(
             x = [float(share) for share in numbers]
             y, label = [*numbers.values()], f"_{side}, seed {seed}"
             axes.plot(x, y, color=COLOURS[side], lw=0.8, alpha=0.6, label=label)
-    if chance is not None:
-        reference(axes, chance, "chance")
+    for words, place in references.items():
+        reference(axes, place, words, below=place > 0.5)
     legend_above(axes, title, 2)
     axes.set_title(title, pad=38)  # above two lines of legend
     axes.set_xlabel("share of that hemisphere's features silenced")

@@ -15,7 +15,7 @@ from analysis.networks import FeatureCache, sides
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import grouped_bars
 from analysis.report.part import Part
-from analysis.report.svg import picture
+from analysis.report.svg import Frame, picture
 from analysis.section import Findings, Section
 from analysis.seed import HALVES, Seed
 from analysis.values import SHARE
@@ -84,14 +84,12 @@ class Probes(Section):
             return None
         title, text, chance = self._words(found)
         figure = picture(
-            "probe",
-            title,
+            Frame("probe", title, height=3.3),
             grouped_bars,
-            "Test images read off the features",
-            groups,
+            title="Test images read off the features",
+            groups=groups,
             label="accuracy of the probe",
             chance=self._chance(found),
-            height=3.3,
         )
         table = Sheet(
             "probe",

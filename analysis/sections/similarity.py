@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from analysis.networks import as_tested, features_of, load, sides, weights_of
 from analysis.report.figures import heat, intervals
 from analysis.report.part import Part
-from analysis.report.svg import BOTH, FAINT, LEFT, RIGHT, labels, picture
+from analysis.report.svg import BOTH, FAINT, LEFT, RIGHT, Frame, labels, picture
 from analysis.section import Findings, Section
 from analysis.sections.cosine import add_cosines, cosine_figure, cosine_table
 from analysis.seed import Seed, StudyImages
@@ -182,12 +182,10 @@ class Similarity(Section):
         figures = []
         if pairs:
             lines = picture(
-                "cka",
-                "Linear CKA layer by layer",
+                Frame("cka", "Linear CKA layer by layer", height=4.2),
                 cka_lines,
-                pairs,
-                max(names.values(), key=len),
-                height=4.2,
+                pairs=pairs,
+                layers=max(names.values(), key=len),
             )
             caption = (
                 "1: the same up to rotation and scale; 0: nothing in common. "
@@ -199,17 +197,15 @@ class Similarity(Section):
             i, j = map(int, item.split(","))
             table[i, j] = similarity.mean
         all_pairs = picture(
-            "cka-matrix",
-            "Linear CKA of all pairs of layers",
+            Frame("cka-matrix", "Linear CKA of all pairs of layers", height=4.2),
             heat,
-            np.clip(table, 0, 1),
+            table=np.clip(table, 0, 1),
             title="Every layer with every other",
             rows=labels(names["left"], 22),
             columns=labels(names["right"], 22),
             row_label="layer of the left hemisphere",
             column_label="layer of the right hemisphere",
             value_label="linear CKA",
-            height=4.2,
         )
         return [*figures, (all_pairs, "Bright: alike. Features are what the heads see.")]
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_columns
 from analysis.report.figures import COLOURS, legend_above
 from analysis.report.part import Part
-from analysis.report.svg import FAINT, picture
+from analysis.report.svg import FAINT, Frame, picture
 from analysis.specialisation.rows import Competence, Index
 from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN
 from analysis.specialisation.words import deaths, sentence, tasks_of, verdict
@@ -59,7 +59,10 @@ def part(
         rows = [row for row in course if row.arm == arm]
         name = plain_name(arm)
         svg = picture(
-            "specialisation", f"Competence over training, {name}", course_lines, name, rows
+            Frame("specialisation", f"Competence over training, {name}"),
+            course_lines,
+            title=name,
+            rows=rows,
         )
         caption = (
             "After some epochs of their training, each hemisphere's probe on fewer images, asked about validation "

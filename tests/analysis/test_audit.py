@@ -533,6 +533,13 @@ def test_what_heads_take_from_a_hemisphere_is_that_of_raw_weights_and_pictures(a
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+def test_a_hemisphere_alone_is_as_accurate_as_its_own_network(audit):
+    for seed, (side, level) in itertools.product(SEEDS, SPELLING.items()):
+        correct = audit.logits(level, seed, "test")[level].argmax(1) == audit.labels["test"][level]
+        found = audit.values["accuracy of a hemisphere alone"][seed, level, side, ""]
+        assert found == pytest.approx(correct.mean(), abs=1e-9)
+
+
 def test_hottest_cells_are_those_of_raw_weights_and_pictures(audit):
     """After a maximum, HiResCAM is weight times feature in the cell of the maximum; Grad-CAM is it in every cell."""
     shares = {}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.report import svg
 from analysis.report.figures import grouped_bars, heat, intervals, reference
-from analysis.report.svg import LEFT, drawn_here, picture, save_figures
+from analysis.report.svg import LEFT, Frame, drawn_here, picture, save_figures
 from analysis.sections.independence import against_independence
 from analysis.values import Summary
 
@@ -24,7 +24,7 @@ def over_seeds(mean: float, low: float | None = None, high: float | None = None)
 
 def numbers(draw, *args, **kwargs) -> list[dict[str, str]]:
     with drawn_here() as files:
-        picture("name", "title", draw, *args, **kwargs)
+        picture(Frame("name", "title"), draw, *args, **kwargs)
     return [*csv.DictReader(io.StringIO(files[0].data))]
 
 
@@ -111,7 +111,7 @@ def test_files_are_what_they_are_called_and_those_of_before_are_gone(tmp_path):
         (tmp_path / name).write_text("")
     with drawn_here() as files:
         shown = picture(
-            "a / b: c", "title", lambda figure: figure.subplots().plot([0, 1], color=LEFT)
+            Frame("a / b: c", "title"), lambda figure: figure.subplots().plot([0, 1], color=LEFT)
         )
     save_figures(tmp_path, files)
     assert {file.name for file in tmp_path.iterdir()} == {
@@ -136,7 +136,7 @@ def test_figures_are_the_same_each_time():
 
     with drawn_here() as files:
         for _ in range(2):
-            picture("name", "title", draw)
+            picture(Frame("name", "title"), draw)
     one, other = files
     assert (one.name, one.svg, one.data) == (other.name, other.svg, other.data)
     assert one.pdf == other.pdf
@@ -145,7 +145,7 @@ def test_figures_are_the_same_each_time():
 def test_nothing_is_collected_outside_of_a_block():
     with drawn_here() as files:
         pass
-    picture("name", "title", lambda figure: figure.subplots())
+    picture(Frame("name", "title"), lambda figure: figure.subplots())
     assert files == []
 
 

@@ -21,7 +21,7 @@ import train_system
 from analysis import pipeline
 from analysis.networks import FeatureCache, as_tested, halves_of, load, sides
 from analysis.report import results, svg
-from analysis.report.svg import picture
+from analysis.report.svg import Frame, picture
 from analysis.section import Findings
 from analysis.sections.contributions import Contributions, evidence_tile
 from analysis.study import open_study
@@ -537,7 +537,7 @@ def test_words_of_a_picture_stay_as_they_are():
     def draw(figure):
         figure.subplots().set_xlabel(hostile)
 
-    svg = picture("name", f"Of {hostile}", draw)
+    svg = picture(Frame("name", f"Of {hostile}"), draw)
     words = Page(f"<table id=t><tr><td>{svg}</td></tr></table>").shown["t"][0][0]
     assert hostile in words
     parsed = Page(str(svg)).find("svg")[0]

@@ -129,10 +129,11 @@ def test_an_interval_without_zero_that_the_correction_undoes_says_so(finished):
 
 
 def test_under_three_seeds_both_values_and_their_range_and_no_interval_anywhere(finished):
-    study = finished({PRIMARY: PAIR, REFERENCE: BILATERAL}, seeds=2)
-    (line,) = lines(study)
-    assert line.verdicts["fine"].form == FEW
-    assert line.verdicts["fine"].numbers == "81.00 % against 83.50 %; by seed −3.00 to −2.00"
+    fine = {"fine": PAIR["fine"]}
+    study = finished({PRIMARY: PAIR, REFERENCE: BILATERAL, "fine": fine}, seeds=2)
+    verdict = next(line for line in lines(study) if line.arm == PRIMARY).verdicts["fine"]
+    assert verdict.form == FEW
+    assert verdict.numbers == "81.00 % against 83.50 %; by seed −3.00 to −2.00"
     text = visible(render(study, Findings(), seconds=1)).replace("takes three seeds", "")
     assert "too few seeds to say" in text
     assert "95 %" not in text.split("What was run")[0]
@@ -258,6 +259,15 @@ def test_connected_hemispheres_are_compared_with_those_that_are_not(finished):
     assert [line.arm for line in groups(study)[0].lines] == [CONNECTED]
 
 
+def test_a_hemisphere_without_labels_adds_no_column_to_the_comparisons(finished):
+    without = {"rotation": {"rotation": [0.5] * 4}}
+    page = render(
+        finished({REFERENCE: BILATERAL, "unilateral_long": PAIR} | without), Findings(), seconds=1
+    )
+    assert "on fine labels: points" in page
+    assert "on rotation labels" not in page
+
+
 def test_few_seeds_answer_with_both_values(finished):
     study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR}, seeds=2)
     assert answer(study) == (
@@ -301,9 +311,9 @@ def test_controls_stand_apart_and_before_the_rest(finished):
 def test_a_control_that_is_equal_in_one_cost_alone_says_its_share_of_the_other(tmp_path):
     for arm, parameters in {REFERENCE: 100, ONE_NETWORK: 109, "unilateral_long": 50}.items():
         for seed in range(3):
-            finish(
-                tmp_path, arm, seed, {"parameters": parameters}, fine={"accuracy": 0.5 + seed / 10}
-            )
+            metrics = {"accuracy": 0.5 + seed / 10, "loss": 1.0}
+            costs = {"parameters": parameters, "training": {"macs": 9, "images": 9, "updates": 9}}
+            finish(tmp_path, arm, seed, costs, fine=metrics)
     write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
     marks = {line.arm: line.marks for line in lines(open_study(tmp_path))}
     assert marks == {

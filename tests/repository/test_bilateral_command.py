@@ -1,5 +1,7 @@
 """`bilateral WORD ...` runs the script of that word, with the rest of the line as its own."""
 
+import os
+import subprocess
 import sys
 from importlib import import_module
 
@@ -69,3 +71,44 @@ def test_a_script_gets_the_rest_of_the_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["bilateral", "analyse", "runs/demo"])
     commands.main()
     assert seen == [["bilateral analyse", 'run="runs/demo"']]
+
+
+@pytest.mark.parametrize(
+    ("line", "answers"),
+    [
+        ("bilateral ", [*dict.fromkeys(name.split()[0] for name in commands.SCRIPTS)]),
+        ("bilateral tr", ["train"]),
+        ("bilateral train ", ["single", "dual"]),
+        ("bilateral train single hparams.momen", ["hparams.momentum="]),
+        ("bilateral study arms=[bilateral,unilateral_w", ["arms=[bilateral,unilateral_wide"]),
+        ("bilateral analyse ru", ["run="]),
+        ("bilateral prepare navon --", []),
+        ("bilateral nothing ", []),
+    ],
+)
+def test_tab_completes_words_keys_and_values(line, answers, monkeypatch, capsys):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setattr(sys, "argv", ["bilateral", "-sc", "query=bash"])
+    commands.main()
+    assert capsys.readouterr().out.split() == answers
+
+
+def test_bash_completes_the_command_as_it_is_installed(tmp_path):
+    installed = tmp_path / "bilateral"
+    installed.write_text(f"#!{sys.executable}\nfrom commands import main\nmain()\n")
+    installed.chmod(0o755)
+    script = (
+        'eval "$(bilateral -sc install=bash)"; complete -p bilateral; '
+        'COMP_LINE="bilateral train du" COMP_POINT=18 COMP_CWORD=2; '
+        'hydra_bash_completion; echo "${COMPREPLY[*]}"'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    registered, answer = done.stdout.splitlines()
+    assert registered.endswith("hydra_bash_completion bilateral")
+    assert answer == "dual"
