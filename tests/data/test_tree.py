@@ -75,6 +75,24 @@ def test_every_image_is_in_both_trees_with_its_labels(tmp_path: Path) -> None:
                 assert np.array_equal(pixels, split.images[i].transpose(1, 2, 0))
 
 
+def test_many_images_each_come_to_their_place(tmp_path: Path) -> None:
+    """More than one process writes at once."""
+    draw = np.random.default_rng(0)
+    fine = draw.integers(0, 3, 2_400).tolist()
+    images = draw.integers(0, 256, (2_400, 3, 4, 4), dtype=np.uint8)
+    whole = RawSplit(
+        images, fine, [label % 2 for label in fine], [f"{i}.png" for i in range(2_400)]
+    )
+    write_tree(
+        Raw(whole, split_of([0], ["0.png"], 0), ["a", "b", "c"], FINE[:2]), tmp_path / "SET", 0
+    )
+    for i, label in enumerate(fine):
+        pixels = np.asarray(Image.open(tmp_path / f"SET/train/fine/{label}/{i}.png"))
+        assert np.array_equal(pixels, images[i].transpose(1, 2, 0))
+        assert (tmp_path / f"SET/train/coarse/{label % 2}/{i}.png").exists()
+    assert len(files(tmp_path / "SET/train")) == 2 * 2_400
+
+
 def test_images_are_written_once(tmp_path: Path) -> None:
     write_tree(tiny_raw(), tmp_path / "SET", 0)
     fine = tmp_path / "SET/train/fine/10/baby_fine10.png"

@@ -1,13 +1,8 @@
 """Decode every picture once, bring it to its size, and write it as PNG, in as many processes as there are cores."""
 
 import hashlib
-import multiprocessing
-import os
-import signal
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +13,7 @@ from PIL import Image
 from common.data.index import SUFFIXES
 from common.data.pictures import Frame, as_rgb, is_wide, naming, read_upright, wide_pixels
 from common.data.preparation import to_eight_bits, wide_around
+from common.data.processes import in_processes
 from common.data.tree import PNG_COMPRESSION
 from common.system.errors import UserError
 
@@ -64,7 +60,9 @@ def decode_all(paths: Sequence[Path], folder: Path, frame: Frame, *, keep: bool)
         TimeRemainingColumn(),
     )
     with Progress(*bar) as progress:
-        done = progress.track(_in_processes(work, jobs), total=len(jobs))
+        few = len(jobs) <= FEW
+        decoded = map(work, jobs) if few else in_processes(work, jobs, at_once=8)
+        done = progress.track(decoded, total=len(jobs))
         found = list(done)
     return _scaled(found, folder)
 
@@ -82,27 +80,6 @@ def is_kept(path: Path, decoded: Decoded) -> bool:
 def highest(found: Iterable[Decoded]) -> int:
     """Give the highest value of pixels wider than 8 bits over the set; 0 where there are none."""
     return max((one.peak for one in found), default=0)
-
-
-def _in_processes(work: partial[Decoded], jobs: Sequence[tuple[Path, Path]]) -> Iterator[Decoded]:
-    """Do the jobs, in order, in as many processes as this one may use cores."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    if cores < 2 or len(jobs) <= FEW:
-        yield from map(work, jobs)
-        return
-    # Not forked: the progress bar has a thread of its own.
-    start = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(
-            cores, start, signal.signal, (signal.SIGINT, signal.SIG_IGN)
-        ) as pool:
-            yield from pool.map(work, jobs, chunksize=8)
-    except BrokenProcessPool:
-        raise UserError(
-            "a process that decodes pictures ended: there may be too little memory for the largest of them"
-        ) from None
 
 
 def _decode(job: tuple[Path, Path], *, frame: Frame, keep: bool) -> Decoded:
