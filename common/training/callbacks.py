@@ -180,12 +180,6 @@ def validation_curve(
     }
 
 
-def _shown(name: str, value: float) -> str:
-    """Write one metric of an epoch: shares in per cent."""
-    words = name.replace("_", " ")
-    return f"{words} {100 * value:.1f} %" if name.endswith("accuracy") else f"{words} {value:.3f}"
-
-
 class EpochLines(Checkpoint):
     """Prints one line per epoch where there is no terminal to draw a progress bar on."""
 
@@ -201,11 +195,16 @@ class EpochLines(Checkpoint):
         """Print the epoch's line."""
         metrics = trainer.callback_metrics
         assert isinstance(pl_module, TrainingModule)
-        accuracies = (f"val_{level}_accuracy" for level in pl_module.record.levels)
+        record = pl_module.record
         shown = [
-            _shown(name, float(metrics[name]))
-            for name in ("train_loss", "val_loss", *accuracies)
+            f"{words} loss {float(metrics[name]):.3f}"
+            for words, name in (("train", "train_loss"), ("val", "val_loss"))
             if name in metrics
+        ]
+        shown += [
+            f"val {record.level_names.get(level, level)} accuracy {100 * float(metrics[name]):.1f} %"
+            for level in record.levels
+            if (name := f"val_{level}_accuracy") in metrics
         ]
         seconds = time.monotonic() - self.started
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

@@ -57,6 +57,20 @@ def test_a_loss_that_needs_a_tree_is_refused_in_a_sentence(independent, tiny, tm
     assert "Traceback" not in said
 
 
+def test_each_epoch_is_printed_with_the_names_of_levels(independent, tiny, tmp_path, in_process):
+    status, out, _ = in_process(
+        arch_dual_head.trainer.main,
+        *tiny,
+        f"dataset.root={independent}",
+        f"save_dir={tmp_path}",
+        "--config-name=unilateral",
+    )
+    assert status == 0
+    (line, *_) = [line for line in out.splitlines() if "epoch 1/" in line]
+    assert re.search(r"val local accuracy \d+\.\d %  val global accuracy \d+\.\d %", line)
+    assert "fine" not in line
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny):
     """A study of one seed on two labels, with its report; what it printed."""
