@@ -252,6 +252,18 @@ def test_every_arm_is_trained_by_two_processes(tiny, tmp_path, command):
     assert trained == usual - {"ensemble_five"}
 
 
+@pytest.mark.slow
+def test_hemispheres_trained_otherwise_are_trained_by_two_processes(tiny, tmp_path, command):
+    study = ["study=paradigms", "num_seeds=1", f"save_dir={tmp_path}", "exp_name=study"]
+    study += ["arms=[rotation_refit,bilateral_rotation,decorrelated]", "analyse=false"]
+    done = command("train_system.py", *tiny, *CPU, *study, "trainer_params.devices=2", timeout=900)
+    assert done.returncode == 0, done.stderr
+    found = {(row["arm"], row["level"]) for row in rows(tmp_path / "study/results.csv")}
+    assert {("rotation", "rotation"), ("decorrelated", "fine")} <= found
+    for row in rows(tmp_path / "study/rotation/seed0/metrics.csv"):
+        assert 0 < float(row["train_loss"]) < 3
+
+
 def stopped_and_continued(save_dir: Path, arguments: list[str], stop, **environment: str):
     """Start a run, call ``stop(process)`` once it has told of its second epoch, and run the command again."""
     line = [sys.executable, "arch_single_head/trainer.py", *arguments, f"save_dir={save_dir}"]

@@ -24,9 +24,17 @@ def weights(place: Path) -> dict[str, torch.Tensor]:
 
 def test_a_hemisphere_trained_without_labels_is_loaded_by_two_heads(tiny, in_process, tmp_path):
     run = [*tiny, f"save_dir={tmp_path}", "exp_name=run", "trainer_params.max_epochs=1"]
-    assert in_process(SINGLE, *run, "hparams.mode=rotation")[::2] == (0, "")
-    place = tmp_path / "run/rotation/seed0"
-    result = yaml.safe_load((place / "result.yaml").read_text())
+    results = {}
+    for mode in ("coarse", "rotation"):
+        assert in_process(SINGLE, *run, f"hparams.mode={mode}")[::2] == (0, "")
+        place = tmp_path / f"run/{mode}/seed0"
+        results[mode] = yaml.safe_load((place / "result.yaml").read_text())
+    result = results["rotation"]
+    # All four turns of each image are in the same update.
+    training, usual = result["training"], results["coarse"]["training"]
+    assert training["updates"] == usual["updates"]
+    assert training["images"] == 4 * usual["images"]
+    assert training["macs"] / result["macs"] == 4 * usual["macs"] / results["coarse"]["macs"]
     # Four turns, not a hundred classes.
     assert result["validation"]["rotation"]["loss"] < 3
     assert result["test"]["rotation"]["top5"] is None
