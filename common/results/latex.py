@@ -44,7 +44,7 @@ def _table(section: Section, place: int) -> str:
     return "\n".join(
         [
             r"\begin{table}",
-            r"\centering\small",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{escaped(f'{title}. {notes}'.strip())}}}",
             rf"\label{{tab:{place}}}",
             rf"\begin{{tabular}}{{{columns}}}",
