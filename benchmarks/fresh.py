@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from typing import Any
 
 # Imported once, for all processes that measure.
@@ -15,7 +16,12 @@ HEAVY = [
 
 
 def fresh(function: str, *arguments: Any) -> Any:
-    """The answer of a function of measure.py, called in a new process, where its peak memory is its own."""
+    """The answer of a function, called in a new process, where its peak memory is its own.
+
+    Args:
+        function: of measure.py; of another module as MODULE.FUNCTION.
+        arguments: for it.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -23,9 +29,8 @@ def fresh(function: str, *arguments: Any) -> Any:
 
 
 def _call(function: str, arguments: tuple[Any, ...]) -> Any:
-    import measure  # late: the first process needs no torch
-
+    module, _, name = function.rpartition(".")
+    called: Callable[..., Any] = getattr(import_module(module or "measure"), name)
     # A DataLoader here must start its workers as it does in any other program, not as this process was started.
     multiprocessing.set_start_method(None, force=True)
-    called: Callable[..., Any] = getattr(measure, function)
     return called(*arguments)

@@ -1,7 +1,8 @@
 """All measurements that need a GPU, in one command of under ten minutes:  python benchmarks/gpu.py --json gpu.json.
 
 In order of importance, each only if there is time left: ResNet-9 beside the ordinary way, epochs, the five-seed
-study, where the images lie and torch.compile, the other backbones beside the ordinary way.
+study, whether what runs is right (checks.py), where the images lie and torch.compile, the other backbones beside the
+ordinary way. `--parts checks` takes some of them alone.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from case import Case
+from checks import check_all
 from fresh import fresh
 from pipeline import print_result
 from rich.console import Console
@@ -34,7 +36,7 @@ VARIANTS = {
     "dual": ("plain", "reduce-overhead"),
 }
 # Seconds without which a part is not begun: about what it takes.
-NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "variants": 60, "others": 90}
+NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "checks": 120, "variants": 60, "others": 90}
 
 
 def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -51,6 +53,8 @@ def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     }
 
     def attempt(name: str, part: Callable[..., Any], *arguments: Any) -> None:
+        if name.partition(" ")[0] not in args.parts:
+            return
         left = end - time.monotonic()
         if left >= NEEDS[name.partition(" ")[0]]:
             console.rule(f"{name} ({left:.0f} s left)")
@@ -67,6 +71,7 @@ def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     attempt("throughput", beside_the_ordinary_way, MAIN, 2)
     attempt("epochs", epochs)
     attempt("study", study, end)
+    attempt("checks", check_all, case_of(args, args.batch_size), end)
     attempt("variants", variants, end)
     for backbone in args.others:
         attempt(f"others {backbone}", beside_the_ordinary_way, backbone, 1)
@@ -182,6 +187,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=positive, default=9, help="to be done in, about (default: 9)"
     )
+    parser.add_argument(
+        "--parts", nargs="+", choices=NEEDS, default=[*NEEDS], help="only these (default: all)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there too")
     # Fixed on a GPU; a small trial of the same code on a CPU sets them otherwise.
     parser.set_defaults(
@@ -194,6 +202,8 @@ def arguments() -> argparse.Namespace:
         variants=VARIANTS,
         others=[backbone for backbone in backbone_names() if backbone != MAIN],
         study=["--dataset", "cifar100", "--seeds", "5"],
+        checks=["dataset=cifar100", "dataset.epochs.single=2", "dataset.epochs.dual=2"],
+        modes=("default", "reduce-overhead"),
     )
     return parser.parse_args()
 
@@ -213,7 +223,8 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(1 if found["failed"] else 0)
+    wrong = [one["name"] for one in found.get("checks") or () if not one["holds"]]
+    sys.exit(1 if found["failed"] or wrong else 0)
 
 
 if __name__ == "__main__":

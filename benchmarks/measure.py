@@ -101,12 +101,13 @@ def measure(side: str, case: Case) -> dict[str, float]:
     "ours" adds what it measures beside: in single-head training the rate of a bare loop over the same steps, on
     a GPU the operations per image.
     """
-    _prepare()
+    prepare()
     with tempfile.TemporaryDirectory() as folder:
         return {"ours": _measure_ours, "ordinary": _measure_ordinary}[side](Path(folder), case)
 
 
-def _prepare() -> None:
+def prepare() -> None:
+    """Keep libraries quiet."""
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     quieten()
@@ -146,7 +147,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     if case.phase == "eval":  # as many images as the other side, in the project's own batches
         case = replace(case, steps=max(1, round(case.steps * case.batch_size / EVAL_BATCH)))
     batches = case.warmup + case.steps
-    stage, data, module = _our_parts(folder, case)
+    stage, data, module = our_parts(folder, case)
     precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
     clock = Clock(warmup=case.warmup, steps=case.steps)
     # All that a stage has but BestCheckpoint, for nothing is validated; the last save comes after the clock's end.
@@ -166,7 +167,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
         trainer.fit(module, datamodule=data)
     values = {"rate": clock.rate, "memory": _peak_memory(case.accelerator)}
 
-    device = _detach(module, case)
+    device = detach(module, case)
     run = (_evaluation_step if case.phase == "eval" else _training_step)(module, device, precision)
     loader = data.val_dataloader() if case.phase == "eval" else data.train_dataloader()
     if case.phase == "single":
@@ -185,11 +186,11 @@ def bare(case: Case, variant: str) -> dict[str, float]:
         variant: "plain" takes batches as trainer.fit does, from a set that lies on the device, "pinned" from one in
             the CPU's memory; any other is a mode of torch.compile.
     """
-    _prepare()
+    prepare()
     with tempfile.TemporaryDirectory() as folder:
-        stage, data, module = _our_parts(Path(folder), case)
+        stage, data, module = our_parts(Path(folder), case)
         precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
-        device = _detach(module, case)
+        device = detach(module, case)
         torch.backends.cudnn.benchmark = use_fast_kernels(case.accelerator, deterministic=False)
         run = _training_step(module, device, precision)
         if variant == "pinned":
@@ -205,7 +206,7 @@ def bare(case: Case, variant: str) -> dict[str, float]:
         return {"first": _now() - start, "rate": _bare_rate(run, loader, case)}
 
 
-def _detach(module: TrainingModule, case: Case) -> torch.device:
+def detach(module: TrainingModule, case: Case) -> torch.device:
     """Put a module that no trainer holds on the device where it was or would be trained."""
     module.trainer = None
     device = torch.device("cuda" if uses_gpu(case.accelerator) else "cpu")
@@ -228,7 +229,7 @@ def operations(run: Callable[[Any, int], None], batch: Any) -> int:
     return counter.get_total_flops()
 
 
-def _our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, TrainingModule]:
+def our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, TrainingModule]:
     """What `common.runs.stage.run_stage` puts together, without checkpoints and with hemispheres of random weights."""
     root = str(case.data_dir.resolve()).replace("'", "\\'")
     overrides = [

@@ -111,6 +111,8 @@ if __name__ == "__main__":
     args.variants = {"single": ("pinned", "on device"), "dual": ("pinned", "on device")}
     args.study = ["--dataset", "navon", "--seeds", "1"]
     args.study += ["dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"]
+    args.checks = ["dataset=navon", "dataset.width=0.125", "trainer_params.max_epochs=2"]
+    args.modes = ("default",)
     gpu.measure_all(args, Console(width=120))
 """
 
@@ -142,6 +144,12 @@ def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
     for row in found["variants"]:
         assert row["rate"] > 0
         assert row["first"] > 0
+    assert [(one["name"], one["holds"]) for one in found["checks"]] == [
+        ("the same seed twice", True),
+        ("a frozen hemisphere stays", True),
+        ("killed and continued", True),
+        ("compiled (default) as plain", True),
+    ], found["checks"]
     assert found["study"]["seeds"] == 1
     assert "Left out" not in done.stdout
 
@@ -156,11 +164,14 @@ def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch):
         monkeypatch.setattr(gpu, name, lambda *arguments, name=name: ran.append(name) or [])
     monkeypatch.setattr(gpu, "study", lambda *arguments: None)
     console = Console(file=io.StringIO(), width=200)
-    args = SimpleNamespace(minutes=1.5, accelerator="cpu", others=["vgg11", "resnet18"], json=None)
+    others = ["vgg11", "resnet18"]
+    args = SimpleNamespace(minutes=1.5, accelerator="cpu", others=others, json=None)
+    args.parts, args.batch_size = [*gpu.NEEDS], 32
+    monkeypatch.setattr(gpu, "case_of", lambda *arguments: None)
     monkeypatch.setitem(gpu.NEEDS, "others", 100)
     found = gpu.measure_all(args, console)
     assert ran == ["beside_the_ordinary_way", "epochs", "variants"]
-    assert found["left_out"] == ["study", "others vgg11", "others resnet18"]
+    assert found["left_out"] == ["study", "checks", "others vgg11", "others resnet18"]
     assert "others vgg11, others resnet18" in console.file.getvalue()
 
 
@@ -178,6 +189,8 @@ def test_a_part_that_fails_costs_no_other(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "variants", fail)
     file = tmp_path / "gpu.json"
     args = SimpleNamespace(minutes=9, accelerator="cpu", others=[], json=file)
+    args.parts, args.batch_size = [part for part in gpu.NEEDS if part != "checks"], 32
+    monkeypatch.setattr(gpu, "case_of", lambda *arguments: None)
     gpu.measure_all(args, Console(file=io.StringIO()))
     found = json.loads(file.read_text())
     assert (found["throughput"], found["study"]) == ([{"ratio": 3}], {"seconds": 1})

@@ -1,0 +1,141 @@
+"""Is what runs on a GPU right? Checks by the real commands: repeated, killed and continued, frozen, compiled."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from case import Case
+from fresh import fresh
+from rich.console import Console
+from rich.table import Table
+
+from common.settings.compose import ROOT
+from common.system.errors import UserError
+
+# A compiled step may differ from the plain one, relative: in its loss, and in its gradients in float32.
+LOSS, GRADIENTS = 2e-2, 1e-2
+# How many times as far from float32 as the plain step it may be, where both round to bfloat16.
+ROUNDED = 1.25
+DIFFER = (
+    "seconds",
+    "checkpoint",
+)  # columns of results.csv that differ between two runs of one study
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was checked, whether it holds, and what was found."""
+
+    name: str
+    holds: bool
+    found: str
+
+
+def check_all(args: Namespace, console: Console, case: Case, end: float) -> list[dict[str, Any]]:
+    """Check what there is time for, print a table, and give its rows.
+
+    Args:
+        args: the data set, and ``checks``, the keys of the small study that is repeated.
+        console: to print on.
+        case: the steps that are compared.
+        end: the time, by time.monotonic, after which nothing is begun.
+    """
+    found: list[Check] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for check in (_of_studies(args, Path(folder)), _of_steps(args, case)):
+            for one in check:
+                found.append(one)
+                if time.monotonic() > end:
+                    break
+    table = Table(title="Is it right?")
+    for name in ("check", "holds", "found"):
+        table.add_column(name)
+    for one in found:
+        table.add_row(one.name, "yes" if one.holds else "NO", one.found)
+    console.print(table)
+    return [asdict(one) for one in found]
+
+
+def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:
+    """A small study, deterministic: twice, and once killed after the first epoch and continued."""
+    first = _run(args, folder, "first")
+    second = _run(args, folder, "second")
+    yield Check("the same seed twice", first == second, _apart(first, second))
+    tensors, differing = fresh("agreement.frozen", str(folder / "first"))
+    words = f"{differing} of {tensors} tensors differ"
+    yield Check("a frozen hemisphere stays", tensors > 0 and differing == 0, words)
+    _kill_after_an_epoch(args, folder, "killed")
+    third = _run(args, folder, "killed")
+    yield Check("killed and continued", first == third, _apart(first, third))
+
+
+def _of_steps(args: Namespace, case: Case) -> Iterator[Check]:
+    """A compiled step beside the plain one."""
+    for mode in args.modes:
+        result = fresh("agreement.compiled", case, mode)
+        near = result["compiled"] <= max(GRADIENTS, ROUNDED * result["plain"])
+        words = (
+            f"{result['precision']}: losses {result['loss']:.1e} apart; gradients {result['compiled']:.1e} "
+            f"from float32, plain {result['plain']:.1e}"
+        )
+        yield Check(f"compiled ({mode}) as plain", result["loss"] <= LOSS and near, words)
+
+
+def _command(args: Namespace, folder: Path, name: str) -> list[str]:
+    root = str(args.data_dir.resolve()).replace("'", "\\'")
+    return [
+        *(sys.executable, str(ROOT / "train_system.py"), *args.checks),
+        *("num_seeds=1", "arms=[bilateral]", "analyse=false", "logger=csv"),
+        *(f"dataset.root='{root}'", f"save_dir={folder}", f"exp_name={name}"),
+        *(
+            f"trainer_params.accelerator={args.accelerator}",
+            "trainer_params.deterministic=true",
+        ),
+    ]
+
+
+def _run(args: Namespace, folder: Path, name: str) -> list[dict[str, str]]:
+    """Run the study; gives its results without the columns that may differ."""
+    done = subprocess.run(_command(args, folder, name), cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"A study failed: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
+    with (folder / name / "results.csv").open(newline="", encoding="utf-8") as text:
+        return [{k: v for k, v in row.items() if k not in DIFFER} for row in csv.DictReader(text)]
+
+
+def _kill_after_an_epoch(args: Namespace, folder: Path, name: str) -> None:
+    """Start the study, and kill it with all that it started once it has told of its first epoch."""
+    with subprocess.Popen(
+        _command(args, folder, name),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        for line in process.stdout or ():
+            if "epoch 1/" in line:
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _apart(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:
+    """Name the columns in which two tables differ."""
+    if len(one) != len(other):
+        return f"{len(one)} and {len(other)} rows"
+    columns = {
+        name
+        for row, second in zip(one, other, strict=True)
+        for name in row
+        if row[name] != second.get(name)
+    }
+    return f"differ in {', '.join(sorted(columns))}" if columns else f"{len(one)} equal rows"
