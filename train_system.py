@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from common.results.outcome import Outcome
     from common.results.statistics import SummaryRow
     from common.runs.description import Stage
-    from common.runs.experiment import Engine
+    from common.runs.engine import Engine
 
 
 def _engine(cfg: DictConfig, stages: list[Stage]) -> Engine | None:

@@ -84,14 +84,14 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
     # The study imports these itself; the time of it is start-up either way.
     from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
 
-    import common.runs.experiment as experiment
+    import common.runs.engine as engine
     import common.runs.stage as stage
     from analysis import pipeline as analysis
     from common.data.datamodule import HierarchicalData
 
     watch.book()
     watch.seconds["start-up", "imports"] = watch.seconds.pop(("start-up", "other"))
-    experiment.run_stage = watch.stages(experiment.run_stage)
+    engine.run_stage = watch.stages(engine.run_stage)
     for name in ("load", "load_test", "test_digest"):
         watch.time(HierarchicalData, name, "images")
     watch.time(stage, "keep_features", "features")

@@ -4,9 +4,8 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 
@@ -16,56 +15,12 @@ from common.results.rows import HOLE
 from common.results.statistics import SummaryRow, summarise
 from common.results.tables import print_holes, print_summary, write_tables
 from common.runs.description import Architecture, Stage
+from common.runs.engine import Engine, Serial
 from common.runs.lightning import quieten
-from common.runs.stage import run_stage
 from common.runs.stage_ends import StageEnds
 from common.system.atomic_files import open_lock, write_yaml
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, Unfinished, UserError
-
-
-class Engine(Protocol):
-    """Run stages that are ready; entered before the first and left after the last.
-
-    ``room`` is how many stages it takes at once.
-    """
-
-    room: int
-
-    def __enter__(self) -> "Engine": ...
-    def __exit__(self, *error: Any) -> Any: ...
-
-    def start(self, stage: Stage) -> None:
-        """Start a stage; all stages that it needs are done."""
-
-    def next_end(self) -> tuple[Stage, StageFailed | None]:
-        """Wait until one of the stages ends; give it, and why it could not be finished."""
-
-
-class Serial(AbstractContextManager):
-    """Run one stage after another, in this process."""
-
-    room = 1
-
-    def __init__(self, architectures: Mapping[str, Architecture], machines: Machines) -> None:
-        self.architectures = architectures
-        self.machines = machines
-        self.stage: Stage
-
-    def __exit__(self, *error: Any) -> None:
-        """Do nothing: no stage is left running."""
-
-    def start(self, stage: Stage) -> None:
-        """Keep the stage for `next_end`."""
-        self.stage = stage
-
-    def next_end(self) -> tuple[Stage, StageFailed | None]:
-        """Run the stage; give it, and why it could not be finished."""
-        try:
-            run_stage(self.stage, self.architectures[self.stage.folder], self.machines)
-        except StageFailed as failure:
-            return self.stage, failure
-        return self.stage, None
 
 
 def run_experiment(

@@ -3,15 +3,13 @@
 import time
 from collections.abc import Sequence
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.results.metrics import percent
 from common.results.rows import read_result
 from common.runs.description import Stage
+from common.runs.engine import Engine
 from common.system.errors import StageFailed
-
-if TYPE_CHECKING:
-    from common.runs.experiment import Engine
 
 
 class StageEnds:
@@ -24,7 +22,7 @@ class StageEnds:
         stages: all stages that it will be given.
     """
 
-    def __init__(self, engine: "Engine", stages: Sequence[Stage]) -> None:
+    def __init__(self, engine: Engine, stages: Sequence[Stage]) -> None:
         self.engine = engine
         self.room = engine.room
         self.left = {stage.name: stage for stage in stages}

@@ -100,16 +100,16 @@ def test_a_failure_leaves_out_what_builds_on_it_and_nothing_else(
 def test_one_process_goes_on_after_a_failure_and_ends_with_1(
     in_process, tiny, tmp_path, monkeypatch
 ):
-    import common.runs.experiment as experiment
+    import common.runs.engine as engine
 
-    run_stage = experiment.run_stage
+    run_stage = engine.run_stage
 
     def failing(stage, *more):
         if stage.name == "coarse/seed0":
             raise StageFailed("coarse/seed0: broken.")
         run_stage(stage, *more)
 
-    monkeypatch.setattr(experiment, "run_stage", failing)
+    monkeypatch.setattr(engine, "run_stage", failing)
     short = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=1"]
     status, out, err = in_process(
         train_system.main, *tiny, *short, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=2"
@@ -120,7 +120,8 @@ def test_one_process_goes_on_after_a_failure_and_ends_with_1(
         arms = {(row["arm"], row["seed"]) for row in csv.DictReader(table)}
     assert arms == {("fine", "0"), ("fine", "1"), ("coarse", "1"), ("bilateral", "1")}
     assert out.splitlines()[-1] == f"Report: {tmp_path}/study/report.html"
-    assert "Missing: coarse/seed0" in (tmp_path / "study/report.html").read_text()
+    page = (tmp_path / "study/report.html").read_text()
+    assert "missing: bilateral/seed0, coarse/seed0" in page
 
 
 # What is shown
