@@ -14,6 +14,7 @@ from analysis.report.svg import PAPER, Frame, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.contributions import class_means
 from analysis.seed import Seed
+from analysis.trials import KINDS, congruence, shared_classes
 from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS, SIDES
 from study.arms import plain_name
@@ -22,18 +23,24 @@ from study.arms import plain_name
 WEIGHT = "weight of a hemisphere"
 MORE = "images in which a hemisphere weighs more"
 RIGHT, WRONG = f"{WEIGHT} in right answers", f"{WEIGHT} in wrong answers"
+CONGRUENT, CONFLICTING = OF_KINDS = tuple(f"{WEIGHT} in {kind} pictures" for kind in KINDS)
 OF_CLASS = f"{WEIGHT} in a class"
 MEANS = {
     WEIGHT: "all images",
     RIGHT: "answered correctly",
     WRONG: "answered wrongly",
+    CONGRUENT: "congruent pictures",
+    CONFLICTING: "conflicting pictures",
     MORE: "images in which it weighs more",
 }
 SHOWN = 8  # classes that lean most to either side, in the figure
 
 
 class Choice(Section):
-    """The weight of each hemisphere against level, class and correctness, for every arm whose join weighs them."""
+    """The weight of each hemisphere against level, class, correctness and, where there is such, congruency.
+
+    For every arm whose join weighs the hemispheres image by image.
+    """
 
     order = 25
     csv_order = 130
@@ -49,6 +56,7 @@ class Choice(Section):
             return
         self.arms[seed.arm] = None
         networks = seed.study.networks(seed.arm)[seed.number]
+        kinds = of_kinds(seed)
         for level in LEVELS:
             truth = seed.test.labels[level]
             right = seed.logits[level].argmax(1) == truth
@@ -60,6 +68,7 @@ class Choice(Section):
                     RIGHT: mean(one[right]),
                     WRONG: mean(one[~right]),
                     MORE: mean((one > other).double()),
+                    **{of: mean(one[where]) for of, where in kinds.items()},
                 }
                 of_classes = class_means(one, truth, seed.images.classes[level]).tolist()
                 of = [(name, seed.arm, Item(seed.arm), value) for name, value in numbers.items()]
@@ -141,6 +150,18 @@ class Choice(Section):
         part.add_table_of_classes(Sheet(f"choice-{arm}-{level}", caption, columns, rows))
 
 
+def of_kinds(seed: Seed) -> dict[str, Tensor]:
+    """Say which test images are congruent and which conflicting, bool (N,) by what is averaged over them.
+
+    Nothing where a picture cannot be either (`analysis.trials.shared_classes`).
+    """
+    same = shared_classes(seed.images.class_names, nested=seed.images.nested)
+    if same is None:
+        return {}
+    congruent = congruence(seed.test.labels, same)
+    return dict(zip(OF_KINDS, (congruent, ~congruent), strict=True))
+
+
 def mean(values: Tensor) -> float:
     """The mean of values (N,); NaN of none."""
     return float(values.mean()) if len(values) else float("nan")
@@ -158,12 +179,14 @@ def sentence(found: Findings, arm: str) -> str:
 
 def weight_table(found: Findings, arms: list[str]) -> Sheet:
     """Mean weights, a row for each arm, head and hemisphere."""
+    measured = {one.of for one in found.values.values}
+    means = {of: words for of, words in MEANS.items() if of in measured or of not in OF_KINDS}
     rows = [
         [
             *(Cell(word, word, True) for word in (arm, level, side)),
             *(
                 cell
-                for of in MEANS
+                for of in means
                 for cell in summary_cells(found.values.get(of, level, side, arm))
             ),
         ]
@@ -171,7 +194,7 @@ def weight_table(found: Findings, arms: list[str]) -> Sheet:
         for level in LEVELS
         for side in SIDES
     ]
-    titles = [title for words in MEANS.values() for title in (f"{words}, %", "95 % interval")]
+    titles = [title for words in means.values() for title in (f"{words}, %", "95 % interval")]
     return Sheet(
         "choice",
         "Mean weight of each hemisphere over test images",

@@ -8,7 +8,7 @@ from torch import nn
 from common.networks.backbones import build_backbone
 from common.networks.callosum import Callosum
 from common.networks.costs import costs, training_macs
-from common.networks.crossings import DIRECTIONS, KINDS, CallosumKeys
+from common.networks.crossings import KINDS, CallosumKeys
 from common.networks.links import resized
 from common.networks.macro import BilateralNet
 from common.system.errors import UserError
@@ -17,6 +17,8 @@ from common.training.optimisers import parameter_groups
 CLASSES = {"fine": 6, "coarse": 3}
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 LABELS = {"fine": torch.tensor([0, 1, 2, 3]), "coarse": torch.tensor([0, 1, 2, 0])}
+# Who sends and who receives, as the names say, and not as the code does.
+DIRECTIONS = {"left_to_right": ("left", "right"), "right_to_left": ("right", "left")}
 WAYS = ("both", *DIRECTIONS)
 
 
