@@ -16,6 +16,7 @@ class Winner(Concatenate):
     """
 
     asks_own_heads = True
+    silent = float("nan")  # of which its head is sure of nothing, so that the other hemisphere answers
 
     def logits(
         self, features: dict[str, Tensor], heads: Heads, own: Mapping[str, Heads]
@@ -47,6 +48,7 @@ def _said(features: dict[str, Tensor], own: Mapping[str, Heads], level: str) -> 
 
 def _wins(logits: Tensor) -> Tensor:
     """Say of logits (B, sides, C) who is the most confident one: bool (B, sides), true once for each image."""
-    winner = logits.softmax(dim=2).amax(dim=2).argmax(dim=1)  # (B,), the first of equal ones
+    sure = logits.softmax(dim=2).amax(dim=2)
+    winner = torch.where(sure.isnan(), -1.0, sure).argmax(dim=1)  # (B,), the first of equal ones
     sides = torch.arange(logits.shape[1], device=logits.device)
     return winner[:, None] == sides

@@ -87,6 +87,18 @@ def test_one_hemisphere_alone_is_asked_of_the_join(join):
             assert torch.allclose(logits, expected[level], atol=1e-5)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_silent_hemisphere_never_wins(side):
+    one = trained("winner")
+    key, other = ("fine", "coarse") if side == "left" else ("coarse", "fine")
+    for head in one.network.auxiliary[other].values():
+        head.linear.bias.data[0] = 50  # sure of a class whatever it sees
+    features = one.features(PICTURES)[side]
+    for level, logits in one.logits(PICTURES, alone=side).items():
+        with torch.no_grad():
+            assert torch.allclose(logits, one.network.auxiliary[key][level](features), atol=1e-5)
+
+
 @pytest.mark.parametrize("join", JOINS)
 def test_weights_of_hemispheres_add_up_to_one_where_they_are_weighed(join):
     weights = trained(join).weights(PICTURES)
