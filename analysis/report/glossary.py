@@ -69,7 +69,9 @@ GLOSSARY = {
         "The difference is shown to be smaller than the margin (equivalence, two one-sided tests), whether or not "
         "it is 0."
     ),
-    "not shown to differ": "Neither was shown. It does not mean that they are equal: more seeds may tell.",
+    "not shown to differ": (
+        "Neither was shown (undecided, in the tables). It does not mean that they are equal: more seeds may tell."
+    ),
     "correction (Holm)": (
         "Among many comparisons some look different by chance. Each p is made larger for how many there are."
     ),

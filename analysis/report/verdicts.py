@@ -38,13 +38,14 @@ class Verdict:
     """What the tests show of one comparison; ``row`` is the reference minus the other arm, its ``minus``.
 
     ``ours`` and ``theirs`` are the accuracies that it compares, seed by seed, a fraction each; ``tests`` is the number
-    of tests that its p is corrected for.
+    of tests that its p is corrected for; ``holes`` says whether one of the arms has seeds that the other lacks.
     """
 
     row: DifferenceRow
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
     tests: int
+    holes: bool = False
 
     @property
     def form(self) -> str:
@@ -92,7 +93,8 @@ class Verdict:
         if self.form == FEW:
             apart = sorted(one - two for one, two in zip(self.ours, self.theirs, strict=True))
             by_seed = f"; by seed {_from_to(apart[0], apart[-1])}" if len(apart) > 1 else ""
-            return f"{self.values}{by_seed}"
+            seeds = f"{len(apart)} seed{'s' * (len(apart) > 1)}"
+            return f"{self.values}{by_seed}{f'; of {seeds} that both have' if self.holes else ''}"
         difference = in_points(100 * self.row.mean, digits=2)
         low, high = self.row.ci95_low, self.row.ci95_high
         if low is None or high is None:
@@ -144,7 +146,8 @@ class Verdict:
     def sentence(self) -> str:
         """All of it in one line."""
         behind = "; ".join(filter(None, (self.numbers, self.note)))
-        return f"{self.words} {self.other} on {level_shown(self.row)} labels ({behind})"
+        whose = "" if self.row.arm == REFERENCE else f"{plain_name(self.row.arm)}: "
+        return f"{whose}{self.words} {self.other} on {level_shown(self.row)} labels ({behind})"
 
 
 class Line(NamedTuple):
@@ -158,7 +161,10 @@ class Line(NamedTuple):
     @property
     def accuracies(self) -> str:
         """What the other arm reaches at each level."""
-        return " and ".join(per_cent(mean(one.theirs)) for one in self.verdicts.values())
+        found = (
+            one.theirs if one.row.minus == self.arm else one.ours for one in self.verdicts.values()
+        )
+        return " and ".join(per_cent(mean(one)) for one in found)
 
 
 class Group(NamedTuple):
@@ -204,8 +210,12 @@ def compare(study: FinishedStudy, arm: str, minus: str) -> dict[str, Verdict]:
 def groups(study: FinishedStudy) -> list[Group]:
     """The comparisons under headings: the main one, controls, the reference's own hemispheres, and all others."""
     compared = lines(study)
-    asked = dict.fromkeys((ask(study).other, *MAIN))
+    question = ask(study)
+    asked = dict.fromkeys((question.other, *MAIN))
     main = [line for arm in asked for line in compared if line.arm == arm]
+    if main and main[0].arm == question.ours:
+        # The card says it in the direction of the question.
+        main[0] = main[0]._replace(verdicts=compare(study, question.ours, question.theirs))
     controls = [line for line in compared if is_control(line.arm) and line not in main]
     hemispheres = [line for line in compared if line.arm in ARMS[REFERENCE].needs]
     others = [line for line in compared if line not in [*main, *controls, *hemispheres]]
@@ -308,4 +318,5 @@ def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:
         for pair in pairs(ours, theirs)
     ]
     one, other = zip(*compared, strict=True)
-    return Verdict(row, one, other, _tests(study)[row.family])
+    holes = max(len(ours), len(theirs)) > len(compared)
+    return Verdict(row, one, other, _tests(study)[row.family], holes)

@@ -105,7 +105,7 @@ class Contributions(Section):
             text=[
                 *([f"{sentence[:1].upper()}{sentence[1:]}."] if sentence else []),
                 "How to read it: one dot for each class. Below the dashed line the left hemisphere gives more "
-                "evidence for the right answer, above it the right hemisphere does.",
+                "evidence for the correct answer, above it the right hemisphere does.",
                 MEANING,
                 *where_they_disagree(found),
             ],

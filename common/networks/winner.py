@@ -16,7 +16,9 @@ class Winner(Concatenate):
     """
 
     asks_own_heads = True
-    silent = float("nan")  # of which its head is sure of nothing, so that the other hemisphere answers
+    silent = float(
+        "nan"
+    )  # of which its head is sure of nothing, so that the other hemisphere answers
 
     def logits(
         self, features: dict[str, Tensor], heads: Heads, own: Mapping[str, Heads]

@@ -256,7 +256,24 @@ def test_connected_hemispheres_are_compared_with_those_that_are_not(finished):
     }
     study = finished({REFERENCE: BILATERAL, CONNECTED: connected})
     assert answer(study) == "Yes: 2.15 points better on fine and coarse labels."
-    assert [line.arm for line in groups(study)[0].lines] == [CONNECTED]
+    (line,) = groups(study)[0].lines
+    # Card and terminal say it in the direction of the question.
+    assert line.arm == CONNECTED
+    assert {one.form for one in line.verdicts.values()} == {BETTER}
+    sentence = f"{plain_name(CONNECTED)}: better than {plain_name(REFERENCE)} on fine labels (+2.15"
+    assert any(said.startswith(f"- {sentence}") for said in say(study))
+    assert line.accuracies == "83.65 % and 92.65 %"
+
+
+def test_a_comparison_of_the_seeds_that_both_have_says_how_many(tmp_path):
+    for arm, seeds in {REFERENCE: (0, 2), PRIMARY: (0, 1)}.items():
+        for seed in seeds:
+            metrics = {"accuracy": 0.5 + seed / 10, "loss": 1.0}
+            finish(tmp_path, arm, seed, {"parameters": 9}, fine=metrics)
+    write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
+    (line,) = lines(open_study(tmp_path))
+    said = line.verdicts["fine"].numbers
+    assert said == "50.00 % against 50.00 %; of 1 seed that both have"
 
 
 def test_a_hemisphere_without_labels_adds_no_column_to_the_comparisons(finished):
