@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from common.results.contrasts import MARGIN
-from common.results.rows import finished, validation_accuracy
+from common.results.rows import collect, finished, validation_accuracy
 from common.settings.command import command, explain, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
-from study.arms import PRIMARY, REFERENCE, controls, order
+from study.arms import PRIMARY, REFERENCE, controls, order, scored
 from study.plan import plan
 from study.schema import StudyConfig
 
@@ -90,9 +90,11 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
 
 
 def run(cfg: DictConfig) -> float | None:
-    """The study of a command line; gives the reference arm's validation accuracy, which a sweep goes by."""
+    """The study of a command line; gives the validation accuracy that a sweep goes by (`study.arms.scored`)."""
     place, _ = execute(cfg, typed_overrides())
-    return validation_accuracy(place, REFERENCE)
+    found = {row.arm for row in collect(place)}
+    arms = [arm for arm in order() if arm in found]
+    return validation_accuracy(place, scored(cfg.study, arms)) if arms else None
 
 
 def outcome(place: str | os.PathLike[str], *, margin: float = MARGIN) -> Outcome:

@@ -351,6 +351,16 @@ STUDIES = {
 }
 
 
+def scored(study: str, arms: Sequence[str]) -> str:
+    """The arm whose validation accuracy a sweep goes by, of those that a study has, in their order.
+
+    With study=callosum it is the connected network, which the keys of the callosum concern; else the reference, and in
+    a study without it the last arm.
+    """
+    wanted = CONNECTED if study == "callosum" else REFERENCE
+    return wanted if wanted in arms else arms[-1]
+
+
 def arms_of(study: str) -> tuple[str, ...]:
     """The arms of a study that has arms of its own, these last; none of any other."""
     return (

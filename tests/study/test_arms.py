@@ -29,11 +29,13 @@ from common.settings.schema import keys_of
 from common.system.errors import UserError
 from study.arms import (
     ARMS,
+    CONNECTED,
     DEFAULT_ARMS,
     REFERENCE,
     arms_of,
     controls,
     names,
+    scored,
     standing_for,
     trained_names,
 )
@@ -699,3 +701,16 @@ def test_a_study_of_paradigms_runs_and_leaves_the_frozen_hemisphere_as_it_was(
             assert pair[name.replace("fine", "coarse", 1)].equal(value)
     assert (place / "report.html").is_file()
     assert not (place / "analysis/failure.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("study", "arms", "expected"),
+    [
+        ("sound", ("fine", "coarse", REFERENCE, "unilateral"), REFERENCE),
+        ("callosum", ("fine", REFERENCE, "callosal", CONNECTED), CONNECTED),
+        ("callosum", ("bilateral_nonspecialised", "callosal"), "callosal"),
+        ("sound", ("fine",), "fine"),
+    ],
+)
+def test_a_sweep_goes_by_the_arm_that_the_study_is_about(study, arms, expected):
+    assert scored(study, arms) == expected
