@@ -29,6 +29,7 @@ from analysis.values import Values
 from common.data.index import read_index
 from common.results.rows import read_result, write_result
 from common.system.signals import Interrupted
+from study.arms import plain_name
 
 SCRIPT = "<script>document.title='broken'</script>"
 QUOTES = '" onmouseover="alert(1)" x=\''
@@ -441,9 +442,9 @@ def test_further_arms_are_compared_with(finished, tiny, succeed, tmp_path, in_pr
     pairs = {row["side"]: row["seeds"] for row in rows if row["of"] == "cka"}
     assert (pairs["left-unspecialised"], pairs["right-unspecialised"]) == ("2", "2")
     text = "".join(Page((place / "report.html").read_text()).text)
-    assert "Unspecialised is the hemisphere of unilateral" in text
+    assert f"Unspecialised: {plain_name('unilateral')} (unilateral)" in text
     assert "similarity to an unspecialised hemisphere" not in text
-    assert "Learning curves of unilateral" in (place / "report.html").read_text()
+    assert f"Learning curves of {plain_name('unilateral')}" in (place / "report.html").read_text()
 
 
 @pytest.mark.slow
@@ -597,7 +598,7 @@ def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
     text = "".join(Page((place / "report.html").read_text()).text)
     assert "Left out: which hemisphere is correct when" in text
     assert "Left out: similarity to an unspecialised hemisphere" in text
-    assert "Confusions of the bilateral network" in (place / "report.html").read_text()
+    assert "Confusions of both hemispheres together" in (place / "report.html").read_text()
     values = {row["of"] for row in rows_of(place / "analysis" / "summary.csv")}
     assert "images in a case" not in values
     assert "share of evidence" in values

@@ -42,9 +42,8 @@ from analysis.specialisation.rows import Index
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, verdict
 from analysis.values import Values
-from common.settings.choices import Choice
 from common.training import probe_features
-from common.training.paradigms import PARADIGMS
+from common.training.paradigms import PARADIGMS, Paradigm
 from common.training.probe_features import SavedFeatures
 from common.training.supervised import Supervised
 
@@ -405,14 +404,13 @@ class Quiet(Supervised):
 @pytest.mark.slow
 def test_the_course_takes_hemispheres_of_different_paradigms(tiny, succeed, tmp_path, monkeypatch):
     """The right one saved some of the validation images, in an order of its own, the left one all of them."""
-    monkeypatch.setitem(PARADIGMS, "quiet", Choice("", f"{__name__}:Quiet"))
     monkeypatch.setattr(probe_features, "FEWEST", 1)
     monkeypatch.setattr(probe_features, "SHARE", 0.25)  # 96 images each time
     options = [*tiny, f"save_dir={tmp_path}", "exp_name=run"]
     succeed(arch_single_head.trainer.main, *options)
-    succeed(
-        arch_single_head.trainer.main, *options, "hparams.mode=coarse", "hparams.paradigm=quiet"
-    )
+    with monkeypatch.context() as of_one:
+        of_one.setitem(PARADIGMS, "supervised", Paradigm("", f"{__name__}:Quiet"))
+        succeed(arch_single_head.trainer.main, *options, "hparams.mode=coarse")
     paths = [
         f"hparams.model_path_{level}={tmp_path}/run/{level}/seed0/checkpoints/best.ckpt"
         for level in ("fine", "coarse")
