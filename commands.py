@@ -123,8 +123,8 @@ def complete(line: str) -> None:
     name, _ = find(line.split()[1:])
     if name.startswith("prepare"):
         return
-    rest = line.split(maxsplit=1 + len(name.split()))[1 + len(name.split()) :]
-    os.environ["COMP_LINE"] = " ".join(["bilateral", *rest]) if rest else "bilateral "
+    named = 1 + len(name.split())
+    os.environ["COMP_LINE"] = f"bilateral {''.join(line.split(maxsplit=named)[named:])}"
     import_module(SCRIPTS[name].module).main()
 
 

@@ -92,9 +92,9 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
 def run(cfg: DictConfig) -> float | None:
     """The study of a command line; gives the validation accuracy that a sweep goes by (`study.arms.scored`)."""
     place, _ = execute(cfg, typed_overrides())
-    found = {row.arm for row in collect(place)}
-    arms = [arm for arm in order() if arm in found]
-    return validation_accuracy(place, scored(cfg.study, arms)) if arms else None
+    rows = collect(place, order=order())
+    arms = [row.arm for row in rows]
+    return validation_accuracy(rows, scored(cfg.study, arms)) if arms else None
 
 
 def outcome(place: str | os.PathLike[str], *, margin: float = MARGIN) -> Outcome:

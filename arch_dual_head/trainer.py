@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
-from common.results.rows import validation_accuracy
+from common.results.rows import collect, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_missing_sets
@@ -43,7 +43,7 @@ def train(cfg: DictConfig) -> float | None:
         reference=REFERENCE,
         primary=PRIMARY,
     )
-    return validation_accuracy(stages[0].experiment, stages[0].arm)
+    return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
 
 
 def main() -> None:

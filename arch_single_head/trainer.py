@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from arch_single_head.schema import SingleConfig
-from common.results.rows import validation_accuracy
+from common.results.rows import collect, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_missing_sets
@@ -47,7 +47,7 @@ def train(cfg: DictConfig) -> float | None:
         reference=REFERENCE,
         primary=PRIMARY,
     )
-    return validation_accuracy(stages[0].experiment, stages[0].arm)
+    return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
 
 
 def main() -> None:

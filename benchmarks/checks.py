@@ -10,6 +10,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,8 @@ from common.system.errors import UserError
 LOSS, GRADIENTS = 2e-2, 1e-2
 # How many times as far from float32 as the plain step it may be, where both round to bfloat16.
 ROUNDED = 1.25
-DIFFER = (
-    "seconds",
-    "checkpoint",
-)  # columns of results.csv that differ between two runs of one study
+# Columns of results.csv that differ between two runs of one study.
+DIFFER = ("seconds", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,10 @@ def check_all(args: Namespace, console: Console, case: Case, end: float) -> list
     """
     found: list[Check] = []
     with tempfile.TemporaryDirectory() as folder:
-        for check in (_of_studies(args, Path(folder)), _of_steps(args, case)):
-            for one in check:
-                found.append(one)
-                if time.monotonic() > end:
-                    break
+        for one in chain(_of_studies(args, Path(folder)), _of_steps(args, case)):
+            found.append(one)
+            if time.monotonic() > end:
+                break
     table = Table(title="Is it right?")
     for name in ("check", "holds", "found"):
         table.add_column(name)

@@ -1,6 +1,7 @@
 """What came out of a study, in words: page and terminal say the same, for both are made here.
 
-A verdict is about the reference arm minus another one, and only says what the tests of the study's tables show.
+A verdict is about the reference arm minus another one, or the other way round where a study asks so, and only says what
+the tests of the study's tables show.
 """
 
 from collections import Counter
@@ -35,7 +36,7 @@ SIGNS = {BETTER: "▲", WORSE: "▼", SAME: "=", OPEN: "?", FEW: "?"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the tests show of one comparison; ``row`` is the reference minus the other arm, its ``minus``.
+    """What the tests show of one comparison; ``row`` is an arm, mostly the reference, minus another, its ``minus``.
 
     ``ours`` and ``theirs`` are the accuracies that it compares, seed by seed, a fraction each; ``tests`` is the number
     of tests that its p is corrected for; ``holes`` says whether one of the arms has seeds that the other lacks.
@@ -295,13 +296,11 @@ def _share(study: FinishedStudy, arm: str, cost: str, of: str, *, planned: bool)
     """What an arm costs beside the reference: as was counted; where nothing was, whether it is planned as equal."""
     counted = {row.arm: getattr(row, cost) for row in study.summary}
     ours, theirs = counted.get(REFERENCE), counted.get(arm)
-    if not ours or not theirs:
-        if planned:
-            yield f"equal {of}"
-    elif abs(theirs - ours) <= ALIKE * ours:
+    if ours and theirs:
+        alike = abs(theirs - ours) <= ALIKE * ours
+        yield f"{'equal' if alike else f'{theirs / ours:.2g} × its'} {of}"
+    elif planned:
         yield f"equal {of}"
-    else:
-        yield f"{theirs / ours:.2g} × its {of}"
 
 
 def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:

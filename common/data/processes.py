@@ -13,9 +13,8 @@ from common.system.errors import UserError
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
-WAITING = (
-    8  # jobs for each process that are drawn ahead, so that not all of them lie in memory at once
-)
+# Jobs for each process that are drawn ahead, so that not all of them lie in memory at once.
+WAITING = 8
 
 
 def in_processes(

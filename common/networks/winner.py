@@ -16,9 +16,8 @@ class Winner(Concatenate):
     """
 
     asks_own_heads = True
-    silent = float(
-        "nan"
-    )  # of which its head is sure of nothing, so that the other hemisphere answers
+    # Of this its own head is sure of nothing, so that the other hemisphere answers.
+    silent = float("nan")
 
     def logits(
         self, features: dict[str, Tensor], heads: Heads, own: Mapping[str, Heads]

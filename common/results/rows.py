@@ -1,6 +1,6 @@
 """What each finished stage found: its result.yaml, as rows of results.csv."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -161,9 +161,9 @@ def independent(experiment: Path) -> bool:
     return any(result.get("nested") is False for _, result in finished(experiment))
 
 
-def validation_accuracy(experiment: Path, arm: str) -> float | None:
+def validation_accuracy(rows: Iterable[Row], arm: str) -> float | None:
     """Give the validation accuracy of an arm's best epochs, mean over seeds and levels; None if it has no result."""
-    found = [row.val_accuracy for row in collect(experiment) if row.arm == arm]
+    found = [row.val_accuracy for row in rows if row.arm == arm]
     return mean(found) if found else None
 
 

@@ -197,9 +197,9 @@ class EpochLines(Checkpoint):
         assert isinstance(pl_module, TrainingModule)
         record = pl_module.record
         shown = [
-            f"{words} loss {float(metrics[name]):.3f}"
-            for words, name in (("train", "train_loss"), ("val", "val_loss"))
-            if name in metrics
+            f"{split} loss {float(metrics[name]):.3f}"
+            for split in ("train", "val")
+            if (name := f"{split}_loss") in metrics
         ]
         shown += [
             f"val {record.level_names.get(level, level)} accuracy {100 * float(metrics[name]):.1f} %"
