@@ -8,6 +8,7 @@ from analysis.report.verdicts import (
     FEW,
     OPEN,
     SAME,
+    UNDONE,
     WORSE,
     Verdict,
     compare,
@@ -48,7 +49,7 @@ def answer(study: FinishedStudy) -> str:
     rest = [_rest(one) for one in found]
     if len({*words}) > 1:
         said = zip(labels, words, rest, strict=True)
-        return " ".join(_sentence(f"{where}: {word}, {why}") for where, word, why in said)
+        return " ".join(_sentence(f"{where} {word}: {why}") for where, word, why in said)
     if len({*rest}) == 1:
         levels = " and ".join(level_shown(one.row) for one in found)
         return _sentence(f"{words[0]}: {rest[0]} on {levels} labels")
@@ -87,10 +88,10 @@ def _rest(one: Verdict) -> str:
     if low is None or high is None:
         return one.numbers
     if one.corrected_away:
-        return f"{by}, which would count alone, but not as one of {one.tests} comparisons"
+        return f"{by}, {UNDONE.format(one.tests)}"
     worst, best = (decimal(abs(100 * end), 2) for end in (low, high))
-    about = "an approximate" if one.row.approximate else "the"
-    return f"{about} 95 % interval reaches from {worst} points worse to {best} points better"
+    about = "approximate " if one.row.approximate else ""
+    return f"anything from {worst} points worse to {best} points better ({about}95 % interval)"
 
 
 def _lacking(study: FinishedStudy, *arms: str) -> str:

@@ -50,7 +50,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         name=study.place.name,
         question=ask(study).text,
         answer=answer(study),
-        subject=subject(),
+        subject=upper(subject()),
         reference=upper(plain_name(REFERENCE)),
         subtitle=_subtitle(study),
         sections=[("answer", "Answer"), *named, ("run", "What was run"), ("words", "Words")],

@@ -31,6 +31,8 @@ LINKS = {BETTER: "than", WORSE: "than", SAME: "as", OPEN: "from", FEW: "against"
 MAIN = (PRIMARY, ONE_NETWORK)
 # Of two arms, so that neither size nor training explains a difference: epochs are whole, and widths are too.
 ALIKE = 0.1
+# A difference that is shown by itself, and not among so many tests.
+UNDONE = "significant alone, but not after correction for {} tests"
 SIGNS = {BETTER: "▲", WORSE: "▼", SAME: "=", OPEN: "?", FEW: "?"}
 
 
@@ -123,11 +125,15 @@ class Verdict:
         """Why a verdict says less than its interval; mostly empty."""
         if not self.corrected_away or self.row.p_holm is None:
             return ""
-        word = BETTER if self.row.mean > 0 else WORSE
-        return (
-            f"alone it would count as {word}, as one of {self.tests} comparisons it does not: "
-            f"p {self.row.p_holm:.4f} after Holm's correction"
-        )
+        return f"{UNDONE.format(self.tests)} (p {self.row.p_holm:.4f})"
+
+    @property
+    def outlook(self) -> str:
+        """How many seeds would decide what is open; empty where these should have been enough."""
+        needed = self.row.seeds_needed
+        if self.form != OPEN or needed is None or needed <= self.row.seeds:
+            return ""
+        return f"With this spread it takes about {needed} seeds to show a difference of {in_points(self.margin)}."
 
     @property
     def before(self) -> str:
@@ -233,21 +239,21 @@ def correction(study: FinishedStudy) -> str:
     """Say how many comparisons p values are corrected for; empty where nothing was tested."""
     counts = _tests(study)
     families = {
-        FAMILY: "{} in the only comparison that was chosen before any result was seen",
+        FAMILY: "{} of the comparison that was chosen before any result was seen",
         OTHERS: "{} with all other arms" if FAMILY in counts else "{} with other arms",
     }
-    said = [words.format(counts[one]) for one, words in families.items() if one in counts]
+    said = [words.format(_count(counts[one])) for one, words in families.items() if one in counts]
     if not said:
         return ""
     margins = {row.margin for row in study.differences if row.margin is not None}
     same = "".join(
-        f" A difference of less than {in_points(round(100 * margin, 10))} counts as none (the key margin); that two "
-        f"networks are the same within it is said where a test of equivalence shows it, p below {LEVEL:g}."
+        f" Two networks count as the same where such a test shows that they differ by less than the margin, "
+        f"{in_points(round(100 * margin, 10))} (the key margin)."
         for margin in sorted(margins)
     )
     return (
-        f"A difference counts as shown if p is below {LEVEL:g} after Holm's correction for how many comparisons there "
-        f"are: {'; '.join(said)}.{same} Intervals are paired by seed, 95 %, and not corrected."
+        f"A difference counts as shown where p is below {LEVEL:g} after Holm's correction for the number of tests: "
+        f"{'; '.join(said)}.{same} Intervals are 95 %, paired by seed, and not corrected."
     )
 
 
@@ -265,6 +271,10 @@ def in_points(number: float, *, digits: int | None = None) -> str:
 def per_cent(share: float) -> str:
     """``81.54 %``."""
     return f"{decimal(100 * share, 2)} %"
+
+
+def _count(tests: int) -> str:
+    return f"{tests} test{'s' * (tests > 1)}"
 
 
 def _from_to(low: float, high: float) -> str:

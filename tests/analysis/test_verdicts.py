@@ -119,13 +119,12 @@ def test_an_interval_without_zero_that_the_correction_undoes_says_so(finished):
         verdict = line.verdicts["fine"]
         assert verdict.form == OPEN
         why = (
-            "alone it would count as better, as one of 3 comparisons it does not: "
-            f"p {verdict.row.p_holm:.4f} after Holm's correction"
+            f"significant alone, but not after correction for 3 tests (p {verdict.row.p_holm:.4f})"
         )
         assert verdict.sentence.endswith(f"; {why})")
         assert why in visible(render(study, Findings(), seconds=1))
     page = unescape(render(study, Findings(), seconds=1))
-    assert "for how many comparisons there are: 3 with other arms" in page
+    assert "for the number of tests: 3 tests with other arms" in page
 
 
 def test_under_three_seeds_both_values_and_their_range_and_no_interval_anywhere(finished):
@@ -200,11 +199,11 @@ CASES = {
 SAID = {
     "better": "Yes: on fine labels 2.50 points better; on coarse labels 1.50 points better.",
     "worse": "No: on fine labels 2.50 points worse; on coarse labels 1.50 points worse.",
-    "mixed": "On fine labels: yes, 2.50 points better. On coarse labels: no, 1.50 points worse.",
+    "mixed": "On fine labels yes: 2.50 points better. On coarse labels no: 1.50 points worse.",
     "same": "No: shown to be the same within 0.5 points on fine and coarse labels.",
     "open": "Not shown with 4 seeds: on fine labels {fine}; on coarse labels {coarse}.",
-    "open and same": "On fine labels: not shown with 4 seeds, {fine}. "
-    "On coarse labels: no, shown to be the same within 0.5 points.",
+    "open and same": "On fine labels not shown with 4 seeds: {fine}. "
+    "On coarse labels no: shown to be the same within 0.5 points.",
 }
 
 
@@ -219,7 +218,7 @@ def control(case: str) -> dict[str, list[float]]:
 def left_open(apart: list[float]) -> str:
     low, high = stats.ttest_1samp(np.negative(apart), 0).confidence_interval()
     ends = f"{-100 * low:.2f} points worse to {100 * high:.2f} points better"
-    return f"the 95 % interval reaches from {ends}"
+    return f"anything from {ends} (95 % interval)"
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -244,9 +243,20 @@ def test_a_difference_that_the_correction_undoes_is_not_shown(finished):
     assert p < LEVEL < 2 * p
     said = answer(finished({REFERENCE: BILATERAL, PRIMARY: pair}))
     assert said.startswith(
-        "Not shown with 4 seeds: on fine labels 1.12 points better, which would count alone, "
-        "but not as one of 2 comparisons; on coarse labels the 95 % interval reaches from "
+        "Not shown with 4 seeds: on fine labels 1.12 points better, significant alone, but not after "
+        "correction for 2 tests; on coarse labels anything from "
     )
+
+
+@pytest.mark.parametrize("case", ["open", "better"])
+def test_an_open_answer_says_how_many_seeds_would_decide_it(finished, case):
+    study = finished({REFERENCE: BILATERAL, PRIMARY: control(case)})
+    page = visible(render(study, Findings(), seconds=1))
+    (line,) = groups(study)[0].lines
+    for verdict in line.verdicts.values():
+        needed = verdict.row.seeds_needed
+        said = f"With this spread it takes about {needed} seeds to show a difference of 0.5 points."
+        assert (said in page) == (case == "open")
 
 
 def test_connected_hemispheres_are_compared_with_those_that_are_not(finished):
@@ -455,7 +465,7 @@ def check_answer(row: dict[str, str], answered: str) -> None:
     if row["verdict"] == "differs":
         said = f"{abs(mean):.2f} points {'better' if mean > 0 else 'worse'}"
     elif row["verdict"] == "undecided":
-        said = f"reaches from {-low:.2f} points worse to {high:.2f} points better"
+        said = f"anything from {-low:.2f} points worse to {high:.2f} points better"
     else:
         said = f"shown to be {row['verdict']} points"
     assert said in answered
