@@ -1,74 +1,55 @@
-"""What must agree: a compiled training step with the plain one, and a frozen hemisphere with what it was."""
+"""What must agree: a compiled or replayed training step with the plain one, a frozen hemisphere with what it was."""
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from case import Case
-from lightning_fabric.utilities import move_data_to_device
-from measure import detach, our_parts, prepare
-from torch import Tensor
+from measure import autocast, detach, our_parts, prepare
 
 from common.system.environment import choose_precision
-from common.training.module import TrainingModule
+from common.training.fast_steps import compile_forward, trial_of
+from common.training.graphed import GraphedStep, Step, plain_step, record_on_gpu
 
 
-def compiled(case: Case, mode: str) -> dict[str, Any]:
-    """Compare a training step of a compiled network with the plain one, from equal weights, batch and random numbers.
+def steps(case: Case, mode: str | None, graph: bool) -> dict[str, Any]:
+    """Compare a training step that is compiled, replayed or both with the plain one.
 
-    In bfloat16 two orders of the same sums differ by about as much as either differs from float32; so both are
-    compared with the plain step in float32.
+    In bfloat16 two orders of the same sums differ by about as much as either differs from float32; so gradients may be
+    as near to these as the plain ones are.
 
     Args:
         case: of the phase single or dual.
-        mode: of torch.compile.
+        mode: of torch.compile, if any.
+        graph: whether the step is replayed as a CUDA graph.
 
     Returns:
-        The precision of the steps, the relative difference of their losses, and how far the gradients of the "plain"
-        and of the "compiled" step are from those of the plain one in float32, relative to these.
+        The precision, `common.training.graphed.Comparison` by name, and whether the steps agree.
     """
     prepare()
     with tempfile.TemporaryDirectory() as folder:
         stage, data, module = our_parts(Path(folder), case)
         precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
         device = detach(module, case)
-        step = _step(module, move_data_to_device(next(iter(data.train_dataloader())), device))
-        bfloat16 = precision == "bf16-mixed"
-        _, exact = step(False)
-        loss, plain = step(bfloat16)
-        module.cfg.hparams.compile = mode
-        module.on_fit_start()
-        other_loss, other = step(bfloat16)
-        return {
-            "precision": precision,
-            "loss": abs(other_loss - loss) / abs(loss),
-            "plain": float((plain - exact).norm() / exact.norm()),
-            "compiled": float((other - exact).norm() / exact.norm()),
-        }
+        module.train()
+        first, last = (
+            data.train_set.batch(torch.arange(case.batch_size) + skipped, device)
+            for skipped in (0, len(data.train_set) - case.batch_size)
+        )
+        trial = trial_of(module, last, partial(autocast, device, precision))
 
+        def other() -> Callable[[Any], Step]:
+            compile_forward(module, mode)
+            if not graph:
+                return partial(plain_step, module.compute_step, trial.learning)
+            with trial.autocast():
+                return GraphedStep(module.compute_step, trial.learning, first, record_on_gpu)
 
-def _step(module: TrainingModule, batch: Any) -> Callable[[bool], tuple[float, Tensor]]:
-    """A step that gives its loss and all gradients in one row, and leaves weights and statistics as they were."""
-    module.train()
-    held = [*module.network.parameters(), *module.network.buffers()]
-    before = [tensor.detach().clone() for tensor in held]
-    learning = [one for one in module.network.parameters() if one.requires_grad]
-
-    def step(bfloat16: bool) -> tuple[float, Tensor]:
-        module.zero_grad()
-        module.on_train_batch_start(batch, 0)
-        with torch.autocast(module.device.type, torch.bfloat16, enabled=bfloat16):
-            loss = module.training_step(batch, 0)
-        loss.backward()
-        gradients = torch.cat([one.grad.flatten() for one in learning if one.grad is not None])
-        with torch.no_grad():
-            for tensor, value in zip(held, before, strict=True):
-                tensor.copy_(value)
-        return float(loss.detach()), gradients.float().clone()
-
-    return step
+        found = trial.compare(module.compute_step, other, compiled=mode is not None)
+        return {"precision": precision, **found._asdict(), "agrees": found.agrees}
 
 
 def frozen(study: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Is what runs on a GPU right? Checks by the real commands: repeated, killed and continued, frozen, compiled."""
+"""Is what runs on a GPU right? Checks: repeated, killed and continued, frozen, compiled, replayed."""
 
 import csv
 import os
@@ -22,10 +22,6 @@ from rich.table import Table
 from common.settings.compose import ROOT
 from common.system.errors import UserError
 
-# A compiled step may differ from the plain one, relative: in its loss, and in its gradients in float32.
-LOSS, GRADIENTS = 2e-2, 1e-2
-# How many times as far from float32 as the plain step it may be, where both round to bfloat16.
-ROUNDED = 1.25
 # Columns of results.csv that differ between two runs of one study.
 DIFFER = ("seconds", "checkpoint")
 
@@ -77,15 +73,17 @@ def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:
 
 
 def _of_steps(args: Namespace, case: Case) -> Iterator[Check]:
-    """A compiled step beside the plain one."""
-    for mode in args.modes:
-        result = fresh("agreement.compiled", case, mode)
-        near = result["compiled"] <= max(GRADIENTS, ROUNDED * result["plain"])
+    """Compiled and replayed steps beside the plain one."""
+    for mode, graph in args.ways:
+        result = fresh("agreement.steps", case, mode, graph)
         words = (
-            f"{result['precision']}: losses {result['loss']:.1e} apart; gradients {result['compiled']:.1e} "
-            f"from float32, plain {result['plain']:.1e}"
+            f"{result['precision']}: losses {result['loss']:.1e} apart, gradients {result['gradients']:.1e}; these "
+            f"{result['rounding']:.1e} from float32, plain {result['plain_rounding']:.1e}"
         )
-        yield Check(f"compiled ({mode}) as plain", result["loss"] <= LOSS and near, words)
+        way = " and ".join(
+            filter(None, (mode and f"compiled ({mode})", "replayed" if graph else ""))
+        )
+        yield Check(f"{way} as plain", result["agrees"], words)
 
 
 def _command(args: Namespace, folder: Path, name: str) -> list[str]:

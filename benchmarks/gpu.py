@@ -1,7 +1,7 @@
 """All measurements that need a GPU, in one command of under ten minutes:  python benchmarks/gpu.py --json gpu.json.
 
 In order of importance, each only if there is time left: ResNet-9 beside the ordinary way, epochs, the five-seed
-study, whether what runs is right (checks.py), where the images lie and torch.compile, the other backbones beside the
+study, whether what runs is right (checks.py), steps that are replayed and compiled, the other backbones beside the
 ordinary way. `--parts checks` takes some of them alone.
 """
 
@@ -30,10 +30,11 @@ from common.system.errors import UserError
 
 MAIN = "resnet9"
 EPOCH_BATCHES = (256, 512)
-# Where batches come from, or how the network is compiled; the first is what the others are compared with.
+# Where batches come from, whether steps are replayed, how they are compiled; the first is what the others are compared
+# with.
 VARIANTS = {
-    "single": ("plain", "reduce-overhead", "pinned", "default"),
-    "dual": ("plain", "reduce-overhead"),
+    "single": ("plain", "graph", "graph default", "pinned", "reduce-overhead", "default"),
+    "dual": ("plain", "graph", "graph default"),
 }
 # Seconds without which a part is not begun: about what it takes.
 NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "checks": 120, "variants": 60, "others": 90}
@@ -104,7 +105,7 @@ def epochs(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
 
 
 def variants(args: argparse.Namespace, console: Console, end: float) -> list[dict[str, Any]]:
-    """A bare loop over the same steps with the images elsewhere, or the network compiled."""
+    """A bare loop over the same steps with the images elsewhere, or the steps replayed or compiled."""
     rows: list[dict[str, Any]] = []
     for phase, names in args.variants.items():
         for name in names:
@@ -203,7 +204,7 @@ def arguments() -> argparse.Namespace:
         others=[backbone for backbone in backbone_names() if backbone != MAIN],
         study=["--dataset", "cifar100", "--seeds", "5"],
         checks=["dataset=cifar100", "dataset.epochs.single=2", "dataset.epochs.dual=2"],
-        modes=("default", "reduce-overhead"),
+        ways=((None, True), ("default", True), ("default", False), ("reduce-overhead", False)),
     )
     return parser.parse_args()
 

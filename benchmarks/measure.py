@@ -8,7 +8,9 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +35,7 @@ from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
+from common.training.fast_steps import compile_forward, record_steps
 from common.training.module import TrainingModule
 from common.training.optimisers import optimisation
 
@@ -170,10 +173,14 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     device = detach(module, case)
     run = (_evaluation_step if case.phase == "eval" else _training_step)(module, device, precision)
     loader = data.val_dataloader() if case.phase == "eval" else data.train_dataloader()
+    used = module.fast_steps.used
+    if case.phase != "eval":
+        _make_fast(module, data, precision, used.compile, graph=used.cuda_graph)
     if case.phase == "single":
         values["bare_rate"] = _bare_rate(run, loader, case)
     if device.type == "cuda":
         batch = next(iter(loader))
+        module.graphed = None  # a replay launches nothing that torch can count
         values["operations"] = operations(run, batch) / len(batch)
     return values
 
@@ -184,7 +191,8 @@ def bare(case: Case, variant: str) -> dict[str, float]:
     Args:
         case: of the phase single or dual.
         variant: "plain" takes batches as trainer.fit does, from a set that lies on the device, "pinned" from one in
-            the CPU's memory; any other is a mode of torch.compile.
+            the CPU's memory; "graph" replays the step as a CUDA graph; any other is a mode of torch.compile, replayed
+            too after "graph ".
     """
     prepare()
     with tempfile.TemporaryDirectory() as folder:
@@ -195,13 +203,14 @@ def bare(case: Case, variant: str) -> dict[str, float]:
         run = _training_step(module, device, precision)
         if variant == "pinned":
             data.train_set.device_bytes = 0
-        elif variant != "plain":
-            module.cfg.hparams.compile = variant
-            module.on_fit_start()
         loader = data.train_dataloader()
         _enough(len(loader), case.warmup + case.steps)
         batch = next(iter(loader))
         start = _now()
+        graph = variant.startswith("graph")
+        word = variant.removeprefix("graph ")
+        mode = None if word in ("plain", "pinned", "graph") else word
+        _make_fast(module, data, precision, mode, graph=graph)
         run(batch, 0)
         return {"first": _now() - start, "rate": _bare_rate(run, loader, case)}
 
@@ -212,6 +221,20 @@ def detach(module: TrainingModule, case: Case) -> torch.device:
     device = torch.device("cuda" if uses_gpu(case.accelerator) else "cpu")
     module.to(device)
     return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context in which the steps of a precision are computed."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+def _make_fast(
+    module: TrainingModule, data: HierarchicalData, precision: str, mode: str | None, *, graph: bool
+) -> None:
+    """What `FastSteps` does to a module in training, but whatever the circumstances."""
+    compile_forward(module, mode)
+    if graph:
+        module.graphed = record_steps(module, data, partial(autocast, module.device, precision))
 
 
 def _bare_rate(run: Callable[[Any, int], None], loader: Iterable[Any], case: Case) -> float:
@@ -283,10 +306,11 @@ def _training_step(
     def run(batch: Any, number: int) -> None:
         batch = move_data_to_device(batch, device)
         module.on_train_batch_start(batch, number)
-        optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        if not module.graphed:
+            optimizer.zero_grad()
+        with autocast(device, precision):
             loss = module.training_step(batch, number)
-        loss.backward()
+        module.backward(loss)
         optimizer.step()
 
     return run
@@ -300,7 +324,7 @@ def _evaluation_step(
     @torch.no_grad()
     def run(batch: Any, number: int) -> None:
         batch = move_data_to_device(batch, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        with autocast(device, precision):
             module.validation_step(batch, number)
 
     return run

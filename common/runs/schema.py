@@ -12,11 +12,13 @@ from common.runs.per_seed import PER_SEED, check_own_sets
 from common.settings.levels import LEVELS
 from common.settings.schema import ALWAYS, key
 from common.system.errors import UserError, shown
+from common.training.acceleration import AUTO, GRAPHING_MODES, PLAIN_MODES
 from common.training.loss_table import LOSSES
 
 C = TypeVar("C", bound=type)
 
-COMPILE_MODES = (None, "default", "reduce-overhead", "max-autotune")
+COMPILE_MODES = (AUTO, None, *PLAIN_MODES, *GRAPHING_MODES)
+CUDA_GRAPH = (AUTO, True, False)
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 CLASS_WEIGHTS = (None, "balanced")
@@ -223,7 +225,16 @@ class TrainingKeys:
         shapes_result=False,
     )
     compile: str | None = key(
-        None, "mode of torch.compile during training; null: do not compile", choices=COMPILE_MODES
+        AUTO,
+        "mode of torch.compile during training; auto: default on a GPU where the steps to come pay for it, not with "
+        "deterministic=true; null: do not compile",
+        choices=COMPILE_MODES,
+    )
+    cuda_graph: Any = key(
+        AUTO,
+        "on a GPU, record the training step once and replay it; auto: where one device trains and replaying gives "
+        "what the plain step gives",
+        choices=CUDA_GRAPH,
     )
     loss: str = key(
         "cross_entropy", "what is minimised, of features, logits and labels", choices=LOSSES

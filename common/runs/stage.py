@@ -146,6 +146,7 @@ def _fit(
         "best_epoch": min(content["epoch"] + 1, trainer.current_epoch),
         "epochs": trainer.current_epoch,
         "seconds": round(last.seconds, 2),
+        "acceleration": module.fast_steps.used._asdict(),
         **costs(module.network, module.record.image_size),
         "training": module.record.training,
         **_labels(module.record, data),

@@ -1,8 +1,9 @@
 """The LightningModule below every training paradigm: all that does not depend on what is learned.
 
-It seeds each step, compiles, sets up the optimiser, logs metrics, and says what a checkpoint holds. An experiment
-folder adds how its network is built (`build_network` and what stands beside it); a paradigm adds what a step does
-(`make_metrics`, `training_step`, `validation_step`, `test_step`). `common.training.supervised` is such a paradigm.
+It takes and seeds each step, sets up the optimiser, logs metrics, and says what a checkpoint
+holds. An experiment folder adds how its network is built (`build_network` and what stands beside it); a paradigm adds
+what a step computes (`make_metrics`, `compute_step`, `validation_step`, `test_step`). `common.training.supervised` is
+such a paradigm.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from common.checkpoints.files import RECORD, Record
 from common.checkpoints.pretrained import load_pretrained
@@ -23,6 +25,8 @@ from common.networks.macro import Network, Outputs
 from common.system.distributed import broadcast_from_first, rank
 from common.system.errors import UserError
 from common.system.randomness import derive
+from common.training.fast_steps import FastSteps
+from common.training.graphed import GraphedStep, Step
 from common.training.metrics import Batch, LevelMetrics, by_level
 from common.training.optimisers import optimisation
 
@@ -57,6 +61,9 @@ class TrainingModule(pl.LightningModule):
         self.test_metrics = self.make_metrics("test")
         # The network's forward pass, while fitting as compiled; a function, so that weights keep their names.
         self.forward_pass: Callable[[Tensor], Outputs] = self.network.outputs
+        # Replays the step, while fitting with a CUDA graph.
+        self.graphed: GraphedStep | None = None
+        self.fast_steps = FastSteps()
         # Saved in the middle of an epoch, so that its mean is right after continuing.
         self.train_metrics.persistent()
 
@@ -98,8 +105,11 @@ class TrainingModule(pl.LightningModule):
         """Make what steps of "train", "val" or "test" update: metrics of the record's levels."""
         raise NotImplementedError
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Give the loss of a batch."""
+    def compute_step(self, batch: Batch) -> Step:
+        """Compute the loss of a batch and what training metrics take, without changing anything else.
+
+        It may be recorded: it must not wait for the device, and must draw random numbers on it.
+        """
         raise NotImplementedError
 
     @property
@@ -134,38 +144,43 @@ class TrainingModule(pl.LightningModule):
         """Give logits (B, C) per level of a batch."""
         return self.outputs(batch).logits
 
-    def log_loss(self, loss: Tensor) -> None:
-        """Log a step's loss, at the very steps at which Lightning hands values on to loggers."""
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Give the loss of a batch, and add to the training metrics."""
+        step = self.graphed(batch) if self.graphed else self.compute_step(batch)
+        self.train_metrics.update(step.logits, step.labels)
+        # The very steps at which Lightning hands values on to loggers.
         if (self.global_step + 1) % self.log_every_n_steps == 0:
-            self.log("train_step_loss", loss, on_step=True, on_epoch=False)
+            self.log("train_step_loss", step.loss, on_step=True, on_epoch=False)
+        return step.loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute gradients, unless a replayed step has done so."""
+        if not self.graphed:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Clear gradients, unless a replayed step has written them anew."""
+        if not self.graphed:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Give features side by side (B, F), not joined, and the labels of each level (B,)."""
         features = self.network.features(self.transforms(batch["images"]))
         return {"features": features} | {level: batch[level] for level in self.record.levels}
 
-    def on_fit_start(self) -> None:
-        """Have the forward pass compiled when it is first used."""
-        if self.cfg.hparams.compile:
-            # Otherwise earlier stages' networks count against a limit beyond which torch no longer compiles.
-            torch.compiler.reset()
-            # Not dynamic: the same shape must always meet the same kernels, or continuing would not be exact.
-            self.forward_pass = torch.compile(
-                self.network.outputs,
-                mode=self.cfg.hparams.compile,
-                dynamic=False,
-            )
-
-    def on_fit_end(self) -> None:
-        """Return to the pass that is not compiled: testing, a command of its own too, does not compile."""
-        self.forward_pass = self.network.outputs
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """Let steps be compiled and recorded."""
+        return [self.fast_steps]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""
         place: tuple[str | int, ...] = (self.record.arm, self.current_epoch, batch_idx)
         # The first process draws as one process would, each other one for itself.
         place += (rank(),) if rank() else ()
-        seed = derive(self.record.seed, *place)
+        self.seed_generators(derive(self.record.seed, *place))
+
+    def seed_generators(self, seed: int) -> None:
+        """Seed what a step draws from, on the CPU and on the module's device."""
         # Not torch.manual_seed, which takes half a millisecond to note the seed for devices that are not there.
         torch.default_generator.manual_seed(seed)
         if self.device.type in ("cuda", "mps"):

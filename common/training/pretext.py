@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from common.checkpoints.files import Record
 from common.results.metrics import METRICS
+from common.training.graphed import Step
 from common.training.metrics import Batch, LevelMetrics
 from common.training.module import TrainingModule
 
@@ -44,15 +45,13 @@ class Pretext(TrainingModule):
         """Make accuracy and loss of the task."""
         return LevelMetrics(self.record.num_classes)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Give the mean cross-entropy over all views of B augmented images."""
+    def compute_step(self, batch: Batch) -> Step:
+        """Compute the mean cross-entropy over all views of B augmented images."""
         views = self.views(self.transforms(batch["images"]))
         logits = self.forward_pass(torch.cat(views)).logits[self.task]  # (V * B, V)
         truth = torch.arange(len(views), device=logits.device).repeat_interleave(len(views[0]))
-        self.train_metrics.update({self.task: logits}, {self.task: truth})
         loss = functional.cross_entropy(logits, truth, label_smoothing=self.label_smoothing)
-        self.log_loss(loss)
-        return loss
+        return Step(loss, {self.task: logits}, {self.task: truth})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Batch:
         """Count right answers; give the features of the images themselves by side, each (B, F)."""

@@ -14,6 +14,7 @@ from common.networks.macro import Outputs
 from common.settings.hierarchy import refuse_unknown_hierarchy
 from common.system.errors import UserError
 from common.training.chance import chance
+from common.training.graphed import Step
 from common.training.loss_table import LOSSES
 from common.training.losses import balanced
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
@@ -44,7 +45,6 @@ class Supervised(TrainingModule):
 
     def on_fit_start(self) -> None:
         """Weigh images by how rare their classes are among the training images, where hparams.class_weights asks."""
-        super().on_fit_start()
         if self.cfg.hparams.get(WEIGHTS) is None:
             return
         images = cast(HierarchicalData, cast(Any, self.trainer).datamodule).train_set
@@ -59,17 +59,15 @@ class Supervised(TrainingModule):
         """Say whether an image has the same features at every step: no hemisphere learns, and augmentation is off."""
         return self.network.features_are_fixed and not self.transforms.augments
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Give the loss of all levels."""
+    def compute_step(self, batch: Batch) -> Step:
+        """Compute the loss of all levels."""
         outputs = self.outputs(batch)
         labels = {level: batch[level] for level in self.record.levels}
         loss = self.loss(outputs, labels)
         for logits in outputs.auxiliary.values():
             # No features: what a loss makes of both hemispheres counts once.
             loss = loss + self.auxiliary * self.loss(Outputs({}, logits), labels)
-        self.train_metrics.update(outputs.logits, batch)
-        self.log_loss(loss)
-        return loss
+        return Step(loss, outputs.logits, labels)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Count right answers and mistakes, and sum up losses; give the features by side, each (B, F)."""

@@ -112,7 +112,7 @@ if __name__ == "__main__":
     args.study = ["--dataset", "navon", "--seeds", "1"]
     args.study += ["dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"]
     args.checks = ["dataset=navon", "dataset.width=0.125", "trainer_params.max_epochs=2"]
-    args.modes = ("default",)
+    args.ways = (("default", False),)
     gpu.measure_all(args, Console(width=120))
 """
 

@@ -84,7 +84,7 @@ def test_a_compiled_run_is_another_configuration(uses, tiny, in_process, tmp_pat
     assert in_process(SINGLE, *run)[0] == 0
     status, _, err = in_process(SINGLE, *run, "hparams.compile=default")
     assert status == 1
-    assert "hparams.compile was null and is now 'default'" in err
+    assert "hparams.compile was 'auto' and is now 'default'" in err
 
 
 @pytest.mark.slow

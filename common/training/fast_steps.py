@@ -1,0 +1,154 @@
+"""Make a stage's steps fast from its start: compiled and replayed, as `common.training.acceleration` chooses."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from common.data.datamodule import HierarchicalData
+from common.system.errors import UserError
+from common.system.randomness import derive
+from common.training.acceleration import AUTO, Acceleration, Circumstances, choose
+from common.training.graphed import (
+    Batch,
+    GraphedStep,
+    NotReplayedError,
+    Step,
+    Trial,
+    record_on_gpu,
+    record_step,
+)
+
+
+class FastSteps(Callback):
+    """Has steps compiled and recorded where that is asked for or pays; an interrupted stage goes on as it was.
+
+    What was used stands in result.yaml and in the checkpoint to continue from.
+    """
+
+    def __init__(self) -> None:
+        self.used = Acceleration()
+        self.before: Acceleration | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what is used."""
+        return self.used._asdict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Note what was used before the interruption."""
+        self.before = Acceleration(**state_dict)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin, once a checkpoint is restored, which replaces tensors that a recording would hold.
+
+        Raises:
+            UserError: an interrupted stage cannot go on as it was.
+        """
+        module = cast(Any, pl_module)
+        asked = module.cfg.hparams.compile
+        if (
+            trainer.global_step and not self.before
+        ):  # its checkpoint knew of nothing but hparams.compile
+            self.before = Acceleration(None if asked == AUTO else asked)
+        chosen, why = choose(asked, module.cfg.hparams.cuda_graph, _circumstances(trainer, module))
+        if self.before and not (self.before.cuda_graph and why):
+            chosen, why = self.before, None
+        compile_forward(module, chosen.compile)
+        if chosen.cuda_graph:
+            try:
+                module.graphed = record_steps(
+                    module,
+                    cast(Any, trainer).datamodule,
+                    trainer.strategy.precision_plugin.train_step_context,
+                )
+            except NotReplayedError as error:
+                why = str(error)
+                chosen = Acceleration(None if asked == AUTO else asked)
+                compile_forward(module, chosen.compile)
+        name = f"{module.record.arm}/seed{module.record.seed}"
+        if self.before and self.before != chosen:
+            raise UserError(
+                f"{name}: its steps were replayed as a CUDA graph so far, and now cannot be: {why}; continue it where "
+                "they can, or give fresh=true."
+            )
+        self.used = chosen
+        if why and trainer.is_global_zero:
+            print(f"{name}: its steps are not replayed as a CUDA graph: {why}", flush=True)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Return to plain steps: testing, a command of its own too, does not compile."""
+        module = cast(Any, pl_module)
+        module.graphed = None
+        compile_forward(module, None)
+
+
+def record_steps(
+    module: Any, data: HierarchicalData, autocast: Callable[[], AbstractContextManager]
+) -> GraphedStep:
+    """Record a module's step with the first training images, and try it with the last ones.
+
+    Args:
+        module: on a GPU, with the weights that training begins or goes on with.
+        data: its images.
+        autocast: makes the context in which its steps are computed.
+
+    Raises:
+        NotReplayedError: it cannot be recorded, or a replay is not the plain step.
+    """
+    places = torch.arange(len(data.train_set))
+    first, last = (
+        data.train_set.batch(some, module.device)
+        for some in (places[: data.batch_size], places[-data.batch_size :])
+    )
+    compiled = module.forward_pass
+
+    def plain(batch: Batch) -> Step:
+        module.forward_pass = module.network.outputs
+        try:
+            return module.compute_step(batch)
+        finally:
+            module.forward_pass = compiled
+
+    trial = trial_of(module, last, autocast)
+    return record_step(
+        module.compute_step,
+        plain,
+        trial,
+        first,
+        record_on_gpu,
+        compiled=compiled != module.network.outputs,
+    )
+
+
+def trial_of(module: Any, batch: Batch, autocast: Callable[[], AbstractContextManager]) -> Trial:
+    """Make a trial of a module's steps."""
+    seed = derive(module.record.seed, "trial")
+    return Trial(
+        module.network, batch, seed=lambda: module.seed_generators(seed), autocast=autocast
+    )
+
+
+def compile_forward(module: Any, mode: str | None) -> None:
+    """Have a module's forward pass compiled when it is first used; None: return to the plain one."""
+    module.forward_pass = module.network.outputs
+    if mode is None:
+        return
+    # Otherwise earlier stages' networks count against a limit beyond which torch no longer compiles.
+    torch.compiler.reset()
+    # Compiled code would draw other numbers than the plain step does.
+    torch._inductor.config.fallback_random = True
+    # Not dynamic: the same shape must always meet the same kernels, or continuing would not be exact.
+    module.forward_pass = torch.compile(module.network.outputs, mode=mode, dynamic=False)
+
+
+def _circumstances(trainer: pl.Trainer, module: Any) -> Circumstances:
+    return Circumstances(
+        gpu=module.device.type == "cuda",
+        processes=trainer.world_size,
+        precision=str(trainer.precision),
+        deterministic=module.cfg.trainer_params.deterministic,
+        steps=int(trainer.estimated_stepping_batches) - trainer.global_step,
+    )

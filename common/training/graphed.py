@@ -1,0 +1,266 @@
+"""The training step as a CUDA graph: forward pass, loss and backward pass are recorded once and replayed at each step.
+
+Steps of small networks wait for Python, which launches one kernel after the other; a replay launches all at once
+(PyTorch's documentation, "CUDA Graphs"). The optimiser, clipping and the schedule stay outside.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from common.system.errors import UserError
+
+Batch = dict[str, Tensor]
+
+# Steps before a recording, in which libraries choose kernels and allocate what they keep.
+WARM_UP = 4
+# How far a replayed step may be from the plain one, relative: in numbers of 8 bits of mantissa, and in others, where
+# compiled sums of ResNet-9 were 2e-3 apart.
+ROUNDED, EXACT, COMPILED = 2e-2, 1e-4, 1e-2
+# How many times as far from float32 as the plain step it may be instead: compiled, sums round otherwise.
+FARTHER = 1.25
+
+
+class NotReplayedError(Exception):
+    """Says why a step is not replayed."""
+
+
+class Step(NamedTuple):
+    """What a training step computes: the loss, and what metrics take, logits (B, C) and labels (B,) by level."""
+
+    loss: Tensor
+    logits: Batch
+    labels: Batch
+
+
+# Records what a function does; gives what repeats it, and the function's result, which each repetition overwrites.
+Recorder = Callable[[Callable[[], Step]], tuple[Callable[[], object], Step]]
+
+
+class GraphedStep:
+    """A step that is recorded once and replayed; it leaves gradients of its batch alone, in the same tensors each time.
+
+    Nobody may clear or replace gradients from then on.
+
+    Args:
+        compute: the step of a batch; what it draws at random comes from the device's own generator.
+        learning: the parameters that get gradients.
+        batch: has the shapes of all batches to come.
+        record: how it is recorded.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Batch], Step],
+        learning: Sequence[nn.Parameter],
+        batch: Batch,
+        record: Recorder,
+    ) -> None:
+        self.held = {name: value.clone() for name, value in batch.items()}
+        self.replay, self.step = record(lambda: plain_step(compute, learning, self.held))
+
+    def __call__(self, batch: Batch) -> Step:
+        """Take the step of a batch; its outputs are valid until the next one."""
+        for name, held in self.held.items():
+            held.copy_(batch[name], non_blocking=True)
+        self.replay()
+        return self.step
+
+
+def plain_step(
+    compute: Callable[[Batch], Step], learning: Sequence[nn.Parameter], batch: Batch
+) -> Step:
+    """Take a step's forward pass, loss and backward pass; gradients are of this batch alone."""
+    for parameter in learning:
+        parameter.grad = None
+    step = compute(batch)
+    # As Lightning does, whose backward pass is outside of autocast.
+    with torch.autocast(step.loss.device.type, enabled=False):
+        step.loss.backward()
+    logits = {level: values.detach() for level, values in step.logits.items()}
+    return Step(step.loss.detach(), logits, step.labels)
+
+
+def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]:
+    """Record what a function launches on the GPU.
+
+    Raises:
+        RuntimeError: it does something that cannot be recorded, such as waiting for the GPU.
+    """
+    caches = torch.is_autocast_cache_enabled()
+    # Weights in bfloat16 that were cached before would be recorded as they were then.
+    torch.set_autocast_cache_enabled(False)
+    graph = torch.cuda.CUDAGraph()
+    try:
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UP):
+                work()
+        torch.cuda.current_stream().wait_stream(beside)
+        with torch.cuda.graph(graph):
+            step = work()
+    except RuntimeError:
+        graph.reset()
+        _refuse_broken_gpu()
+        raise
+    finally:
+        torch.set_autocast_cache_enabled(caches)
+    return graph.replay, step
+
+
+def _refuse_broken_gpu() -> None:
+    """Stop where a recording that failed left generators or streams that cannot be used."""
+    try:
+        torch.rand(1, device="cuda").item()
+    except RuntimeError as error:
+        raise UserError(
+            "The training step could not be recorded as a CUDA graph, and the GPU must be opened anew: give "
+            "hparams.cuda_graph=false."
+        ) from error
+
+
+class Comparison(NamedTuple):
+    """How far another step is from the plain one, relative to it: in its loss, and in all gradients together.
+
+    ``plain_rounding`` and ``rounding`` are how far the gradients of either are from the plain ones in float32;
+    ``tolerance`` is how far the other step may be.
+    """
+
+    loss: float
+    gradients: float
+    plain_rounding: float
+    rounding: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """Say whether both are the same but for rounding; NaN is not."""
+        near = self.gradients <= self.tolerance or self.rounding <= FARTHER * self.plain_rounding
+        return self.loss <= self.tolerance and near
+
+
+class Trial:
+    """Takes one step in several ways from equal weights, statistics and random numbers, and leaves these as they were.
+
+    Args:
+        network: whose parameters get gradients; those of the last step stay.
+        batch: the step's.
+        seed: seeds the generators that the step draws from.
+        autocast: makes the context in which steps are computed.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batch: Batch,
+        *,
+        seed: Callable[[], object],
+        autocast: Callable[[], AbstractContextManager],
+    ) -> None:
+        self.learning = [one for one in network.parameters() if one.requires_grad]
+        self.batch = batch
+        self.device = next(iter(batch.values())).device.type
+        self.seed = seed
+        self.autocast = autocast
+        held = [*network.parameters(), *network.buffers()]
+        self.before = [(tensor, tensor.detach().clone()) for tensor in held]
+
+    def restore(self) -> None:
+        """Put weights and statistics back."""
+        with torch.no_grad():
+            for tensor, value in self.before:
+                tensor.copy_(value)
+
+    def take(self, step: Callable[[Batch], Step], *, exact: bool = False) -> tuple[Tensor, Tensor]:
+        """Give the loss of a step that leaves gradients, and these in one row, float32; ``exact``: without autocast."""
+        self.seed()
+        with (
+            self.autocast(),
+            torch.autocast(self.device, enabled=False) if exact else nullcontext(),
+        ):
+            loss = step(self.batch).loss
+        gradients = [one.grad.flatten().float() for one in self.learning if one.grad is not None]
+        found = loss.float().clone(), torch.cat(gradients)
+        self.restore()
+        return found
+
+    def compare(
+        self,
+        compute: Callable[[Batch], Step],
+        other: Callable[[], Callable[[Batch], Step]],
+        *,
+        compiled: bool,
+    ) -> Comparison:
+        """Compare another step with the plain one.
+
+        Args:
+            compute: the step of a batch, without its backward pass.
+            other: makes the other step, which leaves gradients, once the plain one has been taken.
+            compiled: whether that is compiled.
+        """
+        plain = partial(plain_step, compute, self.learning)
+        loss, gradients = self.take(plain)
+        _, exact = self.take(plain, exact=True)
+        step = other()
+        self.restore()
+        other_loss, other_gradients = self.take(step)
+        with self.autocast():
+            rounded = torch.is_autocast_enabled(self.device)
+        return Comparison(
+            loss=_apart(other_loss, loss, loss),
+            gradients=_apart(other_gradients, gradients, gradients),
+            plain_rounding=_apart(gradients, exact, exact),
+            rounding=_apart(other_gradients, exact, exact),
+            tolerance=ROUNDED if rounded else COMPILED if compiled else EXACT,
+        )
+
+
+def record_step(
+    compute: Callable[[Batch], Step],
+    plain: Callable[[Batch], Step],
+    trial: Trial,
+    batch: Batch,
+    record: Recorder,
+    *,
+    compiled: bool,
+) -> GraphedStep:
+    """Record a step, and compare it with the plain one on the trial's batch.
+
+    Args:
+        compute: the step of a batch, without its backward pass.
+        plain: the same, not compiled.
+        trial: of another batch and other random numbers than the recording, which might repeat its own.
+        batch: recorded.
+        record: how.
+        compiled: whether ``compute`` is.
+
+    Raises:
+        NotReplayedError: it cannot be recorded, or is not the plain step.
+    """
+    made: list[GraphedStep] = []
+
+    def other() -> GraphedStep:
+        with trial.autocast():
+            made.append(GraphedStep(compute, trial.learning, batch, record))
+        return made[0]
+
+    try:
+        found = trial.compare(plain, other, compiled=compiled)
+    except RuntimeError as error:
+        why = str(error).strip().partition("\n")[0].rstrip(".")
+        raise NotReplayedError(f"recording the step failed ({why})") from error
+    if not found.agrees:
+        raise NotReplayedError(
+            f"the replayed step is not the plain one (relative difference of losses {found.loss:.1e}, of gradients "
+            f"{found.gradients:.1e})"
+        )
+    return made[0]
+
+
+def _apart(one: Tensor, other: Tensor, unit: Tensor) -> float:
+    return float((one - other).norm() / unit.norm())

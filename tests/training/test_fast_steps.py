@@ -1,0 +1,304 @@
+"""Steps that are compiled and replayed: when, and that nothing about a run changes by it.
+
+A CUDA graph needs a GPU. Here a recorder stands in for it that repeats the work itself and overwrites the outputs, as a
+replay does: so all is tried but the recording.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import arch_single_head.trainer
+import common.training.callbacks as callbacks
+import common.training.fast_steps as fast_steps
+from common.system.errors import UserError
+from common.training.acceleration import PAYS_AFTER, Acceleration, Circumstances, choose
+from common.training.graphed import (
+    Comparison,
+    GraphedStep,
+    NotReplayedError,
+    Step,
+    Trial,
+    plain_step,
+    record_step,
+)
+from common.training.supervised import Supervised
+
+SINGLE = arch_single_head.trainer.main
+GPU = Circumstances(gpu=True, processes=1, precision="bf16-mixed", deterministic=False, steps=1000)
+REPLAYED = Acceleration(None, True)
+
+
+def repeat(work):
+    """Record nothing, but do the work again at each replay."""
+    work()
+    step = work()
+
+    def replay() -> None:
+        new = work()
+        step.loss.copy_(new.loss)
+        for name, values in step.logits.items():
+            values.copy_(new.logits[name])
+
+    return replay, step
+
+
+def fails(work):
+    raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors ...")
+
+
+def forgets(work):
+    """Replay the batch and the random numbers of the recording, whatever comes."""
+    step = work()
+    return (lambda: None), step
+
+
+@pytest.fixture
+def replayed(monkeypatch):
+    """Make steps be replayed on this machine, by another recorder."""
+
+    def by(record):
+        monkeypatch.setattr(fast_steps, "choose", lambda *asked: (REPLAYED, None))
+        monkeypatch.setattr(fast_steps, "record_on_gpu", record)
+
+    return by
+
+
+def weights(place: Path, file: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    return torch.load(place / "checkpoints" / file, weights_only=True)["state_dict"]
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+# ------------------------------------------------------------ what is chosen
+
+
+def test_a_gpu_replays_steps_and_compiles_where_many_are_to_come():
+    assert choose("auto", "auto", GPU) == (Acceleration(None, True), None)
+    many = GPU._replace(steps=PAYS_AFTER)
+    assert choose("auto", "auto", many) == (Acceleration("default", True), None)
+    assert choose("auto", False, many) == (Acceleration("default", False), None)
+    assert choose(None, "auto", many) == (Acceleration(None, True), None)
+    assert choose("default", "auto", GPU) == (Acceleration("default", True), None)
+
+
+def test_a_cpu_does_neither_and_says_so_only_where_it_was_asked():
+    cpu = GPU._replace(gpu=False, steps=PAYS_AFTER)
+    assert choose("auto", "auto", cpu) == (Acceleration(), None)
+    assert choose("auto", True, cpu) == (Acceleration(), "there is no CUDA GPU")
+    assert choose("default", "auto", cpu) == (Acceleration("default"), None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "other", "why"),
+    [
+        ("auto", {"processes": 2}, "several devices"),
+        ("auto", {"precision": "16-mixed"}, "scales gradients"),
+        ("reduce-overhead", {}, "records graphs itself"),
+    ],
+)
+def test_what_hinders_a_replay_is_said(asked, other, why):
+    chosen, said = choose(asked, True, GPU._replace(**other))
+    assert not chosen.cuda_graph
+    assert why in str(said)
+
+
+def test_nothing_is_compiled_where_results_must_be_deterministic():
+    strict = GPU._replace(deterministic=True, steps=PAYS_AFTER)
+    assert choose("auto", "auto", strict) == (Acceleration(None, True), None)
+    with pytest.raises(UserError, match="deterministic=true"):
+        choose("default", "auto", strict)
+
+
+# --------------------------------------------------------------- a whole run
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_replayed_run_has_the_weights_of_a_plain_one(
+    precision, replayed, tiny, in_process, tmp_path
+):
+    more = [
+        "hparams.dropout=0.3",
+        "dataset.crop_padding=2",
+        f"trainer_params.precision={precision}",
+    ]
+    run = [*tiny, *more, "trainer_params.gradient_clip_val=0.5", f"save_dir={tmp_path}"]
+    status, out, err = in_process(SINGLE, *run, "exp_name=plain")
+    assert status == 0, err
+    replayed(repeat)
+    status, out, err = in_process(SINGLE, *run, "exp_name=replayed")
+    assert status == 0, err
+    assert "not replayed" not in out
+    places = [tmp_path / name / "fine/seed0" for name in ("plain", "replayed")]
+    assert equal(*map(weights, places))
+    results = [yaml.safe_load((place / "result.yaml").read_text()) for place in places]
+    assert [one["acceleration"]["cuda_graph"] for one in results] == [False, True]
+    assert results[0]["test"] == results[1]["test"]
+    tables = [(place / "metrics.csv").read_text() for place in places]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("record", "why"), [(fails, "stream is capturing"), (forgets, "is not the plain one")]
+)
+def test_where_recording_fails_or_replays_something_else_steps_are_plain(
+    record, why, replayed, tiny, in_process, tmp_path
+):
+    run = [*tiny, "dataset.crop_padding=2", f"save_dir={tmp_path}"]
+    assert in_process(SINGLE, *run, "exp_name=plain")[0] == 0
+    replayed(record)
+    status, out, err = in_process(SINGLE, *run, "exp_name=tried")
+    assert status == 0, err
+    (line,) = [line for line in out.splitlines() if "not replayed as a CUDA graph" in line]
+    assert line.startswith("fine/seed0: ")
+    assert why in line
+    places = [tmp_path / name / "fine/seed0" for name in ("plain", "tried")]
+    assert equal(*map(weights, places))
+    result = yaml.safe_load((places[1] / "result.yaml").read_text())
+    assert result["acceleration"] == {"compile": None, "cuda_graph": False}
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def interrupt(monkeypatch, in_process, *arguments):
+    """Run until the sixth step, two of the second epoch, and end there."""
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
+    step, taken = Supervised.training_step, []
+
+    def counting(self, batch, batch_idx):
+        taken.append(batch_idx)
+        if len(taken) == 6:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervised, "training_step", counting)
+        with pytest.raises(Killed):
+            in_process(*arguments)
+
+
+def test_a_replayed_run_continues_bit_for_bit_or_stops_with_a_sentence(
+    replayed, tiny, in_process, monkeypatch, tmp_path
+):
+    run = [SINGLE, *tiny, "dataset.crop_padding=2", f"save_dir={tmp_path}", "exp_name=killed"]
+    with monkeypatch.context() as patch:
+        patch.setattr(fast_steps, "choose", lambda *asked: (REPLAYED, None))
+        patch.setattr(fast_steps, "record_on_gpu", repeat)
+        interrupt(monkeypatch, in_process, *run)
+    place = tmp_path / "killed/fine/seed0"
+    assert (place / "checkpoints/last.ckpt").is_file()
+    monkeypatch.setattr(fast_steps, "record_on_gpu", fails)
+    status, _, err = in_process(*run)
+    assert status == 1
+    assert "fine/seed0: its steps were replayed as a CUDA graph so far" in err
+    assert "stream is capturing" in err
+
+    replayed(repeat)
+    status, _, err = in_process(*run)
+    assert status == 0, err
+    status, _, err = in_process(*run[:-1], "exp_name=whole")
+    assert status == 0, err
+    assert equal(weights(place), weights(tmp_path / "whole/fine/seed0"))
+
+
+def test_a_plain_run_continues_plainly_where_a_graph_could_be_used(
+    replayed, tiny, in_process, monkeypatch, tmp_path
+):
+    run = [SINGLE, *tiny, f"save_dir={tmp_path}", "exp_name=killed"]
+    interrupt(monkeypatch, in_process, *run)
+    replayed(fails)
+    status, out, err = in_process(*run)
+    assert status == 0, err
+    assert "not replayed" not in out
+    result = yaml.safe_load((tmp_path / "killed/fine/seed0/result.yaml").read_text())
+    assert result["acceleration"] == {"compile": None, "cuda_graph": False}
+
+
+def test_an_asked_graph_without_a_gpu_is_one_line(tiny, in_process, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    run = [*tiny, f"save_dir={tmp_path}", "exp_name=run", "hparams.cuda_graph=true"]
+    status, out, err = in_process(SINGLE, *run)
+    assert status == 0, err
+    assert (
+        "fine/seed0: its steps are not replayed as a CUDA graph: there is no CUDA GPU"
+        in out.splitlines()
+    )
+
+
+# ------------------------------------------------------------- one step alone
+
+
+class Noisy(nn.Module):
+    """One weight, a statistic, and a random number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([2.0]))
+        self.register_buffer("seen", torch.zeros(1))
+
+    def compute(self, batch) -> Step:
+        self.seen += 1
+        loss = (self.weight * batch["x"] * torch.rand(1)).sum()
+        return Step(loss, {}, {})
+
+
+def a_trial(network: Noisy) -> Trial:
+    return Trial(
+        network,
+        {"x": torch.tensor([3.0])},
+        seed=lambda: torch.manual_seed(1),
+        autocast=lambda: torch.autocast("cpu", enabled=False),
+    )
+
+
+def recorded(network: Noisy, x: torch.Tensor, record) -> GraphedStep:
+    compute = network.compute
+    return record_step(compute, compute, a_trial(network), {"x": x}, record, compiled=False)
+
+
+def test_a_recorded_step_reads_each_batch_and_leaves_its_gradients_alone():
+    network = Noisy()
+    graphed = recorded(network, torch.tensor([1.0]), repeat)
+    assert (network.seen, network.weight) == (0, 2)
+    for x in (3.0, 5.0):
+        torch.manual_seed(7)
+        step = graphed({"x": torch.tensor([x])})
+        torch.manual_seed(7)
+        drawn = torch.rand(1)
+        assert step.loss.item() == pytest.approx(2 * x * drawn.item())
+        assert network.weight.grad.item() == pytest.approx(x * drawn.item())
+
+
+@pytest.mark.parametrize("record", [fails, forgets])
+def test_a_recording_that_is_no_replay_is_refused_and_changes_nothing(record):
+    network = Noisy()
+    with pytest.raises(NotReplayedError):
+        recorded(network, torch.tensor([3.0]), record)
+    assert (network.seen, network.weight) == (0, 2)
+
+
+def test_steps_agree_within_the_tolerance_or_as_near_to_float32_as_the_plain_one():
+    near = Comparison(loss=1e-3, gradients=1e-2, plain_rounding=0.14, rounding=0.14, tolerance=2e-2)
+    assert near.agrees
+    assert near._replace(gradients=0.09).agrees  # rounded otherwise
+    assert not near._replace(gradients=0.3, rounding=0.3).agrees
+    assert not near._replace(loss=0.03).agrees
+    assert not near._replace(loss=float("nan")).agrees
+    assert not near._replace(gradients=float("nan"), rounding=float("nan")).agrees
+
+
+def test_a_plain_step_leaves_gradients_of_its_batch_alone():
+    network = Noisy()
+    for _ in range(2):
+        torch.manual_seed(0)
+        plain_step(network.compute, [network.weight], {"x": torch.tensor([3.0])})
+    torch.manual_seed(0)
+    assert network.weight.grad.item() == pytest.approx(3 * torch.rand(1).item())
