@@ -21,7 +21,7 @@ def allowed(item: Field) -> str:
     if rule.get("words"):
         return str(rule["words"])
     if rule.get("choices"):
-        names = ["null" if choice is None else str(choice) for choice in rule["choices"]]
+        names = [_as_yaml(choice) for choice in rule["choices"]]
         prefix = rule.get("prefix")
         return ", ".join([*names, *([f"{prefix}NAME"] if prefix else [])])
     kinds = get_args(item.type) or (item.type,)
@@ -147,6 +147,10 @@ def plain_value(node: Any, name: str) -> Any:
     for part in name.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
+
+
+def _as_yaml(choice: Any) -> str:
+    return "null" if choice is None else str(choice).lower() if choice in (True, False) else choice
 
 
 def show(value: Any) -> str:
