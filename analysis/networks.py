@@ -149,7 +149,7 @@ class FeatureCache:
     def _compute(self, module: TrainingModule, hemisphere: nn.Module, rows: Tensor) -> Tensor:
         with as_tested(module):
             inputs = module.transforms(self.images[rows].to(module.device))
-            return hemisphere(inputs).float().cpu()
+            return module.evaluated(hemisphere, inputs).float().cpu()
 
     def of_network(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
         """Features (M, F_side) by side of a network of ``module``, with what its hemispheres hear of each other."""

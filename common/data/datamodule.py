@@ -227,7 +227,7 @@ class HierarchicalData(pl.LightningDataModule):
             images,
             # Lightning's own sampler would pad.
             sampler=range(rank(), len(images), world_size()),
-            batch_size=max(1, EVAL_BATCH // world_size()),
+            batch_size=evaluation_batch(),
             collate_fn=_as_is,
             **self._loading(images, EVAL_BATCH),
         )
@@ -242,6 +242,11 @@ class HierarchicalData(pl.LightningDataModule):
             "pin_memory": uses_gpu(self.cfg.trainer_params.accelerator),
             **loader_options(processes),
         }
+
+
+def evaluation_batch() -> int:
+    """Count the images of a full batch of evaluation, in each process."""
+    return max(1, EVAL_BATCH // world_size())
 
 
 def _as_is(batch: Any) -> Any:

@@ -8,7 +8,7 @@ such a paradigm.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -18,8 +18,9 @@ from torch.optim import Optimizer
 
 from common.checkpoints.files import RECORD, Record
 from common.checkpoints.pretrained import load_pretrained
-from common.data.datamodule import HierarchicalData
+from common.data.datamodule import HierarchicalData, evaluation_batch
 from common.data.transforms import Transforms
+from common.networks.full_batch import in_full_batch
 from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import Network, Outputs
 from common.system.distributed import broadcast_from_first, rank
@@ -29,6 +30,8 @@ from common.training.fast_steps import FastSteps
 from common.training.graphed import GraphedStep, Step
 from common.training.metrics import Batch, LevelMetrics, by_level
 from common.training.optimisers import optimisation
+
+T = TypeVar("T")
 
 
 class TrainingModule(pl.LightningModule):
@@ -138,7 +141,20 @@ class TrainingModule(pl.LightningModule):
         """Give features by side and logits by level, of a batch's images, or of its features where it holds those."""
         if "features" in batch:
             return self.network.outputs_of(batch["features"])
-        return self.forward_pass(self.transforms(batch["images"]))
+        images = self.transforms(batch["images"])
+        return (
+            self.forward_pass(images)
+            if self.training
+            else self.evaluated(self.forward_pass, images)
+        )
+
+    def evaluated(self, function: Callable[[Tensor], T], images: Tensor) -> T:
+        """Give what a function of the network makes of images in evaluation mode, in the shape of a full batch.
+
+        So that nothing is compiled, or chosen by trial on a GPU, for the last batch alone.
+        """
+        fixed = self.device.type == "cuda" or self.forward_pass != self.network.outputs
+        return in_full_batch(function, images, evaluation_batch()) if fixed else function(images)
 
     def forward(self, batch: Batch) -> Batch:
         """Give logits (B, C) per level of a batch."""
@@ -165,7 +181,8 @@ class TrainingModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Give features side by side (B, F), not joined, and the labels of each level (B,)."""
-        features = self.network.features(self.transforms(batch["images"]))
+        images = self.transforms(batch["images"])
+        features = self.evaluated(self.network.features, images)
         return {"features": features} | {level: batch[level] for level in self.record.levels}
 
     def configure_callbacks(self) -> list[pl.Callback]:

@@ -65,7 +65,7 @@ class Pretext(TrainingModule):
         features: Batch = {}
         # One view after the other: batches of evaluation are as large as is fast.
         for place, view in enumerate(self.views(self.transforms(batch["images"]))):
-            outputs = self.forward_pass(view)
+            outputs = self.evaluated(self.forward_pass, view)
             logits = outputs.logits[self.task]  # (B, V)
             truth = torch.full((len(view),), place, device=logits.device)
             metrics.update({self.task: logits}, {self.task: truth})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
@@ -50,6 +51,34 @@ def test_training_and_validation_are_compiled_and_the_test_is_not(
     assert uses[0] == ("compile", {"mode": mode, "dynamic": False})
     # Of each of two epochs, four batches of training and one of validation.
     assert uses[1:] == 2 * [*[("run", True)] * 4, ("run", False)]
+
+
+def test_a_short_batch_of_validation_is_compiled_for_no_shape_of_its_own(
+    tiny, in_process, monkeypatch, tmp_path
+):
+    sizes = set()
+
+    def compiling(function, **options):
+        def run(images):
+            sizes.add((function.__self__.training, len(images)))
+            return function(images)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    # Two batches of different size in validation.
+    monkeypatch.setattr("common.data.datamodule.EVAL_BATCH", 64)
+    more = ["trainer_params.limit_val_batches=2", "trainer_params.precision=32-true"]
+    run = [*tiny, *more, f"save_dir={tmp_path}"]
+    for name, mode in (("plain", "null"), ("compiled", "default")):
+        status, _, err = in_process(SINGLE, *run, f"exp_name={name}", f"hparams.compile={mode}")
+        assert status == 0, err
+    assert {size for training, size in sizes if not training} == {64}
+    results = [
+        yaml.safe_load((tmp_path / name / "fine/seed0/result.yaml").read_text())
+        for name in ("plain", "compiled")
+    ]
+    assert results[0]["validation"] == results[1]["validation"]
 
 
 def test_weights_have_the_same_names_and_the_default_compiles_nothing(
