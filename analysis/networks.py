@@ -11,6 +11,7 @@ from architectures import ARCHITECTURES
 from common.checkpoints.files import digest
 from common.data.datamodule import EVAL_BATCH
 from common.data.images import Undecoded
+from common.networks.full_batch import in_full_batch
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SPELLING, side_of
 from common.system.environment import choose_precision, uses_gpu
@@ -149,7 +150,9 @@ class FeatureCache:
     def _compute(self, module: TrainingModule, hemisphere: nn.Module, rows: Tensor) -> Tensor:
         with as_tested(module):
             inputs = module.transforms(self.images[rows].to(module.device))
-            return module.evaluated(hemisphere, inputs).float().cpu()
+            # On a GPU, so that no kernels are chosen by trial for the last batch alone.
+            size = EVAL_BATCH if inputs.is_cuda else 0
+            return in_full_batch(hemisphere, inputs, size).float().cpu()
 
     def of_network(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
         """Features (M, F_side) by side of a network of ``module``, with what its hemispheres hear of each other."""
