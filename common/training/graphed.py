@@ -102,7 +102,8 @@ def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]
             for _ in range(WARM_UP):
                 work()
         torch.cuda.current_stream().wait_stream(beside)
-        with torch.cuda.graph(graph):
+        # Of this thread alone: another one may be pinning memory for the first batches.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             step = work()
     except RuntimeError:
         graph.reset()
