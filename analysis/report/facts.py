@@ -47,6 +47,8 @@ def facts(study: FinishedStudy, images: Mapping[str, int]) -> Iterator[tuple[str
         "yes" if any(changed) else "no" if None not in changed else "not recorded",
     )
     yield "precision", _precision(study)
+    if steps := _steps(study):
+        yield "training steps", steps
     yield "device", _each(environments, "device")
     yield "threads", _each(environments, "threads")
     yield "platform", _each(environments, "platform")
@@ -185,6 +187,18 @@ def _day(stage: FinishedStage) -> str:
         if file.is_file()
         else ""
     )
+
+
+def _steps(study: FinishedStudy) -> str:
+    """How steps were made fast; empty where all were plain."""
+    found: dict[str, None] = {}
+    for stage in study.stages:
+        used = stage.result.get("acceleration") or {}
+        mode = used.get("compile")
+        ways = ["replayed as a CUDA graph"] if used.get("cuda_graph") else []
+        ways += [f"compiled ({mode})"] if mode else []
+        found[" and ".join(ways) or "plain"] = None
+    return "" if [*found] == ["plain"] else "; ".join(found)
 
 
 def _precision(study: FinishedStudy) -> str:

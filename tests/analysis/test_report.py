@@ -21,10 +21,11 @@ import train_system
 from analysis import pipeline
 from analysis.networks import FeatureCache, as_tested, halves_of, load, sides
 from analysis.report import results, svg
+from analysis.report.facts import facts
 from analysis.report.svg import Frame, picture
 from analysis.section import Findings
 from analysis.sections.contributions import Contributions, evidence_tile
-from analysis.study import open_study
+from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.values import Values
 from common.data.index import read_index
 from common.results.rows import read_result, write_result
@@ -899,3 +900,23 @@ def test_a_table_wider_than_the_screen_shows_where_there_is_more(visit):
     place.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
     tab.locator(".scroll[data-cut~=left]:not([data-cut~=right])").first.wait_for(state="attached")
     assert arm.bounding_box()["x"] == pytest.approx(before, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [
+        ([{"compile": None, "cuda_graph": False}, None], None),
+        (
+            [{"compile": "default", "cuda_graph": True}, {"compile": None, "cuda_graph": False}],
+            "replayed as a CUDA graph and compiled (default); plain",
+        ),
+    ],
+)
+def test_what_was_run_says_how_steps_were_made_fast(tmp_path, used, said):
+    stages = []
+    for seed, one in enumerate(used):
+        place = tmp_path / "fine" / f"seed{seed}"
+        place.mkdir(parents=True)
+        result = {"seconds": 1, "epochs": 1} | ({"acceleration": one} if one else {})
+        stages.append(FinishedStage("fine", seed, place, result))
+    assert dict(facts(FinishedStudy(tmp_path, stages), {})).get("training steps") == said
