@@ -136,7 +136,6 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "train_loss, val_loss": "the loss that is trained, of all heads together; of validation images likewise",
         "train_accuracy, val_accuracy": "mean of the heads' accuracies on training and on validation images",
         "train_LEVEL_METRIC, val_LEVEL_METRIC": "a metric of one head, by the names of the table of metrics",
-        "val_fine_coarse_minus_via_fine": "accuracy of the coarse head minus that of the fine answer's coarse class",
     },
     "ARM/seedN/predictions.csv.gz": {},
     "datasets/NAME/index.csv": {
