@@ -132,7 +132,7 @@ def study(*overrides: str, **keys: Any) -> Outcome:
         UserError: whatever a person can mend, in one sentence.
         Interrupted: Ctrl-C, or a notebook's stop button; the same call continues.
     """
-    text = [*overrides, *spelled(keys)]
+    text = [*map(str, overrides), *spelled(keys)]
     try:
         cfg = compose(
             ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"

@@ -152,6 +152,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
     "sweep.csv": {
         "KEY": "a column for each key that differs between jobs: its value there",
         "val_accuracy": "the validation score, best first",
+        "folder": "the job's experiment, a folder beside that of sweep.csv",
     },
 }
 KINDS = {str: "text", int: "whole number", float: "number", bool: "True or False"}
@@ -248,7 +249,7 @@ def _typed(columns: Iterable[str], kind: type) -> dict[str, str]:
 
 
 def _kind(column: str, file: str) -> str:
-    if column in ("image", "split", "picture", "reason", "KEY"):
+    if column in ("image", "split", "picture", "reason", "KEY", "folder"):
         return KINDS[str]
     if column in ("epoch", "step", "held_out") or file.endswith("index.csv"):
         return KINDS[int]

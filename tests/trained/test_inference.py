@@ -438,6 +438,7 @@ def test_a_study_from_python_is_that_of_the_command_line(
         ([], {"num_seeds": 0}, "num_seeds is 0; allowed"),
         ([], {"num_seeds": 2, "seeds": [1]}, "not both"),
         (["hparams.lr"], {}, "'hparams.lr' is not KEY=VALUE"),
+        ([3], {}, "'3' is not KEY=VALUE"),
         ([], {"hparams": {"farch": "vgg11"}}, "give farch="),
         ([], {"dataset": "navon", "exp_name": "a/b"}, "exp_name is 'a/b'; allowed"),
     ],
