@@ -68,7 +68,8 @@ def as_overrides(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     Raises:
         UserError: more words than keys take.
     """
-    plain, others = [], []
+    plain: list[str] = []
+    others: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         value = before in WITH_VALUE  # of an option, such as job of --cfg job
         own = "=" not in word and not word.startswith("-") and not value
