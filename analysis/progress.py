@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def analysis_bar(steps: int) -> Iterator[Callable[[], None]]:
     """Draw a bar of so many steps on a terminal, elsewhere nothing; gives what is called after each. It vanishes."""
     columns = (TextColumn("analysis"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
+    hidden = not sys.stdout.isatty()
+    with Progress(*columns, console=Console(), transient=True, disable=hidden) as progress:
         task = progress.add_task("analysis", total=steps)
         yield lambda: progress.advance(task)
