@@ -47,6 +47,10 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
         place = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"{device!r} is no device that torch knows; try cpu or cuda.") from error
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"{device!r} is not there: torch finds {torch.cuda.device_count()} GPUs; try cpu."
+        )
     return Trained(
         network=module.network,
         transforms=module.transforms,

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from common.settings.arguments import COMPLETION
+from common.settings.arguments import COMPLETION, WITH_VALUE
 from common.settings.completion import asked_for
 from common.settings.compose import spelled
 from common.system.errors import UserError, run_script
@@ -68,14 +68,19 @@ def as_overrides(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     Raises:
         UserError: more words than keys take.
     """
-    plain = [word for word in words if "=" not in word and not word.startswith("-")]
+    plain: list[str] = []
+    others: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        value = before in WITH_VALUE  # of an option, such as job of --cfg job
+        own = "=" not in word and not word.startswith("-") and not value
+        (plain if own else others).append(word)
     values: dict[str, str | list[str]] = dict(zip(keys, plain, strict=False))
     rest = plain[len(values) :]
     if rest and "image" not in values:
         raise UserError(f"{rest[0]} is one word too many; keys are given as KEY=VALUE.")
     if rest:
         values["image"] = [str(values["image"]), *rest]
-    return [*spelled(values), *(word for word in words if word not in plain)]
+    return [*spelled(values), *others]
 
 
 def usage() -> str:

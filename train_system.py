@@ -9,6 +9,9 @@ common/runs/experiment.py runs them.
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,12 +132,12 @@ def study(*overrides: str, **keys: Any) -> Outcome:
         UserError: whatever a person can mend, in one sentence.
         Interrupted: Ctrl-C, or a notebook's stop button; the same call continues.
     """
-    text = [*overrides, *spelled(keys)]
+    text = [*map(str, overrides), *spelled(keys)]
     try:
         cfg = compose(
             ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"
         )
-        with signals.installed():
+        with signals.installed(), _as_if_typed(text):
             place, _ = execute(cfg, text)
             return outcome(place, margin=cfg.margin)
     except Exception as error:
@@ -142,6 +145,17 @@ def study(*overrides: str, **keys: Any) -> Outcome:
         if sentence is None or (isinstance(error, UserError) and str(error) == sentence):
             raise
         raise UserError(sentence) from error
+
+
+@contextmanager
+def _as_if_typed(overrides: list[str]) -> Iterator[None]:
+    """Let stages record the command that does the same, rather than that of a notebook's kernel."""
+    before = sys.argv
+    sys.argv = [Path(__file__).name, *overrides]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def main() -> None:

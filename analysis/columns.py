@@ -136,7 +136,6 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "train_loss, val_loss": "the loss that is trained, of all heads together; of validation images likewise",
         "train_accuracy, val_accuracy": "mean of the heads' accuracies on training and on validation images",
         "train_LEVEL_METRIC, val_LEVEL_METRIC": "a metric of one head, by the names of the table of metrics",
-        "val_fine_coarse_minus_via_fine": "accuracy of the coarse head minus that of the fine answer's coarse class",
     },
     "ARM/seedN/predictions.csv.gz": {},
     "datasets/NAME/index.csv": {
@@ -153,6 +152,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
     "sweep.csv": {
         "KEY": "a column for each key that differs between jobs: its value there",
         "val_accuracy": "the validation score, best first",
+        "folder": "the job's experiment, a folder beside that of sweep.csv",
     },
 }
 KINDS = {str: "text", int: "whole number", float: "number", bool: "True or False"}
@@ -249,7 +249,7 @@ def _typed(columns: Iterable[str], kind: type) -> dict[str, str]:
 
 
 def _kind(column: str, file: str) -> str:
-    if column in ("image", "split", "picture", "reason", "KEY"):
+    if column in ("image", "split", "picture", "reason", "KEY", "folder"):
         return KINDS[str]
     if column in ("epoch", "step", "held_out") or file.endswith("index.csv"):
         return KINDS[int]

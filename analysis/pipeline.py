@@ -3,10 +3,11 @@
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analysis.networks import load
+from analysis.progress import analysis_bar
 from analysis.report.answer import say
 from analysis.report.page import render
 from analysis.report.svg import drawn_here, save_figures
@@ -46,7 +47,18 @@ def _analyse(study: FinishedStudy) -> Path:
     quieten()
     started = time.monotonic()
     place = study.place
-    findings = examine(study)
+    # A step for each network, and one for the page.
+    with analysis_bar(len(study.stages) + 1) as step:
+        findings = examine(study, step=step)
+        report = _write(study, findings, started)
+        step()
+    _write_failures(place / "analysis" / FAILURE, findings)
+    return report
+
+
+def _write(study: FinishedStudy, findings: Findings, started: float) -> Path:
+    """Write the tables, the figures and the page; gives the page's path."""
+    place = study.place
     write_text(place / "analysis" / "values.csv", as_csv(findings.values.values, Value))
     write_text(place / "analysis" / "summary.csv", as_csv([*findings.values], Summary))
     for name, (kind, rows) in findings.tables.items():
@@ -56,7 +68,6 @@ def _analyse(study: FinishedStudy) -> Path:
         page = render(study, findings, seconds=time.monotonic() - started)
     save_figures(place / "analysis" / "figures", figures)
     write_text(report, page)
-    _write_failures(place / "analysis" / FAILURE, findings)
     return report
 
 
@@ -110,7 +121,11 @@ def specialised(place: Path) -> Specialised:
 
 
 def examine(
-    study: FinishedStudy, sections: Sequence[Section] | None = None, *, events: bool = True
+    study: FinishedStudy,
+    sections: Sequence[Section] | None = None,
+    *,
+    events: bool = True,
+    step: Callable[[], None] = lambda: None,
 ) -> Findings:
     """Compute all numbers of a study, and write the TensorBoard events of each stage.
 
@@ -118,6 +133,7 @@ def examine(
         study: whose networks are asked.
         sections: the analyses; by default all.
         events: whether to write TensorBoard events.
+        step: is called after each network.
 
     Raises:
         UserError: the data set is no longer there, or it or a checkpoint is another one.
@@ -151,6 +167,7 @@ def examine(
             if events:
                 with found.spared("TensorBoard events"):
                     write_events(stage, module, cache.test, images.test)
+            step()
     found.finish()
     if not found.pairs:
         having = "no longer has a" if study.of(REFERENCE) else "has no"

@@ -9,6 +9,7 @@ from analysis.study import FinishedStudy
 from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
 
 STUDY = "train_system.py"
+BY_WORD = "bilateral study"  # the same, by the installed command
 # Of the command of a single run, what a study understands too.
 SHARED = ("dataset", "exp_name", "save_dir", "recipe")
 ENOUGH = 5  # seeds
@@ -61,10 +62,12 @@ def command(study: FinishedStudy, arms: Sequence[str]) -> str:
 
 
 def _recorded(study: FinishedStudy) -> list[str] | None:
-    """The words behind train_system.py in the command that a stage was run by, the reference's first."""
-    stages = [*study.of(REFERENCE).values(), *study.stages]
+    """The words behind the script's name in the command of a study's stage: that of the reference's last seed first."""
+    # The last seed's is the one that asked for most of them, where a study was extended.
+    reference = sorted(study.of(REFERENCE).values(), key=lambda stage: -stage.seed)
+    stages = [*reference, *study.stages]
     for words in (stage.yaml("environment.yaml").get("command") for stage in stages):
-        if isinstance(words, list) and words and Path(str(words[0])).name == STUDY:
+        if isinstance(words, list) and words and Path(str(words[0])).name in (STUDY, BY_WORD):
             return [str(word) for word in words[1:]]
     return None
 

@@ -77,8 +77,9 @@ def commands(study: FinishedStudy) -> list[str]:
             if script.is_absolute():
                 inside = script.is_relative_to(ROOT)
                 script = script.relative_to(ROOT) if inside else Path(script.name)
-            start = ["python"] if script.suffix == ".py" else []
-            found[shlex.join([*start, str(script), *map(str, words[1:])])] = None
+            # The command `bilateral` records its words as one: bilateral train single.
+            start = ["python", str(script)] if script.suffix == ".py" else str(script).split()
+            found[shlex.join([*start, *map(str, words[1:])])] = None
         elif words is not None:
             found[str(words)] = None
     return [*found]

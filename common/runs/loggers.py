@@ -78,4 +78,10 @@ def _other(stage: Stage, fingerprint: str, arguments: DictConfig) -> Logger:
         raise UserError(f"logger.other._target_={named} cannot be made: {why}") from error
     if not isinstance(logger, Logger):
         raise UserError(f"logger.other._target_={named} is no logger of Lightning.")
+    try:
+        # Lightning makes the run itself at its first use: with arguments that are passed on unread, it fails there.
+        getattr(logger, "experiment", None)
+    except Exception as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"logger.other._target_={named} cannot begin a run: {why}") from error
     return logger

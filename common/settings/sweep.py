@@ -35,7 +35,8 @@ def add_job(cfg: DictConfig, base: str, swept: Mapping[str, str], score: float |
     file = os.environ.get(JOBS)
     if not file or score is None or not Path(file).is_file():
         return
-    job = {"place": str(Path(cfg.save_dir) / f"{base}_sweep"), "score": score, **swept}
+    place = str(Path(cfg.save_dir) / f"{base}_sweep")
+    job = {"place": place, "score": score, "folder": str(cfg.exp_name), **swept}
     # One short write in append mode: jobs that end together do not mix their lines.
     with open(file, "a", encoding="utf-8") as lines:
         lines.write(json.dumps(job) + "\n")
@@ -59,13 +60,16 @@ def table_at_the_end() -> Iterator[None]:
 
 def _show(jobs: list[dict]) -> None:
     place = Path(jobs[0]["place"]) / "sweep.csv"
-    keys = list(dict.fromkeys(key for job in jobs for key in job if key not in ("place", "score")))
+    own = ("place", "score", "folder")
+    keys = list(dict.fromkeys(key for job in jobs for key in job if key not in own))
     keys = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
     jobs.sort(key=lambda job: -job["score"])
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*keys, "val_accuracy"])
-    rows.writerows([*(job.get(key, "") for key in keys), job["score"]] for job in jobs)
+    rows.writerow([*keys, "val_accuracy", "folder"])
+    rows.writerows(
+        [*(job.get(key, "") for key in keys), job["score"], job["folder"]] for job in jobs
+    )
     write_text(place, text.getvalue())
     table = Table(title="sweep, best first", title_justify="left", box=box.SIMPLE_HEAD)
     for key in keys:

@@ -1,6 +1,6 @@
 """Ask a trained network: pictures in, features and probabilities out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -139,6 +139,10 @@ class Trained:
             pictures = [pictures]
         elif isinstance(pictures, Tensor | np.ndarray):
             pictures = [*pictures] if pictures.ndim == 4 else [pictures]
+        elif not isinstance(pictures, Iterable):
+            raise UserError(
+                f"Pictures are paths, folders, images, arrays or tensors, one or a list of them, not {pictures!r}."
+            )
         found: list[Picture] = []
         for picture in pictures:
             if isinstance(picture, str | Path):
@@ -160,20 +164,21 @@ class Trained:
         return {side: layer_names(one) for side, one in self.network.sides.items()}
 
     def activations(
-        self, pictures: Pictures, *, layers: Sequence[str], hemisphere: str
+        self, pictures: Pictures, *, layers: Sequence[str] | str, hemisphere: str
     ) -> dict[str, np.ndarray]:
         """Compute what layers of a hemisphere give: by name, float32 (B, ...), maps as (B, C, H, W).
 
         Args:
             pictures: see `Trained`.
-            layers: names in `layers`.
+            layers: names in `layers`, or one of them.
             hemisphere: its name in `sides`, or as in checkpoints.
 
         Raises:
             UserError: there is no such hemisphere or layer.
         """
         side = self._choose(hemisphere)
-        return activations(self.network, side, self._batches(pictures), layers)
+        names = [layers] if isinstance(layers, str) else layers
+        return activations(self.network, side, self._batches(pictures), names)
 
     def dissimilarity(
         self, pictures: Pictures, *, layer: str = FEATURES, measure: str = "correlation"
@@ -278,6 +283,8 @@ class Trained:
         side: str,
         classes: Tensor | None,
     ) -> Tensor:
+        if level not in self.levels:
+            raise UserError(f"There is no head {level!r}; there are {', '.join(self.levels)}.")
         images = self.pixels(pictures)
         if classes is None:
             classes = self.logits(images)[level].argmax(dim=1)

@@ -19,6 +19,7 @@ import analyse
 import arch_dual_head.trainer
 import train_system
 from analysis import pipeline
+from analysis.columns import files
 from analysis.networks import FeatureCache, as_tested, halves_of, load, sides
 from analysis.report import results, svg
 from analysis.report.facts import facts
@@ -118,6 +119,26 @@ def finished(navon, tiny, succeed, tmp_path_factory) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def page(finished) -> Page:
     return Page(finished.html)
+
+
+def test_an_analysis_counts_every_network(finished):
+    steps = []
+    study = open_study(finished.place)
+    pipeline.examine(study, [], events=False, step=lambda: steps.append(1))
+    assert len(steps) == len(study.stages)
+
+
+def test_columns_of_an_epoch_are_those_that_are_explained(finished):
+    """Of docs/tables.md; LEVEL_METRIC stands for many names."""
+    explained = next(file for file in files() if file.name.endswith("metrics.csv")).columns
+    names = {name for names in explained for name in names.split(", ")}
+    written = (
+        (finished.place / "bilateral/seed0/metrics.csv").read_text().splitlines()[0].split(",")
+    )
+    starts = {f"{split}_{level}_" for split in ("train", "val") for level in ("fine", "coarse")}
+    assert {name for name in names if "LEVEL" not in name} == {
+        name for name in written if not name.startswith(tuple(starts))
+    }
 
 
 def test_a_note_of_the_command_is_shown(finished):

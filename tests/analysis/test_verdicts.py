@@ -158,6 +158,26 @@ def test_missing_controls_are_added_by_the_studys_own_command(finished):
     assert "python train_system.py 'arms=[bilateral]' 'dataset.root=a b' num_seeds=5" in page
 
 
+def test_the_command_bilateral_study_is_the_studys_own_command_too(finished):
+    study = finished({REFERENCE: BILATERAL})
+    for file in study.place.glob("*/*/environment.yaml"):
+        file.write_text(yaml.safe_dump({"command": ["bilateral study", *COMMAND[1:]]}))
+    page = unescape(render(study, Findings(), seconds=1))
+    assert "<code>bilateral study num_seeds=4 'arms=[bilateral]' 'dataset.root=a b'</code>" in page
+    arms = "arms=[bilateral,unspecialised_pair,unilateral_wide]"
+    added = f"python train_system.py num_seeds=4 'dataset.root=a b' '{arms}'"
+    assert say(study)[-1].endswith(added)
+
+
+def test_an_extended_study_is_not_asked_for_fewer_seeds_than_it_has(finished):
+    study = finished({REFERENCE: BILATERAL})
+    for seed, number in enumerate((2, 2, 4, 4)):
+        words = ["train_system.py", f"num_seeds={number}"]
+        file = study.place / REFERENCE / f"seed{seed}/environment.yaml"
+        file.write_text(yaml.safe_dump({"command": words}))
+    assert "python train_system.py num_seeds=4 " in say(study)[-1]
+
+
 def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(finished):
     study = finished({"unilateral": PAIR})
     assert ask(study).text == "How well did one hemisphere trained on both levels do?"

@@ -31,12 +31,13 @@ def test_each_word_has_its_script(name):
     ("line", "overrides"),
     [
         ("runs/demo", ['run="runs/demo"']),
-        ("run=runs/demo --cfg job", ["run=runs/demo", "--cfg"]),
+        ("run=runs/demo --cfg job", ["run=runs/demo", "--cfg", "job"]),
+        ("--cfg job runs/demo", ['run="runs/demo"', "--cfg", "job"]),
+        ("job --cfg job", ['run="job"', "--cfg", "job"]),
     ],
 )
 def test_words_become_the_values_of_keys(line, overrides):
-    words = [word for word in line.split() if word != "job"]
-    assert commands.as_overrides(words, ("run",)) == overrides
+    assert commands.as_overrides(line.split(), ("run",)) == overrides
 
 
 def test_pictures_may_be_several():

@@ -54,6 +54,10 @@ def test_each_stage_is_a_run_of_its_own_in_weights_and_biases(
         ("{_target_: nope.Nope}", "logger.other._target_=nope.Nope cannot be made: No module"),
         ("{_target_: json.dumps}", "logger.other._target_=json.dumps cannot be made: "),
         ("{_target_: fractions.Fraction}", "fractions.Fraction is no logger of Lightning."),
+        (
+            "{_target_: pytorch_lightning.loggers.CSVLogger, save_dir: /dev/null}",
+            "pytorch_lightning.loggers.CSVLogger cannot begin a run: ",
+        ),
     ],
 )
 def test_a_logger_that_cannot_be_made_is_one_sentence(in_process, tiny, tmp_path, value, sentence):

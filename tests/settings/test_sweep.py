@@ -2,6 +2,8 @@
 
 import csv
 
+import yaml
+
 import arch_single_head.trainer
 
 SHORT = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=2"]
@@ -14,7 +16,11 @@ def test_a_sweep_ends_with_its_jobs_best_first(in_process, tiny, tmp_path):
     assert (status, err) == (0, "")
     with (tmp_path / "run_sweep" / "sweep.csv").open(newline="") as text:
         rows = list(csv.DictReader(text))
-    assert list(rows[0]) == ["hparams.mode", "hparams.lr", "val_accuracy"]  # only what was swept
+    # Only what was swept.
+    assert list(rows[0]) == ["hparams.mode", "hparams.lr", "val_accuracy", "folder"]
+    for row in rows:
+        (file,) = (tmp_path / row["folder"]).glob("*/seed0/config.yaml")
+        assert float(row["hparams.lr"]) == yaml.safe_load(file.read_text())["hparams"]["lr"]
     scores = [float(row["val_accuracy"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     # Each is the job's own result.

@@ -292,6 +292,7 @@ def test_nothing_changes_what_was_loaded(trained, files):
         (torch.zeros(32, 32, dtype=torch.uint8), r"\(32, 32\)"),
         (torch.zeros(2, 1, 32, 32, dtype=torch.uint8), r"\(1, 32, 32\)"),
         ([], "no pictures"),
+        (3, "one or a list of them, not 3"),
         ("nowhere.png", r"no picture at nowhere\.png"),
         (__file__, r"test_inference\.py cannot be read as an image"),
     ],
@@ -299,6 +300,11 @@ def test_nothing_changes_what_was_loaded(trained, files):
 def test_what_is_no_picture_is_refused_in_one_sentence(trained, pictures, named):
     with pytest.raises(UserError, match=named):
         trained.predict(pictures)
+
+
+def test_a_head_that_is_not_there_is_refused(trained, files):
+    with pytest.raises(UserError, match="no head 'fin'; there are fine, coarse"):
+        trained.hires_cam(files, level="fin", side="left")
 
 
 def test_halves_that_are_not_there_are_refused(trained, checkpoints, files):
@@ -321,6 +327,8 @@ def test_checkpoints_that_cannot_be_loaded(tmp_path, checkpoints):
         load(tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="'abacus' is no device"):
         load(checkpoints["fine"], device="abacus")
+    with pytest.raises(UserError, match="'cuda:99' is not there: torch finds"):
+        load(checkpoints["fine"], device="cuda:99")
 
 
 # ---------------------------------------------------------------- a study
@@ -355,6 +363,26 @@ def test_from_python_too_a_mistake_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(train_system, "execute", lambda *_: next(iter(loader)))
     with pytest.raises(UserError, match=r"^a\.png cannot be read as an image\.$"):
         study(dataset="navon", save_dir=str(tmp_path))
+
+
+def test_a_study_from_python_is_recorded_as_the_command_that_does_the_same(tmp_path, monkeypatch):
+    import sys
+
+    import train_system
+
+    monkeypatch.setattr(sys, "argv", ["kernel.py", "-f", "kernel.json"])
+    seen = []
+
+    def recorded(cfg, overrides):
+        seen.extend(sys.argv)
+        raise UserError("That is enough.")
+
+    monkeypatch.setattr(train_system, "execute", recorded)
+    with pytest.raises(UserError, match="enough"):
+        study("hparams.lr=0.1", dataset="navon", save_dir=str(tmp_path))
+    assert seen[:2] == ["train_system.py", "hparams.lr=0.1"]
+    assert [*override_keys(seen[1:])] == ["hparams.lr", "dataset", "save_dir"]
+    assert sys.argv[0] == "kernel.py"
 
 
 @pytest.mark.slow
@@ -411,6 +439,7 @@ def test_a_study_from_python_is_that_of_the_command_line(
         ([], {"num_seeds": 0}, "num_seeds is 0; allowed"),
         ([], {"num_seeds": 2, "seeds": [1]}, "not both"),
         (["hparams.lr"], {}, "'hparams.lr' is not KEY=VALUE"),
+        ([3], {}, "'3' is not KEY=VALUE"),
         ([], {"hparams": {"farch": "vgg11"}}, "give farch="),
         ([], {"dataset": "navon", "exp_name": "a/b"}, "exp_name is 'a/b'; allowed"),
     ],

@@ -70,6 +70,11 @@ def test_in_one_batch_or_in_many(trained, files, monkeypatch):
     assert np.allclose(whole, parts, atol=1e-5)
 
 
+def test_one_layer_needs_no_list(trained, files):
+    (name,) = trained.activations(files, layers="features", hemisphere="left")
+    assert name == "features"
+
+
 def test_a_wrong_layer_or_hemisphere_is_a_sentence(trained, files):
     with pytest.raises(UserError, match="no layer 'featurs'; did you mean features"):
         trained.activations(files, layers=["featurs"], hemisphere="left")
