@@ -15,7 +15,7 @@ from common.system.errors import StageFailed
 
 def stages(place, *names: str) -> list[Stage]:
     limits = {f"limit_{part}_batches": 1.0 for part in ("train", "val", "test")}
-    params = {"accelerator": "cpu", "precision": "32-true", **limits}
+    params = {"accelerator": "cpu", "precision": "32-true", "num_nodes": 1, **limits}
     cfg = OmegaConf.create({"save_dir": str(place), "exp_name": "study", "trainer_params": params})
     pairs = [name.split("/seed") for name in names]
     return [Stage(arm=arm, seed=int(seed), folder="", config=cfg) for arm, seed in pairs]
@@ -119,10 +119,22 @@ def test_the_first_line_says_the_plan(tmp_path, capsys):
     print_plan(planned)
     line = capsys.readouterr().out
     assert line.startswith("4 stages: fine, coarse, 2 seeds; 1 of them are done; ")
-    assert re.search(rf", 32-true; {tmp_path}/study\n$", line)
+    assert re.search(rf"; {tmp_path}/study; .+, 32-true\n$", line)
     print_plan(stages(tmp_path, *(f"arm{i}/seed0" for i in range(6))), engine="ray")
     line = capsys.readouterr().out
-    assert line.startswith("6 stages: arm0, arm1, arm2, 3 more arms, 1 seed; engine=ray; ")
+    assert line.startswith("6 stages: arm0, arm1, arm2, 3 more arms, 1 seed; ")
+    assert line.endswith("; engine=ray\n")
+
+
+def test_of_several_machines_the_first_says_the_plan(tmp_path, capsys, monkeypatch):
+    planned = stages(tmp_path, "fine/seed0")
+    planned[0].config.trainer_params.num_nodes = 2
+    monkeypatch.setenv("NODE_RANK", "1")
+    print_plan(planned)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("NODE_RANK", "0")
+    print_plan(planned)
+    assert capsys.readouterr().out.startswith("1 stage: fine, 1 seed; ")
 
 
 @pytest.mark.parametrize(
