@@ -808,7 +808,15 @@ def test_tables_are_taken_away_in_three_formats(visit, finished, tmp_path):
     download.value.save_as(tmp_path / "results.csv")
     saved = rows_of(tmp_path / "results.csv")
     summary = rows_of(finished.place / "summary.csv")
-    assert [float(row["accuracy, %"]) for row in saved] == [float(row["mean"]) for row in summary]
+    means = [100 * float(row["mean"]) for row in summary]
+    assert [float(row["accuracy, %"]) for row in saved] == pytest.approx(means, abs=1e-9)
+    # A cell with two numbers is two columns, and nothing of it is lost.
+    results = rows_of(finished.place / "results.csv")
+    for row in saved:
+        keys = row["arm"], row["level"]
+        values = [float(r["accuracy"]) for r in results if (r["arm"], r["level"]) == keys]
+        ends = [float(row[f"each seed, %, {end}"]) / 100 for end in ("from", "to")]
+        assert ends == pytest.approx([min(values), max(values)], abs=1e-9)
     tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
     shown = {}
     for words in ("Markdown", "LaTeX"):
@@ -884,6 +892,24 @@ def test_the_page_never_scrolls_sideways(visit, width):
     tab = visit(width=width)
     tab.locator("summary").first.click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1920])
+def test_the_bar_of_sections_is_whole_on_a_desktop(visit, width):
+    tab = visit(width=width)
+    bar = tab.locator(".bar").bounding_box()
+    button = tab.locator("#theme").bounding_box()
+    for link in tab.locator(".bar nav a").all():
+        box = link.bounding_box()
+        assert box["x"] + box["width"] <= button["x"]
+        assert box["y"] + box["height"] <= bar["y"] + bar["height"]
+        over = "([x, y]) => document.elementFromPoint(x, y).textContent"
+        at = [box["x"] + box["width"] - 2, box["y"] + box["height"] / 2]
+        assert tab.evaluate(over, at) == link.inner_text()  # is cut off by nothing
+    # A section that a link leads to stands below the bar.
+    tab.locator(".bar nav a").last.click()
+    tab.wait_for_function("document.getElementById('words').getBoundingClientRect().top < 800")
+    assert tab.locator("#words").bounding_box()["y"] >= bar["height"]
 
 
 def test_a_table_wider_than_the_screen_shows_where_there_is_more(visit):

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from scipy import stats
 
 from analysis import study as studies
+from analysis.report import forest
 from analysis.report.answer import answer, say
 from analysis.report.page import render
 from analysis.report.questions import ask
@@ -460,6 +461,32 @@ def check_answer(row: dict[str, str], answered: str) -> None:
         said = f"shown to be {row['verdict']} points"
     assert said in answered
     assert f"{row['level']} labels" in answered
+
+
+def test_the_data_of_a_figure_hold_what_lies_beyond_its_scale(finished):
+    """Of a study in which one arm is far behind: of the forest both ends and the mean, of the costs the accuracy."""
+    near = {f: [0.79 + seed / 100 for seed in range(4)] for f in LEVELS}
+    far = {"fine": [0.2, 0.3, 0.25, 0.28], "coarse": [0.5, 0.55, 0.6, 0.58]}
+    arms = {
+        REFERENCE: BILATERAL,
+        PRIMARY: PAIR,
+        ONE_NETWORK: near,
+        "product": PAIR,
+    } | dict.fromkeys(("unilateral", "bilateral_swapped_fine", "from_scratch"), near)
+    study = finished(arms | {"unilateral_second": far})
+    rows = [one if one.arm == REFERENCE else one.swapped() for one in study.differences]
+    name = plain_name("unilateral_second")
+    for level, (svg, _) in zip(LEVELS, forest.forests(study), strict=True):
+        (row,) = [r for r in rows if (r.minus, r.level) == ("unilateral_second", level)]
+        data = [*csv.DictReader(svg.files.data.splitlines())]
+        drawn = {
+            kind: [float(one["x"]) for one in data if one["series"] == kind]
+            for kind in (name, f"95 % interval, {name}")
+        }
+        assert drawn[name] == pytest.approx([100 * row.mean])
+        ends = [100 * row.ci95_low, 100 * row.ci95_high]
+        assert drawn[f"95 % interval, {name}"] == pytest.approx(ends)
+        assert f">{points(row.mean)}</text>" in svg  # is said where it cannot be drawn
 
 
 # ------------------------------------------------------------- random tables
