@@ -1,10 +1,12 @@
 """analyse.py on a tiny finished study: the numbers, the page, and what is left out."""
 
+import contextlib
 import csv
 import os
 import re
 import shutil
 import signal
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -850,6 +852,33 @@ def test_on_paper_closed_parts_are_open_and_heads_have_their_words(visit, finish
     assert tab.locator("details:not([open])").count() == closed
     tab.locator("#table-results th").first.locator("button").click()
     assert tab.locator("#table-results th").first.get_attribute("aria-sort") == "ascending"
+
+
+def texts_by_page(pdf: bytes) -> list[int]:
+    """How many pieces of text each page of Chromium's PDF draws."""
+    found = []
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, flags=re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            content = zlib.decompress(stream)
+            if b" re\n" in content and b"Tf" in content:
+                found.append(len(re.findall(rb"T[jJ]\b", content)))
+    return found
+
+
+def test_no_head_of_a_table_stands_alone_at_the_end_of_a_printed_page(chromium):
+    css = (Path(svg.__file__).parent / "report.css").read_text()
+    table = "<thead><tr><th>head</th></tr></thead>" + "<tr><td>row</td></tr>" * 9
+    tab, apart = chromium.new_page(), set()
+    for height in range(960, 1060, 4):
+        tab.set_content(
+            f"<style>{css}</style><main style='padding: 0'><div style='height: {height}px'></div>"
+            f"<div class='scroll' style='margin: 0'><table>{table}</table></div></main>"
+        )
+        pages = texts_by_page(tab.pdf(prefer_css_page_size=True))
+        apart.add(tuple(pages))
+    tab.close()
+    assert any(len(pages) == 2 and pages[0] > 1 for pages in apart)  # broken between rows
+    assert all(1 not in pages for pages in apart), apart
 
 
 def test_a_heading_has_a_link_to_itself(visit):

@@ -16,6 +16,7 @@ from scipy import stats
 from analysis import study as studies
 from analysis.report import forest
 from analysis.report.answer import answer, say
+from analysis.report.facts import repeated
 from analysis.report.page import render
 from analysis.report.questions import ask
 from analysis.report.verdicts import BETTER, FEW, OPEN, SAME, WORSE, groups, lines
@@ -463,8 +464,20 @@ def check_answer(row: dict[str, str], answered: str) -> None:
     assert f"{row['level']} labels" in answered
 
 
+def test_how_far_a_repetition_may_lie_is_told_by_the_spread_and_of_the_levels_own_names(
+    finished, monkeypatch
+):
+    names = {"fine": "texture", "coarse": "shape"}
+    monkeypatch.setattr(FinishedStudy, "level_names", names)
+    said = repeated(finished({REFERENCE: BILATERAL, PRIMARY: PAIR}))
+    for level, name in names.items():
+        spread = np.std(BILATERAL[level], ddof=1)
+        reach = 100 * stats.t.ppf(0.975, 3) * spread * np.sqrt(2 / 4)
+        assert f"{reach:.2f} points on {name} labels" in said
+
+
 def test_the_data_of_a_figure_hold_what_lies_beyond_its_scale(finished):
-    """Of a study in which one arm is far behind: of the forest both ends and the mean, of the costs the accuracy."""
+    """Of a study in which one arm is far behind."""
     near = {f: [0.79 + seed / 100 for seed in range(4)] for f in LEVELS}
     far = {"fine": [0.2, 0.3, 0.25, 0.28], "coarse": [0.5, 0.55, 0.6, 0.58]}
     arms = {
