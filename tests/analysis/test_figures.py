@@ -20,6 +20,8 @@ from analysis.sections.attention import Look, Said, panels
 from analysis.sections.calibration import reliability_curve
 from analysis.sections.gains import gains
 from analysis.sections.similarity import cka_lines
+from analysis.specialisation.page import course_lines
+from analysis.specialisation.rows import Competence
 from analysis.values import Summary
 from common.results.statistics import DifferenceRow
 from common.settings.levels import LEVELS
@@ -108,6 +110,15 @@ def test_title_and_legend_of_a_learning_curve_are_whole_in_its_files(name):
     assert len(shown) > 1
     for one in shown:
         assert one.get_window_extent().x1 <= figure.bbox.x1 + 1
+
+
+def test_numbers_of_epochs_that_stand_close_do_not_run_into_each_other():
+    epochs = (1, 2, 4, 8, 16, 18)
+    rows = [Competence("bilateral", 0, epoch, "fine", "left", 0.5, 0.5) for epoch in epochs]
+    (axes,) = draw(course_lines, "", rows).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "4", "8", "18"]
+    drawn = [[*map(float, line.get_xdata())] for line in axes.lines]
+    assert [float(epoch) for epoch in epochs] in drawn
 
 
 def test_intervals_are_drawn_where_there_are_any():
