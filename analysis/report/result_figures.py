@@ -233,7 +233,7 @@ def learning_curves(
                         ms=3,
                         label=f"{'' if split == 'val' and number == 0 else '_'}{names.get(level, level)}",
                     )
-    axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="training images")
+    axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="training")
     legend_above(axes, title := short(arm, 38), 3)
     axes.set_title(title, pad=24, fontsize=7.8 if len(title) > LONG else None)
     axes.set_xlabel("epoch")

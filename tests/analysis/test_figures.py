@@ -103,7 +103,8 @@ def test_title_and_legend_of_a_learning_curve_are_whole_in_its_files(name):
         for epoch in range(2)
     ]
     frame = Frame("curve", "", width=3.4, height=2.7)
-    drawing = picture(frame, learning_curves, plain_name(name), [table])
+    names = {"fine": "texture", "coarse": "shape"}
+    drawing = picture(frame, learning_curves, plain_name(name), [table], names)
     figure = drawing.files.figure
     (axes,) = figure.axes
     shown = [one for one in axes.get_children() if isinstance(one, Text | Legend)]
