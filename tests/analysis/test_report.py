@@ -867,18 +867,22 @@ def texts_by_page(pdf: bytes) -> list[int]:
 
 def test_no_head_of_a_table_stands_alone_at_the_end_of_a_printed_page(chromium):
     css = (Path(svg.__file__).parent / "report.css").read_text()
-    table = "<thead><tr><th>head</th></tr></thead>" + "<tr><td>row</td></tr>" * 9
-    tab, apart = chromium.new_page(), set()
-    for height in range(960, 1060, 4):
+    # Each word is one letter, and so one piece of text.
+    rows = "<tr><td>r</td></tr>" * 9
+    table = f"<table><caption>c</caption><thead><tr><th>h</th></tr></thead>{rows}</table>"
+    tab, broken = chromium.new_page(), 0
+    for height in range(960, 1040, 4):
         tab.set_content(
             f"<style>{css}</style><main style='padding: 0'><div style='height: {height}px'></div>"
-            f"<div class='scroll' style='margin: 0'><table>{table}</table></div></main>"
+            f"<div class='scroll' style='margin: 0'>{table}</div></main>"
         )
-        pages = texts_by_page(tab.pdf(prefer_css_page_size=True))
-        apart.add(tuple(pages))
+        first, *rest = texts_by_page(tab.pdf(prefer_css_page_size=True))
+        if rest:  # between rows: the head is on both pages
+            broken += 1
+            assert first + sum(rest) == 12
+            assert first > 2
     tab.close()
-    assert any(len(pages) == 2 and pages[0] > 1 for pages in apart)  # broken between rows
-    assert all(1 not in pages for pages in apart), apart
+    assert broken
 
 
 def test_a_heading_has_a_link_to_itself(visit):
