@@ -1,5 +1,6 @@
 """What every analysis has in common, and what all of them together found."""
 
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,10 @@ class Section:
     def render(self, found: "Findings") -> Part | None:
         """The section of the page, after all seeds; None where there are no numbers."""
         raise NotImplementedError
+
+
+# In a sentence about what was left out of one seed.
+WITH_SEED = re.compile(r"\bwith seed (\d+)\b")
 
 
 @dataclass
@@ -100,6 +105,19 @@ class Findings:
         """Note what had to be left out; the same sentence only once."""
         if sentence not in self.left_out:
             self.left_out.append(sentence)
+
+    def omissions(self) -> list[str]:
+        """What was left out, where it is the same of several seeds in one sentence."""
+        found: dict[str, list[str]] = {}
+        for sentence in self.left_out:
+            seed = WITH_SEED.search(sentence)
+            found.setdefault(WITH_SEED.sub("with {}", sentence), []).extend(
+                seed.groups() if seed else []
+            )
+        return [
+            sentence.replace("with {}", f"with seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}")
+            for sentence, seeds in found.items()
+        ]
 
     def parts(self) -> list[Part]:
         """The sections of the page for which there are numbers, in reading order."""

@@ -34,11 +34,16 @@ LEVEL_NAME = "level_name"
 
 
 class Cell(NamedTuple):
-    """What is shown, and what it is sorted by (the text as it stands in a csv file)."""
+    """What is shown, and what it is sorted by (the text as it stands in a csv file).
+
+    Of an interval ``value`` is the lower end and ``upper`` the other one. What is shown is ``scale`` times as large.
+    """
 
     text: str
     value: str | None = None
     word: bool = False
+    upper: str = ""
+    scale: int = 1
 
 
 class Column(NamedTuple):
@@ -119,7 +124,7 @@ def cell(column: str, value: Value, *, plus: bool = False) -> Cell:
     if not math.isfinite(value):
         return Cell("–", "")
     if column in FRACTIONS:
-        return Cell(decimal(100 * value, 2, plus=plus), text)
+        return Cell(decimal(100 * value, 2, plus=plus), text, scale=100)
     if value == int(value):
         return Cell(signed(f"{int(value):,}"), text)
     return Cell(decimal(value, 1) if abs(value) >= 10 else signed(f"{value:.4g}"), text)
@@ -130,7 +135,8 @@ def _interval_cell(row: Mapping[str, Value], *, plus: bool) -> Cell:
     low, high = (cell(name, row[name], plus=plus) for name in ("ci95_low", UPPER))
     if low.value or high.value:
         mark = f"{APPROXIMATE} " if row.get("approximate") else ""
-        return Cell(f"{mark}{low.text} to {high.text}", low.value)
+        text = f"{mark}{low.text} to {high.text}"
+        return Cell(text, low.value, upper=high.value or "", scale=low.scale)
     return Cell("–", "")
 
 
@@ -151,12 +157,14 @@ def summary_cells(summary: Summary | None, *, percent: bool = True) -> list[Cell
     if summary is None:
         return [Cell("–", ""), Cell("–", "")]
     scale, digits = (100, 1) if percent else (1, 3)
-    mean = Cell(decimal(scale * summary.mean, digits), repr(summary.mean))
+    mean = Cell(decimal(scale * summary.mean, digits), repr(summary.mean), scale=scale)
     if summary.ci95_low is None or summary.ci95_high is None:
         return [mean, Cell("–", "")]
-    low, high = (decimal(scale * end, digits) for end in (summary.ci95_low, summary.ci95_high))
+    ends = (summary.ci95_low, summary.ci95_high)
+    low, high = (decimal(scale * end, digits) for end in ends)
     mark = f"{APPROXIMATE} " if summary.approximate else ""
-    return [mean, Cell(f"{mark}{low} to {high}", repr(summary.ci95_low))]
+    lowest, highest = map(repr, ends)
+    return [mean, Cell(f"{mark}{low} to {high}", lowest, upper=highest, scale=scale)]
 
 
 def interval_words(summary: Summary) -> str:

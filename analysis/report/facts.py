@@ -102,7 +102,9 @@ def repeated(study: FinishedStudy) -> str | None:
         low, high = student(estimate(values, widening=sqrt(2)))
         if low is not None and high is not None:
             reach = (high - low) / 2
-            said.append(f"{decimal(100 * min(reach, 1), 2)} points on {level} labels")
+            said.append(
+                f"{decimal(100 * min(reach, 1), 2)} points on {study.level_names[level]} labels"
+            )
     tested = any(study.accuracies(arm, level) for level in LEVELS)
     if not said:
         return (

@@ -109,7 +109,7 @@ def heat(
     axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 2 else 0)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=size)
-    axes.set_title(title)
+    axes.set_title(title, pad=14)  # above the end of the scale, which is beside a small matrix
     axes.set_xlabel(column_label)
     axes.set_ylabel(row_label)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)

@@ -84,23 +84,23 @@ def _draw_difference(
     point = 100 * row.mean
     held = row.ci95_low is not None and row.ci95_high is not None and verdict.form != FEW
     ends = (100 * row.ci95_low, 100 * row.ci95_high) if held else (point, point)  # type: ignore[operator]
-    if held and ends[0] < high and ends[1] > low:
-        inside = [max(ends[0], low), min(ends[1], high)]
+    # What lies beyond the scale is cut off by the axes, so that the figure's data have all of it.
+    if held:
         style = "--" if row.approximate else "-"
-        axes.plot(inside, [place] * 2, style, color=colour, lw=2.2, label=f"_95 % interval, {name}")
-    if low <= point <= high:
-        face = colour if held else PAPER
-        axes.plot(
-            [point], [place], "o", ms=6, mfc=face, mec=colour, mew=1.4, label=f"_{name}", zorder=4
-        )
+        axes.plot(ends, [place] * 2, style, color=colour, lw=2.2, label=f"_95 % interval, {name}")
+    face = colour if held else PAPER
+    axes.plot(
+        [point], [place], "o", ms=6, mfc=face, mec=colour, mew=1.4, label=f"_{name}", zorder=4
+    )
     for edge, mark, ha, beyond, gone in (
         (low, "◀", "left", ends[0] < low, point < low),
         (high, "▶", "right", ends[1] > high, point > high),
     ):
         if beyond or gone:
-            number = f" {decimal(point, 2, plus=True)} " if gone else ""
-            words = f"{mark}{number}" if ha == "left" else f"{number}{mark}"
-            axes.text(edge, place, words, ha=ha, va="center", fontsize=8, color=colour, gid=HALO)
+            axes.text(edge, place, mark, ha=ha, va="center", fontsize=8, color=colour, gid=HALO)
+        if gone:
+            words = decimal(point, 2, plus=True)
+            axes.text(edge, place - 0.1, words, ha=ha, va="top", fontsize=7.5, color=colour)
 
 
 def _scale(verdicts: Sequence[Verdict]) -> tuple[float, float]:
@@ -118,6 +118,7 @@ def _scale(verdicts: Sequence[Verdict]) -> tuple[float, float]:
     return -reach, reach
 
 
+FEW_ARMS = 6  # of which each has its name in a figure of costs
 LETTERS = 60  # that fit side by side into an axis of costs
 COSTS = {
     "parameters": ("parameters", "number of parameters, in millions", 1e6),
@@ -160,7 +161,7 @@ def costs(study: FinishedStudy) -> list[Drawn]:
 def against_cost(
     figure: Figure, title: str, points: Sequence[tuple[SummaryRow, float]], label: str
 ) -> None:
-    """Draw each arm as a dot, and write the name beside the reference and its controls."""
+    """Draw each arm as a dot, and write the name beside the reference and its controls; beside all if they are few."""
     axes = figure.subplots()
     low, high = close_up([row.mean for row, _ in points])
     axes.set_xscale("log")
@@ -172,12 +173,15 @@ def against_cost(
     for row, cost in sorted(points, key=lambda point: point[0].arm == REFERENCE):
         control = is_control(row.arm)
         colour = BOTH if row.arm == REFERENCE else INK if control else FAINT
+        size = 8 if row.arm == REFERENCE else 5.5 if control else 4.5
+        said = f"_{plain_name(row.arm)}"
+        axes.plot([cost], [row.mean], "o", ms=size, color=colour, label=said)
         if low <= row.mean <= high:
-            size = 8 if row.arm == REFERENCE else 5.5 if control else 4.5
-            axes.plot(
-                [cost], [row.mean], "o", ms=size, color=colour, label=f"_{plain_name(row.arm)}"
-            )
-            if row.arm == REFERENCE or control:
+            if (
+                row.arm == REFERENCE
+                or control
+                or (len(points) <= FEW_ARMS and row.arm != row.level)
+            ):
                 named.append((row, cost, colour))
         else:
             mark, y, va = ("↓", low, "bottom") if row.mean < low else ("↑", high, "top")

@@ -75,7 +75,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         no_losses=results.why_no_losses(study),
         bars=say.figures(result_figures.bars(study)),
         curves=curves,
-        left_out=[say.text(sentence) for sentence in found.left_out],
+        left_out=[say.text(sentence) for sentence in found.omissions()],
         parts=parts,
         facts=[*facts(study, found.images)],
         commands=commands(study),

@@ -80,19 +80,29 @@ for (const heading of document.querySelectorAll("h2[id], h3[id]")) {
   heading.append(link);
 }
 
-// A table as it stands, in the order in which it is sorted: csv with the numbers of the files, the others as shown.
+// A table as it stands, in the order in which it is sorted: csv with all digits and both ends of an interval in columns
+// of their own, the others as shown.
 const shown = (cell) => cell.textContent.trim().replace(/\s+/g, " ");
 const LATEX = { "\\": "\\textbackslash{}", "<": "\\textless{}", ">": "\\textgreater{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "≈": "$\\approx$", "±": "$\\pm$", "×": "$\\times$", "−": "$-$", "–": "--", "→": "$\\to$", "✓": "$\\checkmark$" };
 const latex = (text) => text.replace(/[\\<>~^≈±×−–→✓]|[&%$#_{}]/g, (c) => LATEX[c] ?? `\\${c}`);
 const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+// In the unit of the head: per cent where the files have fractions.
+const scaled = (cell, value) => (cell.dataset.scale && value !== "" ? String(Number((value * cell.dataset.scale).toPrecision(14))) : value);
 const held = (table) => {
   const heads = [...table.tHead.rows[0].cells];
   const rows = [...table.tBodies[0].rows].map((row) => [...row.cells]);
   return { heads, rows, caption: table.caption ? shown(table.caption.firstElementChild) : "" };
 };
 const FORMATS = {
-  CSV: ({ heads, rows }) => [heads.map(shown), ...rows.map((row) => row.map((cell) => cell.dataset.value ?? shown(cell)))]
-    .map((line) => line.map(quoted).join(",")).join("\n") + "\n",
+  CSV: ({ heads, rows }) => {
+    const two = heads.map((_, column) => rows.some((row) => row[column].dataset.upper));
+    const names = heads.flatMap((head, column) => (two[column] ? [`${shown(head)}, from`, `${shown(head)}, to`] : [shown(head)]));
+    const lines = rows.map((row) => row.flatMap((cell, column) => {
+      const value = cell.dataset.value ?? shown(cell);
+      return two[column] ? [scaled(cell, value), scaled(cell, cell.dataset.upper ?? "")] : [scaled(cell, value)];
+    }));
+    return [names, ...lines].map((line) => line.map(quoted).join(",")).join("\n") + "\n";
+  },
   Markdown: ({ heads, rows, caption }) => {
     const rule = heads.map((head) => (head.classList.contains("word") ? "---" : "---:"));
     const lines = [heads.map(shown), rule, ...rows.map((row) => row.map(shown))];

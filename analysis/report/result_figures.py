@@ -18,6 +18,8 @@ from common.settings.levels import LEVEL_NAMES, LEVELS
 from study.arms import REFERENCE, plain_name
 
 MANY = 8  # arms, whose bars stand closer
+NEAR = 0.15  # to the axis: an accuracy of guessing beside which names and numbers still have room
+LONG = 30  # letters of a title above a small figure, beyond which they are smaller
 
 
 def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
@@ -108,13 +110,17 @@ def accuracy_bars(
     bars, zoom = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     places = np.arange(len(arms))[::-1] * 1.0
     values = [value for arm in arms.values() for value in arm["seeds"]]
+    # Words begin behind the line of chance, if that stands near the axis.
+    start = chance if chance is not None and chance < NEAR else 0
     for place, (key, arm) in zip(places, arms.items(), strict=True):
         colour, name = COLOURS.get(key, BOTH), plain_name(key)
         bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85, label=f"_{name}")
         # It may go on above the close-up, which has nothing at that height.
-        words = bars.text(0, place + 0.3, short(name, 46), va="bottom", fontsize=9, gid=HALO)
+        words = bars.text(
+            start + 0.02, place + 0.3, short(name, 46), va="bottom", fontsize=9, gid=HALO
+        )
         words.set_in_layout(False)
-        _say_mean(bars, place, arm)
+        _say_mean(bars, place, arm, start)
         for axes in (bars, zoom):
             spread = np.linspace(-0.12, 0.12, len(arm["seeds"])) if len(arm["seeds"]) > 1 else [0]
             axes.plot(
@@ -140,7 +146,7 @@ def accuracy_bars(
         zoom.axvline(arms[REFERENCE]["mean"], color=FAINT, lw=0.9, ls=(0, (4, 3)), label=said)
     bars.set_xlim(0, 1)
     if chance is not None:
-        bars.axvline(chance, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=5, label="_chance")
+        bars.axvline(chance, color=INK, lw=0.9, ls=(0, (4, 3)), zorder=2, label="_chance")
     for place, arm in zip(places, arms.values(), strict=True):
         _point_outside(zoom, place, [arm["mean"], *arm["seeds"]])
     for axes, scale in ((bars, "test accuracy"), (zoom, "close up")):
@@ -155,12 +161,12 @@ def accuracy_bars(
     zoom.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
 
-def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any]) -> None:
-    """Write the mean inside the bar where it fits, else behind it."""
+def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any], start: float) -> None:
+    """Write the mean inside the bar where it fits, from a place on, else behind it."""
     ends = [arm["mean"], *arm["seeds"]]
-    inside = min(ends) > 0.34
+    inside = min(ends) > 0.34 + start
     axes.text(
-        0.02 if inside else max(ends) + 0.03,
+        start + 0.02 if inside else max(ends) + 0.03,
         place,
         f"{decimal(100 * arm['mean'], 2)} %",
         va="center",
@@ -227,8 +233,9 @@ def learning_curves(
                         ms=3,
                         label=f"{'' if split == 'val' and number == 0 else '_'}{names.get(level, level)}",
                     )
-    axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="on training images")
-    legend_above(axes, short(arm, 40), 3)
+    axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="training")
+    legend_above(axes, title := short(arm, 38), 3)
+    axes.set_title(title, pad=24, fontsize=7.8 if len(title) > LONG else None)
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy")
     axes.set_xlim(1 if epochs > 1 else 0, epochs if epochs > 1 else 2)

@@ -44,7 +44,8 @@ def _values_by_seed(study: FinishedStudy) -> Sheet:
     for row, cells in zip(study.summary, table.rows, strict=True):
         values = sorted(study.accuracies(row.arm, row.level).values())
         shown = "; ".join(decimal(100 * value, 2) for value in values)
-        cells.insert(place, Cell(shown, repr(values[0])))
+        highest = repr(values[-1]) if len(values) > 1 else ""
+        cells.insert(place, Cell(shown, repr(values[0]), upper=highest, scale=100))
     return table
 
 

@@ -134,7 +134,7 @@ def correction_table(found: Findings) -> Sheet:
     names["right"] = "errors of the right that the left corrects, %"
     rows = [
         [
-            Cell(words, side, True),
+            Cell(words, words, True),
             *summary_cells(found.values.get(CORRECTED, side=side)),
             *summary_cells(found.values.get(IF_INDEPENDENT, side=side)),
         ]
@@ -147,7 +147,7 @@ def correction_table(found: Findings) -> Sheet:
         nothing = [Cell("0", "0.0"), Cell("–", "")]
         rows.append(
             [
-                Cell(words, of, True),
+                Cell(words, words, True),
                 *summary_cells(found.values.get(of), percent=False),
                 *nothing,
             ]

@@ -99,7 +99,9 @@ def course_lines(figure: Figure, title: str, rows: Sequence[Competence]) -> None
     axes.set_ylim(min(0, *(row.kappa for row in rows)) - 0.02, 1.02)
     axes.set_xscale("log", base=2)
     epochs = sorted({row.epoch for row in rows if row.epoch is not None})
-    axes.set_xticks(epochs, [str(epoch) for epoch in epochs])
+    # The last epoch has its number whatever stands close before it.
+    apart = [one for one in epochs if one == epochs[-1] or 1.2 * one < epochs[-1]]
+    axes.set_xticks(apart, [str(epoch) for epoch in apart])
     axes.xaxis.set_minor_locator(MaxNLocator(1))
     axes.minorticks_off()
     axes.set_xlabel("epoch")

@@ -4,13 +4,15 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,6 +28,8 @@ from common.system.signals import Interrupted, signals
 __all__ = ["command", "explain", "one_sentence", "printable", "sweep_name", "typed_overrides"]
 
 LONGEST = 80  # characters of the part of a name that tells a sweep's jobs apart
+# A variable of the environment, since jobs may run in other processes: the keys that are the same in all of them.
+FIXED = "BILATERAL_FIXED"
 QUOTES = "\"'/"
 
 
@@ -61,7 +65,10 @@ def command(
             base = cfg.exp_name or "study" if sweep else ""
             if sweep:
                 there = Path(cfg.save_dir)
-                name = sweep_name(overrides, lambda name: (there / f"{base}_{name}").is_dir())
+                fixed = os.environ.get(FIXED, "").split()
+                name = sweep_name(
+                    overrides, lambda name: (there / f"{base}_{name}").is_dir(), fixed
+                )
                 cfg.exp_name = f"{base}_{name}"
             refuse_missing_paths(cfg, schema)
             score = task(cfg)
@@ -84,6 +91,7 @@ def command(
     with one_sentence(schema):
         sys.argv[1:] = tidied(sys.argv[1:], schema)
         refuse_malformed(sys.argv[1:])
+        os.environ[FIXED] = " ".join(_fixed(sys.argv[1:]))
         with table_at_the_end():
             run(checked)()
 
@@ -94,30 +102,51 @@ def typed_overrides() -> list[str]:
     return overrides
 
 
-def sweep_name(overrides: list[str], earlier: Callable[[str], bool] = lambda name: False) -> str:
+def sweep_name(
+    overrides: list[str],
+    earlier: Callable[[str], bool] = lambda name: False,
+    fixed: Sequence[str] = (),
+) -> str:
     """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``.
 
     Args:
         overrides: of the job.
         earlier: says whether there is an experiment that an earlier version gave its name, which then goes on.
+        fixed: keys that are the same in all jobs; a name that is too long as a whole is without them.
     """
-    swept = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
-    name = "_".join(f"{key}-{value}" for key, value in swept.items())
+    given = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
+    name = "_".join(f"{key}-{value}" for key, value in given.items())
     plain = _plain(name)[:LONGEST]
     if plain == name:
         return name
     # A name that lost something gains a digest of the whole, so that two jobs never share one.
     digest = blake2b(name.encode(), digest_size=4).hexdigest()
-    if earlier(f"{plain}-{digest}"):
-        return f"{plain}-{digest}"
-    # Of a key its last word, of a path its last folder: what is swept is short, and stays readable.
+    swept = {key: value for key, value in given.items() if key not in fixed}
+    before = [f"{plain}-{digest}", "_".join([*_parts(given), digest])]
+    found = "_".join([*_parts(swept or given), digest])
+    return next((one for one in before if earlier(one)), found)
+
+
+def _parts(given: Mapping[str, str]) -> list[str]:
+    """Of each key its last word, of a path its last folder, so that it stays readable; without the longest."""
     parts = [
         f"{key.rpartition('.')[2]}-{_plain(value.strip(QUOTES).rpartition('/')[2])}"
-        for key, value in swept.items()
+        for key, value in given.items()
     ]
     while len("_".join(parts)) > LONGEST:
         parts.remove(max(parts, key=len))
-    return "_".join([*parts, digest])
+    return parts
+
+
+def _fixed(line: Sequence[str]) -> list[str]:
+    """The keys of a command line that have one value each."""
+    parser, found = OverridesParser.create(), []
+    for word in line:
+        # What cannot be read is refused later, and Hydra says why.
+        with contextlib.suppress(HydraException):
+            if not word.startswith("-") and not parser.parse_override(word).is_sweep_override():
+                found += [*override_keys([word])]
+    return found
 
 
 def _plain(text: str) -> str:

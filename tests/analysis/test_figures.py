@@ -9,17 +9,23 @@ import torch
 from helpers import row
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from analysis.report import results
 from analysis.report.cells import cell, decimal, interval_words, sheet
 from analysis.report.result_figures import accuracy_bars, learning_curves
-from analysis.report.svg import INK, PAPER, labels, short
+from analysis.report.svg import INK, PAPER, Frame, labels, picture, short
 from analysis.sections.attention import Look, Said, panels
 from analysis.sections.calibration import reliability_curve
 from analysis.sections.gains import gains
 from analysis.sections.similarity import cka_lines
+from analysis.specialisation.page import course_lines
+from analysis.specialisation.rows import Competence
 from analysis.values import Summary
 from common.results.statistics import DifferenceRow
+from common.settings.levels import LEVELS
+from study.arms import plain_name
 
 
 def over_seeds(mean: float, low: float | None = None, high: float | None = None) -> Summary:
@@ -78,6 +84,42 @@ def test_the_number_of_a_short_bar_stands_behind_it():
     assert said["5.50 %"].get_position()[0] > 0.06
     assert said["5.50 %"].get_color() == INK
     assert said["90.00 %"].get_color() == PAPER
+
+
+@pytest.mark.parametrize("chance", [0.01, 0.05, None])
+def test_the_line_of_chance_goes_through_no_word(chance):
+    figure = draw(accuracy_bars, "", {"a": arm(0.9), "b": arm(0.05)}, chance=chance)
+    bars = figure.axes[0]
+    for text in bars.texts:
+        left = bars.transData.inverted().transform(text.get_window_extent().p0)[0]
+        assert left > (chance or 0)
+
+
+@pytest.mark.parametrize("name", ["unilateral", "unilateral_second", "bilateral"])
+def test_title_and_legend_of_a_learning_curve_are_whole_in_its_files(name):
+    table = [
+        {f"{split}_{level}_accuracy": 0.5 for split in ("train", "val") for level in LEVELS}
+        | {"epoch": epoch}
+        for epoch in range(2)
+    ]
+    frame = Frame("curve", "", width=3.4, height=2.7)
+    names = {"fine": "texture", "coarse": "shape"}
+    drawing = picture(frame, learning_curves, plain_name(name), [table], names)
+    figure = drawing.files.figure
+    (axes,) = figure.axes
+    shown = [one for one in axes.get_children() if isinstance(one, Text | Legend)]
+    assert len(shown) > 1
+    for one in shown:
+        assert one.get_window_extent().x1 <= figure.bbox.x1 + 1
+
+
+def test_numbers_of_epochs_that_stand_close_do_not_run_into_each_other():
+    epochs = (1, 2, 4, 8, 16, 18)
+    rows = [Competence("bilateral", 0, epoch, "fine", "left", 0.5, 0.5) for epoch in epochs]
+    (axes,) = draw(course_lines, "", rows).axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "4", "8", "18"]
+    drawn = [[*map(float, line.get_xdata())] for line in axes.lines]
+    assert [float(epoch) for epoch in epochs] in drawn
 
 
 def test_intervals_are_drawn_where_there_are_any():

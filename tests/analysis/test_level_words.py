@@ -50,6 +50,8 @@ def test_pictures_keep_tags_arms_and_names_of_classes():
         '<svg aria-label="The local head"><g id="fine"><text>local</text><text>fine sand</text></g></svg>'
     )
     assert "<text>fine</text>" in SAY.picture(svg, alone=False)
+    legend = Markup("<svg><text>left, fine</text><text>salt, fine</text></svg>")
+    assert SAY.picture(legend) == "<svg><text>left, local</text><text>salt, fine</text></svg>"
 
 
 def test_a_section_is_renamed_as_a_whole():

@@ -1,10 +1,12 @@
 """analyse.py on a tiny finished study: the numbers, the page, and what is left out."""
 
+import contextlib
 import csv
 import os
 import re
 import shutil
 import signal
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -830,7 +832,15 @@ def test_tables_are_taken_away_in_three_formats(visit, finished, tmp_path):
     download.value.save_as(tmp_path / "results.csv")
     saved = rows_of(tmp_path / "results.csv")
     summary = rows_of(finished.place / "summary.csv")
-    assert [float(row["accuracy, %"]) for row in saved] == [float(row["mean"]) for row in summary]
+    means = [100 * float(row["mean"]) for row in summary]
+    assert [float(row["accuracy, %"]) for row in saved] == pytest.approx(means, abs=1e-9)
+    # A cell with two numbers is two columns, and nothing of it is lost.
+    results = rows_of(finished.place / "results.csv")
+    for row in saved:
+        keys = row["arm"], row["level"]
+        values = [float(r["accuracy"]) for r in results if (r["arm"], r["level"]) == keys]
+        ends = [float(row[f"each seed, %, {end}"]) / 100 for end in ("from", "to")]
+        assert ends == pytest.approx([min(values), max(values)], abs=1e-9)
     tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
     shown = {}
     for words in ("Markdown", "LaTeX"):
@@ -864,6 +874,37 @@ def test_on_paper_closed_parts_are_open_and_heads_have_their_words(visit, finish
     assert tab.locator("details:not([open])").count() == closed
     tab.locator("#table-results th").first.locator("button").click()
     assert tab.locator("#table-results th").first.get_attribute("aria-sort") == "ascending"
+
+
+def texts_by_page(pdf: bytes) -> list[int]:
+    """How many pieces of text each page of Chromium's PDF draws."""
+    found = []
+    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, flags=re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            content = zlib.decompress(stream)
+            if b" re\n" in content and b"Tf" in content:
+                found.append(len(re.findall(rb"T[jJ]\b", content)))
+    return found
+
+
+def test_no_head_of_a_table_stands_alone_at_the_end_of_a_printed_page(chromium):
+    css = (Path(svg.__file__).parent / "report.css").read_text()
+    # Each word is one letter, and so one piece of text.
+    rows = "<tr><td>r</td></tr>" * 9
+    table = f"<table><caption>c</caption><thead><tr><th>h</th></tr></thead>{rows}</table>"
+    tab, broken = chromium.new_page(), 0
+    for height in range(960, 1040, 4):
+        tab.set_content(
+            f"<style>{css}</style><main style='padding: 0'><div style='height: {height}px'></div>"
+            f"<div class='scroll' style='margin: 0'>{table}</div></main>"
+        )
+        first, *rest = texts_by_page(tab.pdf(prefer_css_page_size=True))
+        if rest:  # between rows: the head is on both pages
+            broken += 1
+            assert first + sum(rest) == 12
+            assert first > 2
+    tab.close()
+    assert broken
 
 
 def test_a_heading_has_a_link_to_itself(visit):
@@ -906,6 +947,24 @@ def test_the_page_never_scrolls_sideways(visit, width):
     tab = visit(width=width)
     tab.locator("summary").first.click()
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1920])
+def test_the_bar_of_sections_is_whole_on_a_desktop(visit, width):
+    tab = visit(width=width)
+    bar = tab.locator(".bar").bounding_box()
+    button = tab.locator("#theme").bounding_box()
+    for link in tab.locator(".bar nav a").all():
+        box = link.bounding_box()
+        assert box["x"] + box["width"] <= button["x"]
+        assert box["y"] + box["height"] <= bar["y"] + bar["height"]
+        over = "([x, y]) => document.elementFromPoint(x, y).textContent"
+        at = [box["x"] + box["width"] - 2, box["y"] + box["height"] / 2]
+        assert tab.evaluate(over, at) == link.inner_text()  # is cut off by nothing
+    # A section that a link leads to stands below the bar.
+    tab.emulate_media(reduced_motion="reduce")
+    tab.locator(".bar nav a", has_text="What was run").click()
+    assert bar["height"] <= tab.locator("#run").bounding_box()["y"] < 200
 
 
 def test_a_table_wider_than_the_screen_shows_where_there_is_more(visit):

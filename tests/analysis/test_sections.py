@@ -41,6 +41,19 @@ from common.data.image_set import ImageSet
 from common.results.intervals import estimate, student
 
 
+def test_what_is_left_out_of_several_seeds_is_one_sentence():
+    found = Findings()
+    for seed in (0, 10):
+        found.leave_out(f"the share with seed {seed}; it has none.")
+    found.leave_out("the map with seed 2; it is empty.")
+    found.leave_out("the tree.")
+    assert found.omissions() == [
+        "the share with seeds 0, 10; it has none.",
+        "the map with seed 2; it is empty.",
+        "the tree.",
+    ]
+
+
 @pytest.fixture
 def some() -> torch.Generator:
     return torch.Generator().manual_seed(0)

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from scipy import stats
 
 from analysis import study as studies
+from analysis.report import forest
 from analysis.report.answer import answer, say
+from analysis.report.facts import repeated
 from analysis.report.page import render
 from analysis.report.questions import ask
 from analysis.report.verdicts import BETTER, FEW, OPEN, SAME, WORSE, groups, lines
@@ -490,6 +492,44 @@ def check_answer(row: dict[str, str], answered: str) -> None:
         said = f"shown to be {row['verdict']} points"
     assert said in answered
     assert f"{row['level']} labels" in answered
+
+
+def test_how_far_a_repetition_may_lie_is_told_by_the_spread_and_of_the_levels_own_names(
+    finished, monkeypatch
+):
+    names = {"fine": "texture", "coarse": "shape"}
+    monkeypatch.setattr(FinishedStudy, "level_names", names)
+    said = repeated(finished({REFERENCE: BILATERAL, PRIMARY: PAIR}))
+    for level, name in names.items():
+        spread = np.std(BILATERAL[level], ddof=1)
+        reach = 100 * stats.t.ppf(0.975, 3) * spread * np.sqrt(2 / 4)
+        assert f"{reach:.2f} points on {name} labels" in said
+
+
+def test_the_data_of_a_figure_hold_what_lies_beyond_its_scale(finished):
+    """Of a study in which one arm is far behind."""
+    near = {f: [0.79 + seed / 100 for seed in range(4)] for f in LEVELS}
+    far = {"fine": [0.2, 0.3, 0.25, 0.28], "coarse": [0.5, 0.55, 0.6, 0.58]}
+    arms = {
+        REFERENCE: BILATERAL,
+        PRIMARY: PAIR,
+        ONE_NETWORK: near,
+        "product": PAIR,
+    } | dict.fromkeys(("unilateral", "bilateral_swapped_fine", "from_scratch"), near)
+    study = finished(arms | {"unilateral_second": far})
+    rows = [one if one.arm == REFERENCE else one.swapped() for one in study.differences]
+    name = plain_name("unilateral_second")
+    for level, (svg, _) in zip(LEVELS, forest.forests(study), strict=True):
+        (row,) = [r for r in rows if (r.minus, r.level) == ("unilateral_second", level)]
+        data = [*csv.DictReader(svg.files.data.splitlines())]
+        drawn = {
+            kind: [float(one["x"]) for one in data if one["series"] == kind]
+            for kind in (name, f"95 % interval, {name}")
+        }
+        assert drawn[name] == pytest.approx([100 * row.mean])
+        ends = [100 * row.ci95_low, 100 * row.ci95_high]
+        assert drawn[f"95 % interval, {name}"] == pytest.approx(ends)
+        assert f">{points(row.mean)}</text>" in svg  # is said where it cannot be drawn
 
 
 # ------------------------------------------------------------- random tables

@@ -1,6 +1,8 @@
 """Composing a configuration: what is shipped, precedence, paths, and what is refused."""
 
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -653,6 +655,36 @@ def test_a_sweep_of_an_earlier_version_keeps_its_name():
     assert name == asked[0]
     assert name.startswith("dataset.root--data-NAVON_hparams.lr-0.1-")
     assert sweep_name(line) != name
+
+
+def test_a_long_name_is_of_what_is_swept_and_that_of_an_earlier_version_goes_on():
+    parts = "a_quite_long_name_of_an_architecture", "another_quite_long_value_of_another_key"
+    line = [f"hparams.arch={parts[0]}", f"note={parts[1]}", "hparams.lr=0.1"]
+    name = sweep_name(line, fixed=["hparams.arch", "note"])
+    assert re.fullmatch(r"lr-0\.1_[0-9a-f]{8}", name)
+    assert sweep_name([*line[:2], "hparams.lr=0.2"], fixed=["hparams.arch", "note"]) != name
+    assert (
+        sweep_name(["hparams.arch=x" + parts[0], *line[1:]], fixed=["hparams.arch", "note"]) != name
+    )
+    # Known before: without the longest part.
+    before = sweep_name(line)
+    assert before.startswith(f"arch-{parts[0]}_lr-0.1_")
+    assert sweep_name(line, lambda one: one == before, ["hparams.arch", "note"]) == before
+
+
+def test_what_is_swept_names_the_folders_whatever_stands_beside_it(tmp_path, monkeypatch):
+    from common.settings.command import command
+
+    long = "a note that is much too long to be a part of the name of a folder, as it is the same in all of them"
+    line = ["--multirun", f"note='{long}'", "hparams.lr=0.1,0.2", f"save_dir={tmp_path}"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["trainer.py", *line, f"hydra.sweep.dir={tmp_path}/hydra"])
+    names = []
+    folder = ROOT / "arch_single_head"
+    command(lambda cfg: names.append(cfg.exp_name), schema=SingleConfig, folder=folder)
+    assert len({*names}) == 2
+    for name, lr in zip(names, ("0.1", "0.2"), strict=True):
+        assert re.fullmatch(rf"single-CIFAR100_lr-{lr}_[0-9a-f]{{8}}", name)
 
 
 def test_sweep_name_reads_well():
