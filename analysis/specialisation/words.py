@@ -49,7 +49,10 @@ VERDICTS = {
     "single": "This is a single dissociation: as far as the seeds show, the hemispheres differ on one task only.",
     "one better": "This is no dissociation: one hemisphere is better at both tasks.",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
-    "too few seeds": f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds that do not share all.",
+    "too few seeds": (
+        f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds in which neither hemisphere is dead, "
+        "and that do not share all."
+    ),
     "one task": "No dissociation is given, because the set has not both tasks.",
     "dead": "No dissociation is given, because a hemisphere is dead on a task.",
 }

@@ -240,7 +240,7 @@ def test_the_tables_of_the_study_may_be_gone(finished, page, tmp_path, monkeypat
     shutil.copytree(finished.place, place)
     for name in ("results", "summary", "differences"):
         (place / f"{name}.csv").unlink()
-    monkeypatch.setattr(pipeline, "examine", lambda study: Findings())
+    monkeypatch.setattr(pipeline, "examine", lambda study, **_: Findings())
     found = Page(pipeline.analyse(place).read_text())
     assert {"table-results", "table-further", "table-differences", "table-seeds"} <= {*found.tables}
     for name, table in found.shown.items():
@@ -633,7 +633,7 @@ def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, cap
     shutil.copytree(finished.place, place)
     results = (place / "results.csv").read_text()
 
-    def broken(study):
+    def broken(study, **_):
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr(pipeline, "examine", broken)
@@ -646,7 +646,7 @@ def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, cap
 
 
 def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):
-    def stopped(study):
+    def stopped(study, **_):
         raise Interrupted(signal.SIGINT)
 
     monkeypatch.setattr(pipeline, "examine", stopped)
