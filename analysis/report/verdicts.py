@@ -95,7 +95,9 @@ class Verdict:
         """Difference and interval; under three seeds both values, and the range of differences."""
         if self.form == FEW:
             apart = sorted(one - two for one, two in zip(self.ours, self.theirs, strict=True))
-            by_seed = f"; by seed {_from_to(apart[0], apart[-1])}" if len(apart) > 1 else ""
+            by_seed = (
+                f"; differences by seed {_from_to(apart[0], apart[-1])}" if len(apart) > 1 else ""
+            )
             seeds = f"{len(apart)} seed{'s' * (len(apart) > 1)}"
             return f"{self.values}{by_seed}{f'; of {seeds} that both have' if self.holes else ''}"
         difference = in_points(100 * self.row.mean, digits=2)
@@ -247,7 +249,7 @@ def correction(study: FinishedStudy) -> str:
         return ""
     margins = {row.margin for row in study.differences if row.margin is not None}
     same = "".join(
-        f" Two networks count as the same where such a test shows that they differ by less than the margin, "
+        f" Two networks count as the same where a test of equivalence shows that they differ by less than the margin, "
         f"{in_points(round(100 * margin, 10))} (the key margin)."
         for margin in sorted(margins)
     )

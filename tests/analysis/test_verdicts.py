@@ -134,7 +134,7 @@ def test_under_three_seeds_both_values_and_their_range_and_no_interval_anywhere(
     study = finished({PRIMARY: PAIR, REFERENCE: BILATERAL, "fine": fine}, seeds=2)
     verdict = next(line for line in lines(study) if line.arm == PRIMARY).verdicts["fine"]
     assert verdict.form == FEW
-    assert verdict.numbers == "81.00 % against 83.50 %; by seed −3.00 to −2.00"
+    assert verdict.numbers == "81.00 % against 83.50 %; differences by seed −3.00 to −2.00"
     text = visible(render(study, Findings(), seconds=1)).replace("takes three seeds", "")
     assert "too few seeds to say" in text
     assert "95 %" not in text.split("What was run")[0]
