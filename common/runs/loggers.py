@@ -27,7 +27,7 @@ def loggers_of(stage: Stage, fingerprint: str, step: int | None) -> Iterator[lis
     Args:
         stage: whose run it is.
         fingerprint: of the stage, by which a run that is continued is known.
-        step: continuing hides what TensorBoard events say from there on.
+        step: from there on earlier TensorBoard events are hidden; None: all, for the stage begins anew.
 
     Raises:
         UserError: the other logger cannot be made.
@@ -47,7 +47,7 @@ def _make(stage: Stage, fingerprint: str, step: int | None) -> list[Logger]:
     rule = stage.config.logger
     found: list[Logger] = []
     if rule.tensorboard:
-        found.append(EventLogger(stage.place, name="", version="", purge_step=step))
+        found.append(EventLogger(stage.place, name="", version="", purge_step=step or 0))
     if rule.other:
         found.append(_other(stage, fingerprint, rule.other))
     return found

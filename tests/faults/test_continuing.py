@@ -350,6 +350,7 @@ def test_a_stage_whose_loss_is_no_number_stops_and_the_others_go_on(
     value, in_process, tiny, tmp_path, monkeypatch
 ):
     spoiled(monkeypatch, "fine", STEPS + 2, value)
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     arguments = [*tiny, f"save_dir={tmp_path}", "exp_name=study", "num_seeds=2", "analyse=false"]
     status, out, err = in_process(STUDY, *arguments)
     study = tmp_path / "study"
@@ -482,9 +483,11 @@ def test_a_folder_of_one_level_is_refused_before_a_study_trains(in_process, tiny
 
 
 @pytest.mark.slow
-def test_events_after_the_point_of_continuing_are_hidden(command, tmp_path):
+@pytest.mark.parametrize("every", [0.0, 3600.0], ids=["continued", "begun anew"])
+def test_events_after_the_point_of_continuing_are_hidden(every, command, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", every)
     more = ["logger=default", "trainer_params.log_every_n_steps=1"]
     steps = []
     with pytest.MonkeyPatch.context() as patch:
