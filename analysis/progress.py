@@ -10,9 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def analysis_bar(steps: int) -> Iterator[Callable[[], None]]:
-    """Draw a bar of so many steps on a terminal, elsewhere nothing; gives what is called after each. It vanishes."""
+    """Draw a bar of so many steps, which vanishes, and give what is called after each; a line where no terminal is."""
     columns = (TextColumn("analysis"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     hidden = not sys.stdout.isatty()
+    if hidden:
+        print("analysis started", flush=True)
     with Progress(*columns, console=Console(), transient=True, disable=hidden) as progress:
         task = progress.add_task("analysis", total=steps)
         yield lambda: progress.advance(task)
