@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from analysis.report.cells import Cell, Sheet
 from analysis.report.part import Part, Tile
-from analysis.report.svg import Drawing
+from analysis.report.svg import TEXT, Drawing
 from common.settings.levels import LEVEL_NAMES
 
 S = TypeVar("S", Sheet, Sheet | None)
@@ -28,8 +28,6 @@ CERTAIN = re.compile(
     r"(fine|coarse)\b",
     re.IGNORECASE,
 )
-# Between tags of a picture: text.
-TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
 
 
 class LevelWords:
@@ -73,23 +71,23 @@ class LevelWords:
         )
 
     def picture(self, svg: Markup, *, alone: bool = True) -> Markup:
-        """A figure; ``alone``: whether the word alone, as in a legend, is a level, and not an arm."""
+        """A figure and its files; ``alone``: whether the word alone, as in a legend, is a level, and not an arm."""
         if not self.names:
             return svg
 
-        def text(found: re.Match[str]) -> str:
-            words = found[0]
+        def said(words: str) -> str:
             if alone and words.strip() in LEVEL_NAMES:
                 return words.replace(words.strip(), self.text(words.strip()))
             return self._written(CERTAIN, words)
 
         # The label of a picture, for screen readers, is an attribute.
         head, end, rest = str(svg).partition(">")
-        written = self._written(CERTAIN, head) + TEXT.sub(text, end + rest)
+        written = self._written(CERTAIN, head) + TEXT.sub(lambda found: said(found[0]), end + rest)
         if not isinstance(svg, Drawing):
             return Markup(written)
         drawing = Drawing(written)
         drawing.files = svg.files  # which are linked below it
+        drawing.files.reword(said)
         return drawing
 
     def figures(self, figures: Sequence[tuple[Markup, str]]) -> list[tuple[Markup, str]]:

@@ -21,6 +21,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from analysis.report.marks import COLUMNS, marks
 from common.system.atomic_files import replacing
@@ -87,7 +88,11 @@ class Drawing(Markup):
     files: "Files"
 
 
-@dataclass(frozen=True)
+# Between tags of a picture: text.
+TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
+
+
+@dataclass
 class Files:
     """What of a figure is saved: ``name`` without ending, its SVG, and the figure itself, as it was drawn.
 
@@ -97,6 +102,25 @@ class Files:
     name: str
     svg: str
     figure: Figure
+
+    def reword(self, words: Callable[[str], str]) -> None:
+        """Put other words in place of every text."""
+        self.svg = TEXT.sub(lambda found: words(found[0]), self.svg)
+        for text in self.figure.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_text(words(text.get_text()))
+        named: list[Any] = [
+            *self.figure.findobj(),
+            *(one for axes in self.figure.axes for one in axes.containers),
+        ]
+        for one in named:
+            if isinstance(series := one.get_label(), str):
+                one.set_label(words(series))
+        # Those of ticks are written anew with each drawing.
+        for axis in (one for axes in self.figure.axes for one in (axes.xaxis, axes.yaxis)):
+            said = [one.get_text() for one in axis.get_ticklabels()]
+            if any(words(one) != one for one in said):
+                axis.set_ticks(axis.get_ticklocs(), [*map(words, said)])
 
     @property
     def pdf(self) -> bytes:

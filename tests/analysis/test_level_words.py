@@ -7,6 +7,7 @@ from markupsafe import Markup
 from analysis.report.cells import Cell, Sheet, word_columns
 from analysis.report.level_words import LevelWords
 from analysis.report.part import Part, Tile
+from analysis.report.svg import Frame, picture
 from analysis.sections.probe import small_letters
 from analysis.specialisation.tasks import chances, right
 
@@ -52,6 +53,28 @@ def test_pictures_keep_tags_arms_and_names_of_classes():
     assert "<text>fine</text>" in SAY.picture(svg, alone=False)
     legend = Markup("<svg><text>left, fine</text><text>salt, fine</text></svg>")
     assert SAY.picture(legend) == "<svg><text>left, local</text><text>salt, fine</text></svg>"
+
+
+def test_the_files_of_a_figure_say_what_the_page_says():
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0.2, 0.4], label="fine")
+        axes.set_xticks([0, 1], ["fine head", "fine sand"])
+        axes.set_ylabel("accuracy, coarse labels")
+        axes.legend()
+
+    drawing = picture(Frame("one", "The fine head"), draw)
+    shown = SAY.picture(drawing)
+    files = drawing.files
+    for words in ("local head", "fine sand", "accuracy, large letter labels", ">local<"):
+        assert words in shown
+        assert words in files.svg
+    assert "fine head" not in files.svg
+    assert "line,local,0.0,local head" in files.data
+    assert files.pdf.startswith(b"%PDF")
+    # Drawing once more, as the PDF does, does not bring the old words back.
+    said = [label.get_text() for label in files.figure.axes[0].get_xticklabels()]
+    assert said == ["local head", "fine sand"]
 
 
 def test_a_section_is_renamed_as_a_whole():
