@@ -54,11 +54,11 @@ def _of_seeds(study: FinishedStudy) -> Iterator[Banner]:
     if number < FEWEST:
         text = f"{number} seed{'s' * (number > 1)}: too few for an interval or a test, which take {FEWEST}."
     elif number < ENOUGH:
-        text = f"{number} seeds: intervals are wide, and a difference is easily missed; {ENOUGH} or more are better."
+        text = f"{number} seeds: intervals are wide, and a difference is easily missed."
     else:
         return
     more = more_seeds(study)
-    yield Banner(f"{text}{' This adds seeds:' if more else ''}", command=more)
+    yield Banner(f"{text}{f' This makes them {ENOUGH}:' if more else ''}", command=more)
 
 
 def _of_controls(study: FinishedStudy) -> Iterator[Banner]:
