@@ -67,7 +67,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         place_of=place_of,
         explained=explained,
         results=say.sheet(results.results(study)),
-        further=say.sheet(results.further(study)),
+        further=[*map(say.sheet, results.further(study))],
         chosen_on_test=study.chosen_on_test,
         via_fine=say.sheet(results.via_fine(study)),
         differences=[say.sheet(one) for one in results.differences(study)],

@@ -1,11 +1,17 @@
 """The results of a study on the page: its tables."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from analysis.report.cells import Cell, Column, Sheet, decimal, sheet
 from analysis.study import FinishedStudy
 from common.results.intervals import FEWEST
-from common.results.statistics import PRIMARY, DifferenceRow, own_minus_via_fine
+from common.results.statistics import (
+    PRIMARY,
+    DifferenceRow,
+    SummaryRow,
+    own_minus_via_fine,
+)
 from study.arms import REFERENCE
 
 # The most important columns of summary.csv; a phone shows the first three without scrolling.
@@ -82,11 +88,20 @@ def _losses(study: FinishedStudy) -> list[str]:
     return ["loss", "val_loss"] if why_no_losses(study) else []
 
 
-def further(study: FinishedStudy) -> Sheet | None:
-    """All other columns of the summary: further metrics and costs."""
+def further(study: FinishedStudy) -> list[Sheet]:
+    """All other columns of the summary, in two tables that fit on paper: further metrics; costs, slope and chance."""
     shown = [column for column in (*RESULT, *ELSEWHERE) if column not in ("arm", "level")]
-    found = sheet("further", "summary.csv, means over seeds", study.summary, leave_out=shown)
-    return found if len(found.columns) > 2 else None
+    names = [field.name for field in fields(SummaryRow) if field.name not in shown]
+    metrics = [name for name in names if name.endswith(("_mean", "_std"))]
+    others = [name for name in names if name not in ("arm", "level", *metrics)]
+    found = [
+        sheet(name, f"summary.csv, {caption}", study.summary, only=("arm", "level", *columns))
+        for name, caption, columns in (
+            ("further", "further metrics, means over seeds", metrics),
+            ("costs", "costs, slope of learning and chance", others),
+        )
+    ]
+    return [table for table in found if len(table.columns) > 2]
 
 
 def via_fine(study: FinishedStudy) -> Sheet | None:

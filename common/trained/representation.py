@@ -105,7 +105,7 @@ def plot_dissimilarity(matrices: Mapping[str, np.ndarray], *, label: str) -> "Fi
     # Imported late: matplotlib takes a second.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.4 * len(matrices) + 0.8, 3.4), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(matrices) + 0.8, 3.4), layout="compressed")
     all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     highest = max(float(np.nanmax(one)) for one in matrices.values())
     for axes, (side, matrix) in zip(all_axes, matrices.items(), strict=True):

@@ -216,7 +216,11 @@ def test_numbers_of_the_page_are_those_of_the_csv_files(finished, page):
         and name not in ELSEWHERE
         and any(row[name] for row in summary)
     ]
-    assert page.tables["table-further"][1:] == [[row[n] for n in further] for row in summary]
+    tables = [page.tables[f"table-{name}"][1:] for name in ("further", "costs")]
+    shown = [one + costs[2:] for one, costs in zip(*tables, strict=True)]
+    assert [row[:2] for row in tables[1]] == [row[:2] for row in tables[0]]
+    # The two tables share out the columns, whatever their order.
+    assert [sorted(row) for row in shown] == [sorted(row[n] for n in further) for row in summary]
     # Hemispheres were trained with label smoothing and heads were not.
     assert "Losses are not shown" in "".join(page.text)
     names = [
@@ -505,9 +509,10 @@ def test_any_arms_are_shown(finished, tmp_path):
             write_result(place / "result.yaml", result | more)
     study = open_study(tmp_path)
     assert study.arms == ["fine", "coarse", "bilateral", "other_six"]
-    summary, further = results.results(study), results.further(study)
-    titles = [column.title for column in further.columns]
-    last = dict(zip(titles, (one.text for one in further.rows[-1]), strict=True))
+    summary, last = results.results(study), {}
+    for table in results.further(study):
+        titles = [column.title for column in table.columns]
+        last |= dict(zip(titles, (one.text for one in table.rows[-1]), strict=True))
     assert (last["arm"], last["top5 mean, %"], last["macs"]) == ("other_six", "98.77", "12,345,678")
     assert [row[0].text for row in summary.rows][-2:] == ["other_six"] * 2
     assert "95 % interval" not in [column.title for column in summary.columns]
