@@ -115,16 +115,19 @@ def via_fine(study: FinishedStudy) -> Sheet | None:
 
 
 def differences(study: FinishedStudy) -> list[Sheet]:
-    """The differences between each arm and the bilateral network, the primary one first, and then all others."""
+    """The differences between the bilateral network and each other arm, the primary one first, and then all others.
+
+    In the direction of the verdicts: bilateral minus the other arm.
+    """
     first = [row for row in study.differences if REFERENCE in (row.arm, row.minus)]
     others = [row for row in study.differences if row not in first]
-    first = [row.swapped() if row.arm == REFERENCE else row for row in first]
+    first = [row if row.arm == REFERENCE else row.swapped() for row in first]
     first.sort(key=lambda row: row.family != PRIMARY)
 
-    def table(name: str, minus: str, rows: Sequence[DifferenceRow]) -> Sheet:
+    def table(name: str, arm: str, rows: Sequence[DifferenceRow]) -> Sheet:
         return sheet(
             name,
-            f"differences.csv, arm minus {minus}, percentage points",
+            f"differences.csv, {arm} minus another arm, percentage points",
             rows,
             only=("arm", "minus", "level", "mean", "std", "ci95_low", "seeds", "p", "p_holm"),
             titles={"mean": "points", "std": "sd"},
@@ -132,4 +135,4 @@ def differences(study: FinishedStudy) -> list[Sheet]:
         )
 
     found = [table("differences", REFERENCE, first)] if first else []
-    return found + ([table("further-differences", "arm", others)] if others else [])
+    return found + ([table("further-differences", "an arm", others)] if others else [])
