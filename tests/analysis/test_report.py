@@ -252,9 +252,7 @@ def test_the_tables_of_the_study_may_be_gone(finished, page, tmp_path, monkeypat
 
 
 def test_differences_are_those_of_the_csv_file_all_against_bilateral(finished, page):
-    rows = [
-        row for row in rows_of(finished.place / "differences.csv") if row["arm"] == "bilateral"
-    ]
+    rows = [row for row in rows_of(finished.place / "differences.csv") if row["arm"] == "bilateral"]
     assert rows
     assert page.heads["table-differences"][3] == "points"
     shown = page.shown["table-differences"][1:]
