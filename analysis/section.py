@@ -42,6 +42,12 @@ class Section:
 WITH_SEED = re.compile(r"\bwith seed (\d+)\b")
 
 
+def listed(names: Sequence[str], *, shown: int = 4) -> str:
+    """Names in a sentence: the first ones, and how many more there are."""
+    more = f"; and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{'; '.join(names[:shown])}{more}"
+
+
 @dataclass
 class Findings:
     """The analyses of a study with their numbers, and what had to be left out (a sentence each).

@@ -16,7 +16,7 @@ from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import grouped_bars
 from analysis.report.part import Part
 from analysis.report.svg import Frame, picture
-from analysis.section import Findings, Section
+from analysis.section import Findings, Section, listed
 from analysis.seed import HALVES, Seed
 from analysis.values import SHARE
 from common.networks.macro import HemispheresAndHeads
@@ -131,7 +131,7 @@ class Probes(Section):
             return []
         return [
             "Warning: the penalty chosen is the strongest or the weakest that was tried for reading "
-            f"{'; '.join(self.at_end)}. A better one may lie beyond, so that more could be read."
+            f"{listed([*self.at_end])}. A better one may lie beyond, so that more could be read."
         ]
 
     def _words(self, found: Findings) -> tuple[str, list[str], str]:

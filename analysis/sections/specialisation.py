@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.report.part import Part
-from analysis.section import Findings, Section
+from analysis.section import Findings, Section, listed
 from analysis.seed import Seed
 from analysis.specialisation.course import course
 from analysis.specialisation.measures import DEAD, competence, sign_flip_p
@@ -140,7 +140,7 @@ class Specialisation(Section):
         if self.at_end:
             page.notes.append(
                 "Warning: the penalty chosen is the strongest or the weakest that was tried for the probe of "
-                f"{'; '.join(self.at_end)}. A better one may lie beyond, so that more could be read."
+                f"{listed([*self.at_end])}. A better one may lie beyond, so that more could be read."
             )
         return page
 

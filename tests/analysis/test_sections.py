@@ -13,7 +13,7 @@ from torch import nn
 
 from analysis import sections
 from analysis.logistic import fit
-from analysis.section import Findings
+from analysis.section import Findings, listed
 from analysis.sections import agreement, attention, similarity
 from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
 from analysis.sections.attention import CASES as LOOKS
@@ -720,3 +720,9 @@ def test_a_number_that_cannot_be_is_refused_and_rounding_is_not():
             values.add("lesions", number, seed=0, within=SHARE)
     values.add("lesions", 1 + 1e-7, seed=0, within=SHARE)
     assert values.get("lesions").mean == 1
+
+
+def test_a_sentence_names_some_and_counts_the_rest():
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c", "d"]) == "a; b; c; d"
+    assert listed(["a", "b", "c", "d", "e", "f"]) == "a; b; c; d; and 2 more"
