@@ -218,6 +218,33 @@ class Reached(BaseException):
         self.deterministic = torch.are_deterministic_algorithms_enabled()
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def killed_at_step(in_process, monkeypatch):
+    """Run a command in this process that ends, as if killed, at its training step of this number, from 1."""
+
+    from common.training.module import TrainingModule
+
+    def run(number: int, *command) -> None:
+        step, taken = TrainingModule.training_step, []
+
+        def counting(self, batch, batch_idx):
+            taken.append(batch_idx)
+            if len(taken) == number:
+                raise Killed
+            return step(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainingModule, "training_step", counting)
+            with pytest.raises(Killed):
+                in_process(*command)
+
+    return run
+
+
 @pytest.fixture
 def first_step(monkeypatch, two_epochs, tmp_path):
     """Run a trainer up to its first training step; gives the module, its trainer, its data and that step."""

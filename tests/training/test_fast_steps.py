@@ -25,7 +25,6 @@ from common.training.graphed import (
     plain_step,
     record_step,
 )
-from common.training.supervised import Supervised
 
 SINGLE = arch_single_head.trainer.main
 GPU = Circumstances(gpu=True, processes=1, precision="bf16-mixed", deterministic=False, steps=1000)
@@ -163,35 +162,15 @@ def test_where_recording_fails_or_replays_something_else_steps_are_plain(
     assert result["acceleration"] == {"compile": None, "cuda_graph": False}
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def interrupt(monkeypatch, in_process, *arguments):
-    """Run until the sixth step, two of the second epoch, and end there."""
-    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
-    step, taken = Supervised.training_step, []
-
-    def counting(self, batch, batch_idx):
-        taken.append(batch_idx)
-        if len(taken) == 6:
-            raise Killed
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Supervised, "training_step", counting)
-        with pytest.raises(Killed):
-            in_process(*arguments)
-
-
 def test_a_replayed_run_continues_bit_for_bit_or_stops_with_a_sentence(
-    replayed, tiny, in_process, monkeypatch, tmp_path
+    replayed, tiny, in_process, killed_at_step, monkeypatch, tmp_path
 ):
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     run = [SINGLE, *tiny, "dataset.crop_padding=2", f"save_dir={tmp_path}", "exp_name=killed"]
     with monkeypatch.context() as patch:
         patch.setattr(fast_steps, "choose", lambda *asked: (REPLAYED, None))
         patch.setattr(fast_steps, "record_on_gpu", repeat)
-        interrupt(monkeypatch, in_process, *run)
+        killed_at_step(6, *run)
     place = tmp_path / "killed/fine/seed0"
     assert (place / "checkpoints/last.ckpt").is_file()
     monkeypatch.setattr(fast_steps, "record_on_gpu", fails)
@@ -209,10 +188,11 @@ def test_a_replayed_run_continues_bit_for_bit_or_stops_with_a_sentence(
 
 
 def test_a_plain_run_continues_plainly_where_a_graph_could_be_used(
-    replayed, tiny, in_process, monkeypatch, tmp_path
+    replayed, tiny, in_process, killed_at_step, monkeypatch, tmp_path
 ):
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     run = [SINGLE, *tiny, f"save_dir={tmp_path}", "exp_name=killed"]
-    interrupt(monkeypatch, in_process, *run)
+    killed_at_step(6, *run)
     replayed(fails)
     status, out, err = in_process(*run)
     assert status == 0, err

@@ -12,7 +12,6 @@ import arch_single_head.test
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
 from common.system.errors import UserError
-from common.training.pretext import Pretext
 from common.training.rotation import Rotation
 
 SINGLE = arch_single_head.trainer.main
@@ -57,27 +56,12 @@ def test_a_hemisphere_trained_without_labels_is_loaded_by_two_heads(tiny, in_pro
     assert f"{100 * result['test']['rotation']['accuracy']:.2f} %" in out
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def test_it_continues_bit_for_bit(tiny, in_process, monkeypatch, tmp_path):
+def test_it_continues_bit_for_bit(tiny, in_process, killed_at_step, monkeypatch, tmp_path):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
     monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     run = [*tiny, f"save_dir={tmp_path}", "hparams.mode=rotation", "dataset.crop_padding=2"]
     assert in_process(SINGLE, *run, "exp_name=whole")[::2] == (0, "")
-    taken, step = [], Pretext.training_step
-
-    def counting(self, batch, batch_idx):
-        taken.append(batch_idx)
-        if len(taken) == 7:
-            raise Killed
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Pretext, "training_step", counting)
-        with pytest.raises(Killed):
-            in_process(SINGLE, *run, "exp_name=killed")
+    killed_at_step(7, SINGLE, *run, "exp_name=killed")
     assert in_process(SINGLE, *run, "exp_name=killed")[::2] == (0, "")
     one, other = (weights(tmp_path / name / "rotation/seed0") for name in ("whole", "killed"))
     assert one.keys() == other.keys()
