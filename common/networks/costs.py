@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.networks.macro import HemispheresAndHeads
@@ -61,10 +62,14 @@ def training_macs(
 
 def _macs(network: nn.Module, images: torch.Tensor) -> int:
     training, fast = network.training, torch.backends.mha.get_fastpath_enabled()
-    # The fused kernel of attention in evaluation is one that the counter does not know.
+    # Which fused kernels of attention the counter knows depends on the device and on torch's version.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with (
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
             network.eval()(images)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
