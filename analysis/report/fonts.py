@@ -12,6 +12,7 @@ from tempfile import mkdtemp
 from fontTools.ttLib import TTFont
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 
+OWN = "DejaVu Sans"
 FAMILY = "Figures without layout tables"
 # Substitution and placing of letters, and of mathematics: texts are set before they are embedded.
 LAYOUT = ("GDEF", "GPOS", "GSUB", "MATH")
@@ -25,7 +26,7 @@ def pdf_family() -> str:
     folder = Path(mkdtemp())
     atexit.register(rmtree, folder, ignore_errors=True)
     for weight in ("normal", "bold"):
-        font = TTFont(findfont(FontProperties(weight=weight)))
+        font = TTFont(findfont(FontProperties(family=OWN, weight=weight)))
         for table in LAYOUT:
             if table in font:
                 del font[table]

@@ -23,7 +23,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.report.fonts import pdf_family
+from analysis.report.fonts import OWN, pdf_family
 from analysis.report.marks import COLUMNS, marks
 from common.system.atomic_files import replacing
 
@@ -127,7 +127,8 @@ class Files:
     def pdf(self) -> bytes:
         """The figure as PDF."""
         content = io.BytesIO()
-        fonts = [pdf_family(), *mpl.rcParams["font.sans-serif"]]
+        # In the place of matplotlib's own: another font that a person has chosen stays.
+        fonts = [pdf_family() if one == OWN else one for one in mpl.rcParams["font.sans-serif"]]
         with _styled(self.name), mpl.rc_context({"font.sans-serif": fonts}):
             self.figure.savefig(
                 content, format="pdf", transparent=True, metadata={"CreationDate": None}
