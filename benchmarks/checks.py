@@ -1,4 +1,4 @@
-"""Is what runs on a GPU right? Checks: repeated, killed and continued, frozen, compiled, replayed."""
+"""Is what runs on a GPU right? Checks: repeated, killed and continued, frozen, learning, compiled, replayed."""
 
 import csv
 import os
@@ -24,6 +24,9 @@ from common.system.errors import UserError
 
 # Columns of results.csv that differ between two runs of one study.
 DIFFER = ("seconds", "checkpoint")
+# How far training losses of an epoch may be apart, relative, where steps are replayed and where they are not: sums in
+# another order grow apart as training goes on, but what does not learn is farther.
+LOSSES = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def check_all(args: Namespace, console: Console, case: Case, end: float) -> list
 
 
 def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:
-    """A small study, deterministic: twice, and once killed after the first epoch and continued."""
+    """A small study, deterministic: twice, once killed after the first epoch and continued, once with plain steps."""
     first = _run(args, folder, "first")
     second = _run(args, folder, "second")
     yield Check("the same seed twice", first == second, _apart(first, second))
@@ -70,6 +73,14 @@ def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:
     _kill_after_an_epoch(args, folder, "killed")
     third = _run(args, folder, "killed")
     yield Check("killed and continued", first == third, _apart(first, third))
+    _run(args, folder, "plain", "hparams.cuda_graph=false")
+    plain, losses = _losses(folder / "plain"), _losses(folder / "first")
+    apart = max(abs(losses[place] - loss) / loss for place, loss in plain.items())
+    yield Check(
+        "a study learns as with plain steps",
+        apart <= LOSSES,
+        f"training losses of {len(plain)} epochs at most {apart:.1e} apart",
+    )
 
 
 def _of_steps(args: Namespace, case: Case) -> Iterator[Check]:
@@ -86,7 +97,7 @@ def _of_steps(args: Namespace, case: Case) -> Iterator[Check]:
         yield Check(f"{way} as plain", result["agrees"], words)
 
 
-def _command(args: Namespace, folder: Path, name: str) -> list[str]:
+def _command(args: Namespace, folder: Path, name: str, *more: str) -> list[str]:
     root = str(args.data_dir.resolve()).replace("'", "\\'")
     return [
         *(sys.executable, str(ROOT / "train_system.py"), *args.checks),
@@ -96,16 +107,28 @@ def _command(args: Namespace, folder: Path, name: str) -> list[str]:
             f"trainer_params.accelerator={args.accelerator}",
             "trainer_params.deterministic=true",
         ),
+        *more,
     ]
 
 
-def _run(args: Namespace, folder: Path, name: str) -> list[dict[str, str]]:
+def _run(args: Namespace, folder: Path, name: str, *more: str) -> list[dict[str, str]]:
     """Run the study; gives its results without the columns that may differ."""
-    done = subprocess.run(_command(args, folder, name), cwd=ROOT, capture_output=True, text=True)
+    command = _command(args, folder, name, *more)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"A study failed: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
     with (folder / name / "results.csv").open(newline="", encoding="utf-8") as text:
         return [{k: v for k, v in row.items() if k not in DIFFER} for row in csv.DictReader(text)]
+
+
+def _losses(study: Path) -> dict[tuple[str, str], float]:
+    """Read the training loss of each stage and epoch."""
+    losses = {}
+    for file in sorted(study.glob("*/seed*/metrics.csv")):
+        with file.open(newline="", encoding="utf-8") as text:
+            for row in csv.DictReader(text):
+                losses[file.parent.parent.name, row["epoch"]] = float(row["train_loss"])
+    return losses
 
 
 def _kill_after_an_epoch(args: Namespace, folder: Path, name: str) -> None:

@@ -37,7 +37,7 @@ VARIANTS = {
     "dual": ("plain", "graph", "graph default"),
 }
 # Seconds without which a part is not begun: about what it takes.
-NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "checks": 120, "variants": 60, "others": 90}
+NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "checks": 150, "variants": 60, "others": 90}
 
 
 def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:

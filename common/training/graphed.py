@@ -4,8 +4,8 @@ Steps of small networks wait for Python, which launches one kernel after the oth
 (PyTorch's documentation, "CUDA Graphs"). The optimiser, clipping and the schedule stay outside.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ Recorder = Callable[[Callable[[], Step]], tuple[Callable[[], object], Step]]
 class GraphedStep:
     """A step that is recorded once and replayed; it leaves gradients of its batch alone, in the same tensors each time.
 
-    Nobody may clear or replace gradients from then on.
+    They must be used before the next step; whether they are cleared afterwards does not matter.
 
     Args:
         compute: the step of a batch; what it draws at random comes from the device's own generator.
@@ -61,13 +61,19 @@ class GraphedStep:
         record: Recorder,
     ) -> None:
         self.held = {name: value.clone() for name, value in batch.items()}
-        self.replay, self.step = record(lambda: plain_step(compute, learning, self.held))
+        self.learning = learning
+        with _without_autocast_cache():
+            self.replay, self.step = record(lambda: plain_step(compute, learning, self.held))
+        self.gradients = [parameter.grad for parameter in learning]
 
     def __call__(self, batch: Batch) -> Step:
         """Take the step of a batch; its outputs are valid until the next one."""
         for name, held in self.held.items():
             held.copy_(batch[name], non_blocking=True)
         self.replay()
+        # Lightning takes them off before each validation.
+        for parameter, gradient in zip(self.learning, self.gradients, strict=True):
+            parameter.grad = gradient
         return self.step
 
 
@@ -91,9 +97,6 @@ def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]
     Raises:
         RuntimeError: it does something that cannot be recorded, such as waiting for the GPU.
     """
-    caches = torch.is_autocast_cache_enabled()
-    # Weights in bfloat16 that were cached before would be recorded as they were then.
-    torch.set_autocast_cache_enabled(False)
     graph = torch.cuda.CUDAGraph()
     try:
         beside = torch.cuda.Stream()
@@ -109,9 +112,18 @@ def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]
         graph.reset()
         _refuse_broken_gpu()
         raise
+    return graph.replay, step
+
+
+@contextmanager
+def _without_autocast_cache() -> Iterator[None]:
+    """Have weights converted anew: those in bfloat16 that were cached before would be recorded as they were then."""
+    caches = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
     finally:
         torch.set_autocast_cache_enabled(caches)
-    return graph.replay, step
 
 
 def _refuse_broken_gpu() -> None:

@@ -175,7 +175,7 @@ class TrainingModule(pl.LightningModule):
             super().backward(loss, *args, **kwargs)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        """Clear gradients, unless a replayed step has written them anew."""
+        """Clear gradients, unless they are those of a replayed step, which Lightning has taken by then."""
         if not self.graphed:
             super().optimizer_zero_grad(epoch, batch_idx, optimizer)
 

@@ -148,6 +148,7 @@ def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
         ("the same seed twice", True),
         ("a frozen hemisphere stays", True),
         ("killed and continued", True),
+        ("a study learns as with plain steps", True),
         ("compiled (default) as plain", True),
     ], found["checks"]
     assert found["study"]["seeds"] == 1

@@ -1,7 +1,7 @@
 """Steps that are compiled and replayed: when, and that nothing about a run changes by it.
 
-A CUDA graph needs a GPU. Here a recorder stands in for it that repeats the work itself and overwrites the outputs, as a
-replay does: so all is tried but the recording.
+A CUDA graph needs a GPU. Here a recorder stands in for it that does what a graph does: it notes which operations a step
+launches, on which tensors, and a replay launches these again, without the Python around them.
 """
 
 from pathlib import Path
@@ -10,6 +10,8 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
@@ -31,18 +33,43 @@ GPU = Circumstances(gpu=True, processes=1, precision="bf16-mixed", deterministic
 REPLAYED = Acceleration(None, True)
 
 
+class Launched(TorchDispatchMode):
+    """Notes what is launched; refuses what a graph refuses, to wait for a result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        if operation is torch.ops.aten._local_scalar_dense.default:
+            fails(None)
+        kwargs = kwargs or {}
+        results = operation(*args, **kwargs)
+        self.operations.append((operation, args, kwargs, results))
+        return results
+
+    @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
+    def replay(self) -> None:
+        for operation, args, kwargs, results in self.operations:
+            new = operation(*args, **kwargs)
+            taken = {place(one) for one in tree_leaves((args, kwargs))}
+            for old, value in zip(tree_leaves(results), tree_leaves(new), strict=True):
+                # A view, and what is changed in place, lie where they lay.
+                if place(old) not in taken:
+                    old.copy_(value)
+
+
+def place(value) -> int | None:
+    return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else None
+
+
 def repeat(work):
-    """Record nothing, but do the work again at each replay."""
+    """Record a function as a CUDA graph would."""
     work()
-    step = work()
-
-    def replay() -> None:
-        new = work()
-        step.loss.copy_(new.loss)
-        for name, values in step.logits.items():
-            values.copy_(new.logits[name])
-
-    return replay, step
+    with Launched() as launched:
+        step = work()
+    return launched.replay, step
 
 
 def fails(work):
@@ -255,6 +282,22 @@ def test_a_recorded_step_reads_each_batch_and_leaves_its_gradients_alone():
         drawn = torch.rand(1)
         assert step.loss.item() == pytest.approx(2 * x * drawn.item())
         assert network.weight.grad.item() == pytest.approx(x * drawn.item())
+        network.zero_grad()  # as Lightning does before a validation
+
+
+def test_a_recorded_step_reads_the_weights_as_they_are_then():
+    layer = nn.Linear(2, 1, bias=False)
+
+    def compute(batch) -> Step:
+        return Step(layer(batch["x"]).float().sum(), {}, {})
+
+    batch = {"x": torch.ones(1, 2)}
+    # Autocast remembers weights that it has converted.
+    with torch.autocast("cpu", torch.bfloat16):
+        graphed = GraphedStep(compute, [layer.weight], batch, repeat)
+        with torch.no_grad():
+            layer.weight.fill_(3.0)
+        assert graphed(batch).loss == 6
 
 
 @pytest.mark.parametrize("record", [fails, forgets])
