@@ -30,6 +30,11 @@ settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Tests compare bits, count steps and use stand-ins, which holds on the CPU: they run there, also where there is a GPU.
+# Tests of the GPU find its number here, also in the processes of pytest-xdist.
+os.environ.setdefault("TESTS_GPU", os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0])
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 @pytest.fixture(scope="session")
 def navon(tmp_path_factory) -> Path:
@@ -71,7 +76,7 @@ def prepared(tmp_path) -> Path:
     return tmp_path / "SET"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command():
     """Run ``python <arguments>`` from the repository's root; text output, no terminal."""
 
@@ -87,6 +92,16 @@ def command():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def gpu(command) -> str:
+    """Give what CUDA_VISIBLE_DEVICES must be for a command to use the GPU; skip a test where there is none."""
+    number = os.environ["TESTS_GPU"]
+    asked = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    if not torch.version.cuda or command("-c", asked, CUDA_VISIBLE_DEVICES=number).returncode:
+        pytest.skip("there is no GPU")
+    return number
 
 
 @pytest.fixture(scope="session")

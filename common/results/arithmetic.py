@@ -1,7 +1,7 @@
-"""Whether stages of one experiment were computed in different ways, because an earlier version trained some of them.
+"""Whether stages of an experiment were computed otherwise than this version does, because an earlier one trained them.
 
-A version that computes networks otherwise, with equal configuration, counts `ARITHMETIC` up and says how in `CHANGES`;
-fingerprints stay what they are, so that a study that was begun before is still continued.
+A version that computes networks otherwise, with equal configuration, counts `ARITHMETIC` up and says how; fingerprints
+stay what they are, so that a study that was begun before is still continued.
 """
 
 from collections.abc import Mapping
@@ -11,10 +11,9 @@ from typing import Any
 from common.results.rows import finished
 from common.system.atomic_files import read_mapping
 
-# As result.yaml of a stage records it when the stage is trained.
-ARITHMETIC = 2
-# What each version changed. All of it concerns half precision alone.
-CHANGES = {2: "heads and softmax compute in float32 under bfloat16"}
+# As result.yaml of a stage records it when the stage is trained. 2: heads and softmax compute in float32 under bfloat16
+# and float16. 3: steps that a GPU replays learn after the first validation too.
+ARITHMETIC = 3
 
 
 def arithmetic_of(result: Mapping[str, Any]) -> int:
@@ -22,26 +21,32 @@ def arithmetic_of(result: Mapping[str, Any]) -> int:
     return result.get("arithmetic", 2 if "chance" in result else 1)
 
 
-def mixture(experiment: Path) -> str:
-    """Name the stages in half precision that were computed otherwise than the latest ones, in one sentence.
+def computed_otherwise(experiment: Path) -> str:
+    """Name the stages that earlier versions computed otherwise than this one, in one or two sentences.
 
-    Empty, if there are none.
+    Empty, if there are none, or if all of them in half precision are of one version.
     """
-    found = {
-        f"{result['arm']}/seed{result['seed']}": arithmetic_of(result)
-        for file, result in finished(experiment)
-        if _in_half_precision(file.with_name("fingerprint.yaml"))
-    }
-    latest = max(found.values(), default=0)
-    earlier = sorted(name for name, version in found.items() if version < latest)
-    if not earlier:
-        return ""
-    first = min(found.values()) + 1
-    changed = "; ".join(CHANGES[version] for version in range(first, latest + 1))
-    return (
-        f"Computed by an earlier version, unlike the other stages: {', '.join(earlier)} (since then: {changed}). The "
-        "difference is small, but to compare seeds or arms without it, train all of them again with fresh=true."
-    )
+    rounded, unlearned, half = [], [], set()
+    for file, result in finished(experiment):
+        name, version = f"{result['arm']}/seed{result['seed']}", arithmetic_of(result)
+        if version < 3 and (result.get("acceleration") or {}).get("cuda_graph"):
+            unlearned.append(name)
+        if _in_half_precision(file.with_name("fingerprint.yaml")):
+            half.add(version < 2)
+            rounded += [name] if version < 2 else []
+    sentences = []
+    if len(half) == 2:
+        sentences.append(
+            f"Computed by an earlier version, unlike the other stages: {', '.join(sorted(rounded))} (since then: heads "
+            "and softmax compute in float32 under bfloat16). The difference is small, but to compare seeds or arms "
+            "without it, train all of them again with fresh=true."
+        )
+    if unlearned:
+        sentences.append(
+            f"Trained by an earlier version, which on a GPU stopped learning after the first validation: "
+            f"{', '.join(sorted(unlearned))}. Train the study again with fresh=true."
+        )
+    return " ".join(sentences)
 
 
 def _in_half_precision(file: Path) -> bool:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from common.results.arithmetic import mixture
+from common.results.arithmetic import computed_otherwise
 from common.results.contrasts import MARGIN
 from common.results.images import ImageRow, image_contrasts
 from common.results.latex import latex
@@ -63,8 +63,8 @@ def write_tables(
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
     missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
-    mixed = mixture(experiment)
-    missing += f"- {mixed}\n" if mixed else ""
+    otherwise = computed_otherwise(experiment)
+    missing += f"- {otherwise}\n" if otherwise else ""
     missing += f"- {INDEPENDENT}\n" if independent(experiment) else ""
     read = sections(rows, reference=reference, primary=primary, margin=margin)
     read = [*read, *image_sections(compared)]
@@ -110,8 +110,8 @@ def print_holes(experiment: Path) -> None:
     """Print what the summary lacks, and why, and whether stages were computed in different ways."""
     for name, reason in holes(experiment).items():
         print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
-    if mixed := mixture(experiment):
-        print(mixed)
+    if otherwise := computed_otherwise(experiment):
+        print(otherwise)
     if independent(experiment):
         print(INDEPENDENT)
 

@@ -3,7 +3,7 @@
 import pytest
 from helpers import finish
 
-from common.results.arithmetic import ARITHMETIC, mixture
+from common.results.arithmetic import ARITHMETIC, computed_otherwise
 from common.results.tables import print_holes, write_tables
 
 METRICS = {"fine": {"accuracy": 0.5, "loss": 1.0}}
@@ -23,6 +23,7 @@ def stage(experiment, arm, seed, result, precision):
         ((NOW, EARLIER, TESTED_SINCE), "16-mixed", "fine/seed1"),
         ((EARLIER, EARLIER), "bf16-mixed", None),
         ((TESTED_SINCE, NOW), "bf16-mixed", None),
+        (({"arithmetic": 2}, NOW), "bf16-mixed", None),
         ((EARLIER, NOW), "32-true", None),
     ],
 )
@@ -34,7 +35,7 @@ def test_stages_in_half_precision_of_an_earlier_version_are_named(
     write_tables(tmp_path, order=(), reference="fine")
     print_holes(tmp_path)
     page, said = (tmp_path / "summary.md").read_text(), capsys.readouterr().out
-    sentence = mixture(tmp_path)
+    sentence = computed_otherwise(tmp_path)
     if named is None:
         assert sentence == said == ""
         assert "earlier version" not in page
@@ -47,4 +48,15 @@ def test_stages_in_half_precision_of_an_earlier_version_are_named(
 def test_stages_of_which_nothing_is_known_are_not_named(tmp_path):
     finish(tmp_path, "fine", 0, EARLIER, **METRICS)
     finish(tmp_path, "fine", 1, NOW, **METRICS)
-    assert mixture(tmp_path) == ""
+    assert computed_otherwise(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "graph", "named"), [(2, True, True), (2, False, False), (3, True, False)]
+)
+def test_stages_that_a_gpu_did_not_train_to_the_end_are_named(version, graph, named, tmp_path):
+    acceleration = {"compile": None, "cuda_graph": graph}
+    finish(tmp_path, "fine", 0, {"arithmetic": version, "acceleration": acceleration}, **METRICS)
+    sentence = computed_otherwise(tmp_path)
+    assert bool(sentence) == named
+    assert ("stopped learning after the first validation: fine/seed0. Train" in sentence) == named

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-import torch
 from helpers import CLASSES, SCRATCH, equal, optimised, shapes
 
 import arch_dual_head.trainer
@@ -271,11 +270,7 @@ def test_a_key_of_a_hemisphere_changes_the_hemisphere_that_it_names(
                 "ddp_fork_find_unused_parameters_true",
             )
         ),
-        pytest.param(
-            "trainer_params.accelerator=gpu",
-            "trainer_params",
-            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
-        ),
+        ("trainer_params.accelerator=gpu", "trainer_params"),
     ],
 )
 def test_what_this_machine_or_project_cannot_do_is_refused(
