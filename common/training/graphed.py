@@ -183,24 +183,27 @@ class Trial:
         held = [*network.parameters(), *network.buffers()]
         self.before = [(tensor, tensor.detach().clone()) for tensor in held]
 
-    def restore(self) -> None:
-        """Put weights and statistics back."""
-        with torch.no_grad():
-            for tensor, value in self.before:
-                tensor.copy_(value)
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Put weights and statistics back afterwards, also where something fails."""
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, value in self.before:
+                    tensor.copy_(value)
 
     def take(self, step: Callable[[Batch], Step], *, exact: bool = False) -> tuple[Tensor, Tensor]:
         """Give the loss of a step that leaves gradients, and these in one row, float32; ``exact``: without autocast."""
         self.seed()
         with (
+            self.restoring(),
             self.autocast(),
             torch.autocast(self.device, enabled=False) if exact else nullcontext(),
         ):
             loss = step(self.batch).loss
         gradients = [one.grad.flatten().float() for one in self.learning if one.grad is not None]
-        found = loss.float().clone(), torch.cat(gradients)
-        self.restore()
-        return found
+        return loss.float().clone(), torch.cat(gradients)
 
     def compare(
         self,
@@ -219,8 +222,8 @@ class Trial:
         plain = partial(plain_step, compute, self.learning)
         loss, gradients = self.take(plain)
         _, exact = self.take(plain, exact=True)
-        step = other()
-        self.restore()
+        with self.restoring():
+            step = other()
         other_loss, other_gradients = self.take(step)
         with self.autocast():
             rounded = torch.is_autocast_enabled(self.device)

@@ -31,6 +31,7 @@ from common.training.graphed import (
 SINGLE = arch_single_head.trainer.main
 GPU = Circumstances(gpu=True, processes=1, precision="bf16-mixed", deterministic=False, steps=1000)
 REPLAYED = Acceleration(None, True)
+REFUSED = "operation not permitted when stream is capturing\nCUDA kernel errors ..."
 
 
 class Launched(TorchDispatchMode):
@@ -42,7 +43,7 @@ class Launched(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         if operation is torch.ops.aten._local_scalar_dense.default:
-            fails(None)
+            raise RuntimeError(REFUSED)
         kwargs = kwargs or {}
         results = operation(*args, **kwargs)
         self.operations.append((operation, args, kwargs, results))
@@ -73,7 +74,9 @@ def repeat(work):
 
 
 def fails(work):
-    raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors ...")
+    """Refuse a recording after the steps before it."""
+    work()
+    raise RuntimeError(REFUSED)
 
 
 def forgets(work):
