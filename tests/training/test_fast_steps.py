@@ -18,6 +18,7 @@ import common.training.callbacks as callbacks
 import common.training.fast_steps as fast_steps
 from common.system.errors import UserError
 from common.training.acceleration import PAYS_AFTER, Acceleration, Circumstances, choose
+from common.training.finite import FiniteLoss
 from common.training.graphed import (
     Comparison,
     GraphedStep,
@@ -239,6 +240,25 @@ def test_an_asked_graph_without_a_gpu_is_one_line(tiny, in_process, tmp_path):
         "fine/seed0: its steps are not replayed as a CUDA graph: there is no CUDA GPU"
         in out.splitlines()
     )
+
+
+def test_each_loss_is_kept_until_it_is_looked_at(replayed, tiny, in_process, monkeypatch, tmp_path):
+    """The next replay writes its loss where the last one was."""
+    looked_at: list[list[float]] = []
+    check = FiniteLoss.check
+
+    def noting(self, module):
+        looked_at.append([float(loss) for loss in self.losses])
+        check(self, module)
+
+    monkeypatch.setattr(FiniteLoss, "check", noting)
+    run = [*tiny, "hparams.mode=fine", f"save_dir={tmp_path}"]
+    assert in_process(SINGLE, *run, "exp_name=plain")[0] == 0
+    plain, looked_at = looked_at, []
+    replayed(repeat)
+    assert in_process(SINGLE, *run, "exp_name=replayed")[0] == 0
+    assert looked_at == plain
+    assert len(set(plain[0])) == 4
 
 
 # ------------------------------------------------------------- one step alone
