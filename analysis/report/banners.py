@@ -1,6 +1,7 @@
 """What a reader must know before the numbers: why they may be no result, or less sure than they look."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from analysis.report.additions import ENOUGH, missing_controls, more_seeds
@@ -72,7 +73,7 @@ def _of_stages(study: FinishedStudy) -> Iterator[Banner]:
         f"{name}: {reason.removeprefix(f'{name}: ')}" for name, reason in failed.items()
     )
     gone = [name for name in study.absent if name not in failed]
-    reasons += tuple(f"{name}: there is no result" for name in gone)
+    reasons += tuple(f"{name}: {_without_result(study.place / name)}" for name in gone)
     if reasons:
         count = len(reasons)
         text = (
@@ -81,6 +82,11 @@ def _of_stages(study: FinishedStudy) -> Iterator[Banner]:
         more = f", and {count - SHOWN} more" if count > SHOWN else ""
         names = ", ".join([*failed, *gone][:SHOWN])
         yield Banner(f"{text}: {names}{more}. Means are over the others.", details=reasons)
+
+
+def _without_result(stage: Path) -> str:
+    begun = (stage / "config.yaml").is_file()
+    return "begun, and in training or interrupted" if begun else "there is no result"
 
 
 def _of_code(study: FinishedStudy) -> Iterator[Banner]:

@@ -400,6 +400,16 @@ def test_banners_say_what_makes_a_study_less_sure(finished, tmp_path):
         assert words in text
 
 
+def test_a_stage_without_a_result_was_begun_or_not(finished, tmp_path):
+    study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR}, dataset={"name": "NAVON"})
+    study.stages.pop(1)
+    assert "bilateral/seed1: begun, and in training or interrupted" in visible(
+        render(study, Findings(), seconds=1)
+    )
+    (tmp_path / "bilateral/seed1/config.yaml").unlink()
+    assert "bilateral/seed1: there is no result" in visible(render(study, Findings(), seconds=1))
+
+
 def test_every_arm_has_a_name_of_its_own_in_sentences():
     names = [plain_name(arm) for arm in ARMS]
     assert len(set(names)) == len(names)
