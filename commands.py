@@ -15,6 +15,7 @@ from typing import NamedTuple
 from common.settings.arguments import COMPLETION, WITH_VALUE
 from common.settings.completion import asked_for
 from common.settings.compose import spelled
+from common.settings.suggestions import closest
 from common.system.errors import UserError, run_script
 
 
@@ -59,7 +60,9 @@ def find(words: Sequence[str]) -> tuple[str, list[str]]:
         if " ".join(words[:length]) == name:
             return name, list(words[length:])
     said = " ".join(words[:2])
-    raise UserError(f"bilateral {said}: allowed are {', '.join(SCRIPTS)}.")
+    near = closest(said, SCRIPTS) or closest(words[0], SCRIPTS)
+    hint = f"did you mean bilateral {near[0]}? Allowed" if near else "allowed"
+    raise UserError(f"bilateral {said}: {hint} are {', '.join(SCRIPTS)}.")
 
 
 def as_overrides(words: Sequence[str], keys: Sequence[str]) -> list[str]:

@@ -83,7 +83,7 @@ def _meant(name: str, schema: type) -> list[str]:
     """The keys that a mistyped one may stand for, at most three."""
     section, _, last = name.rpartition(".")
     beside = _beside(section, schema)
-    other = OTHER_NAMES.get(last, "")
+    other = next((OTHER_NAMES[name] for name in closest(last, OTHER_NAMES, 0.85)), "")
     if section and (other in beside or closest(last, beside)):
         return [f"{section}.{other if other in beside else closest(last, beside)[0]}"]
     found = _within(section.split(".")[0], last, schema) or _by_last_part(last, schema)
@@ -92,7 +92,7 @@ def _meant(name: str, schema: type) -> list[str]:
         return found or closest(last, beside)
     keys = sorted(filter(_is_plain, keys_of(schema)), key=_section_rank, reverse=True)
     plain = {key.rpartition(".")[2]: key for key in keys}
-    near = [plain[part] for part in closest(last, plain, 0.75)]
+    near = [plain[part] for part in closest(last, plain, 0.8)]
     # Where there is such a section, its name is not what is mistyped.
     return near if near or (section and beside) else closest(name, plain.values(), 0.8)
 

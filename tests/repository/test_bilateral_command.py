@@ -52,10 +52,20 @@ def test_pictures_may_be_several():
         commands.as_overrides(["b", "c"], ("run",))
 
 
-def test_a_wrong_word_is_one_sentence(in_process):
-    status, out, err = in_process(commands.main, "tset", "x")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tset", "x"], "tset x: did you mean bilateral test? Allowed are study, "),
+        (["stduy", "num_seeds=3"], "stduy num_seeds=3: did you mean bilateral study? Allowed are "),
+        (["trian", "dual"], "trian dual: did you mean bilateral train dual? Allowed are study, "),
+        (["draw"], "draw: allowed are study, "),
+    ],
+)
+def test_a_wrong_word_is_one_sentence(words, said, in_process):
+    status, out, err = in_process(commands.main, *words)
     assert (status, out) == (1, "")
-    assert err.startswith("error: bilateral tset x: allowed are study, ")
+    assert err.startswith(f"error: bilateral {said}")
+    assert err.count("\n") == 1
 
 
 def test_a_checkpoint_is_tested_by_the_folder_that_trained_it(in_process, checkpoints, monkeypatch):

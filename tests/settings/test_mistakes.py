@@ -56,6 +56,7 @@ def said(in_process):
         (STUDY, "seed=3", "seeds=[3]"),
         (STUDY, "seed=[3,4]", "seeds=[3,4]"),
         (STUDY, "num_seed=3", "num_seeds=3"),
+        (STUDY, "hparams.leraning_rate=1", "hparams.lr=1"),
         (STUDY, "arm=all", "arms=all"),
         (STUDY, "epoch.fine=3", "epochs.fine=3"),
         (STUDY, "epochs.fien=3", "epochs.fine=3"),
@@ -127,6 +128,7 @@ def test_words_that_are_no_overrides(said, main, line, write):
     [
         (STUDY, "epochs=3", ["epochs.fine=3", "trainer_params.max_epochs=3"]),
         (STUDY, "hparams=3", ["section", "hparams.KEY=VALUE"]),
+        (STUDY, "dataset.epochs.nope=3", ["allowed in dataset.epochs: single, dual."]),
         (STUDY, "seeds=3", ["a list of integers", "seeds=[3]"]),
         (STUDY, "arms=billateral", ["did you mean bilateral?"]),
         (STUDY, "arms=[fine,unilatral]", ["did you mean unilateral?"]),
