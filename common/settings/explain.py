@@ -60,9 +60,15 @@ def _of_memory(error: BaseException) -> str | None:
             f"A process that loads images ended or is stuck ({_flat(str(error))}): there may be too little memory; "
             "fewer of them (hparams.num_workers, 0: none) take less."
         )
-    if type(error).__name__ == "OutOfMemoryError":
+    # Both torch's, a RuntimeError, and Ray's are called so; neither is imported here.
+    if type(error).__name__ != "OutOfMemoryError":
+        return None
+    if isinstance(error, RuntimeError):
         return "The GPU's memory is full: lower hparams.batch_size, or stages_per_gpu."
-    return None
+    return (
+        "A machine's memory is full, and Ray has ended a process of this study: let fewer stages run at once, or lower "
+        "hparams.batch_size; the same command goes on."
+    )
 
 
 def _of_groups(error: BaseException, schema: type) -> str | None:

@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ import export
 import predict
 import train_system
 from common.settings.arguments import tidied
+from common.settings.explain import explain
 from common.settings.schema import keys_of
 from common.settings.suggestions import unknown_key
 from common.system.errors import UserError
@@ -235,3 +237,24 @@ def test_a_folder_in_place_of_its_checkpoint_names_the_checkpoint(said, tmp_path
     )
     sentence = said(analyse.main, f"run={tmp_path}/checkpoints/best.ckpt")
     assert sentence.endswith("is a file; allowed: a folder.")
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "There is not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "The GPU's memory is full"),
+        (RuntimeError("size mismatch"), None),
+    ],
+)
+def test_whose_memory_is_full_is_said(error, said):
+    sentence = explain(error, StudyConfig)
+    assert sentence is None if said is None else str(sentence).startswith(said)
+
+
+def test_a_machine_of_a_cluster_that_is_full_is_not_called_a_gpu():
+    full = pytest.importorskip("ray").exceptions.OutOfMemoryError("Task was killed ...")
+    assert str(explain(full, StudyConfig)).startswith("A machine's memory is full, and Ray")
