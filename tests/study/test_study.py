@@ -457,8 +457,9 @@ def test_a_sweep_writes_each_of_its_studies_to_a_place_of_its_own(again, tmp_pat
         exp_name="sweep",
     )
     assert swept.status == 0, swept.err
-    places = sorted(tmp_path.glob("sweep_*"))
+    places = sorted(tmp_path.glob("sweep_lr-*"))
     assert len(places) == 2
+    assert (tmp_path / "sweep_sweep/sweep.csv").is_file()
     rates = {OmegaConf.load(place / "fine/seed0/config.yaml").hparams.lr for place in places}
     assert rates == {0.01, 0.02}
     assert not (tmp_path / "sweep").exists()
