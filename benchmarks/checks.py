@@ -19,6 +19,7 @@ from fresh import fresh
 from rich.console import Console
 from rich.table import Table
 
+from analysis.study import read_metrics
 from common.settings.compose import ROOT
 from common.system.errors import UserError
 
@@ -121,14 +122,13 @@ def _run(args: Namespace, folder: Path, name: str, *more: str) -> list[dict[str,
         return [{k: v for k, v in row.items() if k not in DIFFER} for row in csv.DictReader(text)]
 
 
-def _losses(study: Path) -> dict[tuple[str, str], float]:
+def _losses(study: Path) -> dict[tuple[str, float], float]:
     """Read the training loss of each stage and epoch."""
-    losses = {}
-    for file in sorted(study.glob("*/seed*/metrics.csv")):
-        with file.open(newline="", encoding="utf-8") as text:
-            for row in csv.DictReader(text):
-                losses[file.parent.parent.name, row["epoch"]] = float(row["train_loss"])
-    return losses
+    return {
+        (str(file.relative_to(study)), row["epoch"]): row["train_loss"]
+        for file in study.glob("*/seed*/metrics.csv")
+        for row in read_metrics(file)
+    }
 
 
 def _kill_after_an_epoch(args: Namespace, folder: Path, name: str) -> None:

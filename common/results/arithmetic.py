@@ -26,25 +26,26 @@ def computed_otherwise(experiment: Path) -> str:
 
     Empty, if there are none, or if all of them in half precision are of one version.
     """
-    rounded, unlearned, half = [], [], set()
+    half_precision, replayed = {}, {}
     for file, result in finished(experiment):
         name, version = f"{result['arm']}/seed{result['seed']}", arithmetic_of(result)
-        if version < 3 and (result.get("acceleration") or {}).get("cuda_graph"):
-            unlearned.append(name)
+        if (result.get("acceleration") or {}).get("cuda_graph"):
+            replayed[name] = version
         if _in_half_precision(file.with_name("fingerprint.yaml")):
-            half.add(version < 2)
-            rounded += [name] if version < 2 else []
+            half_precision[name] = version
+    rounded = sorted(name for name, version in half_precision.items() if version < 2)
+    unlearned = sorted(name for name, version in replayed.items() if version < 3)
     sentences = []
-    if len(half) == 2:
+    if 0 < len(rounded) < len(half_precision):
         sentences.append(
-            f"Computed by an earlier version, unlike the other stages: {', '.join(sorted(rounded))} (since then: heads "
+            f"Computed by an earlier version, unlike the other stages: {', '.join(rounded)} (since then: heads "
             "and softmax compute in float32 under bfloat16). The difference is small, but to compare seeds or arms "
             "without it, train all of them again with fresh=true."
         )
     if unlearned:
         sentences.append(
             f"Trained by an earlier version, which on a GPU stopped learning after the first validation: "
-            f"{', '.join(sorted(unlearned))}. Train the study again with fresh=true."
+            f"{', '.join(unlearned)}. Train the study again with fresh=true."
         )
     return " ".join(sentences)
 

@@ -83,7 +83,7 @@ def _meant(name: str, schema: type) -> list[str]:
     """The keys that a mistyped one may stand for, at most three."""
     section, _, last = name.rpartition(".")
     beside = _beside(section, schema)
-    other = next((OTHER_NAMES[name] for name in closest(last, OTHER_NAMES, 0.85)), "")
+    other = next((OTHER_NAMES[near] for near in closest(last, OTHER_NAMES, 0.85)), "")
     if section and (other in beside or closest(last, beside)):
         return [f"{section}.{other if other in beside else closest(last, beside)[0]}"]
     found = _within(section.split(".")[0], last, schema) or _by_last_part(last, schema)
