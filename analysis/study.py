@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.results.caveats import in_debug
 from common.results.contrasts import MARGIN
 from common.results.rows import Row, collect, finished, holes, independent, level_shown
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
-from common.runs.description import sees_a_part
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
 from study.arms import ARMS, PRIMARY, REFERENCE, order
@@ -132,10 +132,7 @@ class FinishedStudy:
     @property
     def debug(self) -> bool:
         """Whether any stage saw only some batches of an epoch (trainer=debug), so that nothing here is a result."""
-        configured = (
-            stage.yaml("config.yaml").get("trainer_params") or {} for stage in self.stages
-        )
-        return any(sees_a_part(params) for params in configured)
+        return in_debug(self.place)
 
     @property
     def absent(self) -> list[str]:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import CLASSES
+from helpers import CLASSES, Killed, before_step, kill
 from hypothesis import settings
 from small_sets import two_labels
 
@@ -233,29 +233,13 @@ class Reached(BaseException):
         self.deterministic = torch.are_deterministic_algorithms_enabled()
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.fixture
-def killed_at_step(in_process, monkeypatch):
+def killed_at_step(in_process):
     """Run a command in this process that ends, as if killed, at its training step of this number, from 1."""
 
-    from common.training.module import TrainingModule
-
     def run(number: int, *command) -> None:
-        step, taken = TrainingModule.training_step, []
-
-        def counting(self, batch, batch_idx):
-            taken.append(batch_idx)
-            if len(taken) == number:
-                raise Killed
-            return step(self, batch, batch_idx)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(TrainingModule, "training_step", counting)
-            with pytest.raises(Killed):
-                in_process(*command)
+        with before_step(number, kill), pytest.raises(Killed):
+            in_process(*command)
 
     return run
 

@@ -2,6 +2,10 @@
 
 import csv
 import importlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from unittest.mock import ANY
@@ -57,6 +61,37 @@ def wrap(where: str, before) -> None:
         return original(*args, **kwargs)
 
     setattr(owner, name, wrapped)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def before_step(number: int, act: Callable[[], None]) -> Iterator[None]:
+    """Call ``act()`` ahead of the training step of this number, from 1, of the commands run meanwhile."""
+    from common.training.module import TrainingModule
+
+    step, taken = TrainingModule.training_step, []
+
+    def counting(self, batch, batch_idx):
+        taken.append(batch_idx)
+        if len(taken) == number:
+            act()
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingModule, "training_step", counting)
+        yield
+    assert len(taken) >= number, f"only {len(taken)} training steps were taken"
 
 
 def content(file: Path) -> dict:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from common.results.caveats import caveats, titled
 from common.results.contrasts import MARGIN
 from common.results.rows import Row, collect, level_shown
 from common.results.sections import sections
@@ -52,11 +53,11 @@ class Outcome(Sequence[SummaryRow]):
 
     def __repr__(self) -> str:
         """The tables that the command line prints."""
-        return as_text(self._sections(), title=self.place.name).rstrip()
+        return as_text(self._sections(), titled(self.place), caveats(self.place))
 
     def _repr_markdown_(self) -> str:
         """The same in a notebook."""
-        return markdown(self._sections())
+        return markdown(self._sections(), caveats(self.place))
 
     def _sections(self) -> list:
         return sections(

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from common.results.arithmetic import computed_otherwise
+from common.results.caveats import caveats
 from common.results.contrasts import MARGIN
 from common.results.images import ImageRow, image_contrasts
 from common.results.latex import latex
-from common.results.rows import Row, collect, holes, independent
+from common.results.rows import Row, collect
 from common.results.sections import Section, image_sections, sections, side_by_side
 from common.results.statistics import (
     DifferenceRow,
@@ -26,12 +26,6 @@ from common.results.statistics import (
     summarise,
 )
 from common.system.atomic_files import write_text
-
-INDEPENDENT = (
-    "The two labels are independent (nested: false): metrics of the tree of classes (consistency, TICE, via fine, "
-    "mistakes by distance) are left out, and so are arms and analyses that need it; path is the share of images whose "
-    "two labels are both right."
-)
 
 
 def write_tables(
@@ -62,14 +56,11 @@ def write_tables(
     else:
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
-    missing = "".join(f"- Missing: {reason}\n" for reason in holes(experiment).values())
-    otherwise = computed_otherwise(experiment)
-    missing += f"- {otherwise}\n" if otherwise else ""
-    missing += f"- {INDEPENDENT}\n" if independent(experiment) else ""
     read = sections(rows, reference=reference, primary=primary, margin=margin)
     read = [*read, *image_sections(compared)]
-    write_text(experiment / "summary.md", markdown(read) + (f"\n{missing}" if missing else ""))
-    comments = "".join(f"% {line}\n" for line in missing.splitlines())
+    limits = caveats(experiment)
+    write_text(experiment / "summary.md", markdown(read, limits))
+    comments = "".join(f"% - {sentence}\n" for sentence in limits)
     write_text(experiment / "summary.tex", latex(read) + comments)
     return rows
 
@@ -85,11 +76,11 @@ def print_summary(
     _print(read, title, Console())
 
 
-def as_text(sections: Sequence[Section], title: str) -> str:
-    """Write sections as `print_summary` prints them on a wide terminal."""
+def as_text(sections: Sequence[Section], title: str, notes: Sequence[str] = ()) -> str:
+    """Write sections as `print_summary` prints them on a wide terminal, and ``notes`` below them."""
     text = io.StringIO()
     _print(sections, title, Console(file=text, width=160))
-    return text.getvalue()
+    return "\n".join((text.getvalue().rstrip(), *notes))
 
 
 def _print(sections: Sequence[Section], title: str, console: Console) -> None:
@@ -104,16 +95,6 @@ def _print(sections: Sequence[Section], title: str, console: Console) -> None:
         for note in section.notes:
             console.print(note, markup=False, highlight=False)
         console.print()
-
-
-def print_holes(experiment: Path) -> None:
-    """Print what the summary lacks, and why, and whether stages were computed in different ways."""
-    for name, reason in holes(experiment).items():
-        print(f"Missing in the table: {name} ({reason.removeprefix(f'{name}: ').rstrip('.')})")
-    if otherwise := computed_otherwise(experiment):
-        print(otherwise)
-    if independent(experiment):
-        print(INDEPENDENT)
 
 
 def _rich(section: Section) -> Table:
@@ -131,9 +112,10 @@ def _width(table: Table) -> int:
     return Measurement.get(console, console.options, table).maximum
 
 
-def markdown(sections: Sequence[Section]) -> str:
-    """Write sections as Markdown, one below the other."""
-    return "\n".join(_markdown(section) for section in sections)
+def markdown(sections: Sequence[Section], notes: Sequence[str] = ()) -> str:
+    """Write sections as Markdown, one below the other, and ``notes`` below them."""
+    bullets = "".join(f"- {note}\n" for note in notes)
+    return "\n".join([*map(_markdown, sections), *([bullets] if bullets else [])])
 
 
 def _markdown(section: Section) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -45,21 +44,9 @@ class Stage:
         return self.experiment / self.arm / f"seed{self.seed}"
 
     @property
-    def debug(self) -> bool:
-        """Whether it sees only some batches of an epoch, so that what it finds is no result."""
-        return sees_a_part(self.config.trainer_params)
-
-    @property
     def best(self) -> Path:
         """Give the path of the best checkpoint, which is there once the stage is done."""
         return self.place / "checkpoints" / "best.ckpt"
-
-
-def sees_a_part(params: Mapping[Any, Any]) -> bool:
-    """Say whether ``trainer_params`` limit an epoch to some of its batches."""
-    limits = (params.get(f"limit_{part}_batches", 1.0) for part in ("train", "val", "test"))
-    # An int counts batches, a float is a share of them: 1.0 is all, 1 is one batch.
-    return any(not isinstance(limit, float) or limit < 1 for limit in limits)
 
 
 class Architecture(NamedTuple):

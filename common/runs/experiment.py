@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from common.checkpoints.pretrained import refuse_other_weights
+from common.results.caveats import caveats, titled
 from common.results.contrasts import MARGIN
 from common.results.rows import HOLE
 from common.results.statistics import SummaryRow, summarise
-from common.results.tables import print_holes, print_summary, write_tables
+from common.results.tables import print_summary, write_tables
 from common.runs.description import Architecture, Stage
 from common.runs.engine import Engine, Serial
 from common.runs.lightning import quieten
@@ -70,9 +71,9 @@ def run_experiment(
             experiment, order=order, reference=reference, primary=primary, margin=margin
         )
     if rows or not failed:
-        title = experiment.name + (" (debug: no result)" if stages[0].debug else "")
+        title = titled(experiment)
         print_summary(rows, title=title, reference=reference, primary=primary, margin=margin)
-    print_holes(experiment)
+    print("".join(f"{sentence}\n" for sentence in caveats(experiment)), end="")
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers import Killed, before_step, kill
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -28,7 +29,6 @@ from common.data.images import CHUNK, Undecoded, count_pixels
 from common.settings.command import explain
 from common.settings.compose import ROOT, compose
 from common.system.errors import UserError
-from common.training.supervised import Supervised
 from study.schema import StudyConfig
 
 ARMS = ("fine", "coarse", "bilateral")
@@ -293,10 +293,6 @@ def test_more_memory_is_no_other_configuration(tiny, in_process, tmp_path):
     assert study(in_process, tiny, tmp_path / "study", *more).count("done before") == 2
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 7, 19])
 def test_a_killed_study_continues_bit_for_bit(
@@ -305,19 +301,8 @@ def test_a_killed_study_continues_bit_for_bit(
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
     monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     more = [*MORE["augmented"], SMALL]
-    taken = []
-    training_step = Supervised.training_step
-
-    def counting(self, batch, batch_idx):
-        taken.append(batch_idx)
-        if len(taken) == step:
-            raise Killed
-        return training_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Supervised, "training_step", counting)
-        with pytest.raises(Killed):
-            study(in_process, tiny, tmp_path / "study", *more)
+    with before_step(step, kill), pytest.raises(Killed):
+        study(in_process, tiny, tmp_path / "study", *more)
     # What is left is done in memory: even that may change in between.
     study(in_process, tiny, tmp_path / "study", *MORE["augmented"])
     same(tmp_path / "study", in_memory("augmented"))

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pytest
 import torch
 import yaml
-from helpers import wrap
+from helpers import before_step, terminate, wrap
 from omegaconf import OmegaConf
 
 import arch_dual_head.trainer
@@ -20,7 +20,6 @@ import arch_single_head.trainer
 import common.checkpoints.files
 import common.training.callbacks as callbacks
 import train_system
-from common.system.signals import signals
 from common.training.finite import FiniteLoss
 from common.training.supervised import Supervised
 from study.plan import plan
@@ -51,17 +50,8 @@ def places(tmp_path_factory, tiny, succeed) -> dict[str, Path]:
     found = {name: tmp_path_factory.mktemp(name) for name in ("whole", "stopped")}
     arguments = [*tiny, f"trainer_params.max_epochs={EPOCHS}", "exp_name=run"]
     succeed(SINGLE, *arguments, f"save_dir={found['whole']}")
-    steps = []
-
-    def stop() -> None:
-        steps.append(1)
-        if len(steps) == 2 * STEPS + 1:
-            signals.pending = signal.SIGTERM
-
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, before_step(2 * STEPS + 1, terminate):
         patch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
-        patch.setattr(Supervised, "training_step", Supervised.training_step)
-        wrap("common.training.supervised:Supervised.training_step", stop)
         with pytest.raises(AssertionError):
             succeed(SINGLE, *arguments, f"save_dir={found['stopped']}")
     checkpoints = stage(found["stopped"]) / "checkpoints"
@@ -202,20 +192,8 @@ def test_a_signal_while_a_checkpoint_is_read_is_no_damage(
     same(stopped, places["whole"])
 
 
-def test_metrics_are_whole_though_they_were_not_wanted_for_a_while(
-    command, stopped, places, monkeypatch
-):
-    taken = []
-    training_step = Supervised.training_step
-
-    def stopping(self, batch, batch_idx):
-        taken.append(batch_idx)
-        if len(taken) == STEPS + 1:  # in the last epoch
-            signals.pending = signal.SIGTERM
-        return training_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Supervised, "training_step", stopping)
+def test_metrics_are_whole_though_they_were_not_wanted_for_a_while(command, stopped, places):
+    with before_step(STEPS + 1, terminate):  # in the last epoch
         assert command(stopped, "logger.csv=false")[0] == 143
     assert command(stopped)[0] == 0
     same(stopped, places["whole"])
@@ -372,7 +350,7 @@ def test_a_stage_whose_loss_is_no_number_stops_and_the_others_go_on(
         ("bilateral", "coarse"): "1",
     }
     assert "Missing: fine/seed0" in (study / "summary.md").read_text()
-    assert "Missing in the table: bilateral/seed0 (skipped" in out
+    assert "Missing: bilateral/seed0: skipped" in out
 
     monkeypatch.undo()  # the same command fills the hole once the cause is gone
     status, out, err = in_process(STUDY, *arguments)

@@ -224,7 +224,7 @@ def test_a_class_may_be_missing_from_one_split(own, train):
     )
 
 
-def test_trees_that_disagree_are_refused_by_the_image(own, train, in_process, tiny, tmp_path):
+def test_trees_that_disagree_are_refused_by_the_image(own, train, tiny, tmp_path):
     image = next((own / "train/coarse/0").iterdir())
     image.rename(own / "train/coarse/1" / image.name)
     status, _, err = train(own, "hparams.mode=coarse")

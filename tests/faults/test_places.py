@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import wrap
+from helpers import before_step
 
 import data_scripts.make_navon
 import train_system
-from common.training.supervised import Supervised
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = train_system.main
@@ -91,7 +90,7 @@ def test_a_full_disk(share, disk, whole, in_process, tiny):
     assert size_of(disk.place / "earlier") == earlier
 
 
-def test_a_disk_that_is_full_before_anything_is_drawn(disk, capsys, monkeypatch):
+def test_a_disk_that_is_full_before_anything_is_drawn(disk, capsys):
     disk.resize(2**18)
     raw = ["--out-dir", str(disk.place / "raw"), "--train", "600", "--test", "200"]
     assert data_scripts.make_navon.main(raw) == 1
@@ -124,20 +123,14 @@ def test_a_file_where_a_folder_should_be(where, in_process, tiny, tmp_path):
     ["", "fine", "bilateral/seed0/checkpoints"],
 )
 def test_a_folder_that_vanishes_while_the_last_stage_trains(
-    gone, whole, in_process, tiny, tmp_path, monkeypatch
+    gone, whole, in_process, tiny, tmp_path
 ):
     arguments = [*tiny, "analyse=false", "num_seeds=1", f"save_dir={tmp_path}", "exp_name=study"]
-    steps = []
-
-    def vanish() -> None:
-        steps.append(1)
-        if len(steps) == 2 * 2 * 4 + 6:  # in the second epoch of the third stage
-            shutil.rmtree(tmp_path / "study" / gone)
-
-    monkeypatch.setattr(Supervised, "training_step", Supervised.training_step)
-    wrap("common.training.supervised:Supervised.training_step", vanish)
-    status, _, err = in_process(STUDY, *arguments)
-    monkeypatch.undo()
+    second_epoch_of_the_third_stage = 2 * 2 * 4 + 6
+    with before_step(
+        second_epoch_of_the_third_stage, lambda: shutil.rmtree(tmp_path / "study" / gone)
+    ):
+        status, _, err = in_process(STUDY, *arguments)
     if status == 0:  # what vanished was written once more
         assert gone == "bilateral/seed0/checkpoints"
     else:

@@ -68,7 +68,7 @@ def test_a_wrong_word_is_one_sentence(words, said, in_process):
     assert err.count("\n") == 1
 
 
-def test_a_checkpoint_is_tested_by_the_folder_that_trained_it(in_process, checkpoints, monkeypatch):
+def test_a_checkpoint_is_tested_by_the_folder_that_trained_it(in_process, checkpoints):
     for arm, levels in (("fine", {"fine"}), ("bilateral", {"fine", "coarse"})):
         status, out, err = in_process(commands.main, "test", str(checkpoints[arm]))
         assert (status, err) == (0, "")

@@ -417,7 +417,7 @@ def test_network_of_one_level_is_no_member_of_an_ensemble(refused, tiny, runs, t
     inside(sentence, "hparams.model_path_fine", "unilateral")
 
 
-def test_checkpoint_is_tested_with_what_it_records(in_process, runs, capsys):
+def test_checkpoint_is_tested_with_what_it_records(in_process, runs):
     status, out, err = in_process(
         TEST_SINGLE, f"checkpoint={runs}/fine/seed0/checkpoints/best.ckpt"
     )

@@ -241,7 +241,7 @@ def test_arms_are_listed_in_the_order_of_the_study(tmp_path):
     assert names[:3] == ["fine", "coarse", "bilateral"]
 
 
-def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path, capsys):
+def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path):
     options = [*tiny, f"save_dir={tmp_path}", "exp_name=seeds", "trainer_params.max_epochs=1"]
     cfg = compose(ROOT / "arch_single_head", schema=SingleConfig, overrides=options)
     stages = [

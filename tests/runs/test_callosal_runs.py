@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import SCRATCH, differing, equal, weights
+from helpers import SCRATCH, Killed, before_step, differing, equal, kill, weights
 
 import arch_dual_head.test
 import arch_dual_head.trainer
@@ -19,7 +19,6 @@ from common.results.predictions import read_predictions
 from common.runs.fingerprint import identify
 from common.settings.compose import ROOT, compose
 from common.training import callbacks
-from common.training.supervised import Supervised
 
 DUAL = arch_dual_head.trainer.main
 CALLOSUM = ["hparams.callosum.kind=add", "hparams.callosum.at=[layer1,layer3]"]
@@ -82,21 +81,10 @@ def test_signs_are_held_after_each_step_of_a_run(inhibited):
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     inhibited, scratch, tmp_path, monkeypatch
 ):
-    step, calls = Supervised.training_step, []
-
-    def stopping(self, batch, batch_idx):
-        calls.append(batch_idx)
-        if len(calls) == 7:
-            raise RuntimeError("stopped")
-        return step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
-        patch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
-        patch.setattr(Supervised, "training_step", stopping)
-        with pytest.raises((AssertionError, RuntimeError)):
-            scratch("hparams.callosum.sign=inhibitory", place=tmp_path)
-    assert len(calls) == 7
+    monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
+    with before_step(7, kill), pytest.raises(Killed):
+        scratch("hparams.callosum.sign=inhibitory", place=tmp_path)
     place = scratch("hparams.callosum.sign=inhibitory", place=tmp_path)
     for file in ("best.ckpt", "last.ckpt"):
         assert equal(weights(place / file), weights(inhibited / file))

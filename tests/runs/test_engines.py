@@ -139,7 +139,7 @@ def test_lines_of_all_stages_where_there_is_no_terminal(capsys):
     ]
 
 
-def test_a_table_of_all_stages(capsys):
+def test_a_table_of_all_stages():
     progress = Progress([f"fine/seed{n}" for n in range(4)], live=False)
     progress.set_state("fine/seed0", "done")
     progress.begin("fine/seed2", "node1, GPU 0")

@@ -1,7 +1,6 @@
 """Runs that start from pretrained weights: frozen and fine-tuned, continued, moved, tested, asked and exported."""
 
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -151,32 +150,15 @@ def read_image(file: Path) -> np.ndarray:
 # Fine-tuning
 
 
-class Stopped(BaseException):
-    """The run is cut off here."""
-
-
 def test_fine_tuning_starts_from_the_weights_and_is_continued_bit_for_bit(
-    tiny, files, succeed, monkeypatch, tmp_path
+    tiny, files, succeed, killed_at_step, monkeypatch, tmp_path
 ):
-    from common.training.supervised import Supervised
-
     options = ["hparams.macro_arch=unilateral", "hparams.ffreeze=false"]
     options += ["hparams.fine_plasticity=0.1", "trainer_params.precision=32-true"]
     command = [*tiny, *ARCHS, *WIDTHS, *NOTHING, *given(files), *options, f"save_dir={tmp_path}"]
     succeed(DUAL, *command, "exp_name=whole")
-    step = Supervised.training_step
-
-    def cut(module, batch, batch_idx):
-        if module.current_epoch == 1 and batch_idx == 2:
-            raise Stopped
-        return step(module, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("common.training.callbacks.EPOCHS_EVERY_S", 0.0)
-        patch.setattr(Supervised, "training_step", cut)
-        patch.setattr(sys, "argv", ["program", *command, "exp_name=cut"])
-        with pytest.raises(Stopped):
-            DUAL()
+    monkeypatch.setattr("common.training.callbacks.EPOCHS_EVERY_S", 0.0)
+    killed_at_step(7, DUAL, *command, "exp_name=cut")  # in the second epoch
     assert "continued" in succeed(DUAL, *command, "exp_name=cut")
     whole, continued = (
         tmp_path / name / "unilateral/seed0/checkpoints/last.ckpt" for name in ("whole", "cut")

@@ -135,12 +135,3 @@ def test_of_several_machines_the_first_says_the_plan(tmp_path, capsys, monkeypat
     monkeypatch.setenv("NODE_RANK", "0")
     print_plan(planned)
     assert capsys.readouterr().out.startswith("1 stage: fine, 1 seed; ")
-
-
-@pytest.mark.parametrize(
-    ("limit", "debug"), [(1.0, False), (0.5, True), (1, True), (3, True)], ids=str
-)
-def test_a_run_that_sees_only_some_batches_is_a_debug_run(tmp_path, limit, debug):
-    (stage,) = stages(tmp_path, "fine/seed0")
-    stage.config.trainer_params.limit_val_batches = limit
-    assert stage.debug == debug

@@ -1,16 +1,14 @@
 """Runs of hemispheres that differ by nature: rates in metrics.csv, exact continuing, loading, other members."""
 
 import csv
-import os
-import signal
 
 import pytest
 import torch
+from helpers import before_step, terminate
 
 import arch_dual_head.trainer
 import arch_single_head.trainer
 import train_system
-from common.training.supervised import Supervised
 
 DUAL = arch_dual_head.trainer.main
 DIFFERENT = [
@@ -28,27 +26,16 @@ DIFFERENT = [
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_as_if_it_had_not_been(in_process, tiny, tmp_path, monkeypatch):
-    def run(name: str, stop: int | None = None) -> int:
-        calls = 0
-        step = Supervised.training_step
-
-        def counted(*arguments):
-            nonlocal calls
-            calls += 1
-            if calls == stop:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return step(*arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Supervised, "training_step", counted)
-            arguments = [*tiny, *DIFFERENT, f"save_dir={tmp_path}", f"exp_name={name}"]
-            status, _, err = in_process(DUAL, *arguments)
+def test_an_interrupted_run_ends_as_if_it_had_not_been(in_process, tiny, tmp_path):
+    def run(name: str) -> int:
+        arguments = [*tiny, *DIFFERENT, f"save_dir={tmp_path}", f"exp_name={name}"]
+        status, _, err = in_process(DUAL, *arguments)
         assert status in (0, 143), err
         return status
 
     assert run("whole") == 0
-    assert run("stopped", stop=6) == 143
+    with before_step(6, terminate):
+        assert run("stopped") == 143
     assert run("stopped") == 0
     places = [tmp_path / name / "bilateral/seed0" for name in ("whole", "stopped")]
     held = [torch.load(p / "checkpoints/last.ckpt", weights_only=True) for p in places]

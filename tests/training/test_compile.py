@@ -8,7 +8,6 @@ import yaml
 
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
-from common.training.supervised import Supervised
 
 SINGLE = arch_single_head.trainer.main
 
@@ -134,13 +133,9 @@ def test_a_missing_compiler_is_one_sentence(command, tiny, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.slow
 def test_a_compiled_run_is_reproducible_and_continues_bit_for_bit(
-    tiny, in_process, monkeypatch, tmp_path
+    tiny, in_process, killed_at_step, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
     monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
@@ -154,20 +149,8 @@ def test_a_compiled_run_is_reproducible_and_continues_bit_for_bit(
         assert status == 0, err
     assert equal(weights(tmp_path / "one"), weights(tmp_path / "other"))
 
-    taken = []
-    training_step = Supervised.training_step
-
-    def counting(self, batch, batch_idx):
-        taken.append(batch_idx)
-        if len(taken) == 7:
-            raise Killed
-        return training_step(self, batch, batch_idx)
-
     torch._dynamo.reset()
-    with monkeypatch.context() as patch:
-        patch.setattr(Supervised, "training_step", counting)
-        with pytest.raises(Killed):
-            in_process(SINGLE, *run, "exp_name=killed")
+    killed_at_step(7, SINGLE, *run, "exp_name=killed")
     torch._dynamo.reset()
     status, _, err = in_process(SINGLE, *run, "exp_name=killed")
     assert status == 0, err

@@ -118,31 +118,17 @@ def test_images_are_shown_where_their_features_change(override, base, shown, in_
     assert "predict_step" not in shown
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 2, 9, 16])
-def test_a_killed_run_continues_bit_for_bit(step, base, in_process, monkeypatch, tmp_path):
+def test_a_killed_run_continues_bit_for_bit(
+    step, base, in_process, killed_at_step, monkeypatch, tmp_path
+):
     monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
     monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
     status, _, err = in_process(DUAL, *base, f"save_dir={tmp_path}", "exp_name=whole")
     assert status == 0, err
 
-    taken = []
-    training_step = Supervised.training_step
-
-    def counting(self, batch, batch_idx):
-        taken.append(batch_idx)
-        if len(taken) == step:
-            raise Killed
-        return training_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Supervised, "training_step", counting)
-        with pytest.raises(Killed):
-            in_process(DUAL, *base, f"save_dir={tmp_path}", "exp_name=killed")
+    killed_at_step(step, DUAL, *base, f"save_dir={tmp_path}", "exp_name=killed")
     assert not (tmp_path / "killed/bilateral/seed0/result.yaml").exists()
     status, _, err = in_process(DUAL, *base, f"save_dir={tmp_path}", "exp_name=killed")
     assert status == 0, err

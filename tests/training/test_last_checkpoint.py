@@ -4,16 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import Killed
 
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
 from common.checkpoints.files import DurableCheckpoints
 
 EPOCHS = 6
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture

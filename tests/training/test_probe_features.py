@@ -1,12 +1,11 @@
 """Features that are saved while hemispheres learn: which, when, and that nothing else changes."""
 
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import before_step, terminate
 
 import arch_dual_head.trainer
 import arch_single_head.trainer
@@ -77,27 +76,16 @@ def test_training_is_the_same_with_and_without_saving(tiny, succeed, tmp_path, m
         assert (saved / name).read_text() == (without / name).read_text()
 
 
-def test_continuing_gives_the_same_files(tiny, in_process, tmp_path, monkeypatch, afford):
-    def run(name: str, stop: int | None = None) -> int:
-        calls = 0
-        step = Supervised.training_step
-
-        def counted(*arguments):
-            nonlocal calls
-            calls += 1
-            if calls == stop:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return step(*arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Supervised, "training_step", counted)
-            arguments = [*tiny, *CHANCE, f"save_dir={tmp_path}", f"exp_name={name}"]
-            status, _, err = in_process(SINGLE, *arguments, "hparams.mode=fine")
+def test_continuing_gives_the_same_files(tiny, in_process, tmp_path, afford):
+    def run(name: str) -> int:
+        arguments = [*tiny, *CHANCE, f"save_dir={tmp_path}", f"exp_name={name}"]
+        status, _, err = in_process(SINGLE, *arguments, "hparams.mode=fine")
         assert status in (0, 143), err
         return status
 
     assert run("whole") == 0
-    assert run("stopped", stop=6) == 143
+    with before_step(6, terminate):
+        assert run("stopped") == 143
     place = tmp_path / "stopped/fine/seed0"
     assert [*files_of(place)] == ["epoch0001.npz"]
     assert run("stopped") == 0
