@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.results.caveats import in_debug
+from common.results.caveats import chose_on_test, sees_a_part
 from common.results.contrasts import MARGIN
 from common.results.rows import Row, collect, finished, holes, independent, level_shown
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
@@ -126,13 +126,12 @@ class FinishedStudy:
     @property
     def chosen_on_test(self) -> bool:
         """Whether any stage chose its best epoch on the test images (study=paper)."""
-        datasets = (stage.yaml("config.yaml").get("dataset") or {} for stage in self.stages)
-        return any(d.get("val_dir") and d["val_dir"] == d.get("test_dir") for d in datasets)
+        return any(chose_on_test(stage.yaml("config.yaml")) for stage in self.stages)
 
     @property
     def debug(self) -> bool:
         """Whether any stage saw only some batches of an epoch (trainer=debug), so that nothing here is a result."""
-        return in_debug(self.place)
+        return any(sees_a_part(stage.yaml("config.yaml")) for stage in self.stages)
 
     @property
     def absent(self) -> list[str]:

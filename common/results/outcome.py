@@ -53,7 +53,8 @@ class Outcome(Sequence[SummaryRow]):
 
     def __repr__(self) -> str:
         """The tables that the command line prints."""
-        return as_text(self._sections(), titled(self.place), caveats(self.place))
+        limits = caveats(self.place)
+        return as_text(self._sections(), titled(self.place.name, limits), limits)
 
     def _repr_markdown_(self) -> str:
         """The same in a notebook."""

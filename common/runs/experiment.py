@@ -70,10 +70,11 @@ def run_experiment(
         rows = write_tables(
             experiment, order=order, reference=reference, primary=primary, margin=margin
         )
+    limits = caveats(experiment)
     if rows or not failed:
-        title = titled(experiment)
+        title = titled(experiment.name, limits)
         print_summary(rows, title=title, reference=reference, primary=primary, margin=margin)
-    print("".join(f"{sentence}\n" for sentence in caveats(experiment)), end="")
+    print("".join(f"{sentence}\n" for sentence in limits), end="")
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:

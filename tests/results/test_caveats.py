@@ -4,7 +4,7 @@ import pytest
 import yaml
 from helpers import finish
 
-from common.results.caveats import caveats, titled
+from common.results.caveats import caveats
 from common.results.outcome import read_outcome
 from common.results.tables import write_tables
 
@@ -33,7 +33,17 @@ def test_numbers_of_only_some_batches_are_no_result(tmp_path, part, limit, debug
 def test_an_experiment_of_which_nothing_is_known_has_no_caveats(tmp_path):
     finish(tmp_path / "trial", "fine", 0, {}, **METRICS)
     assert caveats(tmp_path / "trial") == []
-    assert titled(tmp_path / "trial") == "trial"
+    assert repr(read_outcome(tmp_path / "trial", reference="fine")).startswith("trial: ")
+
+
+@pytest.mark.parametrize("val_dir", [None, "images/val/fine", "images/test/fine"])
+def test_epochs_chosen_on_the_test_images_are_said(tmp_path, val_dir):
+    finish(tmp_path, "fine", 0, {}, **METRICS)
+    dataset = {"val_dir": val_dir, "test_dir": "images/test/fine"}
+    (tmp_path / "fine/seed0/config.yaml").write_text(yaml.safe_dump({"dataset": dataset}))
+    found = caveats(tmp_path)
+    assert len(found) == (val_dir == "images/test/fine")
+    assert all("no number here is held out" in sentence for sentence in found)
 
 
 def test_what_is_missing_stands_below_the_tables_in_python_too(tmp_path):
