@@ -46,7 +46,7 @@ SHARED = {
     "share": "of a hemisphere's features, 0 to 1",
     "bin": "of confidence, from 0, of 15 equal ones",
     "epoch": "epochs trained, from 1; empty: the trained network",
-    "task": "what is read off: fine_within_coarse or coarse; empty: both",
+    "task": "what is read off: within_coarse (fine, where labels are independent) or coarse; empty: both",
 }
 OWN: Mapping[str, Mapping[str, str]] = {
     "results.csv": {

@@ -136,5 +136,5 @@ class Ordinary(pl.LightningModule):
         self._step(batch, "val")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam as it comes."""
-        return torch.optim.Adam(self.parameters(), lr=1e-3)
+        """SGD as it comes."""
+        return torch.optim.SGD(self.parameters(), lr=1e-3, momentum=0.9, nesterov=True)

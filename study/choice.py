@@ -56,7 +56,8 @@ def _asked(cfg: DictConfig) -> list[str]:
         asked = list(own)
     if asked == ["all"]:
         asked = list(usual_names() + tuple(arm for arm in own if ARMS[arm].study))
-    allowed = f"all, or a list of {', '.join(usual_names())}"
+    # In full they would fill half a screen.
+    allowed = f"all, or a list of {', '.join(usual_names())}, and others in docs/tables.md"
     if not asked:
         raise UserError(f"arms is empty; allowed: {allowed}.")
     for name in asked:

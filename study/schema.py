@@ -10,7 +10,7 @@ from common.networks.backbone_names import TORCHVISION, backbone_names
 from common.results.contrasts import MARGIN
 from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
 from common.settings.schema import key, keys_of
-from study.arms import DEFAULT_ARMS, STUDIES, names, trained_names, usual_names
+from study.arms import DEFAULT_ARMS, STUDIES, names, trained_names
 
 C = TypeVar("C", bound=type)
 ASYMMETRIES = Path(__file__).resolve().parents[1] / "arch_dual_head" / "config"
@@ -56,7 +56,7 @@ class StudyKeys:
         list(DEFAULT_ARMS),
         "arms to run, as docs/tables.md lists them; what an arm builds on is run with it",
         each=("all", *names()),
-        words=f"all, or a list of {', '.join(usual_names())}",
+        words=f"all, or a list of {', '.join(names())}",
     )
     exp_name: str | None = key(
         None, "name of the study and of its folder in save_dir; null: study-<name of the data set>"

@@ -35,7 +35,8 @@ def still_climbing(summary: Sequence[SummaryRow]) -> str:
     found = [
         f"{r.arm} ({level_shown(r)}, {_points(r.val_slope)})"
         for r in summary
-        if r.val_slope is not None and 100 * r.val_slope > LIMIT
+        # Rounded: exactly 0.2 is not more than 0.2.
+        if r.val_slope is not None and round(100 * r.val_slope, 9) > LIMIT
     ]
     if not found:
         return ""

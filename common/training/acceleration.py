@@ -8,8 +8,8 @@ from common.system.errors import UserError
 PLAIN_MODES = ("default",)
 GRAPHING_MODES = ("reduce-overhead", "max-autotune")
 AUTO = "auto"
-# Compiling took 21 s where nothing was cached, and saves about 1 ms of a replayed step (ResNet-9, batches of 256, on an
-# H100).
+# Compiling took 21 s where nothing was cached, and saves about 1 ms of a replayed step (ResNet-9, batches of 256, bare
+# loops on an H100; benchmarks/README.md).
 PAYS_AFTER = 20_000
 
 
