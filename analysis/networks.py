@@ -14,7 +14,7 @@ from common.data.images import Undecoded
 from common.networks.full_batch import in_full_batch
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SPELLING, side_of
-from common.system.environment import choose_precision, uses_gpu
+from common.system.environment import choose_precision, use_fast_kernels, uses_gpu
 from common.trained.load import load_module
 from common.training.module import TrainingModule
 
@@ -32,8 +32,13 @@ def as_tested(module: TrainingModule) -> Iterator[None]:
     precision = choose_precision(params.precision, params.accelerator)
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     kind = kinds.get(precision, torch.float32)
-    with torch.no_grad(), torch.autocast(module.device.type, kind, enabled=precision in kinds):
-        yield
+    products = torch.get_float32_matmul_precision()
+    use_fast_kernels(params.accelerator, deterministic=params.deterministic)
+    try:
+        with torch.no_grad(), torch.autocast(module.device.type, kind, enabled=precision in kinds):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(products)
 
 
 def weights_of(hemisphere: nn.Module) -> str:

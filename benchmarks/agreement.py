@@ -44,7 +44,12 @@ def steps(case: Case, mode: str | None, graph: bool) -> dict[str, Any]:
         def other() -> Callable[[Any], Step]:
             compile_forward(module, mode)
             if not graph:
-                return partial(plain_step, module.compute_step, trial.learning)
+                step = partial(plain_step, module.compute_step, trial.learning)
+                # What records CUDA graphs of its own warms up in the first step, records in the second, then replays.
+                with trial.autocast():
+                    for _ in range(2 * (mode is not None)):
+                        step(first)
+                return step
             with trial.autocast():
                 return GraphedStep(module.compute_step, trial.learning, first, record_on_gpu)
 

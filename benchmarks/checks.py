@@ -1,7 +1,6 @@
-"""Is what runs on a GPU right? Checks: repeated, killed and continued, frozen, learning, compiled, replayed."""
+"""Is what runs on a GPU right? Checks: repeated, stopped and continued, frozen, learning, compiled, replayed."""
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +48,14 @@ def check_all(args: Namespace, console: Console, case: Case, end: float) -> list
     """
     found: list[Check] = []
     with tempfile.TemporaryDirectory() as folder:
-        for one in chain(_of_studies(args, Path(folder)), _of_steps(args, case)):
-            found.append(one)
-            if time.monotonic() > end:
-                break
+        for part in (_of_studies(args, Path(folder)), _of_steps(args, case)):
+            try:
+                for one in part:
+                    found.append(one)
+                    if time.monotonic() > end:
+                        break
+            except Exception as error:  # what was found before is not to be lost for it
+                found.append(Check("the rest of these", False, failure(error)))
     table = Table(title="Is it right?")
     for name in ("check", "holds", "found"):
         table.add_column(name)
@@ -63,17 +65,25 @@ def check_all(args: Namespace, console: Console, case: Case, end: float) -> list
     return [asdict(one) for one in found]
 
 
+def failure(error: Exception) -> str:
+    """Say in one line why a part of the measurements gave nothing."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:
-    """A small study, deterministic: twice, once killed after the first epoch and continued, once with plain steps."""
+    """A small study, deterministic: twice, once interrupted after an epoch and continued, once with plain steps."""
     first = _run(args, folder, "first")
     second = _run(args, folder, "second")
     yield Check("the same seed twice", first == second, _apart(first, second))
     tensors, differing = fresh("agreement.frozen", str(folder / "first"))
     words = f"{differing} of {tensors} tensors differ"
     yield Check("a frozen hemisphere stays", tensors > 0 and differing == 0, words)
-    _kill_after_an_epoch(args, folder, "killed")
-    third = _run(args, folder, "killed")
-    yield Check("killed and continued", first == third, _apart(first, third))
+    _stop_after_an_epoch(args, folder, "stopped")
+    stage = folder / "stopped/fine/seed0"
+    begun = (stage / "checkpoints/last.ckpt").is_file() and not (stage / "result.yaml").is_file()
+    third = _run(args, folder, "stopped")
+    words = _apart(first, third) if begun else "it was not interrupted within a stage"
+    yield Check("stopped and continued", begun and first == third, words)
     _run(args, folder, "plain", "hparams.cuda_graph=false")
     plain, losses = _losses(folder / "plain"), _losses(folder / "first")
     apart = max(abs(losses[place] - loss) / loss for place, loss in plain.items())
@@ -87,13 +97,17 @@ def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:
 def _of_steps(args: Namespace, case: Case) -> Iterator[Check]:
     """Compiled and replayed steps beside the plain one."""
     for mode, graph in args.ways:
-        result = fresh("agreement.steps", case, mode, graph)
+        way = " and ".join(
+            filter(None, (mode and f"compiled ({mode})", "replayed" if graph else ""))
+        )
+        try:
+            result = fresh("agreement.steps", case, mode, graph)
+        except Exception as error:
+            yield Check(f"{way} as plain", False, failure(error))
+            continue
         words = (
             f"{result['precision']}: losses {result['loss']:.1e} apart, gradients {result['gradients']:.1e}; these "
             f"{result['rounding']:.1e} from float32, plain {result['plain_rounding']:.1e}"
-        )
-        way = " and ".join(
-            filter(None, (mode and f"compiled ({mode})", "replayed" if graph else ""))
         )
         yield Check(f"{way} as plain", result["agrees"], words)
 
@@ -131,20 +145,21 @@ def _losses(study: Path) -> dict[tuple[str, float], float]:
     }
 
 
-def _kill_after_an_epoch(args: Namespace, folder: Path, name: str) -> None:
-    """Start the study, and kill it with all that it started once it has told of its first epoch."""
+def _stop_after_an_epoch(args: Namespace, folder: Path, name: str) -> None:
+    """Start the study, and stop it, which leaves a checkpoint to continue from, once it has told of its first epoch."""
     with subprocess.Popen(
         _command(args, folder, name),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        start_new_session=True,
     ) as process:
         for line in process.stdout or ():
             if "epoch 1/" in line:
                 break
-        os.killpg(process.pid, signal.SIGKILL)
+        process.send_signal(signal.SIGTERM)
+        for _ in process.stdout or ():  # until it has ended
+            pass
 
 
 def _apart(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:

@@ -1,8 +1,8 @@
 """All measurements that need a GPU, in one command of under ten minutes:  python benchmarks/gpu.py --json gpu.json.
 
-In order of importance, each only if there is time left: ResNet-9 beside the ordinary way, epochs, the five-seed
-study, whether what runs is right (checks.py), steps that are replayed and compiled, the other backbones beside the
-ordinary way. `--parts checks` takes some of them alone.
+In this order, each only if there is time left: ResNet-9 beside the ordinary way, epochs, whether what runs is right
+(checks.py), steps that are replayed and compiled, the five-seed study, the other backbones beside the ordinary way.
+`--parts checks` takes some of them alone.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from case import Case
-from checks import check_all
+from checks import check_all, failure
 from fresh import fresh
 from pipeline import print_result
 from rich.console import Console
@@ -37,7 +37,7 @@ VARIANTS = {
     "dual": ("plain", "graph", "graph default"),
 }
 # Seconds without which a part is not begun: about what it takes.
-NEEDS = {"throughput": 60, "epochs": 30, "study": 120, "checks": 150, "variants": 60, "others": 90}
+NEEDS = {"throughput": 60, "epochs": 30, "checks": 150, "variants": 60, "study": 120, "others": 90}
 
 
 def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             try:
                 found[name] = part(args, console, *arguments)
             except Exception as error:  # the others' time on a GPU is not to be lost for it
-                found["failed"][name] = f"{type(error).__name__}: {error}"
+                found["failed"][name] = failure(error)
                 console.print(f"{name} failed: {found['failed'][name]}", markup=False)
         if found.get(name) is None and name not in found["failed"]:
             found["left_out"].append(name)
@@ -71,9 +71,9 @@ def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     attempt("throughput", beside_the_ordinary_way, MAIN, 2)
     attempt("epochs", epochs)
-    attempt("study", study, end)
     attempt("checks", check_all, case_of(args, args.batch_size), end)
     attempt("variants", variants, end)
+    attempt("study", study, end)
     for backbone in args.others:
         attempt(f"others {backbone}", beside_the_ordinary_way, backbone, 1)
     if found["left_out"]:
@@ -111,9 +111,16 @@ def variants(args: argparse.Namespace, console: Console, end: float) -> list[dic
         for name in names:
             if time.monotonic() > end:
                 break
-            result = fresh("bare", case_of(args, args.batch_size, phase), name)
+            try:
+                result = fresh("bare", case_of(args, args.batch_size, phase), name)
+            except Exception as error:  # the others are not to be lost for it
+                rows.append({"phase": phase, "variant": name, "failed": failure(error)})
+                console.print(f"{phase}, {name} failed: {rows[-1]['failed']}", markup=False)
+                continue
             rows.append({"phase": phase, "variant": name, **result})
             plain = next(row for row in rows if row["phase"] == phase)
+            if "failed" in plain:
+                continue
             # Steps until what a variant saves in each has paid for its longer first one.
             saved = args.batch_size * (1 / plain["rate"] - 1 / result["rate"])
             cost = max(0, result["first"] - plain["first"])
@@ -124,7 +131,10 @@ def variants(args: argparse.Namespace, console: Console, end: float) -> list[dic
     for name in ("first step, s", "images/s", "pays after steps"):
         table.add_column(name, justify="right")
     for row in rows:
-        pays = "never" if row["pays_after_steps"] is None else f"{row['pays_after_steps']:,}"
+        if "failed" in row:
+            continue
+        pays = row.get("pays_after_steps")
+        pays = "never" if pays is None else f"{pays:,}"
         cells = [
             f"{row['first']:.2f}",
             f"{row['rate']:,.0f}",

@@ -46,7 +46,7 @@ class Head(nn.Module):
 
 def _without_autocast(device: str) -> AbstractContextManager[Any]:
     """Switch autocast off on a kind of device; meta has none."""
-    # Not asked of torch.amp: torch.compile of PyTorch 2.11 and before cannot look into that, and compiled every step anew.
+    # torch.amp is not asked: torch.compile of PyTorch 2.11 cannot look into that, and compiled every step anew.
     return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 

@@ -1,6 +1,6 @@
 """Make a stage's steps fast from its start: compiled and replayed, as `common.training.acceleration` chooses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -68,18 +68,14 @@ class FastSteps(Callback):
         chosen, why = choose(asked, module.cfg.hparams.cuda_graph, _circumstances(trainer, module))
         if self.before and not (self.before.cuda_graph and why):
             chosen, why = self.before, None
-        compile_forward(module, chosen.compile)
         if chosen.cuda_graph:
-            try:
-                module.graphed = record_steps(
-                    module,
-                    cast(Any, trainer).datamodule,
-                    trainer.strategy.precision_plugin.train_step_context,
-                )
-            except NotReplayedError as error:
-                why = str(error)
-                chosen = Acceleration(None if asked == AUTO else asked)
-                compile_forward(module, chosen.compile)
+            # Compiling that nobody asked for is given up first: replaying is what gains most.
+            auto = asked == AUTO and chosen.compile is not None and self.before is None
+            ways = [chosen, Acceleration(None, cuda_graph=True)] if auto else [chosen]
+            plain = Acceleration(None if asked == AUTO else asked)
+            chosen, why = _record(trainer, module, ways, plain)
+        else:
+            compile_forward(module, chosen.compile)
         if self.before and self.before != chosen:
             raise UserError(
                 f"{name}: its steps were replayed as a CUDA graph so far, and now cannot be: {why}; continue it where "
@@ -94,6 +90,27 @@ class FastSteps(Callback):
         module = cast(Any, pl_module)
         module.graphed = None
         compile_forward(module, None)
+
+
+def _record(
+    trainer: pl.Trainer, module: Any, ways: Sequence[Acceleration], plain: Acceleration
+) -> tuple[Acceleration, str | None]:
+    """Record the steps in the first of several ways in which it can be done; else ``plain``, and say why."""
+    why = None
+    for way in ways:
+        compile_forward(module, way.compile)
+        try:
+            module.graphed = record_steps(
+                module,
+                cast(Any, trainer).datamodule,
+                trainer.strategy.precision_plugin.train_step_context,
+            )
+        except NotReplayedError as error:
+            why = why or str(error)
+            continue
+        return way, None
+    compile_forward(module, plain.compile)
+    return plain, why
 
 
 def record_steps(

@@ -97,7 +97,7 @@ def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]
     Raises:
         RuntimeError: it does something that cannot be recorded, such as waiting for the GPU.
     """
-    graph = torch.cuda.CUDAGraph()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
     try:
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
@@ -110,7 +110,7 @@ def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]
             step = work()
     except RuntimeError:
         graph.reset()
-        _refuse_broken_gpu()
+        _leave_recording(stream)
         raise
     return graph.replay, step
 
@@ -126,9 +126,19 @@ def _without_autocast_cache() -> Iterator[None]:
         torch.set_autocast_cache_enabled(caches)
 
 
-def _refuse_broken_gpu() -> None:
-    """Stop where a recording that failed left generators or streams that cannot be used."""
+def _leave_recording(stream: torch.cuda.Stream) -> None:
+    """Return to plain steps after a recording that failed.
+
+    PyTorch 2.11 leaves the recording's stream in use, and the generator as if it were recorded: a recording of next to
+    nothing ends that.
+
+    Raises:
+        UserError: generators or streams cannot be used all the same.
+    """
     try:
+        torch.cuda.set_stream(stream)
+        with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+            torch.zeros(1, device="cuda")
         torch.rand(1, device="cuda").item()
     except RuntimeError as error:
         raise UserError(

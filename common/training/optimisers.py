@@ -71,7 +71,8 @@ def parameter_groups(
 def _optimizer(
     groups: list[dict[str, Any]], hparams: DictConfig, *, fused: bool
 ) -> torch.optim.Optimizer:
-    common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": fused}
+    # None, not False: where it is not fused, PyTorch may still take all weights at once.
+    common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": fused or None}
     if hparams.optimizer == "sgd":
         nesterov = hparams.momentum > 0
         return torch.optim.SGD(groups, momentum=hparams.momentum, nesterov=nesterov, **common)

@@ -200,6 +200,15 @@ def test_resnet_keeps_32_pixels_up_to_its_first_stage():
 # VGG-11
 
 
+def test_maps_of_seven_by_seven_are_their_own_average():
+    maps, linear = torch.randn(2, 3, 7, 7, requires_grad=True), torch.nn.Linear(3 * 49, 5)
+    found = pooled_linear(maps, linear)
+    assert found.equal(linear(F.adaptive_avg_pool2d(maps, 7).flatten(1)))
+    # The average's gradient is not deterministic on a GPU.
+    found.sum().backward()
+    assert "AdaptiveAvgPool" not in str(found.grad_fn.next_functions)
+
+
 @pytest.fixture(scope="module")
 def vgg_pair():
     """Our VGG-11 and torchvision's cut before its last dropout, on the same weights."""

@@ -147,7 +147,7 @@ def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
     assert [(one["name"], one["holds"]) for one in found["checks"]] == [
         ("the same seed twice", True),
         ("a frozen hemisphere stays", True),
-        ("killed and continued", True),
+        ("stopped and continued", True),
         ("a study learns as with plain steps", True),
         ("compiled (default) as plain", True),
     ], found["checks"]
@@ -172,7 +172,7 @@ def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch):
     monkeypatch.setitem(gpu.NEEDS, "others", 100)
     found = gpu.measure_all(args, console)
     assert ran == ["beside_the_ordinary_way", "epochs", "variants"]
-    assert found["left_out"] == ["study", "checks", "others vgg11", "others resnet18"]
+    assert found["left_out"] == ["checks", "study", "others vgg11", "others resnet18"]
     assert "others vgg11, others resnet18" in console.file.getvalue()
 
 
@@ -197,6 +197,37 @@ def test_a_part_that_fails_costs_no_other(monkeypatch, tmp_path):
     assert (found["throughput"], found["study"]) == ([{"ratio": 3}], {"seconds": 1})
     reason = "RuntimeError: no compiler"
     assert found["failed"] == {"epochs": reason, "variants": reason}
+
+
+def test_a_variant_or_a_check_that_fails_costs_no_other(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import checks
+    import gpu
+
+    def measured(function, case, name, *more):
+        if name == "default":
+            raise RuntimeError("no compiler\nat all")
+        steps = {"precision": "32-true", "loss": 0.0, "gradients": 0.0, "rounding": 0.0}
+        return {"rate": 10.0, "first": 1.0, **steps, "plain_rounding": 0.0, "agrees": True}
+
+    monkeypatch.setattr(gpu, "fresh", measured)
+    monkeypatch.setattr(gpu, "case_of", lambda *arguments: None)
+    args = SimpleNamespace(variants={"single": ("plain", "default", "pinned")}, batch_size=32)
+    console = Console(file=io.StringIO(), width=200)
+    found = gpu.variants(args, console, math.inf)
+    assert [row.get("failed") for row in found] == [None, "RuntimeError: no compiler", None]
+    assert [row.get("rate") for row in found] == [10.0, None, 10.0]
+
+    def study_fails(*arguments):
+        raise ValueError("no study")
+
+    monkeypatch.setattr(checks, "fresh", measured)
+    monkeypatch.setattr(checks, "_run", study_fails)
+    args.ways = ((None, True), ("default", True), ("reduce-overhead", False))
+    found = checks.check_all(args, console, None, math.inf)
+    assert [one["holds"] for one in found] == [False, True, False, True]
+    assert "no study" in found[0]["found"]
+    assert found[2]["found"] == "RuntimeError: no compiler"
 
 
 def test_operations_and_the_matrix_rate_are_those_of_known_products(monkeypatch):

@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch._dynamo.testing import CompileCounter
 
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
+from common.networks.backbones import build_backbone
+from common.networks.joins import JOINS
+from common.networks.macro import BilateralNet
 
 SINGLE = arch_single_head.trainer.main
 
@@ -19,6 +23,28 @@ def weights(place: Path, file: str = "last.ckpt") -> dict[str, torch.Tensor]:
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+@pytest.mark.parametrize("join", JOINS)
+def test_a_network_is_compiled_in_one_piece_and_once(join):
+    network = BilateralNet(
+        left_backbone=build_backbone("resnet9", width=0.125),
+        right_backbone=build_backbone("sparse_resnet9", width=0.125),
+        num_classes={"fine": 6, "coarse": 3},
+        dropout=0.5,
+        freeze_left=True,
+        freeze_right=False,
+        join=JOINS[join].load(),
+        auxiliary=True,
+    )
+    torch._dynamo.reset()
+    graphs = CompileCounter()
+    outputs = torch.compile(network.outputs, backend=graphs, fullgraph=True, dynamic=False)
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = outputs(torch.randn(4, 3, 32, 32)).logits
+        sum(one.sum() for one in logits.values()).backward()
+    assert graphs.frame_count == 1
 
 
 @pytest.fixture

@@ -193,6 +193,33 @@ def test_where_recording_fails_or_replays_something_else_steps_are_plain(
     assert result["acceleration"] == {"compile": None, "cuda_graph": False}
 
 
+def test_compiling_that_nobody_asked_for_is_given_up_before_replaying(
+    replayed, tiny, in_process, monkeypatch, tmp_path
+):
+    compiled, recorded = [], []
+
+    def compiling(forward, **options):
+        compiled.append(options["mode"])
+        return lambda images: forward(images)
+
+    def at_the_second_time(work):
+        recorded.append(work)
+        return fails(work) if len(recorded) == 1 else repeat(work)
+
+    replayed(at_the_second_time)
+    monkeypatch.setattr(
+        fast_steps, "choose", lambda *asked: (Acceleration("default", cuda_graph=True), None)
+    )
+    monkeypatch.setattr(torch, "compile", compiling)
+    run = [*tiny, "hparams.compile=auto", f"save_dir={tmp_path}", "exp_name=run"]
+    status, out, err = in_process(SINGLE, *run)
+    assert status == 0, err
+    assert "not replayed" not in out
+    assert (compiled, len(recorded)) == (["default"], 2)
+    result = yaml.safe_load((tmp_path / "run/fine/seed0/result.yaml").read_text())
+    assert result["acceleration"] == {"compile": None, "cuda_graph": True}
+
+
 def test_a_replayed_run_continues_bit_for_bit_or_stops_with_a_sentence(
     replayed, tiny, in_process, killed_at_step, monkeypatch, tmp_path
 ):
