@@ -70,7 +70,7 @@ def say(study: FinishedStudy) -> list[str]:
     if rest:
         said.append(f"- {rest} more comparison{'s' * (rest > 1)}: in the report.")
     if addition := missing_controls(study):
-        said.append(f"{addition.sentence} {addition.command}")
+        said.append(" ".join(filter(None, addition)))
     return said
 
 

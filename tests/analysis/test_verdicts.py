@@ -171,6 +171,19 @@ def test_the_command_bilateral_study_is_the_studys_own_command_too(finished):
     assert say(study)[-1].endswith(added)
 
 
+@pytest.mark.parametrize("arm", ["fine", REFERENCE])
+def test_runs_of_trainer_py_are_given_no_command_that_would_train_otherwise(finished, arm):
+    study = finished({arm: BILATERAL})
+    for file in study.place.glob("*/*/environment.yaml"):
+        words = ["arch_single_head/trainer.py", "dataset.root=../a", "hparams.lr=0.1"]
+        file.write_text(yaml.safe_dump({"command": words}))
+    last = say(study)[-1]
+    assert last.endswith("; train_system.py compares them in a study of its own.")
+    page = unescape(render(study, Findings(), seconds=1))
+    assert last in page
+    assert "python train_system.py" not in page
+
+
 def test_an_extended_study_is_not_asked_for_fewer_seeds_than_it_has(finished):
     study = finished({REFERENCE: BILATERAL})
     for seed, number in enumerate((2, 2, 4, 4)):
