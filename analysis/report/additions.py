@@ -58,7 +58,8 @@ def _addition(study: FinishedStudy, lacks: str, them: str, arms: Sequence[str]) 
     words = _recorded(study)
     if words is None:
         return Addition(f"{lacks}; {STUDY} compares {them} in a study of its own.", None)
-    kept = [word for word in words if not word.startswith("arms=")]
+    # The reference is no hemisphere, and no_bilateral=true refuses it.
+    kept = [word for word in words if not word.startswith(("arms=", "no_bilateral="))]
     command = shlex.join(["python", STUDY, *kept, f"arms=[{','.join(arms)}]"])
     return Addition(f"{lacks}. This adds {them}:", command)
 

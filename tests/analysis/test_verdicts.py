@@ -171,6 +171,14 @@ def test_the_command_bilateral_study_is_the_studys_own_command_too(finished):
     assert say(study)[-1].endswith(added)
 
 
+def test_hemispheres_alone_are_asked_for_the_bilateral_network_without_no_bilateral(finished):
+    study = finished({"fine": PAIR})
+    for file in study.place.glob("*/*/environment.yaml"):
+        file.write_text(yaml.safe_dump({"command": [*COMMAND[:2], "no_bilateral=true"]}))
+    arms = "arms=[bilateral,unspecialised_pair,unilateral_wide]"
+    assert say(study)[-1].endswith(f": python train_system.py num_seeds=4 '{arms}'")
+
+
 @pytest.mark.parametrize("arm", ["fine", REFERENCE])
 def test_runs_of_trainer_py_are_given_no_command_that_would_train_otherwise(finished, arm):
     study = finished({arm: BILATERAL})
