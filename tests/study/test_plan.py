@@ -360,6 +360,21 @@ def test_study_defaults():
     assert configs("seeds=[0]", "arch=vgg11")["fine/seed0"].hparams.arch == "vgg11"
 
 
+@pytest.mark.parametrize("arms", ["[fine]", "[unilateral]", "all"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "hparams.macro_arch=unilateral",
+        "dual.hparams.ffreeze=false",
+        "dual.arm=a",
+        "hparams.mode=fine",
+    ],
+)
+def test_what_stages_set_is_refused_whatever_the_arms(given, arms):
+    sentence = refusal(f"arms={arms}", given)
+    assert sentence.startswith(f"{given.partition('=')[0]} is set by each stage of a study")
+
+
 def test_seeds_twice_are_refused():
     sentence = refusal("num_seeds=1", "seeds=[0]")
     assert "num_seeds" in sentence
