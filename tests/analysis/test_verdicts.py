@@ -215,6 +215,31 @@ def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(fi
 
 
 @pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"fine": 3, "coarse": 1}, ["fine labels (mean of 3 seeds)", "coarse labels (one seed)"]),
+        ({"fine": 2, "coarse": 2}, ["coarse labels (mean of 2 seeds)"]),
+    ],
+)
+def test_seeds_are_said_of_each_level_where_they_differ(finished, monkeypatch, numbers, said):
+    study = finished({"fine": {"fine": PAIR["fine"]}, "coarse": {"coarse": PAIR["coarse"]}})
+    rows = [one for one in study.rows if one.seed < numbers[one.level]]
+    monkeypatch.setattr(studies, "table_rows", lambda place: rows)
+    line = answer(FinishedStudy(study.place, study.stages))
+    assert [words for words in said if words not in line] == [], line
+    assert line.count("seed") == len(said)
+
+
+def test_seeds_of_several_arms_of_a_level_are_said_from_the_fewest_to_the_most(
+    finished, monkeypatch
+):
+    study = finished({"fine": {"fine": PAIR["fine"]}, "unilateral": {"fine": PAIR["fine"]}})
+    rows = [one for one in study.rows if one.seed < 2 or one.arm == "fine"]
+    monkeypatch.setattr(studies, "table_rows", lambda place: rows)
+    assert answer(FinishedStudy(study.place, study.stages)).endswith("(means of 2 to 4 seeds).")
+
+
+@pytest.mark.parametrize(
     ("more", "asked"),
     [
         ((ONE_NETWORK,), "better than one?"),
