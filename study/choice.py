@@ -66,9 +66,10 @@ def _asked(cfg: DictConfig) -> list[str]:
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"arms names {name!r}; allowed: {allowed}{hint}.")
     if cfg.no_bilateral:
-        if set(asked) - set(DEFAULT_ARMS):
+        single = [name for name in asked if ARMS[name].folder == "single"]
+        if not single or set(asked) - set(DEFAULT_ARMS):
             raise UserError("no_bilateral=true trains the hemispheres only: drop it, or arms.")
-        asked = [name for name in asked if ARMS[name].folder == "single"]
+        asked = single
     return asked
 
 

@@ -16,21 +16,18 @@ FOLDERS = {
     "dual": (ROOT / "arch_dual_head", DualConfig),
 }
 # Set by each stage for itself.
-SET_BY_STAGES = {
-    "single": ("hparams.mode",),
-    "dual": (
-        "arm",
-        "hparams.mode",
-        "hparams.macro_arch",
-        "hparams.ffreeze",
-        "hparams.cfreeze",
-        "hparams.fine_speciality",
-        "hparams.coarse_speciality",
-        "hparams.model_path_fine",
-        "hparams.model_path_coarse",
-        "hparams.model_path",
-    ),
-}
+SET_BY_STAGES = (
+    "arm",
+    "hparams.mode",
+    "hparams.macro_arch",
+    "hparams.ffreeze",
+    "hparams.cfreeze",
+    "hparams.fine_speciality",
+    "hparams.coarse_speciality",
+    "hparams.model_path_fine",
+    "hparams.model_path_coarse",
+    "hparams.model_path",
+)
 
 
 def overrides_for(folder: str, overrides: Sequence[str], specialities: Sequence[str]) -> list[str]:
@@ -50,11 +47,12 @@ def overrides_for(folder: str, overrides: Sequence[str], specialities: Sequence[
     sided: list[str] = []  # of one hemisphere, so stronger than what is said of both
     own: list[str] = []
     for key, value in override_keys(overrides).items():
+        _refuse_set_by_stages(key)
         here = key.startswith(f"{folder}.")
         name = key.removeprefix(f"{folder}.")
         if key in keys_of(StudyKeys) or name.split(".")[0] in FOLDERS:
             continue
-        _refuse(key, name, value, folder)
+        _refuse(key, name, value)
         if name in GROUPS or (
             is_known(FOLDERS[folder][1], name)
             and name.removeprefix("hparams.") not in of_hemispheres
@@ -66,17 +64,21 @@ def overrides_for(folder: str, overrides: Sequence[str], specialities: Sequence[
     return [*common, *sided, *own]
 
 
-def _refuse(key: str, name: str, value: str, folder: str) -> None:
+def _refuse_set_by_stages(key: str) -> None:
+    """Refuse a key that the stages set themselves, of either folder: a stage of the other one would drop it unsaid."""
+    if key.removeprefix("single.").removeprefix("dual.") in SET_BY_STAGES:
+        raise UserError(
+            f"{key} is set by each stage of a study; run trainer.py in the folder to choose it yourself."
+        )
+
+
+def _refuse(key: str, name: str, value: str) -> None:
     """Refuse a key that means nothing in a study; ``name`` is it without its folder's name."""
     parameter = name.removeprefix("hparams.")
     if name in keys_of(StudyKeys):
         raise UserError(f"{key} has no meaning in a study: give {name}=... for all of it.")
     if key == name and parameter in ("arch", "farch", "carch"):
         raise UserError(f"{key} is {parameter} in a study: give {parameter}={value}.")
-    if name in SET_BY_STAGES[folder]:
-        raise UserError(
-            f"{key} is set by each stage of a study; run trainer.py in the folder to choose it yourself."
-        )
 
 
 def _spellings(folder: str, parameter: str, specialities: Sequence[str]) -> list[tuple[str, bool]]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from omegaconf import MISSING
+
 from arch_dual_head.schema import DualConfig, DualHparams
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.backbone_names import TORCHVISION, backbone_names
@@ -127,6 +129,9 @@ class StudyKeys:
 @dataclass
 class StudyHparams(DualHparams, SingleHparams):
     """Hyper-parameters of either folder."""
+
+    # Whatever its value, study.overrides says why: what one folder allows would be no help.
+    mode: str = key(MISSING, "set by each stage")
 
 
 @dataclass

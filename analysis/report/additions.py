@@ -10,36 +10,37 @@ from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
 
 STUDY = "train_system.py"
 BY_WORD = "bilateral study"  # the same, by the installed command
-# Of the command of a single run, what a study understands too.
-SHARED = ("dataset", "exp_name", "save_dir", "recipe")
 ENOUGH = 5  # seeds
 
 
 class Addition(NamedTuple):
-    """What is missing, in a sentence that ends before the command which adds it."""
+    """What is missing, in a sentence that ends before the command which adds it, if one does."""
 
     sentence: str
-    command: str
+    command: str | None
 
 
 def missing_controls(study: FinishedStudy) -> Addition | None:
-    """Name the comparisons that answer the question and that a study lacks, with the command; None if it has them."""
+    """Name the comparisons that answer the question and that a study lacks, with the command; None if it has them.
+
+    A run of trainer.py has no command: stages trained otherwise than its own would be another configuration.
+    """
     tested = {row.arm for row in study.summary}
     if not tested:
         return None
     if REFERENCE not in tested:
-        sentence = f"Nothing to compare: {REFERENCE} and its controls are not in this study. This adds them:"
-        return Addition(sentence, command(study, (REFERENCE, PRIMARY, ONE_NETWORK)))
+        sentence = f"Nothing to compare: {REFERENCE} and its controls are not in this study"
+        return _addition(study, sentence, "them", (REFERENCE, PRIMARY, ONE_NETWORK))
     lacking = [arm for arm in (PRIMARY, ONE_NETWORK) if arm not in tested]
     if not lacking:
         return None
     names = " and ".join(plain_name(arm) for arm in lacking)
     them = "them" if len(lacking) > 1 else "it"
-    sentence = f"Not yet compared with {names}. This adds {them}:"
+    sentence = f"Not yet compared with {names}"
     sized = [arm for arm in tested - {REFERENCE} if arm in ARMS and ARMS[arm].equal_size]
     if not sized:
         sentence = f"No control of equal size: what is better here may be so for its number of parameters. {sentence}"
-    return Addition(sentence, command(study, (REFERENCE, *lacking)))
+    return _addition(study, sentence, them, (REFERENCE, *lacking))
 
 
 def more_seeds(study: FinishedStudy) -> str | None:
@@ -52,13 +53,15 @@ def more_seeds(study: FinishedStudy) -> str | None:
     return shlex.join(["python", STUDY, *kept, f"num_seeds={ENOUGH}"])
 
 
-def command(study: FinishedStudy, arms: Sequence[str]) -> str:
-    """The study's own command with some arms more; of a single run, a study of the same data set."""
+def _addition(study: FinishedStudy, lacks: str, them: str, arms: Sequence[str]) -> Addition:
+    """Say what a study lacks, and its own command with these arms; for runs of trainer.py, where they are compared."""
     words = _recorded(study)
     if words is None:
-        words = [word for word in _single(study) if word.partition("=")[0].split(".")[0] in SHARED]
-    kept = [word for word in words if not word.startswith("arms=")]
-    return shlex.join(["python", STUDY, *kept, f"arms=[{','.join(arms)}]"])
+        return Addition(f"{lacks}; {STUDY} compares {them} in a study of its own.", None)
+    # The reference is no hemisphere, and no_bilateral=true refuses it.
+    kept = [word for word in words if not word.startswith(("arms=", "no_bilateral="))]
+    command = shlex.join(["python", STUDY, *kept, f"arms=[{','.join(arms)}]"])
+    return Addition(f"{lacks}. This adds {them}:", command)
 
 
 def _recorded(study: FinishedStudy) -> list[str] | None:
@@ -70,8 +73,3 @@ def _recorded(study: FinishedStudy) -> list[str] | None:
         if isinstance(words, list) and words and Path(str(words[0])).name in (STUDY, BY_WORD):
             return [str(word) for word in words[1:]]
     return None
-
-
-def _single(study: FinishedStudy) -> list[str]:
-    words = study.stages[0].yaml("environment.yaml").get("command") if study.stages else None
-    return [str(word) for word in words[1:]] if isinstance(words, list) else []

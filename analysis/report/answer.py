@@ -1,5 +1,7 @@
 """The answer to a study's question in one line, and what the terminal ends with: the page says the same."""
 
+from collections.abc import Sequence
+
 from analysis.report.additions import missing_controls
 from analysis.report.cells import decimal
 from analysis.report.questions import ask
@@ -20,6 +22,7 @@ from analysis.report.verdicts import (
 )
 from analysis.study import FinishedStudy
 from common.results.rows import level_shown
+from common.results.statistics import SummaryRow
 from study.arms import plain_name
 
 # How a line begins, by what the comparison shows.
@@ -70,7 +73,7 @@ def say(study: FinishedStudy) -> list[str]:
     if rest:
         said.append(f"- {rest} more comparison{'s' * (rest > 1)}: in the report.")
     if addition := missing_controls(study):
-        said.append(f"{addition.sentence} {addition.command}")
+        said.append(" ".join(filter(None, addition)))
     return said
 
 
@@ -105,18 +108,26 @@ def _lacking(study: FinishedStudy, *arms: str) -> str:
 
 def _how_well(study: FinishedStudy) -> str:
     """Give the accuracies of a study that has nothing to compare: of its network, or from the lowest to the highest."""
-    said = []
+    said = {}
     for level, name in study.level_names.items():
         rows = sorted(
             (row for row in study.summary if row.level == level), key=lambda row: row.mean
         )
         if rows:
             ends = dict.fromkeys(per_cent(row.mean) for row in (rows[0], rows[-1]))
-            said.append(f"{' to '.join(ends)} correct on {name} labels")
-    seeds = max(row.seeds for row in study.summary)
-    return _sentence(
-        f"{', '.join(said)} ({'one seed' if seeds == 1 else f'mean of {seeds} seeds'})"
-    )
+            said[f"{' to '.join(ends)} correct on {name} labels"] = _seeds(rows)
+    if len({*said.values()}) > 1:
+        return _sentence(", ".join(f"{one} ({seeds})" for one, seeds in said.items()))
+    return _sentence(f"{', '.join(said)} ({next(iter(said.values()))})")
+
+
+def _seeds(rows: Sequence[SummaryRow]) -> str:
+    """Say of how many seeds the means of a level are."""
+    numbers = [row.seeds for row in rows]
+    low, high = min(numbers), max(numbers)
+    if low != high:
+        return f"means of {low} to {high} seeds"
+    return "one seed" if high == 1 else f"mean of {high} seeds"
 
 
 def _sentence(words: str) -> str:

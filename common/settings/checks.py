@@ -77,6 +77,7 @@ def check_values(cfg: DictConfig, schema: type) -> None:
     if hasattr(schema, "check"):
         schema.check(cfg)
     _check_names(cfg)
+    _refuse_empty_paths(plain, schema)
 
 
 def refuse_missing_paths(cfg: DictConfig, schema: type) -> None:
@@ -119,13 +120,24 @@ def _check_names(cfg: DictConfig) -> None:
         name = OmegaConf.select(cfg, key)
         if name is not None and not is_folder_name(name):
             raise UserError(f"{key} is {show(name)}; allowed: {NAME_RULE}.")
+    # Only a part of a folder's name, so "/" in it is found there.
+    name = OmegaConf.select(cfg, "dataset.name")
+    if isinstance(name, str) and not name.strip():
+        raise UserError(f"dataset.name is {show(name)}; allowed: {NAME_RULE}.")
+
+
+def _refuse_empty_paths(plain: Any, schema: type) -> None:
+    """Refuse an empty path: it would be the working directory, or with more behind it the file system's root."""
+    for name, item in keys_of(schema).items():
+        if item.metadata.get("path") and plain_value(plain, name) == "":
+            raise UserError(f"{name} is ''; allowed: {allowed(item)}.")
 
 
 def is_folder_name(name: Any) -> bool:
     """Whether a value may be the name of an experiment's or an arm's folder."""
     return (
         isinstance(name, str)
-        and name not in ("", ".", "..")
+        and name.strip() not in ("", ".", "..")
         and "/" not in name
         and "=" not in name
         and len(name) <= 150

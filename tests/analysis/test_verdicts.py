@@ -171,6 +171,27 @@ def test_the_command_bilateral_study_is_the_studys_own_command_too(finished):
     assert say(study)[-1].endswith(added)
 
 
+def test_hemispheres_alone_are_asked_for_the_bilateral_network_without_no_bilateral(finished):
+    study = finished({"fine": PAIR})
+    for file in study.place.glob("*/*/environment.yaml"):
+        file.write_text(yaml.safe_dump({"command": [*COMMAND[:2], "no_bilateral=true"]}))
+    arms = "arms=[bilateral,unspecialised_pair,unilateral_wide]"
+    assert say(study)[-1].endswith(f": python train_system.py num_seeds=4 '{arms}'")
+
+
+@pytest.mark.parametrize("arm", ["fine", REFERENCE])
+def test_runs_of_trainer_py_are_given_no_command_that_would_train_otherwise(finished, arm):
+    study = finished({arm: BILATERAL})
+    for file in study.place.glob("*/*/environment.yaml"):
+        words = ["arch_single_head/trainer.py", "dataset.root=../a", "hparams.lr=0.1"]
+        file.write_text(yaml.safe_dump({"command": words}))
+    last = say(study)[-1]
+    assert last.endswith("; train_system.py compares them in a study of its own.")
+    page = unescape(render(study, Findings(), seconds=1))
+    assert last in page
+    assert "python train_system.py" not in page
+
+
 def test_an_extended_study_is_not_asked_for_fewer_seeds_than_it_has(finished):
     study = finished({REFERENCE: BILATERAL})
     for seed, number in enumerate((2, 2, 4, 4)):
@@ -191,6 +212,31 @@ def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(fi
     assert more.startswith("Nothing to compare")
     assert "unilateral head" not in (page := render(study, Findings(), seconds=1))
     assert ask(study).text in page
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"fine": 3, "coarse": 1}, ["fine labels (mean of 3 seeds)", "coarse labels (one seed)"]),
+        ({"fine": 2, "coarse": 2}, ["coarse labels (mean of 2 seeds)"]),
+    ],
+)
+def test_seeds_are_said_of_each_level_where_they_differ(finished, monkeypatch, numbers, said):
+    study = finished({"fine": {"fine": PAIR["fine"]}, "coarse": {"coarse": PAIR["coarse"]}})
+    rows = [one for one in study.rows if one.seed < numbers[one.level]]
+    monkeypatch.setattr(studies, "table_rows", lambda place: rows)
+    line = answer(FinishedStudy(study.place, study.stages))
+    assert [words for words in said if words not in line] == [], line
+    assert line.count("seed") == len(said)
+
+
+def test_seeds_of_several_arms_of_a_level_are_said_from_the_fewest_to_the_most(
+    finished, monkeypatch
+):
+    study = finished({"fine": {"fine": PAIR["fine"]}, "unilateral": {"fine": PAIR["fine"]}})
+    rows = [one for one in study.rows if one.seed < 2 or one.arm == "fine"]
+    monkeypatch.setattr(studies, "table_rows", lambda place: rows)
+    assert answer(FinishedStudy(study.place, study.stages)).endswith("(means of 2 to 4 seeds).")
 
 
 @pytest.mark.parametrize(

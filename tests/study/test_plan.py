@@ -234,6 +234,10 @@ def test_the_published_protocol_chooses_epochs_on_the_test_images():
         (["arms=null"], "arms"),
         (["arms=[ensemble]", "num_seeds=1"], "num_seeds"),
         (["arms=[fine,unilateral]", "no_bilateral=true"], "no_bilateral"),
+        (
+            ["arms=[bilateral]", "no_bilateral=true"],
+            "no_bilateral=true trains the hemispheres only",
+        ),
         (["epochs.unilateral=3"], "epochs.unilateral"),
         (["epochs.bilateral_swapped=3", "arms=[bilateral]"], "epochs.bilateral_swapped"),
         (["arms=all", "hparams.fine_speciality=coarse"], "hparams.fine_speciality"),
@@ -358,6 +362,21 @@ def test_study_defaults():
     assert {cfg.exp_name for cfg in stages.values()} == {"study-NAVON"}
     assert list(navon("num_seeds=1", "no_bilateral=true")) == ["fine/seed0", "coarse/seed0"]
     assert configs("seeds=[0]", "arch=vgg11")["fine/seed0"].hparams.arch == "vgg11"
+
+
+@pytest.mark.parametrize("arms", ["[fine]", "[unilateral]", "all"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "hparams.macro_arch=unilateral",
+        "dual.hparams.ffreeze=false",
+        "dual.arm=a",
+        "hparams.mode=fine",
+    ],
+)
+def test_what_stages_set_is_refused_whatever_the_arms(given, arms):
+    sentence = refusal(f"arms={arms}", given)
+    assert sentence.startswith(f"{given.partition('=')[0]} is set by each stage of a study")
 
 
 def test_seeds_twice_are_refused():
