@@ -42,6 +42,10 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     """
     if cfg.predictions and cfg.hparams.mode == "feature":
         raise UserError("hparams.mode=feature writes features alone: leave predictions out.")
+    if cfg.predictions and not str(cfg.predictions).endswith(".csv.gz"):
+        raise UserError(
+            f"predictions is {cfg.predictions!r}; allowed: a file whose name ends in .csv.gz."
+        )
     quieten()
     checkpoint = Path(cfg.checkpoint)
     module = load_module(checkpoint, {folder: architecture})

@@ -1,5 +1,6 @@
 """A trained network as one file for programs that know nothing of this project, compared with the original."""
 
+import io
 import json
 import logging
 import warnings
@@ -147,12 +148,15 @@ def _as_one_graph(network: nn.Module) -> Iterator[None]:
 
 
 def _write_torch(trained: Trained, file: Path) -> None:
-    with file.open("wb") as target, warnings.catch_warnings():
+    # In memory first: where PyTorch's own writer finds a disk full, it ends the process.
+    archive = io.BytesIO()
+    with warnings.catch_warnings():
         # Of weights in channels-last order, which come back as they were.
         warnings.filterwarnings("ignore", "No complete tensor found")
         torch.export.save(
-            _program(trained), target, extra_files={"metadata.json": json.dumps(metadata(trained))}
+            _program(trained), archive, extra_files={"metadata.json": json.dumps(metadata(trained))}
         )
+    file.write_bytes(archive.getvalue())
 
 
 def _read_torch(trained: Trained, file: Path) -> Run:

@@ -97,6 +97,19 @@ def test_a_disk_that_is_full_before_anything_is_drawn(disk, capsys):
     one_line(capsys.readouterr().err, "No space left on device")
 
 
+def test_a_disk_that_is_full_when_a_network_is_exported(disk, whole, command):
+    disk.resize(2**16)
+    done = command(
+        "export.py",
+        f"checkpoint={whole / 'fine/seed0/checkpoints/best.ckpt'}",
+        "format=torch",
+        f"output={disk.place / 'fine.pt2'}",
+    )
+    assert done.returncode == 1, done.stderr
+    one_line(done.stderr, "No space left on device", str(disk.place / "fine.pt2"))
+    assert not [*disk.place.iterdir()]
+
+
 @pytest.mark.parametrize("where", ["runs", "runs/study", "runs/study/fine/seed0"])
 def test_a_file_where_a_folder_should_be(where, in_process, tiny, tmp_path):
     place = tmp_path / where

@@ -258,6 +258,17 @@ def test_without_its_training_images_no_hemisphere_is_asked_alone(
         assert (mine.image, mine.answer, mine.alone) == (one.image, one.answer, {})
 
 
+def test_predictions_are_not_written_under_a_name_that_says_otherwise(study, in_process, tmp_path):
+    checkpoint = study / "fine/seed0/checkpoints/best.ckpt"
+    arguments = (f"checkpoint={checkpoint}", f"predictions={tmp_path / 'mine.csv'}")
+    status, out, err = in_process(arch_single_head.test.main, *arguments)
+    assert (status, out) == (1, "")
+    assert (
+        err
+        == f"error: predictions is '{tmp_path / 'mine.csv'}'; allowed: a file whose name ends in .csv.gz.\n"
+    )
+
+
 def test_features_and_predictions_are_not_written_together(study, in_process, tmp_path):
     checkpoint = study / "bilateral/seed0/checkpoints/best.ckpt"
     status, _, err = in_process(
