@@ -22,7 +22,7 @@ from common.runs.lightning import quieten
 from common.runs.per_seed import for_seed
 from common.settings.levels import SIDES
 from common.system.atomic_files import replacing
-from common.system.environment import choose_precision
+from common.system.environment import choose_precision, has_float16
 from common.system.errors import UserError
 from common.trained.load import load_module
 from common.training.metrics import by_level
@@ -52,9 +52,12 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     data.setup("test")
     _compare(module, data, run.dataset.test_dir, checkpoint)
     predictions = _predictions(cfg.predictions, module, data)
-    precision: Any = choose_precision(run.trainer_params.precision, run.trainer_params.accelerator)
+    accelerator, asked = run.trainer_params.accelerator, run.trainer_params.precision
+    # What a GPU trained in float16 is tested on a CPU too, in what that has.
+    by_cpu = asked == "16-mixed" and not has_float16(accelerator)
+    precision: Any = choose_precision("auto" if by_cpu else asked, accelerator)
     trainer = pl.Trainer(
-        accelerator=run.trainer_params.accelerator,
+        accelerator=accelerator,
         devices=1,
         precision=precision,
         logger=False,
