@@ -14,7 +14,7 @@ from common.data.images import Undecoded
 from common.networks.full_batch import in_full_batch
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SPELLING, side_of
-from common.system.environment import choose_precision, use_fast_kernels, uses_gpu
+from common.system.environment import precision_of_test, use_fast_kernels, uses_gpu
 from common.trained.load import load_module
 from common.training.module import TrainingModule
 
@@ -29,7 +29,7 @@ def load(checkpoint: Path) -> TrainingModule:
 def as_tested(module: TrainingModule) -> Iterator[None]:
     """The arithmetic in which the network was tested: no gradients, and the precision of its configuration."""
     params = module.cfg.trainer_params
-    precision = choose_precision(params.precision, params.accelerator)
+    precision = precision_of_test(params.precision, params.accelerator)
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     kind = kinds.get(precision, torch.float32)
     products = torch.get_float32_matmul_precision()

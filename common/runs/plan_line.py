@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 
 from common.runs.description import Stage
+from common.system.errors import UserError
 
 
 def print_plan(stages: Sequence[Stage], *, engine: str = "serial") -> None:
@@ -27,7 +28,12 @@ def print_plan(stages: Sequence[Stage], *, engine: str = "serial") -> None:
     if done:
         line += f"; {done} of them {'is' if done == 1 else 'are'} done"
     print(f"{line}; {stages[0].experiment}; ", end="", flush=True)
-    print(_device(stages[0], engine), flush=True)
+    try:
+        device = _device(stages[0], engine)
+    except UserError:
+        print(flush=True)  # the sentence has a line of its own
+        raise
+    print(device, flush=True)
 
 
 def _count(number: int, word: str) -> str:

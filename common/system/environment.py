@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from common.system.errors import UserError
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -33,8 +35,22 @@ def uses_gpu(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def has_float16(accelerator: str) -> bool:
+    """Say whether Lightning will train in float16 there: on a CPU it takes bfloat16 instead."""
+    cpu = not torch.cuda.is_available() and not torch.backends.mps.is_available()
+    return accelerator != "cpu" and not (accelerator == "auto" and cpu)
+
+
 def choose_precision(precision: str, accelerator: str) -> str:
-    """Choose for ``auto`` bf16-mixed where the processor computes in bfloat16 natively, else 32-true."""
+    """Choose for ``auto`` bf16-mixed where the processor computes in bfloat16 natively, else 32-true.
+
+    Raises:
+        UserError: float16 without a GPU, which would be recorded and not computed in.
+    """
+    if precision == "16-mixed" and not has_float16(accelerator):
+        raise UserError(
+            "trainer_params.precision is '16-mixed', which takes a GPU; allowed on a CPU: auto, 32-true, bf16-mixed."
+        )
     if precision != "auto":
         return precision
     if uses_gpu(accelerator):
@@ -42,6 +58,12 @@ def choose_precision(precision: str, accelerator: str) -> str:
     else:
         native = accelerator in ("auto", "cpu") and cpu_has_bfloat16()
     return "bf16-mixed" if native else "32-true"
+
+
+def precision_of_test(precision: str, accelerator: str) -> str:
+    """Choose the precision of a trained network: what a GPU trained in float16 runs on a CPU too, in what that has."""
+    lost = precision == "16-mixed" and not has_float16(accelerator)
+    return choose_precision("auto" if lost else precision, accelerator)
 
 
 def use_fast_kernels(accelerator: str, *, deterministic: bool) -> bool:

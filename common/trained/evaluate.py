@@ -22,7 +22,7 @@ from common.runs.lightning import quieten
 from common.runs.per_seed import for_seed
 from common.settings.levels import SIDES
 from common.system.atomic_files import replacing
-from common.system.environment import choose_precision, use_fast_kernels
+from common.system.environment import precision_of_test, use_fast_kernels
 from common.system.errors import UserError
 from common.trained.load import load_module
 from common.training.metrics import by_level
@@ -57,7 +57,7 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     _compare(module, data, run.dataset.test_dir, checkpoint)
     predictions = _predictions(cfg.predictions, module, data)
     params = run.trainer_params
-    precision: Any = choose_precision(params.precision, params.accelerator)
+    precision: Any = precision_of_test(params.precision, params.accelerator)
     # As when it was trained and tested: products in TF32 may change an answer.
     use_fast_kernels(params.accelerator, deterministic=params.deterministic)
     trainer = pl.Trainer(

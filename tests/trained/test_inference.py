@@ -168,6 +168,18 @@ def test_features_are_those_that_test_writes(trained, checkpoints, in_process, t
     assert np.allclose(both, written, rtol=0.1, atol=0.1 * np.abs(both).max())
 
 
+def test_a_network_of_float16_is_tested_on_a_cpu_too(checkpoints, in_process, tmp_path):
+    content = torch.load(checkpoints["fine"], weights_only=True)
+    given = content[RECORD]["config"]["trainer_params"]
+    given |= {"precision": "16-mixed", "accelerator": "cpu"}
+    torch.save(content, tmp_path / "half.ckpt")
+    status, out, err = in_process(
+        arch_single_head.test.main, f"checkpoint={tmp_path / 'half.ckpt'}"
+    )
+    assert (status, err) == (0, "")
+    assert "%" in out
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
