@@ -76,7 +76,7 @@ def check_values(cfg: DictConfig, schema: type) -> None:
             raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}.")
     if hasattr(schema, "check"):
         schema.check(cfg)
-    _check_names(cfg)
+    _check_names(cfg, plain)
     _refuse_empty_paths(plain, schema)
 
 
@@ -106,7 +106,7 @@ def _refuse_missing(name: str, path: Path, kind: str) -> None:
         raise UserError(f"{name}={path} is not there: correct the path (here is {Path.cwd()}).")
 
 
-def _check_names(cfg: DictConfig) -> None:
+def _check_names(cfg: DictConfig, plain: Any) -> None:
     seeds = OmegaConf.select(cfg, "seeds")
     if seeds is not None and (
         not seeds
@@ -121,7 +121,7 @@ def _check_names(cfg: DictConfig) -> None:
         if name is not None and not is_folder_name(name):
             raise UserError(f"{key} is {show(name)}; allowed: {NAME_RULE}.")
     # Only a part of a folder's name, so "/" in it is found there.
-    name = OmegaConf.select(cfg, "dataset.name")
+    name = plain_value(plain, "dataset.name")
     if isinstance(name, str) and not name.strip():
         raise UserError(f"dataset.name is {show(name)}; allowed: {NAME_RULE}.")
 
