@@ -130,7 +130,7 @@ def _refuse_empty_paths(plain: Any, schema: type) -> None:
     """Refuse an empty path: it would be the working directory, or with more behind it the file system's root."""
     for name, item in keys_of(schema).items():
         if item.metadata.get("path") and plain_value(plain, name) == "":
-            raise UserError(f"{name} is ''; allowed: {allowed(item)}.")
+            raise UserError(f"{name} has no value; allowed: {allowed(item)}.")
 
 
 def is_folder_name(name: Any) -> bool:
