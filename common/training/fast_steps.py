@@ -61,10 +61,9 @@ class FastSteps(Callback):
                 "validation; give fresh=true."
             )
         asked = module.cfg.hparams.compile
-        if (
-            trainer.global_step and not self.before
-        ):  # its checkpoint knew of nothing but hparams.compile
-            self.before = Acceleration(None if asked == AUTO else asked)
+        plain = Acceleration(None if asked == AUTO else asked)
+        if trainer.global_step and not self.before:
+            self.before = plain  # its checkpoint knew of nothing but hparams.compile
         chosen, why = choose(asked, module.cfg.hparams.cuda_graph, _circumstances(trainer, module))
         if self.before and not (self.before.cuda_graph and why):
             chosen, why = self.before, None
@@ -72,7 +71,6 @@ class FastSteps(Callback):
             # Compiling that nobody asked for is given up first: replaying is what gains most.
             auto = asked == AUTO and chosen.compile is not None and self.before is None
             ways = [chosen, Acceleration(None, cuda_graph=True)] if auto else [chosen]
-            plain = Acceleration(None if asked == AUTO else asked)
             chosen, why = _record(trainer, module, ways, plain)
         else:
             compile_forward(module, chosen.compile)

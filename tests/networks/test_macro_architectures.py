@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import equal
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -126,10 +127,6 @@ def backbone_of(checkpoint, level: str) -> dict[str, torch.Tensor]:
     prefix = f"hemispheres.{level}.backbone."
     weights = read(checkpoint)[1]
     return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
 @pytest.mark.parametrize("name", [*MACRO_ARCHITECTURES, *EXTRA])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from helpers import equal
 from torch._dynamo.testing import CompileCounter
 
 import arch_single_head.trainer
@@ -19,10 +20,6 @@ SINGLE = arch_single_head.trainer.main
 def weights(place: Path, file: str = "last.ckpt") -> dict[str, torch.Tensor]:
     content = torch.load(place / "fine/seed0/checkpoints" / file, weights_only=True)
     return content["state_dict"]
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
 @pytest.mark.parametrize("join", JOINS)

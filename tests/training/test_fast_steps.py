@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from helpers import equal
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -99,10 +100,6 @@ def replayed(monkeypatch):
 
 def weights(place: Path, file: str = "last.ckpt") -> dict[str, torch.Tensor]:
     return torch.load(place / "checkpoints" / file, weights_only=True)["state_dict"]
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
 # ------------------------------------------------------------ what is chosen
