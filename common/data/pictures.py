@@ -80,6 +80,19 @@ class Found(NamedTuple):
 
     pictures: list[Path]
     others: dict[Path, str]
+def walk_links(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk as os.walk does, in the order of names and without junk. Links are followed, but not in a circle."""
+    seen = {os.path.realpath(root)}
+    for place, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not is_junk(name))
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(place, name))
+            if real in seen:
+                folders.remove(name)
+            seen.add(real)
+        yield place, folders, sorted(name for name in names if not is_junk(name))
+
+
 
 
 def look_for_pictures(path: Path) -> Found:
@@ -98,9 +111,8 @@ def look_for_pictures(path: Path) -> Found:
     if not path.is_dir():
         raise UserError(f"{path} is no picture: it is neither a regular file nor a folder.")
     found = Found([], {})
-    for place, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not is_junk(name)]
-        for file in (Path(place, name) for name in names if not is_junk(name)):
+    for place, _, names in walk_links(path):
+        for file in (Path(place, name) for name in names):
             if not file.name.lower().endswith((*SUFFIXES, *HEIC, *UNREAD)):
                 continue
             if reason := not_read(file.suffix):

@@ -334,6 +334,18 @@ def test_a_folder_is_asked_about_its_pictures_alone(ask, folder, tmp_path):
     assert images(ask("fine", f"image={place}/a.png,", "--json")) == ["a.png"]
 
 
+def test_links_to_folders_are_followed_but_not_in_a_circle(ask, folder, tmp_path):
+    place, other = tmp_path / "photos", tmp_path / "other disk"
+    for one in (place, other):
+        one.mkdir()
+        shutil.copyfile(folder / "a.png", one / f"{one.name[0]}.png")
+    (place / "linked").symlink_to(other)
+    (place / "again").symlink_to(place)
+    (other / "back").symlink_to(place)
+    (other / "twice").symlink_to(other)
+    assert images(ask("fine", f"image={place}", "--json")) == ["o.png", "p.png"]
+
+
 def test_an_answer_may_be_written_to_a_file_of_any_name(ask, folder, tmp_path):
     file = tmp_path / "a,b=1.json"
     ask("fine", f"image={folder}/a.png", f"json={file}")

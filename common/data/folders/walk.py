@@ -1,13 +1,12 @@
 """List the pictures below a folder, and pass over what computers leave between them."""
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.data.folders.collection import Skipped, suffix_of
 from common.data.index import SUFFIXES
-from common.data.pictures import HEIC, UNREAD, is_junk, not_read
+from common.data.pictures import HEIC, UNREAD, not_read, walk_links
 
 
 @dataclass
@@ -26,17 +25,10 @@ class Files:
 def walk(root: Path) -> Files:
     """List a folder and all folders below it, in the order of names. Links are followed, but not in a circle."""
     found = Files()
-    seen = {os.path.realpath(root)}
-    for place, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not is_junk(name))
-        for name in list(folders):
-            real = os.path.realpath(os.path.join(place, name))
-            if real in seen:
-                folders.remove(name)
-            seen.add(real)
+    for place, folders, names in walk_links(root):
         below = [Path(place, name).relative_to(root).as_posix() for name in folders]
         found.folders += [one for one in below if not unnamed(one)]
-        for name in sorted(name for name in names if not is_junk(name)):
+        for name in names:
             _sort_in(found, Path(place, name), Path(place, name).relative_to(root).as_posix())
     found.pictures.sort()
     return found
