@@ -299,6 +299,14 @@ def test_what_cannot_be_prepared_is_one_sentence(tmp_path, prepare, make, option
     assert not prepare.out.exists()
 
 
+@pytest.mark.parametrize("share", ["1.5", "1", "0", "-1", "nan"])
+def test_a_share_that_is_none_is_refused_before_pictures_are_decoded(
+    tmp_path, prepare, monkeypatch, share
+):
+    monkeypatch.setattr("common.data.folders.prepare.decode_all", None)
+    assert "allowed is a share" in prepare(small(tmp_path / "photos", 2), "--test", share, status=1)
+
+
 def test_an_archive_and_folders_in_each_other_are_refused(tmp_path, prepare):
     (tmp_path / "photos.zip").write_bytes(b"PK")
     assert "unpack it" in prepare(tmp_path / "photos.zip", status=1)

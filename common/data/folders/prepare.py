@@ -44,6 +44,10 @@ def prepare_folders(
     """
     if options.split_seed < 0:
         raise UserError(f"--split-seed {options.split_seed}: allowed are whole numbers from 0")
+    if options.test is not None and not 0 < options.test < 1:
+        raise UserError(
+            f"--test {options.test:g}: allowed is a share above 0 and below 1, such as 0.2"
+        )
     collection = collect(source, reading)
     _refuse_one_in_the_other(source, out_dir)
     print(collection.layout)

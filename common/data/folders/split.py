@@ -61,8 +61,6 @@ def divide(
         splits = ["test" if picture.split == "val" else "train" for picture in pictures]
         return Division(splits, None, "val is the test set, and a tenth of train is held out")
     share = TEST_SHARE if test is None else test
-    if not 0 < share < 1:
-        raise UserError(f"--test {share:g}: allowed is a share above 0 and below 1, such as 0.2")
     chosen = _draw(pictures, labels, share, seed, "test")
     how = f"{share:.3g} of each class drawn as test pictures, and a tenth of the rest held out"
     together = ", whole groups at a time" if _grouped(pictures) else ""
