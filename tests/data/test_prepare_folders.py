@@ -559,6 +559,19 @@ def test_groups_are_on_one_side_of_both_splits(tmp_path, prepare, by):
     }
 
 
+@pytest.mark.parametrize("layout", ["nested", "one level"])
+def test_folders_that_group_nothing_are_a_problem(tmp_path, prepare, layout):
+    source = collection(tmp_path / "photos", layout)
+    said = "--group-by-folder groups nothing"
+    assert f"Problem: {said}" in prepare(source, "--group-by-folder")
+    assert f"- {said}" in (prepare.out / "prepared.md").read_text()
+    picture = next(source.rglob("*.jpg"))
+    (picture.parent / "walk").mkdir()
+    picture.rename(picture.parent / "walk" / picture.name)
+    assert said not in prepare(source, "--group-by-folder")
+    assert said not in prepare(source)
+
+
 # ---------------------------------------------------------------- again
 
 

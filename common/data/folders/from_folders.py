@@ -67,6 +67,10 @@ def from_folders(root: Path, hierarchy: Path | None, *, group_by_folder: bool) -
         if split
         else ""
     )
+    if group_by_folder and not any(picture.group for picture in found.pictures):
+        found.notes.append(
+            "--group-by-folder groups nothing: no fine class has a folder of pictures below its own."
+        )
     kind = "coarse/fine/picture" if above is None else f"fine/picture, coarse classes from {table}"
     found.layout = f"{root}: folders, {splits}{kind}"
     return found
