@@ -33,7 +33,7 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
         device: where to compute, as torch names it.
 
     Raises:
-        UserError: a checkpoint that is missing or damaged.
+        UserError: a checkpoint that is missing or damaged, or a device that is not there.
     """
     # Imported late: torch takes seconds, and the commands that import this answer --help without it.
     import torch
@@ -42,15 +42,21 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
     from common.trained.inference import Trained
     from common.trained.load import load_module
 
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise UserError(
+            f"checkpoint is {checkpoint!r}; allowed: the path of a best.ckpt or last.ckpt."
+        )
     module = load_module(Path(checkpoint).expanduser(), ARCHITECTURES)
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
     try:
         place = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"{device!r} is no device that torch knows; try cpu or cuda.") from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+    except (RuntimeError, TypeError) as error:
         raise UserError(
-            f"{device!r} is not there: torch finds {torch.cuda.device_count()} GPUs; try cpu."
-        )
+            f"{device!r} is no device that torch knows; allowed here: {', '.join(there)}."
+        ) from error
+    if place.type not in there and f"{place.type}:{place.index or 0}" not in there:
+        raise UserError(f"{device!r} is not there; allowed here: {', '.join(there)}.")
     return Trained(
         network=module.network,
         transforms=module.transforms,

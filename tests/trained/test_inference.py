@@ -339,8 +339,21 @@ def test_checkpoints_that_cannot_be_loaded(tmp_path, checkpoints):
         load(tmp_path / "other.ckpt")
     with pytest.raises(UserError, match="'abacus' is no device"):
         load(checkpoints["fine"], device="abacus")
-    with pytest.raises(UserError, match="'cuda:99' is not there: torch finds"):
+    with pytest.raises(UserError, match="'cuda:99' is not there; allowed here: cpu"):
         load(checkpoints["fine"], device="cuda:99")
+    for wrong in (None, 3):
+        with pytest.raises(UserError, match=rf"^checkpoint is {wrong}; allowed: the path of a"):
+            load(wrong)
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "cuda", None])
+def test_devices_that_are_not_there_are_refused_with_those_that_are(
+    checkpoints, monkeypatch, device
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=rf"^'?{device}'? is .*; allowed here: cpu\.$"):
+        load(checkpoints["fine"], device=device)
 
 
 # ---------------------------------------------------------------- a study
