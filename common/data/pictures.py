@@ -3,8 +3,10 @@
 import contextlib
 import io
 import os
+import re
 import stat
 import struct
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,6 +35,9 @@ UNREAD = (
 )
 JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "icon\r"}
 TWELVE_BITS = 0xFFF  # what cameras of microscopes give, in files of 16 bits
+
+# Pillow warns from half of its limit. Once for all: threads decode at a time, and catch_warnings is not made for them.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,6 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-class Found(NamedTuple):
-    """Pictures, and why other files that are pictures too are not among them: a sentence each."""
-
-    pictures: list[Path]
-    others: dict[Path, str]
 def walk_links(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk as os.walk does, in the order of names and without junk. Links are followed, but not in a circle."""
     seen = {os.path.realpath(root)}
@@ -93,6 +93,11 @@ def walk_links(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
         yield place, folders, sorted(name for name in names if not is_junk(name))
 
 
+class Found(NamedTuple):
+    """Pictures, and why other files that are pictures too are not among them: a sentence each."""
+
+    pictures: list[Path]
+    others: dict[Path, str]
 
 
 def look_for_pictures(path: Path) -> Found:
@@ -159,12 +164,17 @@ def naming(path: Path) -> Iterator[None]:
         if path.stat().st_size:
             kind = not_read(path.suffix) or "of an unknown kind"
         raise UserError(f"{path} cannot be read as an image ({kind}).") from error
+    except Image.DecompressionBombError as error:
+        # The only place where Pillow tells the size, and the limit.
+        size, limit = (int(number) for number in re.findall(r"\d+", str(error))[:2])
+        raise UserError(
+            f"{path} cannot be read as an image (it has {size:,} pixels; allowed are {limit:,}: scale it down)."
+        ) from error
     except (
         OSError,
         SyntaxError,
         ValueError,
         RuntimeError,  # of a damaged AVIF file
-        Image.DecompressionBombError,
     ) as error:
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
 

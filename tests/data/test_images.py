@@ -3,7 +3,10 @@
 import os
 import pickle
 import random
+import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -437,3 +440,30 @@ def test_a_folder_of_12_bits_in_16_is_refused_and_one_dark_image_is_not(folder):
         read_picture(folder / "10" / "a.png")
     Image.fromarray(np.full(SIZE, 0x8000, np.uint16)).save(folder / "2" / "d.png")
     assert load_folder(folder).images.unique().tolist() == [0x0F, 0x80]
+
+
+# In a process of its own, as pytest shows warnings otherwise. A limit that a small picture exceeds.
+LARGE = """
+import sys
+from pathlib import Path
+from PIL import Image
+from common.data.pictures import read_picture
+Image.MAX_IMAGE_PIXELS = int(sys.argv[2])
+print(read_picture(Path(sys.argv[1])).size)
+"""
+
+
+def test_large_pictures_are_read_in_silence(tmp_path):
+    file = save(tmp_path / "a.png", picture(0))  # 24 pixels: above the limit, below its double
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, file, "20"], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("(6, 4)\n", "")
+
+
+def test_too_large_pictures_are_refused_with_size_and_limit(tmp_path, monkeypatch):
+    file = save(tmp_path / "a.png", np.zeros((40, 30, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 550)
+    said = f"{file} cannot be read as an image (it has 1,200 pixels; allowed are 1,100: scale it down)."
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        read_picture(file)

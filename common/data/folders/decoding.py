@@ -86,7 +86,7 @@ def _decode(job: tuple[Path, Path], *, frame: Frame, keep: bool) -> Decoded:
     path, target = job
     try:
         with naming(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, damaged EXIF data, and palettes
+            warnings.simplefilter("ignore")  # of damaged EXIF data, and palettes
             return _bring(read_upright(path, near=frame.near), path, target, frame, keep=keep)
     except UserError as error:
         reason = str(error).removeprefix(f"{path} ").strip(".")
