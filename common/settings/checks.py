@@ -61,7 +61,10 @@ def check_values(cfg: DictConfig, schema: type) -> None:
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}{hint}.")
         bounds = {bound: rule.get(bound) for bound in ("above", "low", "high")}
-        if value is None or all(bound is None for bound in bounds.values()):
+        if all(bound is None for bound in bounds.values()):
+            continue
+        # Of a key with one type OmegaConf has refused null by now.
+        if value is None and (item.type is not Any or item.default is None):
             continue
         above, low, high = bounds["above"], bounds["low"], bounds["high"]
         number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -420,6 +420,7 @@ def test_mode_chooses_the_tree():
         ("trainer_params.precision=8", ["trainer_params.precision", "bf16-mixed"]),
         ("trainer_params.limit_val_batches=some", ["trainer_params.limit_val_batches", "some"]),
         ("trainer_params.limit_val_batches=-1", ["trainer_params.limit_val_batches", "-1"]),
+        ("trainer_params.limit_train_batches=null", ["limit_train_batches is null", "above 0"]),
         ("trainer_params.max_epochs=-1", ["trainer_params.max_epochs", "at least 1"]),
         ("trainer_params.gradient_clip_val=0", ["trainer_params.gradient_clip_val", "above 0"]),
         ("trainer_params.gradient_clip_val=inf", ["trainer_params.gradient_clip_val", "inf"]),
