@@ -1,7 +1,6 @@
 """What must agree: a compiled or replayed training step with the plain one, a frozen hemisphere with what it was."""
 
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,19 +40,19 @@ def steps(case: Case, mode: str | None, graph: bool) -> dict[str, Any]:
         )
         trial = trial_of(module, last, partial(autocast, device, precision))
 
-        def other() -> Callable[[Any], Step]:
+        def other() -> Step:
             compile_forward(module, mode)
             if not graph:
-                step = partial(plain_step, module.compute_step, trial.learning)
+                step = partial(plain_step, module.compute_loss, trial.learning)
                 # What records CUDA graphs of its own warms up in the first step, records in the second, then replays.
                 with trial.autocast():
                     for _ in range(2 * (mode is not None)):
                         step(first)
                 return step
             with trial.autocast():
-                return GraphedStep(module.compute_step, trial.learning, first, record_on_gpu)
+                return GraphedStep(module.compute_loss, trial.learning, first, record_on_gpu)
 
-        found = trial.compare(module.compute_step, other, compiled=mode is not None)
+        found = trial.compare(module.compute_loss, other, compiled=mode is not None)
         return {"precision": precision, **found._asdict(), "agrees": found.agrees}
 
 

@@ -118,5 +118,6 @@ def quieten() -> None:
         "is not resumable",
         "callbacks used to create",
         "sync_dist=True",  # metrics are of all processes before they are logged
+        "called before the ``update`` method",  # replayed steps add to metrics without it
     ):
         warnings.filterwarnings("ignore", f".*{hint}.*")

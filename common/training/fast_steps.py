@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
 from common.data.datamodule import HierarchicalData
 from common.system.errors import UserError
@@ -16,7 +17,6 @@ from common.training.graphed import (
     Batch,
     GraphedStep,
     NotReplayedError,
-    Step,
     Trial,
     record_on_gpu,
     record_step,
@@ -131,16 +131,16 @@ def record_steps(
     )
     compiled = module.forward_pass
 
-    def plain(batch: Batch) -> Step:
+    def plain(batch: Batch) -> Tensor:
         module.forward_pass = module.network.outputs
         try:
-            return module.compute_step(batch)
+            return module.compute_loss(batch)
         finally:
             module.forward_pass = compiled
 
     trial = trial_of(module, last, autocast)
     return record_step(
-        module.compute_step,
+        module.compute_loss,
         plain,
         trial,
         first,
@@ -153,7 +153,11 @@ def trial_of(module: Any, batch: Batch, autocast: Callable[[], AbstractContextMa
     """Make a trial of a module's steps."""
     seed = derive(module.record.seed, "trial")
     return Trial(
-        module.network, batch, seed=lambda: module.seed_generators(seed), autocast=autocast
+        module.network,
+        batch,
+        sums=module.train_metrics.sums(),
+        seed=lambda: module.seed_generators(seed),
+        autocast=autocast,
     )
 
 

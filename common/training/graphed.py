@@ -29,16 +29,10 @@ class NotReplayedError(Exception):
     """Says why a step is not replayed."""
 
 
-class Step(NamedTuple):
-    """What a training step computes: the loss, and what metrics take, logits (B, C) and labels (B,) by level."""
-
-    loss: Tensor
-    logits: Batch
-    labels: Batch
-
-
+# Gives the loss of a batch.
+Step = Callable[[Batch], Tensor]
 # Records what a function does; gives what repeats it, and the function's result, which each repetition overwrites.
-Recorder = Callable[[Callable[[], Step]], tuple[Callable[[], object], Step]]
+Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
 
 
 class GraphedStep:
@@ -47,7 +41,7 @@ class GraphedStep:
     They must be used before the next step; whether they are cleared afterwards does not matter.
 
     Args:
-        compute: the step of a batch; what it draws at random comes from the device's own generator.
+        compute: gives the loss of a batch; what it draws at random comes from the device's own generator.
         learning: the parameters that get gradients.
         batch: has the shapes of all batches to come.
         record: how it is recorded.
@@ -55,7 +49,7 @@ class GraphedStep:
 
     def __init__(
         self,
-        compute: Callable[[Batch], Step],
+        compute: Step,
         learning: Sequence[nn.Parameter],
         batch: Batch,
         record: Recorder,
@@ -63,35 +57,32 @@ class GraphedStep:
         self.held = {name: value.clone() for name, value in batch.items()}
         self.learning = learning
         with _without_autocast_cache():
-            self.replay, self.step = record(lambda: plain_step(compute, learning, self.held))
+            self.replay, self.loss = record(lambda: plain_step(compute, learning, self.held))
         self.gradients = [parameter.grad for parameter in learning]
 
-    def __call__(self, batch: Batch) -> Step:
-        """Take the step of a batch; its outputs are valid until the next one."""
+    def __call__(self, batch: Batch) -> Tensor:
+        """Take the step of a batch; its loss is valid until the next one."""
         for name, held in self.held.items():
             held.copy_(batch[name], non_blocking=True)
         self.replay()
         # Lightning takes them off before each validation.
         for parameter, gradient in zip(self.learning, self.gradients, strict=True):
             parameter.grad = gradient
-        return self.step
+        return self.loss
 
 
-def plain_step(
-    compute: Callable[[Batch], Step], learning: Sequence[nn.Parameter], batch: Batch
-) -> Step:
+def plain_step(compute: Step, learning: Sequence[nn.Parameter], batch: Batch) -> Tensor:
     """Take a step's forward pass, loss and backward pass; gradients are of this batch alone."""
     for parameter in learning:
         parameter.grad = None
-    step = compute(batch)
+    loss = compute(batch)
     # As Lightning does, whose backward pass is outside of autocast.
-    with torch.autocast(step.loss.device.type, enabled=False):
-        step.loss.backward()
-    logits = {level: values.detach() for level, values in step.logits.items()}
-    return Step(step.loss.detach(), logits, step.labels)
+    with torch.autocast(loss.device.type, enabled=False):
+        loss.backward()
+    return loss.detach()
 
 
-def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]:
+def record_on_gpu(work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
     """Record what a function launches on the GPU.
 
     Raises:
@@ -107,12 +98,12 @@ def record_on_gpu(work: Callable[[], Step]) -> tuple[Callable[[], object], Step]
         torch.cuda.current_stream().wait_stream(beside)
         # Of this thread alone: another one may be pinning memory for the first batches.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            step = work()
+            loss = work()
     except RuntimeError:
         graph.reset()
         _leave_recording(stream)
         raise
-    return graph.replay, step
+    return graph.replay, loss
 
 
 @contextmanager
@@ -172,6 +163,7 @@ class Trial:
 
     Args:
         network: whose parameters get gradients; those of the last step stay.
+        sums: what steps add to beside.
         batch: the step's.
         seed: seeds the generators that the step draws from.
         autocast: makes the context in which steps are computed.
@@ -182,6 +174,7 @@ class Trial:
         network: nn.Module,
         batch: Batch,
         *,
+        sums: Sequence[Tensor] = (),
         seed: Callable[[], object],
         autocast: Callable[[], AbstractContextManager],
     ) -> None:
@@ -190,12 +183,12 @@ class Trial:
         self.device = next(iter(batch.values())).device.type
         self.seed = seed
         self.autocast = autocast
-        held = [*network.parameters(), *network.buffers()]
+        held = [*network.parameters(), *network.buffers(), *sums]
         self.before = [(tensor, tensor.detach().clone()) for tensor in held]
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
-        """Put weights and statistics back afterwards, also where something fails."""
+        """Put weights, statistics and sums back afterwards, also where something fails."""
         try:
             yield
         finally:
@@ -203,7 +196,7 @@ class Trial:
                 for tensor, value in self.before:
                     tensor.copy_(value)
 
-    def take(self, step: Callable[[Batch], Step], *, exact: bool = False) -> tuple[Tensor, Tensor]:
+    def take(self, step: Step, *, exact: bool = False) -> tuple[Tensor, Tensor]:
         """Give the loss of a step that leaves gradients, and these in one row, float32; ``exact``: without autocast."""
         self.seed()
         with (
@@ -211,21 +204,21 @@ class Trial:
             self.autocast(),
             torch.autocast(self.device, enabled=False) if exact else nullcontext(),
         ):
-            loss = step(self.batch).loss
+            loss = step(self.batch)
         gradients = [one.grad.flatten().float() for one in self.learning if one.grad is not None]
         return loss.float().clone(), torch.cat(gradients)
 
     def compare(
         self,
-        compute: Callable[[Batch], Step],
-        other: Callable[[], Callable[[Batch], Step]],
+        compute: Step,
+        other: Callable[[], Step],
         *,
         compiled: bool,
     ) -> Comparison:
         """Compare another step with the plain one.
 
         Args:
-            compute: the step of a batch, without its backward pass.
+            compute: gives the loss of a batch, without the backward pass.
             other: makes the other step, which leaves gradients, once the plain one has been taken.
             compiled: whether that is compiled.
         """
@@ -247,8 +240,8 @@ class Trial:
 
 
 def record_step(
-    compute: Callable[[Batch], Step],
-    plain: Callable[[Batch], Step],
+    compute: Step,
+    plain: Step,
     trial: Trial,
     batch: Batch,
     record: Recorder,
@@ -258,7 +251,7 @@ def record_step(
     """Record a step, and compare it with the plain one on the trial's batch.
 
     Args:
-        compute: the step of a batch, without its backward pass.
+        compute: gives the loss of a batch, without the backward pass.
         plain: the same, not compiled.
         trial: of another batch and other random numbers than the recording, which might repeat its own.
         batch: recorded.

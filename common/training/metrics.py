@@ -168,10 +168,30 @@ class LevelMetrics(nn.Module):
                 if level in levels:
                     yield level, name, cast(Any, self.get_submodule(f"{name}.{level}"))
 
+    def _sums(self) -> Iterator[tuple[Metric, str, Tensor]]:
+        for _, _, metric in self._each():
+            for name, value in metric.metric_state.items():
+                if isinstance(value, Tensor):
+                    yield metric, name, value
+
     def persistent(self) -> None:
         """Make the sums part of the state dict."""
         for _, _, metric in self._each():
             metric.persistent(True)
+
+    def sums(self) -> list[Tensor]:
+        """Give the tensors that hold what was summed up so far."""
+        return [value for _, _, value in self._sums()]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Keep sums in the tensors that hold them, within the block: those that a recorded step adds to."""
+        held = list(self._sums())
+        yield
+        for metric, name, place in held:
+            value = getattr(metric, name)
+            if value is not place:
+                setattr(metric, name, place.copy_(value))
 
     @contextmanager
     def of_all_processes(self) -> Iterator[None]:
@@ -199,9 +219,10 @@ class LevelMetrics(nn.Module):
         }
 
     def reset(self) -> None:
-        """Start anew."""
-        for _, _, metric in self._each():
-            metric.reset()
+        """Start anew, in the tensors that hold the sums."""
+        with self.in_place():
+            for _, _, metric in self._each():
+                metric.reset()
 
 
 class EvaluationMetrics(LevelMetrics):

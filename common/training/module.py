@@ -8,7 +8,7 @@ such a paradigm.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -27,11 +27,19 @@ from common.system.distributed import broadcast_from_first, rank
 from common.system.errors import UserError
 from common.system.randomness import derive
 from common.training.fast_steps import FastSteps
-from common.training.graphed import GraphedStep, Step
+from common.training.graphed import GraphedStep
 from common.training.metrics import Batch, LevelMetrics, by_level
 from common.training.optimisers import optimisation
 
 T = TypeVar("T")
+
+
+class Step(NamedTuple):
+    """What a training step computes: the loss, and what metrics take, logits (B, C) and labels (B,) by level."""
+
+    loss: Tensor
+    logits: Batch
+    labels: Batch
 
 
 class TrainingModule(pl.LightningModule):
@@ -162,11 +170,17 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the loss of a batch, and add to the training metrics."""
-        step = self.graphed(batch) if self.graphed else self.compute_step(batch)
-        self.train_metrics.update(step.logits, step.labels)
+        loss = self.graphed(batch) if self.graphed else self.compute_loss(batch)
         # The very steps at which Lightning hands values on to loggers.
         if (self.global_step + 1) % self.log_every_n_steps == 0:
-            self.log("train_step_loss", step.loss, on_step=True, on_epoch=False)
+            self.log("train_step_loss", loss, on_step=True, on_epoch=False)
+        return loss
+
+    def compute_loss(self, batch: Batch) -> Tensor:
+        """Compute the loss of a batch, and add to the training metrics; a recording repeats both."""
+        step = self.compute_step(batch)
+        with self.train_metrics.in_place():
+            self.train_metrics.update(step.logits, step.labels)
         return step.loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:

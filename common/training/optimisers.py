@@ -33,7 +33,9 @@ def optimisation(
     optimizer = _optimizer(groups, hparams, fused=fused)
     if hparams.schedule == "constant":
         return optimizer
-    schedule = LambdaLR(optimizer, lambda step: one_cycle(step, steps=steps, warmup=hparams.warmup))
+    # Read once: a look into the configuration takes as long as a small kernel.
+    warmup: float = hparams.warmup
+    schedule = LambdaLR(optimizer, lambda step: one_cycle(step, steps=steps, warmup=warmup))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from common.checkpoints.files import Record
 from common.results.metrics import METRICS
-from common.training.graphed import Step
 from common.training.metrics import Batch, LevelMetrics
-from common.training.module import TrainingModule
+from common.training.module import Step, TrainingModule
 
 
 class Pretext(TrainingModule):

@@ -14,11 +14,10 @@ from common.networks.macro import Outputs
 from common.settings.hierarchy import refuse_unknown_hierarchy
 from common.system.errors import UserError
 from common.training.chance import chance
-from common.training.graphed import Step
 from common.training.loss_table import LOSSES
 from common.training.losses import balanced
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
-from common.training.module import TrainingModule
+from common.training.module import Step, TrainingModule
 
 # The arguments of a loss that are no hyper-parameters.
 TREE = "coarse_of_fine"

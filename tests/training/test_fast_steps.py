@@ -24,7 +24,6 @@ from common.training.graphed import (
     Comparison,
     GraphedStep,
     NotReplayedError,
-    Step,
     Trial,
     plain_step,
     record_step,
@@ -186,6 +185,8 @@ def test_where_recording_fails_or_replays_something_else_steps_are_plain(
     assert why in line
     places = [tmp_path / name / "fine/seed0" for name in ("plain", "tried")]
     assert equal(*map(weights, places))
+    tables = [(place / "metrics.csv").read_text() for place in places]
+    assert tables[0] == tables[1]
     result = yaml.safe_load((places[1] / "result.yaml").read_text())
     assert result["acceleration"] == {"compile": None, "cuda_graph": False}
 
@@ -220,7 +221,8 @@ def test_compiling_that_nobody_asked_for_is_given_up_before_replaying(
 def test_a_replayed_run_continues_bit_for_bit_or_stops_with_a_sentence(
     replayed, tiny, in_process, killed_at_step, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
+    # In the middle of an epoch, whose training metrics go on too.
+    monkeypatch.setattr(callbacks, "CONTINUE_EVERY_S", 0.0)
     run = [SINGLE, *tiny, "dataset.crop_padding=2", f"save_dir={tmp_path}", "exp_name=killed"]
     with monkeypatch.context() as patch:
         patch.setattr(fast_steps, "choose", lambda *asked: (REPLAYED, None))
@@ -239,7 +241,9 @@ def test_a_replayed_run_continues_bit_for_bit_or_stops_with_a_sentence(
     assert status == 0, err
     status, _, err = in_process(*run[:-1], "exp_name=whole")
     assert status == 0, err
-    assert equal(weights(place), weights(tmp_path / "whole/fine/seed0"))
+    whole = tmp_path / "whole/fine/seed0"
+    assert equal(weights(place), weights(whole))
+    assert (place / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
 def test_a_replayed_run_of_a_version_that_stopped_learning_is_not_continued(
@@ -315,10 +319,9 @@ class Noisy(nn.Module):
         self.weight = nn.Parameter(torch.tensor([2.0]))
         self.register_buffer("seen", torch.zeros(1))
 
-    def compute(self, batch) -> Step:
+    def compute(self, batch) -> torch.Tensor:
         self.seen += 1
-        loss = (self.weight * batch["x"] * torch.rand(1)).sum()
-        return Step(loss, {}, {})
+        return (self.weight * batch["x"] * torch.rand(1)).sum()
 
 
 def a_trial(network: Noisy) -> Trial:
@@ -341,10 +344,10 @@ def test_a_recorded_step_reads_each_batch_and_leaves_its_gradients_alone():
     assert (network.seen, network.weight) == (0, 2)
     for x in (3.0, 5.0):
         torch.manual_seed(7)
-        step = graphed({"x": torch.tensor([x])})
+        loss = graphed({"x": torch.tensor([x])})
         torch.manual_seed(7)
         drawn = torch.rand(1)
-        assert step.loss.item() == pytest.approx(2 * x * drawn.item())
+        assert loss.item() == pytest.approx(2 * x * drawn.item())
         assert network.weight.grad.item() == pytest.approx(x * drawn.item())
         network.zero_grad()  # as Lightning does before a validation
 
@@ -352,8 +355,8 @@ def test_a_recorded_step_reads_each_batch_and_leaves_its_gradients_alone():
 def test_a_recorded_step_reads_the_weights_as_they_are_then():
     layer = nn.Linear(2, 1, bias=False)
 
-    def compute(batch) -> Step:
-        return Step(layer(batch["x"]).float().sum(), {}, {})
+    def compute(batch) -> torch.Tensor:
+        return layer(batch["x"]).float().sum()
 
     batch = {"x": torch.ones(1, 2)}
     # Autocast remembers weights that it has converted.
@@ -361,7 +364,7 @@ def test_a_recorded_step_reads_the_weights_as_they_are_then():
         graphed = GraphedStep(compute, [layer.weight], batch, repeat)
         with torch.no_grad():
             layer.weight.fill_(3.0)
-        assert graphed(batch).loss == 6
+        assert graphed(batch) == 6
 
 
 @pytest.mark.parametrize("record", [fails, forgets])
