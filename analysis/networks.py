@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from architectures import ARCHITECTURES
 from common.checkpoints.files import digest
-from common.data.datamodule import EVAL_BATCH
+from common.data.datamodule import EVAL_BATCH, evaluation_batch
 from common.data.images import Undecoded
 from common.networks.full_batch import in_full_batch
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
@@ -146,7 +146,7 @@ class FeatureCache:
         # Equal weights are not enough: precision, or a filter before the backbone, shows in the first features.
         key = (weights_of(hemisphere), digest({"first": first}))
         if key not in self._seen:
-            batches = self.rows.split(EVAL_BATCH)
+            batches = self.rows.split(self._full_batch(module))
             self._seen[key] = torch.cat(
                 [self._compute(module, hemisphere, rows) for rows in batches]
             )
@@ -156,8 +156,11 @@ class FeatureCache:
         with as_tested(module):
             inputs = module.transforms(self.images[rows].to(module.device))
             # On a GPU, so that no kernels are chosen by trial for the last batch alone.
-            size = EVAL_BATCH if inputs.is_cuda else 0
+            size = self._full_batch(module) if inputs.is_cuda else 0
             return in_full_batch(hemisphere, inputs, size).float().cpu()
+
+    def _full_batch(self, module: TrainingModule) -> int:
+        return evaluation_batch(self.images.shape[-2:], gpu=module.device.type == "cuda")
 
     def of_network(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
         """Features (M, F_side) by side of a network of ``module``, with what its hemispheres hear of each other."""

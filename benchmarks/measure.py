@@ -28,7 +28,7 @@ from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
-from common.data.datamodule import EVAL_BATCH, HierarchicalData
+from common.data.datamodule import HierarchicalData
 from common.runs.description import Stage
 from common.runs.lightning import checkpoint_callbacks, make_trainer, progress_callbacks, quieten
 from common.runs.stage import record_of
@@ -147,10 +147,12 @@ def _measure_ordinary(folder: Path, case: Case) -> dict[str, float]:
 
 
 def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
-    if case.phase == "eval":  # as many images as the other side, in the project's own batches
-        case = replace(case, steps=max(1, round(case.steps * case.batch_size / EVAL_BATCH)))
-    batches = case.warmup + case.steps
     stage, data, module = our_parts(folder, case)
+    if case.phase == "eval":  # as many images as the other side, in the project's own batches
+        share = case.batch_size / data.evaluation_batch(data.val_set)
+        warmup, steps = (max(1, round(count * share)) for count in (case.warmup, case.steps))
+        case = replace(case, warmup=warmup, steps=steps)
+    batches = case.warmup + case.steps
     precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
     clock = Clock(warmup=case.warmup, steps=case.steps)
     # All that a stage has but BestCheckpoint, for nothing is validated; the last save comes after the clock's end.

@@ -15,8 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.checkpoints.files import Record, load
 from common.checkpoints.resume import find_resume_checkpoint
-from common.data.datamodule import EVAL_BATCH, HierarchicalData
-from common.data.image_set import ImageSet
+from common.data.datamodule import HierarchicalData
 from common.networks.costs import costs
 from common.results.arithmetic import ARITHMETIC
 from common.results.predictions import PREDICTIONS, write_predictions
@@ -68,7 +67,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     if result is not None:
         print(f"{stage.name}: trained before, tested now")
     if evaluate:
-        _refuse_untestable(data.load_test(), stage.config)
+        _refuse_untestable(data, stage.config)
     module = _build(prepared, architecture)
     if result is None:
         if asked.config.trainer_params.max_epochs is None:
@@ -249,10 +248,11 @@ def keep_features(
         images.features = torch.cat([batch["features"] for batch in batches])
 
 
-def _refuse_untestable(images: ImageSet, cfg: DictConfig) -> None:
+def _refuse_untestable(data: HierarchicalData, cfg: DictConfig) -> None:
     """Refuse before training what Lightning would refuse after it: a share of batches that leaves none."""
     share = cfg.trainer_params.limit_test_batches
-    batches = math.ceil(len(images) / EVAL_BATCH)
+    images = data.load_test()
+    batches = math.ceil(len(images) / data.evaluation_batch(images))
     if isinstance(share, float) and int(share * batches) == 0:
         raise UserError(
             f"trainer_params.limit_test_batches={share:g} leaves none of {batches} test batches; "

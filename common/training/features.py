@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from common.data.datamodule import EVAL_BATCH
+from common.data.datamodule import evaluation_batch
 from common.data.image_set import ImageSet
 from common.training.module import TrainingModule
 
@@ -19,7 +19,8 @@ def features_of(module: TrainingModule, images: ImageSet, places: Tensor) -> Ite
         images: features that these keep are not computed again.
         places: of the images in that set, int64 (N,).
     """
-    for some in places.split(EVAL_BATCH):
+    size = evaluation_batch(images.images.shape[-2:], gpu=module.device.type == "cuda")
+    for some in places.split(size):
         batch = images.batch(some, module.device)
         if "features" in batch:
             yield batch["features"]

@@ -161,8 +161,10 @@ class TrainingModule(pl.LightningModule):
 
         So that nothing is compiled, or chosen by trial on a GPU, for the last batch alone.
         """
-        fixed = self.device.type == "cuda" or self.forward_pass != self.network.outputs
-        return in_full_batch(function, images, evaluation_batch()) if fixed else function(images)
+        gpu = self.device.type == "cuda"
+        if not gpu and self.forward_pass == self.network.outputs:
+            return function(images)
+        return in_full_batch(function, images, evaluation_batch(images.shape[-2:], gpu=gpu))
 
     def forward(self, batch: Batch) -> Batch:
         """Give logits (B, C) per level of a batch."""

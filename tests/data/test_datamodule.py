@@ -13,7 +13,7 @@ from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
-from common.data.datamodule import load_folder_once
+from common.data.datamodule import evaluation_batch, load_folder_once
 from common.data.image_folder import load_folder
 from common.data.image_set import ImageSet
 from common.data.images import pixel_statistics, value_counts
@@ -398,6 +398,17 @@ def test_evaluation_gives_every_image_once_in_order(prepared):
     ):
         seen = torch.cat([moved(batch)["images"] for batch in loader])
         assert torch.equal(seen, part.images[part.subset])
+
+
+def test_a_gpu_evaluates_more_small_images_at_once_and_as_many_large_ones(monkeypatch):
+    small, large = ((32, 32), (224, 224))
+    one = evaluation_batch(small, gpu=False)
+    assert evaluation_batch(large, gpu=False) == one
+    assert evaluation_batch(large, gpu=True) == one
+    assert evaluation_batch(small, gpu=True) > one
+    whole = evaluation_batch(small, gpu=True)
+    monkeypatch.setattr("common.data.datamodule.world_size", lambda: 4)
+    assert evaluation_batch(small, gpu=True) == whole // 4
 
 
 # The order of an epoch

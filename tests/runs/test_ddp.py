@@ -165,6 +165,7 @@ def test_processes_share_the_batches_of_one(monkeypatch, start):
 def test_processes_share_evaluation_without_padding(monkeypatch, images, tmp_path):
     data = SingleHeadData.__new__(SingleHeadData)
     monkeypatch.setattr(data, "_loading", lambda images, batch_size: {}, raising=False)
+    monkeypatch.setattr(data, "evaluation_batch", lambda images: EVAL_BATCH // 3, raising=False)
     monkeypatch.setattr("common.data.datamodule.world_size", lambda: 3)
     seen = []
     for rank in range(3):

@@ -115,7 +115,7 @@ def test_alone_is_with_the_other_hemisphere_at_its_training_mean(arm, study):
 def test_means_are_over_evenly_chosen_images(study, monkeypatch):
     module, data, _ = network_of(study / "bilateral/seed0")
     monkeypatch.setattr(room, "MEAN_IMAGES", 7)
-    monkeypatch.setattr("common.training.features.EVAL_BATCH", 3)
+    monkeypatch.setattr("common.data.datamodule.EVAL_BATCH", 3)
     count = len(data.train_set)
     rows = [i * count // 7 for i in range(7)]
     with torch.no_grad():
