@@ -8,7 +8,8 @@ from pathlib import Path
 class Case:
     """One phase (single, dual or eval) of one backbone.
 
-    ``steps`` are measured after ``warmup`` ones; ``data_dir`` holds a prepared data set.
+    ``steps`` are measured after ``warmup`` ones; ``data_dir`` holds a prepared data set; ``compile`` is as
+    hparams.compile.
     """
 
     phase: str
@@ -19,3 +20,4 @@ class Case:
     warmup: int
     steps: int
     accelerator: str
+    compile: str = "auto"

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from throughput import EPOCH, WARMUP, check, positive, throughput
 from common.networks.backbone_names import backbone_names
 from common.settings.compose import ROOT
 from common.system.errors import UserError
+from common.training.acceleration import Acceleration
 
 MAIN = "resnet9"
 EPOCH_BATCHES = (256, 512)
@@ -37,7 +40,7 @@ VARIANTS = {
     "dual": ("plain", "graph", "graph default"),
 }
 # Seconds without which a part is not begun: about what it takes.
-NEEDS = {"throughput": 60, "epochs": 30, "checks": 150, "variants": 60, "study": 120, "others": 90}
+NEEDS = {"throughput": 80, "epochs": 60, "checks": 150, "variants": 60, "study": 120, "others": 90}
 
 
 def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -90,16 +93,24 @@ def beside_the_ordinary_way(
 
 
 def epochs(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
-    """Seconds of a training epoch of `trainer.fit`, by batch size."""
-    rows = []
-    for batch_size in args.epoch_batches:
-        rate = fresh("measure", "ours", case_of(args, batch_size))["rate"]
-        rows.append({"batch_size": batch_size, "rate": rate, "seconds": EPOCH / rate})
+    """Seconds of a training epoch of `trainer.fit`, by batch size and hparams.compile."""
+    rows: list[dict[str, Any]] = []
+    for batch_size, mode in product(args.epoch_batches, ("auto", "default")):
+        case = replace(case_of(args, batch_size), compile=mode)
+        result = fresh("measure", "ours", case)
+        used = {name: result[name] for name in Acceleration._fields}
+        rate = result["rate"]
+        rows.append({"batch_size": batch_size, **used, "rate": rate, "seconds": EPOCH / rate})
     table = Table(title=f"{MAIN}, one head: an epoch of {EPOCH:,} images")
-    for name in ("batch size", "images/s", "seconds"):
+    for name in ("batch size", "compiled", "replayed", "images/s", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(str(row["batch_size"]), f"{row['rate']:,.0f}", f"{row['seconds']:.2f}")
+        cells = [
+            str(row["batch_size"]),
+            row["compile"] or "no",
+            "yes" if row["cuda_graph"] else "no",
+        ]
+        table.add_row(*cells, f"{row['rate']:,.0f}", f"{row['seconds']:.2f}")
     console.print(table)
     return rows
 

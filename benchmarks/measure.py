@@ -98,11 +98,11 @@ def hardware(accelerator: str) -> dict[str, Any]:
     }
 
 
-def measure(side: str, case: Case) -> dict[str, float]:
+def measure(side: str, case: Case) -> dict[str, Any]:
     """Images per second and peak memory (MiB) of ``side`` ("ours" or "ordinary").
 
     "ours" adds what it measures beside: in single-head training the rate of a bare loop over the same steps, on
-    a GPU the operations per image.
+    a GPU the operations per image; and ``compile`` and ``cuda_graph``, what its steps used.
     """
     prepare()
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +120,7 @@ def prepare() -> None:
     pl.seed_everything(0, verbose=False)
 
 
-def _measure_ordinary(folder: Path, case: Case) -> dict[str, float]:
+def _measure_ordinary(folder: Path, case: Case) -> dict[str, Any]:
     batches = case.warmup + case.steps
     loader, classes = ordinary_data(case.data_dir, phase=case.phase, batch_size=case.batch_size)
     _enough(len(loader), batches)
@@ -146,7 +146,7 @@ def _measure_ordinary(folder: Path, case: Case) -> dict[str, float]:
     return {"rate": clock.rate, "memory": _peak_memory(case.accelerator)}
 
 
-def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
+def _measure_ours(folder: Path, case: Case) -> dict[str, Any]:
     stage, data, module = our_parts(folder, case)
     if case.phase == "eval":  # as many images as the other side, in the project's own batches
         share = case.batch_size / data.evaluation_batch(data.val_set)
@@ -170,12 +170,12 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, float]:
     else:
         _enough(len(data.train_dataloader()), batches)
         trainer.fit(module, datamodule=data)
-    values = {"rate": clock.rate, "memory": _peak_memory(case.accelerator)}
+    used = module.fast_steps.used
+    values = {"rate": clock.rate, "memory": _peak_memory(case.accelerator), **used._asdict()}
 
     device = detach(module, case)
     run = (_evaluation_step if case.phase == "eval" else _training_step)(module, device, precision)
     loader = data.val_dataloader() if case.phase == "eval" else data.train_dataloader()
-    used = module.fast_steps.used
     if case.phase != "eval":
         _make_fast(module, data, precision, used.compile, graph=used.cuda_graph)
     if case.phase == "single":
@@ -262,6 +262,7 @@ def our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Traini
         f"dataset.root='{root}'",
         f"dataset.width={case.width}",
         f"hparams.batch_size={case.batch_size}",
+        f"hparams.compile={case.compile}",
         f"trainer_params.accelerator={case.accelerator}",
         "trainer_params.max_epochs=1",
         "trainer_params.enable_progress_bar=false",

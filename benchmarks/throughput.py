@@ -1,14 +1,16 @@
 """Images per second, this project beside the ordinary way:  python benchmarks/throughput.py --data-dir DIR.
 
 Three phases for each backbone: training one head, training two heads on two frozen hemispheres, evaluation. Every
-measurement is made in a process of its own; rounds alternate between the two sides. README.md here says what is
-measured and how.
+measurement is made in a process of its own; rounds alternate between the sides. On a GPU this project is measured
+twice: as it trains a stage of usual length, and with its steps compiled too. README.md here says what is measured and
+how.
 """
 
 import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,9 +24,10 @@ from rich.table import Table
 from common.networks.backbone_names import backbone_names
 from common.settings.compose import ROOT
 from common.system.errors import UserError
+from common.training.acceleration import Acceleration
 
 PHASES = {"single": "one head", "dual": "two heads, frozen", "eval": "evaluation"}
-SIDES = ("ours", "ordinary")
+SIDES = ("ours", "compiled", "ordinary")
 # By device: steps before the clock starts, and steps measured.
 WARMUP = {"cpu": 1, "cuda": 20}
 STEPS = {"cpu": 1, "cuda": 150}
@@ -44,25 +47,34 @@ def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any
         "steps": args.steps or STEPS[device],
         "accelerator": args.accelerator,
     }
-    cases = [(phase, backbone) for backbone in args.backbones for phase in PHASES]
-    measured: dict[Any, list[dict[str, float]]] = {}
+    # Nothing compiles for an evaluation alone, nor, unless asked, on a CPU.
+    cases = [
+        (phase, backbone, side)
+        for backbone in args.backbones
+        for phase in PHASES
+        for side in SIDES
+        if side != "compiled" or (device == "cuda" and phase != "eval")
+    ]
+    measured: dict[Any, dict[str, list[dict[str, Any]]]] = {}
     with console.status("") as status:
         for number in range(1, args.rounds + 1):
-            for phase, backbone in cases:
-                # The side that comes first alternates too.
-                for side in SIDES if number % 2 else reversed(SIDES):
-                    status.update(
-                        f"round {number} of {args.rounds}: {backbone}, {PHASES[phase]}, {side}"
-                    )
-                    case = Case(phase=phase, backbone=backbone, **settings)
-                    result = fresh("measure", side, case)
-                    measured.setdefault((phase, backbone, side), []).append(result)
+            # The side that comes first alternates too.
+            for phase, backbone, side in cases if number % 2 else reversed(cases):
+                status.update(
+                    f"round {number} of {args.rounds}: {backbone}, {PHASES[phase]}, {side}"
+                )
+                case = Case(phase=phase, backbone=backbone, **settings)
+                if side == "compiled":
+                    case = replace(case, compile="default")
+                result = fresh("measure", "ordinary" if side == "ordinary" else "ours", case)
+                measured.setdefault((phase, backbone), {}).setdefault(side, []).append(result)
             # The next round takes about as long as one of those so far.
             if (time.monotonic() - started) * (number + 1) / number > 60 * args.minutes:
                 break
     rows = [
-        row_of(phase, backbone, where, *(measured[phase, backbone, side] for side in SIDES))
-        for phase, backbone in cases
+        row_of(phase, backbone, where, measured[phase, backbone])
+        for backbone in args.backbones
+        for phase in PHASES
     ]
     print_rows(rows, where, settings, number, console)
     console.print(f"Measured in {time.monotonic() - started:.0f} s.")
@@ -73,22 +85,29 @@ def row_of(
     phase: str,
     backbone: str,
     where: dict[str, Any],
-    ours: list[dict[str, float]],
-    ordinary: list[dict[str, float]],
+    measured: dict[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """Medians over rounds: images per second, their ratio, and what else was measured (None where it was not)."""
-    rates = [r["rate"] for r in ours], [r["rate"] for r in ordinary]
-    row: dict[str, Any] = {
-        "phase": phase,
-        "backbone": backbone,
-        "device": where["device"],
-        "ours": round(median(rates[0]), 2),
-        "ordinary": round(median(rates[1]), 2),
-        "ratio": round(median(rates[0]) / median(rates[1]), 3),
-    }
-    for side, values, results in zip(SIDES, rates, (ours, ordinary), strict=True):
-        row[f"{side}_range"] = [round(min(values), 2), round(max(values), 2)]
+    """Medians over rounds: images per second, ratios to the ordinary way, and what else was measured, or None.
+
+    Args:
+        phase: what was done.
+        backbone: of the network.
+        where: the hardware.
+        measured: what `measure.measure` gave in each round, by side.
+    """
+    row: dict[str, Any] = {"phase": phase, "backbone": backbone, "device": where["device"]}
+    for side, results in measured.items():
+        rates = [r["rate"] for r in results]
+        row[side] = round(median(rates), 2)
+        row[f"{side}_range"] = [round(min(rates), 2), round(max(rates), 2)]
         row[f"{side}_peak_mib"] = round(max(r["memory"] for r in results))
+        if side != "ordinary":
+            row[f"{side}_steps"] = {name: results[0][name] for name in Acceleration._fields}
+    ours = measured["ours"]
+    row["ratio"] = round(row["ours"] / row["ordinary"], 3)
+    row["compiled_ratio"] = (
+        round(row["compiled"] / row["ordinary"], 3) if "compiled" in row else None
+    )
     # Time of a step in trainer.fit over its time in a bare loop, minus 1; each round has both.
     costs = [r["bare_rate"] / r["rate"] - 1 for r in ours if "bare_rate" in r]
     row["loop_cost"] = round(median(costs), 4) if costs else None
@@ -113,17 +132,24 @@ def print_rows(
     table = Table(title="images/s: median (lowest to highest round)")
     for name in ("backbone", "phase"):
         table.add_column(name, no_wrap=True)
-    for name in ("ours", "ordinary", "ratio", "MiB: ours", "ordinary"):
+    sides = [side for side in SIDES if gpu or side != "compiled"]
+    for name in (*sides, "ratio", *(["compiled"] if gpu else []), "MiB: ours", "ordinary"):
         table.add_column(name, justify="right", no_wrap=True)
     if gpu:
         table.add_column("of matrix rate", justify="right")
     for row in rows:
         cells = [row["backbone"], PHASES[row["phase"]]]
-        for side in SIDES:
-            low, high = row[f"{side}_range"]
-            cells.append(f"{row[side]:,.0f} ({low:,.0f}–{high:,.0f})")
-        cells += [f"{row['ratio']:.2f}"]
-        cells += [f"{row[f'{side}_peak_mib']:,}" for side in SIDES]
+        for side in sides:
+            if side in row:
+                low, high = row[f"{side}_range"]
+                cells.append(f"{row[side]:,.0f} ({low:,.0f}–{high:,.0f})")
+            else:
+                cells.append("")
+        cells.append(f"{row['ratio']:.2f}")
+        if gpu:
+            ratio = row["compiled_ratio"]
+            cells.append("" if ratio is None else f"{ratio:.2f}")
+        cells += [f"{row[f'{side}_peak_mib']:,}" for side in ("ours", "ordinary")]
         table.add_row(*cells, *([f"{row['matrix_share']:.1%}"] if gpu else []))
     console.print(table)
     for row in rows:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 ROOT = Path(__file__).resolve().parents[2]
 
+OURS_FIRST = [("ours", "auto"), ("ours", "default"), ("ordinary", "auto")]
 PROGRAM = "benchmarks/throughput.py"
 
 
@@ -46,6 +47,39 @@ def test_a_row_for_each_phase(command, navon, tmp_path):
     assert math.isfinite(rows[0]["loop_cost"])
     for text in ("images/s", "one head", "two heads, frozen", "evaluation", "a bare loop's"):
         assert text in done.stdout
+
+
+def test_on_a_gpu_compiled_steps_are_measured_beside(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import throughput
+
+    rates = {"auto": 80.0, "default": 100.0}
+    asked = []
+
+    def fresh(function, *arguments):
+        if function == "hardware":
+            about = {"device": "cuda", "name": "a GPU", "cores": 16, "threads": 16}
+            return about | {"precision": "bf16-mixed", "versions": {}, "matrix_rate": 1e12}
+        side, case = arguments
+        asked.append((case.phase, side, case.compile))
+        if side == "ordinary":
+            return {"rate": 10.0, "memory": 1.0}
+        used = {"compile": None if case.compile == "auto" else case.compile, "cuda_graph": True}
+        return {"rate": rates[case.compile], "memory": 1.0, "operations": 1e9, **used}
+
+    monkeypatch.setattr(throughput, "fresh", fresh)
+    args = SimpleNamespace(data_dir=tmp_path, backbones=["resnet9"], width=1.0, batch_size=256)
+    args.rounds, args.minutes, args.steps, args.accelerator = 2, 1, None, "gpu"
+    console = Console(file=io.StringIO(), width=200)
+    single, dual, evaluation = throughput.throughput(args, console)
+    for row in (single, dual):
+        assert (row["ratio"], row["compiled_ratio"]) == (8.0, 10.0)
+        assert row["compiled_steps"] == {"compile": "default", "cuda_graph": True}
+    assert (evaluation["ratio"], evaluation["compiled_ratio"]) == (8.0, None)
+    # Each round begins with the other side.
+    assert asked[:3] == [("single", side, mode) for side, mode in OURS_FIRST]
+    assert asked[-3:] == [("single", side, mode) for side, mode in reversed(OURS_FIRST)]
+    assert "100 (100–100)" in console.file.getvalue()
 
 
 def test_a_missing_set_is_one_sentence(command, tmp_path):
@@ -134,7 +168,12 @@ def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
     assert found["failed"] == {}
     assert [row["phase"] for row in found["throughput"]] == ["single", "dual", "eval"]
     assert [row["backbone"] for row in found["others resnet18"]] == ["resnet18"] * 3
-    assert [row["batch_size"] for row in found["epochs"]] == [32, 64]
+    assert [(row["batch_size"], row["compile"], row["cuda_graph"]) for row in found["epochs"]] == [
+        (32, None, False),
+        (32, "default", False),
+        (64, None, False),
+        (64, "default", False),
+    ]
     assert [(row["phase"], row["variant"]) for row in found["variants"]] == [
         ("single", "plain"),
         ("single", "pinned"),
