@@ -123,6 +123,20 @@ def test_the_pipeline_counts_all_of_a_study(command, navon, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_python_takes_around_replays_needs_no_gpu(command, navon, tmp_path):
+    file = tmp_path / "rows.json"
+    program = "benchmarks/around_replays.py", "--data-dir", str(navon)
+    done = command(*program, "--rounds", "1", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())
+    assert [row["phase"] for row in rows] == ["single", "dual"]
+    for row in rows:
+        assert 0 < row["milliseconds"] < 1000
+        assert row["rounds"] == [row["milliseconds"]]
+    assert "two heads, frozen" in done.stdout
+
+
+@pytest.mark.slow
 def test_without_a_gpu_its_benchmark_says_so(command, navon):
     done = command("benchmarks/gpu.py", "--data-dir", str(navon), CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
