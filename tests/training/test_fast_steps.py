@@ -385,6 +385,25 @@ def test_steps_agree_within_the_tolerance_or_as_near_to_float32_as_the_plain_one
     assert not near._replace(gradients=float("nan"), rounding=float("nan")).agrees
 
 
+def test_a_step_in_float32_is_taken_only_where_gradients_are_apart():
+    network, taken = Noisy(), []
+    trial = a_trial(network)
+
+    def compute(batch) -> torch.Tensor:
+        taken.append(batch)
+        return network.compute(batch)
+
+    def scaled(by: float):
+        return lambda batch: plain_step(network.compute, trial.learning, {"x": by * batch["x"]})
+
+    assert trial.compare(compute, lambda: scaled(1.0), compiled=False).agrees
+    assert len(taken) == 1
+    found = trial.compare(compute, lambda: scaled(1.1), compiled=False)
+    assert len(taken) == 3
+    assert not found.agrees
+    assert (found.plain_rounding, found.rounding) == (0, pytest.approx(0.1))
+
+
 def test_a_plain_step_leaves_gradients_of_its_batch_alone():
     network = Noisy()
     for _ in range(2):
