@@ -89,6 +89,8 @@ def _of_groups(error: BaseException, schema: type) -> str | None:
 
 
 def _of_config_name(error: MissingConfigException) -> str:
+    if str(error.missing_cfg_file).endswith("_schema"):
+        return "The file that --config-name names belongs to another command: give it to that one, or leave it out."
     place = re.search(r"provider=main, path=file://(.*)", str(error))
     if place is None:
         return _flat(str(error))

@@ -117,6 +117,7 @@ def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
         (STUDY, "--cfg jobs", "--cfg=jobs is not possible; allowed: job, hydra, all."),
         (SINGLE, "--config-name", "--config-name needs a value."),
         (SINGLE, "--config-name confg", "allowed: config, test (did you mean config?)."),
+        (SINGLE, "--config-name test", "belongs to another command"),
         (TEST, "runs/best.ckpt", "Write checkpoint=runs/best.ckpt."),
         (predict.main, "--checkpoint a.ckpt", "Write checkpoint=a.ckpt instead of"),
     ],
