@@ -219,10 +219,9 @@ class LevelMetrics(nn.Module):
         }
 
     def reset(self) -> None:
-        """Start anew, in the tensors that hold the sums."""
-        with self.in_place():
-            for _, _, metric in self._each():
-                metric.reset()
+        """Start anew."""
+        for _, _, metric in self._each():
+            metric.reset()
 
 
 class EvaluationMetrics(LevelMetrics):

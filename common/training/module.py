@@ -226,7 +226,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics, of the images as augmented."""
-        self._log_and_reset("train", self.train_metrics)
+        with self.train_metrics.in_place():
+            self._log_and_reset("train", self.train_metrics)
 
     def on_validation_start(self) -> None:
         """Evaluate what is saved: each process has BatchNorm statistics of its own since the last step."""
