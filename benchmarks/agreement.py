@@ -10,7 +10,7 @@ from case import Case
 from measure import autocast, detach, our_parts, prepare
 
 from common.system.environment import choose_precision
-from common.training.fast_steps import compile_forward, trial_of
+from common.training.fast_steps import compile_forward, plain_loss, trial_of
 from common.training.graphed import GraphedStep, Step, plain_step, record_on_gpu
 
 
@@ -52,7 +52,7 @@ def steps(case: Case, mode: str | None, graph: bool) -> dict[str, Any]:
             with trial.autocast():
                 return GraphedStep(module.compute_loss, trial.learning, first, record_on_gpu)
 
-        found = trial.compare(module.compute_loss, other, compiled=mode is not None)
+        found = trial.compare(plain_loss(module), other, compiled=mode is not None)
         return {"precision": precision, **found._asdict(), "agrees": found.agrees}
 
 

@@ -238,8 +238,8 @@ class HierarchicalData(pl.LightningDataModule):
 
     def evaluation_batch(self, images: ImageSet) -> int:
         """Count the images of a full batch of evaluation of a set, in each process."""
-        gpu = uses_gpu(self.cfg.trainer_params.accelerator)
-        return evaluation_batch(images.images.shape[-2:], gpu=gpu)
+        params = self.cfg.trainer_params
+        return evaluation_batch(images.images.shape[-2:], params, gpu=uses_gpu(params.accelerator))
 
     def _loading(self, images: ImageSet, batch_size: int) -> dict[str, Any]:
         processes = loading_processes(
@@ -253,14 +253,17 @@ class HierarchicalData(pl.LightningDataModule):
         }
 
 
-def evaluation_batch(image_size: Sequence[int], *, gpu: bool) -> int:
+def evaluation_batch(image_size: Sequence[int], params: DictConfig, *, gpu: bool) -> int:
     """Count the images of a full batch of evaluation, in each process.
 
     Args:
         image_size: height and width.
+        params: the trainer_params; where they limit batches, these have as many images on any device.
         gpu: whether they are evaluated on a GPU.
     """
-    fit = GPU_EVAL_PIXELS // math.prod(image_size) if gpu else 0
+    limits = params.limit_val_batches, params.limit_test_batches
+    limited = any(isinstance(limit, int) or limit < 1 for limit in limits)
+    fit = GPU_EVAL_PIXELS // math.prod(image_size) if gpu and not limited else 0
     return max(1, max(EVAL_BATCH, fit) // world_size())
 
 

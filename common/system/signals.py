@@ -60,10 +60,11 @@ class _Signals:
             return
         if not self.waits:
             raise Interrupted(signum)
+        if self.pending is not None:
+            os._exit(128 + signum)
         self.pending = signum
         # To the system itself: Python's own handlers wait until a long operation, such as a backward pass, is over.
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, signal.SIG_DFL)
+        signal.signal(signum, signal.SIG_DFL)
         print("Stopping after this step; once more stops at once.", file=sys.stderr, flush=True)
 
     @contextmanager

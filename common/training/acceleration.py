@@ -21,10 +21,14 @@ class Acceleration(NamedTuple):
 
 
 class Circumstances(NamedTuple):
-    """What a stage trains on, and how: ``steps`` is how many are to come."""
+    """What a stage trains on, and how.
+
+    ``parallel`` says whether its strategy is one for several devices, also where there is one; ``steps`` is how many
+    are to come.
+    """
 
     gpu: bool
-    processes: int
+    parallel: bool
     precision: str
     deterministic: bool
     steps: int
@@ -50,7 +54,7 @@ def choose(
         )
     mode = compile
     if compile == AUTO:
-        pays = now.gpu and now.processes == 1 and now.steps >= PAYS_AFTER
+        pays = now.gpu and not now.parallel and now.steps >= PAYS_AFTER
         mode = PLAIN_MODES[0] if pays and not now.deterministic else None
     if cuda_graph is False:
         return Acceleration(mode), None
@@ -63,8 +67,8 @@ def choose(
 def _hindrance(mode: str | None, now: Circumstances) -> str | None:
     if not now.gpu:
         return "there is no CUDA GPU"
-    if now.processes > 1:
-        return "several devices train together"
+    if now.parallel:
+        return "its strategy is one for several devices"
     if now.precision == "16-mixed":
         return "precision 16-mixed scales gradients"
     if mode in GRAPHING_MODES:

@@ -47,12 +47,15 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let other checkpoints wait for this one.
 
-        Lightning's handler of signals is taken back: one of several processes would wait in it for the others.
+        Lightning's handler of signals is taken back: one of several processes would wait in it for the others, and
+        a second signal must stop at once.
         """
         writer = trainer.strategy.checkpoint_io
         assert isinstance(writer, DurableCheckpoints)
         writer.last = self.path
-        if trainer.world_size > 1:
+        if signals.pending == signal.SIGTERM:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        elif trainer.world_size > 1:
             signal.signal(signal.SIGTERM, self.on_sigterm)
 
     @property

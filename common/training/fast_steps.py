@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from common.data.datamodule import HierarchicalData
@@ -17,6 +18,7 @@ from common.training.graphed import (
     Batch,
     GraphedStep,
     NotReplayedError,
+    Step,
     Trial,
     record_on_gpu,
     record_step,
@@ -129,24 +131,29 @@ def record_steps(
         data.train_set.batch(some, module.device)
         for some in (places[: data.batch_size], places[-data.batch_size :])
     )
-    compiled = module.forward_pass
-
-    def plain(batch: Batch) -> Tensor:
-        module.forward_pass = module.network.outputs
-        try:
-            return module.compute_loss(batch)
-        finally:
-            module.forward_pass = compiled
-
     trial = trial_of(module, last, autocast)
     return record_step(
         module.compute_loss,
-        plain,
+        plain_loss(module),
         trial,
         first,
         record_on_gpu,
-        compiled=compiled != module.network.outputs,
+        compiled=module.forward_pass != module.network.outputs,
     )
+
+
+def plain_loss(module: Any) -> Step:
+    """Make what gives the loss of a batch as `module.compute_loss` does, without compiled code."""
+
+    def plain(batch: Batch) -> Tensor:
+        compiled, module.forward_pass = module.forward_pass, module.network.outputs
+        try:
+            loss: Tensor = module.compute_loss(batch)
+            return loss
+        finally:
+            module.forward_pass = compiled
+
+    return plain
 
 
 def trial_of(module: Any, batch: Batch, autocast: Callable[[], AbstractContextManager]) -> Trial:
@@ -177,7 +184,7 @@ def compile_forward(module: Any, mode: str | None) -> None:
 def _circumstances(trainer: pl.Trainer, module: Any) -> Circumstances:
     return Circumstances(
         gpu=module.device.type == "cuda",
-        processes=trainer.world_size,
+        parallel=not isinstance(trainer.strategy, SingleDeviceStrategy),
         precision=str(trainer.precision),
         deterministic=module.cfg.trainer_params.deterministic,
         steps=int(trainer.estimated_stepping_batches) - trainer.global_step,

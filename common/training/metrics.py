@@ -187,7 +187,13 @@ class LevelMetrics(nn.Module):
     def in_place(self) -> Iterator[None]:
         """Keep sums in the tensors that hold them, within the block: those that a recorded step adds to."""
         held = list(self._sums())
-        yield
+        try:
+            yield
+        except BaseException:
+            # What a recording that fails has computed may never exist.
+            for metric, name, place in held:
+                setattr(metric, name, place)
+            raise
         for metric, name, place in held:
             value = getattr(metric, name)
             if value is not place:

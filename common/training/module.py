@@ -164,7 +164,8 @@ class TrainingModule(pl.LightningModule):
         gpu = self.device.type == "cuda"
         if not gpu and self.forward_pass == self.network.outputs:
             return function(images)
-        return in_full_batch(function, images, evaluation_batch(images.shape[-2:], gpu=gpu))
+        size = evaluation_batch(images.shape[-2:], self.cfg.trainer_params, gpu=gpu)
+        return in_full_batch(function, images, size)
 
     def forward(self, batch: Batch) -> Batch:
         """Give logits (B, C) per level of a batch."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import moved
+from omegaconf import OmegaConf
 
 from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.schema import DualConfig
@@ -402,13 +403,20 @@ def test_evaluation_gives_every_image_once_in_order(prepared):
 
 def test_a_gpu_evaluates_more_small_images_at_once_and_as_many_large_ones(monkeypatch):
     small, large = ((32, 32), (224, 224))
-    one = evaluation_batch(small, gpu=False)
-    assert evaluation_batch(large, gpu=False) == one
-    assert evaluation_batch(large, gpu=True) == one
-    assert evaluation_batch(small, gpu=True) > one
-    whole = evaluation_batch(small, gpu=True)
+    all_of_them = {"limit_val_batches": 1.0, "limit_test_batches": 1.0}
+    every = OmegaConf.create(all_of_them)
+    one = evaluation_batch(small, every, gpu=False)
+    assert evaluation_batch(large, every, gpu=False) == one
+    assert evaluation_batch(large, every, gpu=True) == one
+    whole = evaluation_batch(small, every, gpu=True)
+    assert whole > one
+    # A number or a share of batches must mean the same images everywhere.
+    for name in all_of_them:
+        for limit in (2, 1, 0.5):
+            some = OmegaConf.create(all_of_them | {name: limit})
+            assert evaluation_batch(small, some, gpu=True) == one
     monkeypatch.setattr("common.data.datamodule.world_size", lambda: 4)
-    assert evaluation_batch(small, gpu=True) == whole // 4
+    assert evaluation_batch(small, every, gpu=True) == whole // 4
 
 
 # The order of an epoch

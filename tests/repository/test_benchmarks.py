@@ -283,6 +283,35 @@ def test_a_variant_or_a_check_that_fails_costs_no_other(monkeypatch):
     assert found[2]["found"] == "RuntimeError: no compiler"
 
 
+def test_gradients_of_compiled_steps_that_are_wrong_are_found(monkeypatch, navon):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import agreement
+    from case import Case
+
+    class Reversed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, logits):
+            return logits.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return -3 * gradient
+
+    def compiling(module, mode):
+        def outputs(images):
+            found = module.network.outputs(images)
+            logits = {level: Reversed.apply(one) for level, one in found.logits.items()}
+            return found._replace(logits=logits)
+
+        module.forward_pass = outputs
+
+    monkeypatch.setattr(agreement, "compile_forward", compiling)
+    case = Case("single", "resnet9", navon, 0.05, 16, warmup=1, steps=1, accelerator="cpu")
+    found = agreement.steps(case, "default", False)
+    assert (found["loss"], found["gradients"]) == (0, pytest.approx(4, rel=1e-3))
+    assert not found["agrees"]
+
+
 def test_operations_and_the_matrix_rate_are_those_of_known_products(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import measure

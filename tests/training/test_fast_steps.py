@@ -28,9 +28,12 @@ from common.training.graphed import (
     plain_step,
     record_step,
 )
+from common.training.metrics import LevelMetrics
 
 SINGLE = arch_single_head.trainer.main
-GPU = Circumstances(gpu=True, processes=1, precision="bf16-mixed", deterministic=False, steps=1000)
+GPU = Circumstances(
+    gpu=True, parallel=False, precision="bf16-mixed", deterministic=False, steps=1000
+)
 REPLAYED = Acceleration(None, True)
 REFUSED = "operation not permitted when stream is capturing\nCUDA kernel errors ..."
 
@@ -123,7 +126,7 @@ def test_a_cpu_does_neither_and_says_so_only_where_it_was_asked():
 @pytest.mark.parametrize(
     ("asked", "other", "why"),
     [
-        ("auto", {"processes": 2}, "several devices"),
+        ("auto", {"parallel": True}, "several devices"),
         ("auto", {"precision": "16-mixed"}, "scales gradients"),
         ("reduce-overhead", {}, "records graphs itself"),
     ],
@@ -279,6 +282,22 @@ def test_a_plain_run_continues_plainly_where_a_graph_could_be_used(
     assert result["acceleration"] == {"compile": None, "cuda_graph": False}
 
 
+def test_a_strategy_for_several_devices_replays_nothing(tiny, in_process, monkeypatch, tmp_path):
+    """Its metrics are gathered from all processes, which leaves their sums in other tensors."""
+    seen = []
+
+    def choosing(*asked):
+        seen.append(asked[-1])
+        return Acceleration(), None
+
+    monkeypatch.setattr(fast_steps, "choose", choosing)
+    for strategy in ("auto", "ddp"):
+        run = [*tiny, f"save_dir={tmp_path}", f"exp_name={strategy}"]
+        status, _, err = in_process(SINGLE, *run, f"trainer_params.strategy={strategy}")
+        assert status == 0, err
+    assert [now.parallel for now in seen] == [False, True]
+
+
 def test_an_asked_graph_without_a_gpu_is_one_line(tiny, in_process, tmp_path):
     run = [*tiny, f"save_dir={tmp_path}", "exp_name=run", "hparams.cuda_graph=true"]
     status, out, err = in_process(SINGLE, *run)
@@ -383,6 +402,28 @@ def test_steps_agree_within_the_tolerance_or_as_near_to_float32_as_the_plain_one
     assert not near._replace(loss=0.03).agrees
     assert not near._replace(loss=float("nan")).agrees
     assert not near._replace(gradients=float("nan"), rounding=float("nan")).agrees
+
+
+def test_metrics_keep_their_sums_where_an_update_fails():
+    metrics = LevelMetrics({"fine": 3})
+    logits, labels = {"fine": torch.eye(3)}, {"fine": torch.arange(3)}
+    metrics.update(logits, labels)
+    held = metrics.sums()
+    before = [one.clone() for one in held]
+
+    def fail():
+        with metrics.in_place():
+            metrics.update(logits, labels)
+            raise RuntimeError(REFUSED)
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert all(one is other for one, other in zip(metrics.sums(), held, strict=True))
+    with metrics.in_place():
+        metrics.update(logits, labels)
+    assert all(one is other for one, other in zip(metrics.sums(), held, strict=True))
+    assert metrics.compute()["fine_accuracy"] == 1
+    assert any(not one.equal(other) for one, other in zip(held, before, strict=True))
 
 
 def test_a_step_in_float32_is_taken_only_where_gradients_are_apart():
