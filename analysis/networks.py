@@ -160,8 +160,7 @@ class FeatureCache:
             return in_full_batch(hemisphere, inputs, size).float().cpu()
 
     def _full_batch(self, module: TrainingModule) -> int:
-        params, gpu = module.cfg.trainer_params, module.device.type == "cuda"
-        return evaluation_batch(self.images.shape[-2:], params, gpu=gpu)
+        return evaluation_batch(self.images.shape[-2:], gpu=module.device.type == "cuda")
 
     def of_network(self, module: TrainingModule, network: HemispheresAndHeads) -> dict[str, Tensor]:
         """Features (M, F_side) by side of a network of ``module``, with what its hemispheres hear of each other."""

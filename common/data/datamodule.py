@@ -239,7 +239,8 @@ class HierarchicalData(pl.LightningDataModule):
     def evaluation_batch(self, images: ImageSet) -> int:
         """Count the images of a full batch of evaluation of a set, in each process."""
         params = self.cfg.trainer_params
-        return evaluation_batch(images.images.shape[-2:], params, gpu=uses_gpu(params.accelerator))
+        gpu, limits = uses_gpu(params.accelerator), limits_of(params)
+        return evaluation_batch(images.images.shape[-2:], gpu=gpu, limits=limits)
 
     def _loading(self, images: ImageSet, batch_size: int) -> dict[str, Any]:
         processes = loading_processes(
@@ -253,15 +254,21 @@ class HierarchicalData(pl.LightningDataModule):
         }
 
 
-def evaluation_batch(image_size: Sequence[int], params: DictConfig, *, gpu: bool) -> int:
+def limits_of(params: DictConfig) -> tuple[int | float, int | float]:
+    """Give the limits of evaluation batches among trainer_params: a number of them, or a share."""
+    return params.limit_val_batches, params.limit_test_batches
+
+
+def evaluation_batch(
+    image_size: Sequence[int], *, gpu: bool, limits: Sequence[int | float] = ()
+) -> int:
     """Count the images of a full batch of evaluation, in each process.
 
     Args:
         image_size: height and width.
-        params: the trainer_params; where they limit batches, these have as many images on any device.
         gpu: whether they are evaluated on a GPU.
+        limits: of batches; a number or a share of them means the same images on any device.
     """
-    limits = params.limit_val_batches, params.limit_test_batches
     limited = any(isinstance(limit, int) or limit < 1 for limit in limits)
     fit = GPU_EVAL_PIXELS // math.prod(image_size) if gpu and not limited else 0
     return max(1, max(EVAL_BATCH, fit) // world_size())

@@ -19,8 +19,7 @@ def features_of(module: TrainingModule, images: ImageSet, places: Tensor) -> Ite
         images: features that these keep are not computed again.
         places: of the images in that set, int64 (N,).
     """
-    params, gpu = module.cfg.trainer_params, module.device.type == "cuda"
-    size = evaluation_batch(images.images.shape[-2:], params, gpu=gpu)
+    size = evaluation_batch(images.images.shape[-2:], gpu=module.device.type == "cuda")
     for some in places.split(size):
         batch = images.batch(some, module.device)
         if "features" in batch:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from common.checkpoints.files import RECORD, Record
 from common.checkpoints.pretrained import load_pretrained
-from common.data.datamodule import HierarchicalData, evaluation_batch
+from common.data.datamodule import HierarchicalData, evaluation_batch, limits_of
 from common.data.transforms import Transforms
 from common.networks.full_batch import in_full_batch
 from common.networks.hemisphere import HemisphereConfig
@@ -164,7 +164,8 @@ class TrainingModule(pl.LightningModule):
         gpu = self.device.type == "cuda"
         if not gpu and self.forward_pass == self.network.outputs:
             return function(images)
-        size = evaluation_batch(images.shape[-2:], self.cfg.trainer_params, gpu=gpu)
+        limits = limits_of(self.cfg.trainer_params)
+        size = evaluation_batch(images.shape[-2:], gpu=gpu, limits=limits)
         return in_full_batch(function, images, size)
 
     def forward(self, batch: Batch) -> Batch:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import moved
-from omegaconf import OmegaConf
 
 from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.schema import DualConfig
@@ -403,20 +402,16 @@ def test_evaluation_gives_every_image_once_in_order(prepared):
 
 def test_a_gpu_evaluates_more_small_images_at_once_and_as_many_large_ones(monkeypatch):
     small, large = ((32, 32), (224, 224))
-    all_of_them = {"limit_val_batches": 1.0, "limit_test_batches": 1.0}
-    every = OmegaConf.create(all_of_them)
-    one = evaluation_batch(small, every, gpu=False)
-    assert evaluation_batch(large, every, gpu=False) == one
-    assert evaluation_batch(large, every, gpu=True) == one
-    whole = evaluation_batch(small, every, gpu=True)
+    one = evaluation_batch(small, gpu=False)
+    assert evaluation_batch(large, gpu=False) == one
+    assert evaluation_batch(large, gpu=True) == one
+    whole = evaluation_batch(small, gpu=True, limits=(1.0, 1.0))
     assert whole > one
     # A number or a share of batches must mean the same images everywhere.
-    for name in all_of_them:
-        for limit in (2, 1, 0.5):
-            some = OmegaConf.create(all_of_them | {name: limit})
-            assert evaluation_batch(small, some, gpu=True) == one
+    for limits in ((2, 1.0), (1.0, 1), (0.5, 1.0)):
+        assert evaluation_batch(small, gpu=True, limits=limits) == one
     monkeypatch.setattr("common.data.datamodule.world_size", lambda: 4)
-    assert evaluation_batch(small, every, gpu=True) == whole // 4
+    assert evaluation_batch(small, gpu=True) == whole // 4
 
 
 # The order of an epoch
