@@ -11,7 +11,7 @@ from measure import autocast, detach, our_parts, prepare
 
 from common.system.environment import choose_precision
 from common.training.fast_steps import compile_forward, plain_loss, trial_of
-from common.training.graphed import GraphedStep, Step, plain_step, record_on_gpu
+from common.training.graphed import GraphedStep, LossOfBatch, plain_step, record_on_gpu
 
 
 def steps(case: Case, mode: str | None, graph: bool) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def steps(case: Case, mode: str | None, graph: bool) -> dict[str, Any]:
         )
         trial = trial_of(module, last, partial(autocast, device, precision))
 
-        def other() -> Step:
+        def other() -> LossOfBatch:
             compile_forward(module, mode)
             if not graph:
                 step = partial(plain_step, module.compute_loss, trial.learning)

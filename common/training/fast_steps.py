@@ -17,8 +17,8 @@ from common.training.acceleration import AUTO, Acceleration, Circumstances, choo
 from common.training.graphed import (
     Batch,
     GraphedStep,
+    LossOfBatch,
     NotReplayedError,
-    Step,
     Trial,
     record_on_gpu,
     record_step,
@@ -142,7 +142,7 @@ def record_steps(
     )
 
 
-def plain_loss(module: Any) -> Step:
+def plain_loss(module: Any) -> LossOfBatch:
     """Make what gives the loss of a batch as `module.compute_loss` does, without compiled code."""
 
     def plain(batch: Batch) -> Tensor:

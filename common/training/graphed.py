@@ -30,8 +30,7 @@ class NotReplayedError(Exception):
     """Says why a step is not replayed."""
 
 
-# Gives the loss of a batch.
-Step = Callable[[Batch], Tensor]
+LossOfBatch = Callable[[Batch], Tensor]
 # Records what a function does; gives what repeats it, and the function's result, which each repetition overwrites.
 Recorder = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
 
@@ -50,7 +49,7 @@ class GraphedStep:
 
     def __init__(
         self,
-        compute: Step,
+        compute: LossOfBatch,
         learning: Sequence[nn.Parameter],
         batch: Batch,
         record: Recorder,
@@ -72,7 +71,7 @@ class GraphedStep:
         return self.loss
 
 
-def plain_step(compute: Step, learning: Sequence[nn.Parameter], batch: Batch) -> Tensor:
+def plain_step(compute: LossOfBatch, learning: Sequence[nn.Parameter], batch: Batch) -> Tensor:
     """Take a step's forward pass, loss and backward pass; gradients are of this batch alone."""
     for parameter in learning:
         parameter.grad = None
@@ -198,7 +197,7 @@ class Trial:
                 for tensor, value in self.before:
                     tensor.copy_(value)
 
-    def take(self, step: Step, *, exact: bool = False) -> tuple[Tensor, Tensor]:
+    def take(self, step: LossOfBatch, *, exact: bool = False) -> tuple[Tensor, Tensor]:
         """Give the loss of a step that leaves gradients, and these in one row, float32; ``exact``: without autocast."""
         self.seed()
         with (
@@ -212,8 +211,8 @@ class Trial:
 
     def compare(
         self,
-        compute: Step,
-        other: Callable[[], Step],
+        compute: LossOfBatch,
+        other: Callable[[], LossOfBatch],
         *,
         compiled: bool,
     ) -> Comparison:
@@ -247,8 +246,8 @@ class Trial:
 
 
 def record_step(
-    compute: Step,
-    plain: Step,
+    compute: LossOfBatch,
+    plain: LossOfBatch,
     trial: Trial,
     batch: Batch,
     record: Recorder,
