@@ -117,13 +117,21 @@ def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
         (STUDY, "--cfg jobs", "--cfg=jobs is not possible; allowed: job, hydra, all."),
         (SINGLE, "--config-name", "--config-name needs a value."),
         (SINGLE, "--config-name confg", "allowed: config, test (did you mean config?)."),
-        (SINGLE, "--config-name test", "belongs to another command"),
         (TEST, "runs/best.ckpt", "Write checkpoint=runs/best.ckpt."),
         (predict.main, "--checkpoint a.ckpt", "Write checkpoint=a.ckpt instead of"),
     ],
 )
 def test_words_that_are_no_overrides(said, main, line, write):
     assert write in said(main, line)
+
+
+def test_the_file_of_another_command_is_no_config_of_this_one(command):
+    # A process of its own: this one may know the other command's keys.
+    done = command("arch_single_head/trainer.py", "--config-name", "test")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: The file that --config-name names belongs to another command: give it to that one, or leave it out.\n"
+    )
 
 
 @pytest.mark.parametrize(
