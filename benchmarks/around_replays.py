@@ -5,7 +5,6 @@ less than the replay, or the GPU waits. Here a replay launches nothing, so no GP
 small: a narrow network, few images a batch.
 """
 
-import argparse
 import json
 import math
 import sys
@@ -22,11 +21,10 @@ from case import Case
 from measure import hardware, our_parts, prepare
 from rich.console import Console
 from rich.table import Table
-from throughput import PHASES, check, positive
+from throughput import PHASES, check, parser_of, positive
 
 import common.training.fast_steps as fast_steps
 from common.runs.lightning import checkpoint_callbacks, make_trainer, progress_callbacks
-from common.settings.compose import ROOT
 from common.system.errors import UserError
 from common.training.acceleration import Acceleration
 from common.training.graphed import GraphedStep
@@ -87,15 +85,8 @@ def _nothing() -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=ROOT / "datasets" / "CIFAR100",
-        help="a prepared data set of 32 x 32 images (default: datasets/CIFAR100)",
-    )
+    parser = parser_of(__doc__ or "")
     parser.add_argument("--rounds", type=positive, default=5, help="default: 5")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     args = parser.parse_args()
     try:
         check(args)

@@ -24,10 +24,9 @@ from fresh import fresh
 from pipeline import print_result
 from rich.console import Console
 from rich.table import Table
-from throughput import EPOCH, WARMUP, check, positive, throughput
+from throughput import EPOCH, WARMUP, check, parser_of, positive, throughput
 
 from common.networks.backbone_names import backbone_names
-from common.settings.compose import ROOT
 from common.system.errors import UserError
 from common.training.acceleration import Acceleration
 
@@ -199,20 +198,13 @@ def study(args: argparse.Namespace, console: Console, end: float) -> dict[str, A
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=ROOT / "datasets" / "CIFAR100",
-        help="CIFAR-100 as prepared (default: datasets/CIFAR100)",
-    )
+    parser = parser_of(__doc__ or "", "CIFAR-100 as prepared")
     parser.add_argument(
         "--minutes", type=positive, default=9, help="to be done in, about (default: 9)"
     )
     parser.add_argument(
         "--parts", nargs="+", choices=NEEDS, default=[*NEEDS], help="only these (default: all)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there too")
     # Fixed on a GPU; a small trial of the same code on a CPU sets them otherwise.
     parser.set_defaults(
         accelerator="gpu",

@@ -169,15 +169,24 @@ def print_rows(
     say(", ".join(f"{name} {version}" for name, version in where["versions"].items()))
 
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def parser_of(
+    doc: str, data: str = "a prepared data set of 32 x 32 images"
+) -> argparse.ArgumentParser:
+    """Where to read and write, which `check` looks at; ``doc`` is the program's, ``data`` what it reads."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     parser.add_argument(
         "--data-dir",
         type=Path,
         default=ROOT / "datasets" / "CIFAR100",
-        help="a prepared data set of 32 x 32 images (default: datasets/CIFAR100)",
+        help=f"{data} (default: datasets/CIFAR100)",
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there too")
+    return parser
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = parser_of(__doc__ or "")
     parser.add_argument(
         "--backbones", nargs="+", choices=backbone_names(), default=["resnet9", "vgg11"]
     )
@@ -196,7 +205,6 @@ def arguments() -> argparse.Namespace:
         help=f"measured in each round (default: {STEPS['cpu']} on a CPU, {STEPS['cuda']} on a GPU)",
     )
     parser.add_argument("--accelerator", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     return parser.parse_args()
 
 

@@ -60,6 +60,7 @@ class TrainingModule(pl.LightningModule):
         self.cfg = cfg
         # Read once: a look into the configuration takes as long as a small kernel.
         self.log_every_n_steps: int = cfg.trainer_params.log_every_n_steps
+        self.limits = limits_of(cfg.trainer_params)
         self.transforms = Transforms(
             mean=record.mean,
             std=record.std,
@@ -164,8 +165,7 @@ class TrainingModule(pl.LightningModule):
         gpu = self.device.type == "cuda"
         if not gpu and self.forward_pass == self.network.outputs:
             return function(images)
-        limits = limits_of(self.cfg.trainer_params)
-        size = evaluation_batch(images.shape[-2:], gpu=gpu, limits=limits)
+        size = evaluation_batch(images.shape[-2:], gpu=gpu, limits=self.limits)
         return in_full_batch(function, images, size)
 
     def forward(self, batch: Batch) -> Batch:

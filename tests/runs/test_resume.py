@@ -278,7 +278,7 @@ def test_a_study_that_is_asked_to_stop_keeps_its_last_step_and_says_so(
 def test_a_second_signal_stops_at_once(command, number):
     # A product of matrices that takes long: Python's own handlers would wait for its end.
     program = (
-        "import os, threading, time, torch\n"
+        "import os, threading, torch\n"
         "from common.system.signals import signals\n"
         "signals.install()\n"
         "with signals.put_off():\n"
