@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from common.runs.description import Architecture, Stage
@@ -18,6 +19,10 @@ class Engine(Protocol):
 
     room: int
 
+    @property
+    def began(self) -> Mapping[str, float]:
+        """When each stage that is at work now began, by name, in the seconds of ``time.monotonic()``."""
+
     def __enter__(self) -> "Engine": ...
     def __exit__(self, *error: Any) -> Any: ...
 
@@ -32,6 +37,7 @@ class Serial(AbstractContextManager):
     """Run one stage after another, in this process."""
 
     room = 1
+    began: Mapping[str, float] = MappingProxyType({})  # none runs when one has ended
 
     def __init__(self, architectures: Mapping[str, Architecture], machines: Machines) -> None:
         self.architectures = architectures

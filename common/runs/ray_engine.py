@@ -7,6 +7,7 @@ import platform
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, redirect_stdout
 from typing import Any
@@ -81,6 +82,7 @@ class RayEngine(AbstractContextManager):
         self.address = address
         self.stages_per_gpu = stages_per_gpu
         self.running: dict[Any, Stage] = {}
+        self.began: dict[str, float] = {}
         bars = stages[0].config.trainer_params.enable_progress_bar
         self.progress = Progress([stage.name for stage in stages], live=bars)
 
@@ -148,6 +150,7 @@ class RayEngine(AbstractContextManager):
                 raise  # a defect, with its traceback
             outcome, sentence = "failed", _lost(stage, error)
         del self.running[ended[0]]
+        self.began.pop(stage.name, None)
         if outcome == "refused":
             raise UserError(sentence)
         self.progress.set_state(stage.name, outcome)
@@ -157,6 +160,7 @@ class RayEngine(AbstractContextManager):
         """Show the lines that stages have printed."""
         for stage, line in self.lines.get_nowait_batch(self.lines.qsize()):
             if line.startswith(BEGINS):
+                self.began[stage] = time.monotonic()
                 self.progress.begin(stage, line.removeprefix(BEGINS))
             else:
                 self.progress.say(stage, line)

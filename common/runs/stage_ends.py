@@ -24,11 +24,10 @@ class StageEnds:
 
     def __init__(self, engine: Engine, stages: Sequence[Stage]) -> None:
         self.engine = engine
-        self.room = engine.room
+        self.room, self.began = engine.room, engine.began
         self.left = {stage.name: stage for stage in stages}
         self.total = len(stages)
         self.results = {stage.name: _result(stage) for stage in stages}
-        self.begun = time.monotonic()
         # Seconds of training by arm, of all stages that have a result; and of those that this command trained.
         self.seconds: dict[str, list[float]] = {}
         self.trained = 0.0
@@ -37,6 +36,8 @@ class StageEnds:
 
     def __enter__(self) -> "StageEnds":
         self.engine.__enter__()
+        # After what an engine itself takes to begin.
+        self.begun = time.monotonic()
         return self
 
     def __exit__(self, *error: Any) -> Any:
@@ -82,9 +83,19 @@ class StageEnds:
         waiting = [stage for stage in self.left.values() if self.results[stage.name] is None]
         if not waiting or not self.trained:
             return ""
+        now = time.monotonic()
         usual = mean(mean(seconds) for seconds in self.seconds.values())
-        training = sum(mean(self.seconds.get(stage.arm, [usual])) for stage in waiting)
-        return duration(training * (time.monotonic() - self.begun) / self.trained)
+        whole = {stage.name: mean(self.seconds.get(stage.arm, [usual])) for stage in waiting}
+        # Of stages that run beside the one that ended, a part is done.
+        done = {
+            name: min(now - began, whole[name])
+            for name, began in self.began.items()
+            if name in whole
+        }
+        pace = (now - self.begun) / (self.trained + sum(done.values()))
+        rest = {name: seconds - done.get(name, 0) for name, seconds in whole.items()}
+        # However many run at once, one takes its time.
+        return duration(max(pace * sum(rest.values()), *rest.values()))
 
 
 def duration(seconds: float) -> str:

@@ -28,6 +28,7 @@ class Engine:
 
     def __init__(self, seconds, failing: str = "", tested: bool = True) -> None:
         self.seconds, self.failing, self.tested, self.started = seconds, failing, tested, []
+        self.began = {}
 
     def __enter__(self):
         return self
@@ -94,6 +95,31 @@ def test_what_was_done_before_is_not_said_again_but_tells_how_long_its_arm_takes
     # 10 s of training, at the speed of 30 s of training in 80 s.
     assert first.endswith("; about 27 s left")
     assert second.startswith("[3/3] bilateral/seed1: ")
+
+
+def test_stages_that_run_side_by_side_share_the_time_and_the_last_takes_its_own(
+    tmp_path, capsys, monkeypatch
+):
+    clock = [0.0]
+    monkeypatch.setattr(stage_ends.time, "monotonic", lambda: clock[0])
+    planned = stages(tmp_path, *(f"fine/seed{seed}" for seed in range(4)))
+    engine = Engine({"fine": 100})
+    with StageEnds(engine, planned) as ends:
+        for stage in planned:
+            ends.start(stage)
+
+        def end_at(now: float, **began: float) -> str:
+            clock[0] = now
+            engine.began.clear()
+            engine.began.update({f"fine/{seed}": then for seed, then in began.items()})
+            ends.next_end()
+            return capsys.readouterr().out
+
+        # Two at once: when the first has ended, the second is nearly there. 200 s are left, at twice the speed of one.
+        assert end_at(100, seed1=0).endswith("; about 2 min left\n")
+        assert end_at(100, seed2=100, seed3=100).endswith("; about 2 min left\n")
+        # The last began 50 s ago, and nobody can help it.
+        assert end_at(150, seed3=100).endswith("; about 50 s left\n")
 
 
 def test_a_failure_is_not_called_an_end_and_untested_stages_give_their_validation(
