@@ -12,7 +12,7 @@ from analysis.report.answer import say
 from analysis.report.page import render
 from analysis.report.svg import drawn_here, save_figures
 from analysis.section import Findings, Section
-from analysis.sections import all_sections
+from analysis.sections import add_sections
 from analysis.sections.specialisation import Specialisation
 from analysis.seed import Caches, StudyImages, see
 from analysis.specialisation.rows import Specialised
@@ -142,7 +142,9 @@ def examine(
         sentence = "all that needs test images; nothing was tested (evaluate=false), so they are not looked at here."
         return Findings(left_out=[sentence])
     whole = study.whole()
-    found = Findings([*(all_sections() if sections is None else sections)])
+    found = Findings([*(sections or ())])
+    if sections is None:
+        add_sections(found)
     found.left_out += [
         f"what {stage.arm}/seed{stage.seed} would show of itself; its checkpoint {stage.checkpoint} is gone."
         for stage in study.stages

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.report.part import Part
+from analysis.report.part import IDS, Part
 from analysis.seed import Seed
 from analysis.values import Values
 from common.system.errors import UserError
@@ -127,11 +127,19 @@ class Findings:
 
     def parts(self) -> list[Part]:
         """The sections of the page for which there are numbers, in reading order."""
-        found = []
+        found: list[Part] = []
+        whose = dict.fromkeys(IDS, "the page")
         for section in sorted(self._in_csv_order(), key=lambda one: one.order):
             with self.spared(section):
-                if (part := section.render(self)) is not None:
-                    found.append(part)
+                part = section.render(self)
+                if part is None:
+                    continue
+                if not isinstance(part, Part):
+                    raise TypeError(f"render gives {type(part).__name__}, not a Part")
+                if part.id in whose:
+                    raise ValueError(f"its id {part.id} is that of {whose[part.id]} too")
+                whose[part.id] = _name(section)
+                found.append(part)
         return found
 
 

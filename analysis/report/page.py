@@ -39,10 +39,13 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         trim_blocks=False,
     )
     say = LevelWords(study.level_names)
-    parts = [say.part(part) for part in found.parts()]
     curves = result_figures.curves(study)
-    tested = {row.level for row in study.summary}
     drawing = draw_network(study)
+    forests, costs = say.figures(forest.forests(study)), say.figures(forest.costs(study))
+    bars = say.figures(result_figures.bars(study))
+    # Last: a section whose figure has the name of another is left out, and the page's own are there.
+    parts = [say.part(part) for part in found.parts()]
+    tested = {row.level for row in study.summary}
     named = [("results", "Results")]
     named += [("learning", "Learning")] if curves else []
     named += [(part.id, part.nav or part.title) for part in parts]
@@ -61,8 +64,8 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         levels={level: study.level_names[level] for level in LEVELS if level in tested},
         correction=correction(study),
         drawing=drawing and say.picture(drawing),
-        forests=say.figures(forest.forests(study)),
-        costs=say.figures(forest.costs(study)),
+        forests=forests,
+        costs=costs,
         glossary=glossary(_data_set(study)),
         place_of=place_of,
         explained=explained,
@@ -73,7 +76,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         differences=[say.sheet(one) for one in results.differences(study)],
         seeds=say.sheet(results.seeds(study)),
         no_losses=results.why_no_losses(study),
-        bars=say.figures(result_figures.bars(study)),
+        bars=bars,
         curves=curves,
         left_out=[say.text(sentence) for sentence in found.omissions()],
         parts=parts,

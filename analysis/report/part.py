@@ -7,6 +7,8 @@ from markupsafe import Markup
 
 from analysis.report.cells import Sheet
 
+# Of what every page has; those of sections are others.
+IDS = ("answer", "results", "learning", "run", "words")
 MAX_ROWS = 40  # of a figure, and of a table that is not folded up
 MOST_ROWS = 1000  # of any table, so that the page stays small
 

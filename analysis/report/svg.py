@@ -195,8 +195,15 @@ def picture(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> Markup:
-    """A figure as inline SVG, a `Drawing`: ``draw`` is called with it, then with ``args`` and ``kwargs``."""
+    """A figure as inline SVG, a `Drawing`: ``draw`` is called with it, then with ``args`` and ``kwargs``.
+
+    Raises:
+        ValueError: the page has a figure of this name, whose files this one's would replace.
+    """
     name = re.sub(r"[^\w.-]+", "-", frame.name)
+    here = _drawn.get()
+    if here is not None and any(one.name == name for one in here):
+        raise ValueError(f"the page has another figure of the name {name}")
     text = io.StringIO()
     with _styled(name):
         figure = Figure(figsize=(frame.width, frame.height), layout="constrained")
@@ -206,7 +213,7 @@ def picture(
         figure.set_layout_engine("none")  # it has found its places
     drawing = Drawing(_for_page(text.getvalue(), name, frame.title))
     drawing.files = Files(name, text.getvalue(), figure)
-    if (here := _drawn.get()) is not None:
+    if here is not None:
         here.append(drawing.files)
     return drawing
 

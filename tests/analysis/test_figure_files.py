@@ -134,9 +134,11 @@ def test_figures_are_the_same_each_time():
     def draw(figure: Figure) -> None:
         figure.subplots().plot([0, 1])
 
-    with drawn_here() as files:
-        for _ in range(2):
+    files = []
+    for _ in range(2):
+        with drawn_here() as drawn:
             picture(Frame("name", "title"), draw)
+        files += drawn
     one, other = files
     assert (one.name, one.svg, one.data) == (other.name, other.svg, other.data)
     assert one.pdf == other.pdf
