@@ -6,11 +6,11 @@ from omegaconf import DictConfig
 
 from common.networks.parameters import hemisphere_keys
 from common.runs.schema import RunKeys, SingleTrainerParams, training_keys
-from common.settings.levels import LEVELS
+from common.settings.levels import BOTH, LEVELS
 from common.settings.schema import ALWAYS, key
 from common.system.errors import UserError
 from common.training.loss_table import OF_TWO_HEMISPHERES
-from common.training.paradigms import WITH_LABELS, WITHOUT_LABELS
+from common.training.paradigms import PARADIGMS, WITH_LABELS, WITHOUT_LABELS
 
 
 @dataclass
@@ -44,6 +44,12 @@ class SingleConfig(RunKeys):
         """
         RunKeys.check(cfg)
         hparams = cfg.hparams
+        for name in (*LEVELS, BOTH, "feature"):
+            if name in PARADIGMS:
+                raise UserError(
+                    f"The row {name} of PARADIGMS (common/training/paradigms.py) is called as hparams.mode={name}, "
+                    "which means something else; allowed: a name of its own."
+                )
         if hparams.loss in OF_TWO_HEMISPHERES:
             raise UserError(
                 f"hparams.loss={hparams.loss} compares two hemispheres, and here is one; allowed in arch_dual_head."

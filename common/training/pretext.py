@@ -10,8 +10,10 @@ from torch.nn import functional
 
 from common.checkpoints.files import Record
 from common.results.metrics import METRICS
+from common.system.errors import UserError
 from common.training.metrics import Batch, LevelMetrics
 from common.training.module import Step, TrainingModule
+from common.training.paradigms import PARADIGMS
 
 
 class Pretext(TrainingModule):
@@ -46,7 +48,7 @@ class Pretext(TrainingModule):
 
     def compute_step(self, batch: Batch) -> Step:
         """Compute the mean cross-entropy over all views of B augmented images."""
-        views = self.views(self.transforms(batch["images"]))
+        views = self._views_of(batch)
         logits = self.forward_pass(torch.cat(views)).logits[self.task]  # (V * B, V)
         truth = torch.arange(len(views), device=logits.device).repeat_interleave(len(views[0]))
         loss = functional.cross_entropy(logits, truth, label_smoothing=self.label_smoothing)
@@ -60,10 +62,31 @@ class Pretext(TrainingModule):
         """Count right answers."""
         self._evaluate(batch, self.test_metrics)
 
+    def _views_of(self, batch: Batch) -> list[Tensor]:
+        """Give the views of a batch's images.
+
+        Raises:
+            UserError: they are not one for each class, each of the images' shape.
+        """
+        images = self.transforms(batch["images"])
+        views: Any = self.views(images)
+        shape, number = tuple(images.shape), self.views_of_each
+        listed = isinstance(views, list | tuple)
+        found = [tuple(getattr(view, "shape", ())) for view in views] if listed else []
+        if found != [shape] * number:
+            others = [one for one in found if one != shape]
+            given = f"{len(found)} views" if listed else f"a {type(views).__name__}"
+            given += f", one of them of the shape {others[0]}" if others else ""
+            raise UserError(
+                f"hparams.mode={self.task}: `views` of {PARADIGMS[self.task].where} gives {given}; allowed: a list of "
+                f"{number}, one for each of the row's classes, all of the images' shape {shape}."
+            )
+        return [*views]
+
     def _evaluate(self, batch: Batch, metrics: LevelMetrics) -> Batch:
         features: Batch = {}
         # One view after the other: batches of evaluation are as large as is fast.
-        for place, view in enumerate(self.views(self.transforms(batch["images"]))):
+        for place, view in enumerate(self._views_of(batch)):
             outputs = self.evaluated(self.forward_pass, view)
             logits = outputs.logits[self.task]  # (B, V)
             truth = torch.full((len(view),), place, device=logits.device)

@@ -12,6 +12,8 @@ import arch_single_head.test
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
 from common.system.errors import UserError
+from common.training.paradigms import PARADIGMS, Paradigm
+from common.training.pretext import Pretext
 from common.training.rotation import Rotation
 
 SINGLE = arch_single_head.trainer.main
@@ -99,6 +101,48 @@ def test_a_loss_of_two_hemispheres_is_refused_without_them(given, named, tiny, i
     assert status == 1
     assert err.startswith(f"error: {decorrelated}")
     assert named in err
+    assert err.count("\n") == 1
+
+
+def own_views(given):
+    """Make a pretext task whose views of images are what ``given`` makes of them."""
+    return type("Own", (Pretext,), {"views": lambda self, images: given(images)})
+
+
+# Each gives other views than a row of three classes asks for.
+Few = own_views(lambda x: [x, x.flip(2)])
+Many = own_views(lambda x: [x, x.flip(2), x.flip(3), x.flip(2, 3)])
+Stacked = own_views(lambda x: torch.stack([x, x.flip(2), x.flip(3)]))
+Cropped = own_views(lambda x: [x, x.flip(2), x[:, :, 1:]])
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("Few", "2 views"),
+        ("Many", "4 views"),
+        ("Stacked", "a Tensor"),
+        ("Cropped", "3 views, one of them of the shape (32, 3, 31, 32)"),
+    ],
+)
+def test_views_must_be_those_that_the_row_names(
+    name, given, tiny, in_process, monkeypatch, tmp_path
+):
+    where = f"{__name__}:{name}"
+    monkeypatch.setitem(PARADIGMS, "rotation", Paradigm("", where, classes=("a", "b", "c")))
+    run = [*tiny, f"save_dir={tmp_path}", "hparams.mode=rotation"]
+    status, _, err = in_process(SINGLE, *run)
+    assert status == 1
+    assert f"`views` of {where} gives {given}; allowed: a list of 3" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["fine", "both"])
+def test_a_paradigm_cannot_have_the_name_of_a_level(name, tiny, in_process, monkeypatch):
+    monkeypatch.setitem(PARADIGMS, name, PARADIGMS["rotation"])
+    status, _, err = in_process(SINGLE, *tiny)
+    assert status == 1
+    assert err.startswith(f"error: The row {name} of PARADIGMS")
     assert err.count("\n") == 1
 
 
