@@ -1,6 +1,5 @@
 """The paradigm of labels: a loss over the heads of all levels, and metrics of their predictions."""
 
-from collections.abc import Sequence
 from functools import partial
 from inspect import Parameter, signature
 from typing import Any, cast
@@ -29,9 +28,7 @@ class Supervised(TrainingModule):
 
     def __init__(self, *, cfg: DictConfig, record: Record) -> None:
         super().__init__(cfg=cfg, record=record)
-        self.loss = _with_hyper_parameters(
-            LOSSES[cfg.hparams.loss].load(), cfg.hparams, record.coarse_of_fine
-        )
+        self.loss = _with_hyper_parameters(LOSSES[cfg.hparams.loss].load(), cfg.hparams, record)
 
         self.auxiliary: float = cfg.hparams.get("auxiliary", 0.0)
 
@@ -85,21 +82,29 @@ class Supervised(TrainingModule):
         return chance(self.record.num_classes, self.record.coarse_of_fine, labels)
 
 
-def _with_hyper_parameters(loss: Any, hparams: DictConfig, coarse_of_fine: Sequence[int]) -> Any:
+def _with_hyper_parameters(loss: Any, hparams: DictConfig, record: Record) -> Any:
     """Give a loss the values of those of its arguments that are hyper-parameters, each read once.
 
     Raises:
-        UserError: it needs the coarse class of each fine class, which is not known, or takes no weights of classes.
+        UserError: one of them is no key of hparams; or it needs the coarse class of each fine class, which is not
+            known, or takes no weights of classes.
     """
     parameters = signature(loss).parameters.values()
     names = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
-    values = {name: hparams[name] for name in names if name not in (TREE, WEIGHTS)}
+    keys = [name for name in names if name not in (TREE, WEIGHTS)]
+    for name in keys:
+        if name not in hparams:
+            raise UserError(
+                f"hparams.loss={hparams.loss} takes `{name}`, which is no key of {record.folder}: add it to "
+                f"TrainingKeys in common/runs/schema.py, or for this folder alone to {record.folder}/schema.py."
+            )
+    values = {name: hparams[name] for name in keys}
     if hparams.get(WEIGHTS) is not None and WEIGHTS not in names:
         raise UserError(
             f"hparams.{WEIGHTS} is {hparams[WEIGHTS]}, but hparams.loss={hparams.loss} takes no weights of classes; "
             "allowed with it: null."
         )
     if TREE in names:
-        refuse_unknown_hierarchy(coarse_of_fine, f"hparams.loss={hparams.loss}")
-        values[TREE] = tuple(coarse_of_fine)
+        refuse_unknown_hierarchy(record.coarse_of_fine, f"hparams.loss={hparams.loss}")
+        values[TREE] = tuple(record.coarse_of_fine)
     return partial(loss, **values)

@@ -9,6 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from torch.nn import functional
 
+import arch_single_head.trainer
+import train_system
 from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
@@ -175,3 +177,32 @@ def test_cross_correlation_is_that_of_numpy_and_reaches_both_hemispheres():
     assert right.grad.abs().sum() > 0
     with pytest.raises(UserError, match="1 image"):
         cross_correlation(left[:1], right[:1])
+
+
+def pulled(found: Outputs, labels: dict, *, pull_weight: float):
+    """Take a hyper-parameter that is no key."""
+
+
+def weakly_decorrelated(found: Outputs, labels: dict, *, decorrelation: float):
+    """Take a hyper-parameter that is a key of two heads alone."""
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "main"),
+    [
+        ("pulled", "pull_weight", arch_single_head.trainer.main),
+        ("pulled", "pull_weight", train_system.main),
+        ("weakly_decorrelated", "decorrelation", train_system.main),
+    ],
+)
+def test_a_loss_that_takes_what_is_no_key_says_where_to_add_it(
+    loss, name, main, tiny, in_process, monkeypatch, tmp_path
+):
+    monkeypatch.setitem(LOSSES, "cross_entropy", Choice("", f"{__name__}:{loss}"))
+    status, _, err = in_process(main, *tiny, f"save_dir={tmp_path}")
+    assert status == 1
+    assert err.strip().endswith(
+        f"hparams.loss=cross_entropy takes `{name}`, which is no key of arch_single_head: add it to TrainingKeys in "
+        "common/runs/schema.py, or for this folder alone to arch_single_head/schema.py."
+    )
+    assert err.count("\n") == 1
