@@ -19,7 +19,7 @@ from common.networks.parameters import PARAMETERS
 from common.runs.per_seed import own_images
 from common.settings.levels import SIDES
 from common.system.errors import UserError
-from common.training.loss_table import OF_TWO_HEMISPHERES
+from common.training.loss_table import LOSSES
 
 
 def check(cfg: DictConfig) -> None:
@@ -71,7 +71,7 @@ def _check_callosum(hparams: DictConfig) -> None:
 
 def _check_loss(hparams: DictConfig) -> None:
     """Refuse a loss that compares two hemispheres where there are none, or none of them learns."""
-    if hparams.loss not in OF_TWO_HEMISPHERES:
+    if not LOSSES[hparams.loss].of_two_hemispheres:
         return
     row = macro_architecture(hparams)
     if row.sides != SIDES or row.loads == MEMBERS:

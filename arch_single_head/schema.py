@@ -9,7 +9,7 @@ from common.runs.schema import RunKeys, SingleTrainerParams, training_keys
 from common.settings.levels import BOTH, LEVELS
 from common.settings.schema import ALWAYS, key
 from common.system.errors import UserError
-from common.training.loss_table import OF_TWO_HEMISPHERES
+from common.training.loss_table import LOSSES
 from common.training.paradigms import PARADIGMS, WITH_LABELS, WITHOUT_LABELS
 
 
@@ -50,7 +50,7 @@ class SingleConfig(RunKeys):
                     f"The row {name} of PARADIGMS (common/training/paradigms.py) is called as hparams.mode={name}, "
                     "which means something else; allowed: a name of its own."
                 )
-        if hparams.loss in OF_TWO_HEMISPHERES:
+        if LOSSES[hparams.loss].of_two_hemispheres:
             raise UserError(
                 f"hparams.loss={hparams.loss} compares two hemispheres, and here is one; allowed in arch_dual_head."
             )

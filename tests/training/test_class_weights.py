@@ -15,8 +15,7 @@ import arch_single_head.trainer
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
 from common.networks.macro import Outputs
-from common.settings.choices import Choice
-from common.training.loss_table import LOSSES
+from common.training.loss_table import LOSSES, Loss
 from common.training.losses import balanced, cross_entropy, soft_hierarchy
 
 SINGLE, DUAL = arch_single_head.trainer.main, arch_dual_head.trainer.main
@@ -160,7 +159,7 @@ def test_training_weighs_images_by_the_training_images_without_the_held_out_ones
 def test_a_loss_without_weights_of_classes_is_refused(
     unbalanced, tiny, in_process, monkeypatch, tmp_path
 ):
-    monkeypatch.setitem(LOSSES, "cross_entropy", Choice("", f"{__name__}:unweighted"))
+    monkeypatch.setitem(LOSSES, "cross_entropy", Loss("", f"{__name__}:unweighted"))
     options = [*tiny, f"dataset.root={unbalanced}", f"save_dir={tmp_path}"]
     status, _, err = in_process(SINGLE, *options, "hparams.class_weights=balanced")
     assert status == 1

@@ -18,10 +18,9 @@ from common.checkpoints.files import read
 from common.networks.macro import Outputs
 from common.runs.description import Stage
 from common.runs.stage import record_of
-from common.settings.choices import Choice
 from common.settings.compose import ROOT, compose
 from common.system.errors import UserError
-from common.training.loss_table import LOSSES
+from common.training.loss_table import LOSSES, Loss
 from common.training.losses import (
     cross_correlation,
     cross_entropy,
@@ -132,7 +131,7 @@ def alike(found: Outputs, labels: dict, *, label_smoothing: float, dropout: floa
 
 
 def test_a_loss_sees_features_and_takes_its_hyper_parameters(checkpoints, monkeypatch):
-    monkeypatch.setitem(LOSSES, "alike", Choice("", f"{__name__}:alike"))
+    monkeypatch.setitem(LOSSES, "alike", Loss("", f"{__name__}:alike"))
     record, weights = read(checkpoints["bilateral"])
     batch = {"images": torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)}
     batch |= {level: torch.arange(8) for level in ("fine", "coarse")}
@@ -198,7 +197,7 @@ def weakly_decorrelated(found: Outputs, labels: dict, *, decorrelation: float):
 def test_a_loss_that_takes_what_is_no_key_says_where_to_add_it(
     loss, name, main, tiny, in_process, monkeypatch, tmp_path
 ):
-    monkeypatch.setitem(LOSSES, "cross_entropy", Choice("", f"{__name__}:{loss}"))
+    monkeypatch.setitem(LOSSES, "cross_entropy", Loss("", f"{__name__}:{loss}"))
     status, _, err = in_process(main, *tiny, f"save_dir={tmp_path}")
     assert status == 1
     assert err.strip().endswith(

@@ -1,5 +1,6 @@
 """A paradigm without labels is one class and one row, and the hemisphere that it trains is loaded like any other."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import arch_single_head.test
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
 from common.system.errors import UserError
+from common.training.loss_table import LOSSES
 from common.training.paradigms import PARADIGMS, Paradigm
 from common.training.pretext import Pretext
 from common.training.rotation import Rotation
@@ -88,18 +90,27 @@ def test_a_loss_of_labels_is_refused_where_there_are_none(tiny, in_process):
         assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("loss", ["decorrelated", "cross_entropy"])
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("main", "given", "named"),
     [
-        (["hparams.macro_arch=unilateral"], "hparams.macro_arch=unilateral"),
-        ([], "two frozen hemispheres"),
+        (
+            arch_dual_head.trainer.main,
+            ["hparams.macro_arch=unilateral"],
+            "hparams.macro_arch=unilateral",
+        ),
+        (arch_dual_head.trainer.main, [], "two frozen hemispheres"),
+        (SINGLE, [], "here is one"),
     ],
 )
-def test_a_loss_of_two_hemispheres_is_refused_without_them(given, named, tiny, in_process):
-    decorrelated = "hparams.loss=decorrelated"
-    status, _, err = in_process(arch_dual_head.trainer.main, *tiny, decorrelated, *given)
+def test_a_loss_of_two_hemispheres_is_refused_without_them(
+    loss, main, given, named, tiny, in_process, monkeypatch
+):
+    # What a loss's row says of it is all that is asked.
+    monkeypatch.setitem(LOSSES, loss, replace(LOSSES[loss], of_two_hemispheres=True))
+    status, _, err = in_process(main, *tiny, f"hparams.loss={loss}", *given)
     assert status == 1
-    assert err.startswith(f"error: {decorrelated}")
+    assert err.startswith(f"error: hparams.loss={loss}")
     assert named in err
     assert err.count("\n") == 1
 
