@@ -5,9 +5,9 @@ A new one is a function in `arch_dual_head/networks.py` (or elsewhere) and a row
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pkgutil import resolve_name
 from typing import Any
 
+from common.settings.choices import A_ROW, load
 from common.settings.levels import SIDES
 
 # What the checkpoints of hparams.model_path_fine and model_path_coarse are.
@@ -38,9 +38,9 @@ class MacroArchitecture:
     members: str = ""
     sized_like: str = ""
 
-    def builder(self) -> Any:
-        """Import the function that builds it."""
-        return resolve_name(self.build)
+    def builder(self, row: str = A_ROW) -> Any:
+        """Import the function that builds it; see `common.settings.choices.load`."""
+        return load(self.build, row)
 
 
 MACRO_ARCHITECTURES = {

@@ -1,8 +1,12 @@
 """A row of a table from which a config key chooses by name. Imports no torch."""
 
 from dataclasses import dataclass
-from pkgutil import resolve_name
+from importlib import import_module
 from typing import Any
+
+from common.system.errors import UserError
+
+A_ROW = "of a table"
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,27 @@ class Choice:
     help: str
     where: str
 
-    def load(self) -> Any:
-        """Import the function or class."""
-        return resolve_name(self.where)
+    def load(self, row: str = A_ROW) -> Any:
+        """Import the function or class; see `load`."""
+        return load(self.where, row)
+
+
+def load(where: str, row: str = A_ROW) -> Any:
+    """Import what a row of a table stands for.
+
+    Args:
+        where: 'module:name'.
+        row: which one it is, for a sentence.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    module, _, name = where.partition(":")
+    missing = f"The row {row} stands for {where}, which cannot be imported"
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        raise UserError(f"{missing}: {error}.") from error
+    if not hasattr(found, name):
+        raise UserError(f"{missing}: {module} has no '{name}'.")
+    return getattr(found, name)

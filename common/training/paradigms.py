@@ -1,7 +1,8 @@
 """The ways to train a hemisphere: from labels, or without them. Imports no torch."""
 
-from pkgutil import resolve_name
 from typing import Any, NamedTuple
+
+from common.settings.choices import A_ROW, load
 
 
 class Paradigm(NamedTuple):
@@ -20,9 +21,9 @@ class Paradigm(NamedTuple):
     where: str
     classes: tuple[str, ...] = ()
 
-    def load(self) -> Any:
-        """Import its class."""
-        return resolve_name(self.where)
+    def load(self, row: str = A_ROW) -> Any:
+        """Import its class; see `common.settings.choices.load`."""
+        return load(self.where, row)
 
 
 PARADIGMS = {
@@ -37,6 +38,11 @@ WITH_LABELS = tuple(name for name, row in PARADIGMS.items() if not row.classes)
 WITHOUT_LABELS = tuple(name for name, row in PARADIGMS.items() if row.classes)
 
 
+def paradigm_name(hparams: Any) -> str:
+    """Give the name of the row that hparams.mode or hparams.paradigm chooses."""
+    return str(hparams.mode if hparams.mode in WITHOUT_LABELS else hparams.paradigm)
+
+
 def paradigm_of(hparams: Any) -> Paradigm:
-    """Look up the row that hparams.mode or hparams.paradigm names."""
-    return PARADIGMS[hparams.mode if hparams.mode in WITHOUT_LABELS else hparams.paradigm]
+    """Look up the row that hparams.mode or hparams.paradigm chooses."""
+    return PARADIGMS[paradigm_name(hparams)]

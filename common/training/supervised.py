@@ -28,8 +28,9 @@ class Supervised(TrainingModule):
 
     def __init__(self, *, cfg: DictConfig, record: Record) -> None:
         super().__init__(cfg=cfg, record=record)
-        self.loss = _with_hyper_parameters(LOSSES[cfg.hparams.loss].load(), cfg.hparams, record)
-
+        name = cfg.hparams.loss
+        loss = LOSSES[name].load(f"{name} of LOSSES (common/training/loss_table.py)")
+        self.loss = _with_hyper_parameters(loss, cfg.hparams, record)
         self.auxiliary: float = cfg.hparams.get("auxiliary", 0.0)
 
     def make_metrics(self, split: str) -> LevelMetrics:
