@@ -21,6 +21,7 @@ from common.training.module import Step, TrainingModule
 # The arguments of a loss that are no hyper-parameters.
 TREE = "coarse_of_fine"
 WEIGHTS = "class_weights"
+BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Supervised(TrainingModule):
@@ -61,6 +62,12 @@ class Supervised(TrainingModule):
         outputs = self.outputs(batch)
         labels = {level: batch[level] for level in self.record.levels}
         loss = self.loss(outputs, labels)
+        # No look at its value, which would wait for a GPU.
+        if not (isinstance(loss, Tensor) and loss.shape == () and loss.requires_grad):
+            raise UserError(
+                f"hparams.loss={self.cfg.hparams.loss} gives {_described(loss)}; allowed: one number, a Tensor of the "
+                "shape (), that depends on what learns."
+            )
         for logits in outputs.auxiliary.values():
             # No features: what a loss makes of both hemispheres counts once.
             loss = loss + self.auxiliary * self.loss(Outputs({}, logits), labels)
@@ -87,10 +94,16 @@ def _with_hyper_parameters(loss: Any, hparams: DictConfig, record: Record) -> An
     """Give a loss the values of those of its arguments that are hyper-parameters, each read once.
 
     Raises:
-        UserError: one of them is no key of hparams; or it needs the coarse class of each fine class, which is not
-            known, or takes no weights of classes.
+        UserError: it takes them by their places, or one of them is no key of hparams; or it needs the coarse class of
+            each fine class, which is not known, or takes no weights of classes.
     """
     parameters = signature(loss).parameters.values()
+    given = [one.name for one in parameters if one.kind in BY_PLACE]
+    if len(given) != 2:
+        raise UserError(
+            f"hparams.loss={hparams.loss} takes {', '.join(given) or 'nothing'} by their places; allowed: outputs and "
+            "labels, and behind a `*` the keys of hparams that are its hyper-parameters."
+        )
     names = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
     keys = [name for name in names if name not in (TREE, WEIGHTS)]
     for name in keys:
@@ -109,3 +122,12 @@ def _with_hyper_parameters(loss: Any, hparams: DictConfig, record: Record) -> An
         refuse_unknown_hierarchy(record.coarse_of_fine, f"hparams.loss={hparams.loss}")
         values[TREE] = tuple(record.coarse_of_fine)
     return partial(loss, **values)
+
+
+def _described(loss: Any) -> str:
+    """Say what a loss gives that is not one number with gradients."""
+    if not isinstance(loss, Tensor):
+        return "None" if loss is None else f"a {type(loss).__name__}"
+    return (
+        f"a Tensor of the shape {tuple(loss.shape)}" if loss.ndim else "a number without gradients"
+    )

@@ -205,3 +205,48 @@ def test_a_loss_that_takes_what_is_no_key_says_where_to_add_it(
         "common/runs/schema.py, or for this folder alone to arch_single_head/schema.py."
     )
     assert err.count("\n") == 1
+
+
+def mean_of(found: Outputs) -> torch.Tensor:
+    return found.logits["fine"].mean()
+
+
+GIVEN = {
+    "a Tensor of the shape (32,)": lambda found, labels: found.logits["fine"].mean(dim=1),
+    "None": lambda found, labels: None,
+    "a tuple": lambda found, labels: (mean_of(found), {}),
+    "a float": lambda found, labels: 0.5,
+    "a number without gradients": lambda found, labels: mean_of(found).detach(),
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_loss_that_gives_no_number_to_minimise_is_refused(
+    given, tiny, in_process, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("common.training.losses.cross_entropy", GIVEN[given])
+    status, _, err = in_process(arch_single_head.trainer.main, *tiny, f"save_dir={tmp_path}")
+    assert status == 1
+    assert f"hparams.loss=cross_entropy gives {given}; allowed: one number" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "names"),
+    [
+        (
+            lambda outputs, labels, label_smoothing: mean_of(outputs),
+            "outputs, labels, label_smoothing",
+        ),
+        (lambda outputs, labels, pull=0.1, *, dropout: mean_of(outputs), "outputs, labels, pull"),
+        (lambda outputs, *, label_smoothing: mean_of(outputs), "outputs"),
+    ],
+)
+def test_hyper_parameters_of_a_loss_are_taken_by_name_alone(
+    loss, names, tiny, in_process, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("common.training.losses.cross_entropy", loss)
+    status, _, err = in_process(arch_single_head.trainer.main, *tiny, f"save_dir={tmp_path}")
+    assert status == 1
+    assert f"hparams.loss=cross_entropy takes {names} by their places; allowed: outputs and" in err
+    assert err.count("\n") == 1
