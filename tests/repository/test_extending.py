@@ -145,6 +145,7 @@ def test_there_is_an_example_of_everything_that_a_student_adds():
         "A parameter of a hemisphere",
         "An arm",
         "A join",
+        "A config key",
         "A loss",
         "A metric",
         "An analysis",
