@@ -16,13 +16,14 @@ from yaml import YAMLError
 from common.settings.checks import allowed, show
 from common.settings.schema import GROUPS, keys_of
 from common.settings.suggestions import closest, takes_list, unknown_key
-from common.system.errors import UserError
+from common.system.errors import UserError, no_python
 
 
 def explain(error: BaseException, schema: type) -> str | None:
     """The sentence for an error that a person can cause, on one line, or None for one that is ours."""
     sentence = (
         _of_ours(error)
+        or _of_code(error)
         or _of_memory(error)
         or _of_groups(error, schema)
         or _of_configuration(error, schema)
@@ -50,6 +51,11 @@ def _of_ours(error: BaseException) -> str | None:
     text = str(cause)
     # From a process that loads images, torch brings it with a traceback before it.
     return text.strip().splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
+
+
+def _of_code(error: BaseException) -> str | None:
+    """Of a file that was added, such as a backbone, and is no Python."""
+    return no_python(error) if isinstance(error, SyntaxError) else None
 
 
 def _of_memory(error: BaseException) -> str | None:

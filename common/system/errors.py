@@ -46,6 +46,11 @@ def shown(value: Any) -> str:
     return _Short().repr(value)[:40]
 
 
+def no_python(error: SyntaxError) -> str:
+    """Say which line of which file is no Python."""
+    return f"{error.filename}, line {error.lineno}, is no Python ({error.msg}): correct it."
+
+
 def nothing_in(path: Path) -> str | None:
     """Say why a path holds nothing to read, as the end of a sentence: a folder, or an empty file; None otherwise."""
     if path.is_dir():
@@ -64,6 +69,8 @@ def run_script(script: Callable[[], None]) -> int:
         script()
     except UserError as error:
         message = str(error)
+    except SyntaxError as error:  # of a file that was added, such as a backbone
+        message = no_python(error)
     except OSError as error:  # full disk, no permission, a name that is too long
         where = f"{error.filename}: " if error.filename else ""
         message = f"cannot read or write {where}{error.strerror or error}"

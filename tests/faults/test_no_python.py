@@ -1,0 +1,48 @@
+"""A file that was added and is no Python: commands name it and its line, or go on without it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UNCLOSED = """from common.networks.backbones.registry import register
+
+@register
+def abacus(*, width: float = 1.0):
+    return Abacus(width
+
+class Abacus:
+    pass
+"""
+
+
+@pytest.fixture
+def broken(tmp_path) -> Path:
+    """A copy of the code with a backbone that is no Python."""
+    place = tmp_path / "bilateral"
+    leave = shutil.ignore_patterns(".*", "runs", "datasets", "tests", "docs", "results", "build*")
+    shutil.copytree(ROOT, place, ignore=leave)
+    (place / "common/networks/backbones/abacus.py").write_text(UNCLOSED)
+    return place
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("arch_single_head/trainer.py", "hparams.arch=abacus"),
+        ("analyse.py", "run=."),
+        ("commands.py", "test", "checkpoint=commands.py"),
+    ],
+)
+def test_a_file_that_is_no_python_is_named_with_its_line(line, broken, navon, command):
+    data = ["dataset=navon", f"dataset.root={navon}"] if "trainer" in line[0] else []
+    done = command(*line, *data, cwd=broken, PYTHONPATH=str(broken))
+    (error,) = [one for one in done.stderr.splitlines() if one.strip()]
+    assert done.returncode == 1
+    assert error.startswith(f"error: {broken / 'common/networks/backbones/abacus.py'}, line 5")
+
+
+def test_commands_that_need_no_backbone_go_on(broken, command):
+    done = command("train_system.py", "--cfg", "job", cwd=broken, PYTHONPATH=str(broken))
+    assert done.returncode == 0, done.stderr
