@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from common.checkpoints.record import Record, refuse_damaged
+from common.checkpoints.record import Record, refuse_damaged, refuse_lost_backbones
 from common.networks.hemisphere import HemisphereConfig
 from common.settings.levels import BOTH, LEVELS
 from common.system.atomic_files import replacing
@@ -158,11 +158,13 @@ def read(path: Path) -> tuple[Record, dict[str, Tensor]]:
     The recorded configuration may lack later keys: see `common.checkpoints.record.complete`.
 
     Raises:
-        UserError: no checkpoint, or one that is damaged or of another version.
+        UserError: no checkpoint, one that is damaged or of another version, or a backbone that it needs is gone.
     """
     content = load(path)
     with refuse_damaged(path):
-        return Record.read(content[RECORD]), _network_weights(content["state_dict"])
+        record = Record.read(content[RECORD])
+        refuse_lost_backbones(record, path)
+        return record, _network_weights(content["state_dict"])
 
 
 def _network_weights(state: dict[str, Any]) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from omegaconf import MISSING, OmegaConf
 
 from common.data.prepared import FITS
+from common.networks.backbone_names import TORCHVISION, backbone_names
+from common.networks.parameters import PARAMETERS
 from common.settings.checks import NAME_RULE, check_values, is_folder_name
 from common.settings.schema import keys_of
 from common.system.errors import UserError, shown
@@ -121,6 +123,26 @@ def refuse_damaged(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path} is damaged or not of this version: {_reason(error)[:300]}; train it anew."
         ) from error
+
+
+def refuse_lost_backbones(record: Record, path: Path) -> None:
+    """Refuse a network whose backbone is not there any more, such as one that a file was added for.
+
+    Args:
+        record: as it was read.
+        path: of its checkpoint.
+
+    Raises:
+        UserError: names the backbone.
+    """
+    for key in ("arch", *PARAMETERS["arch"].keys):
+        name = record.config["hparams"].get(key)
+        if not isinstance(name, str) or name.startswith(TORCHVISION) or name in backbone_names():
+            continue
+        raise UserError(
+            f"{path} needs the backbone {shown(name)} (hparams.{key}), which is in no file of "
+            "common/networks/backbones: put its file back there, with the function of that name under @register."
+        )
 
 
 def _reason(error: Exception) -> str:

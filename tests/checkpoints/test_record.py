@@ -284,6 +284,16 @@ def test_a_key_of_another_value_is_named(changed):
         bilateral.load(file)
 
 
+@pytest.mark.parametrize("key", ["farch", "carch"])
+def test_a_backbone_whose_file_is_gone_is_asked_for_and_nothing_called_damaged(key, changed):
+    file = changed(configured(f"hparams.{key}", "abacus"))
+    with pytest.raises(UserError, match="put its file back") as caught:
+        bilateral.load(file)
+    is_refused(caught.value, file)
+    assert f"needs the backbone 'abacus' (hparams.{key})" in str(caught.value)
+    assert "damaged" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "change",
     [
