@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from common.data.images import Undecoded, decode, summarise
+from common.data.index import SUFFIXES
 from common.data.listing import Listing, list_folder
 from common.data.pictures import Frame, refuse_narrow_set
 from common.data.prepared import read_made
@@ -56,6 +57,20 @@ def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder
         folder = ImageFolder(images, listing.labels, listing.names, *summarise(images, listing))
         _write_cache(cache, listing, folder)
     return folder
+
+
+def size_of_images(directory: Path) -> tuple[int, int] | None:
+    """Give height and width of a folder's images, which are all of one size, by its first; None where there is none.
+
+    Raises:
+        UserError: that one cannot be read.
+    """
+    files = (file for file in directory.glob("*/*") if file.name.lower().endswith(SUFFIXES))
+    first = next((file for file in files if not file.name.startswith(".")), None)
+    if first is None:
+        return None
+    _, _, height, width = Undecoded([first], _frame(directory)).shape
+    return height, width
 
 
 def _frame(directory: Path) -> Frame | None:

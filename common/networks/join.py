@@ -1,11 +1,12 @@
 """What comes between hemispheres and heads: the features of all hemispheres become those that every head sees."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
 
-from common.system.errors import UserError
+from common.system.errors import UserError, blaming, place_of
 
 Features = Mapping[str, Tensor]
 Heads = Mapping[str, nn.Module]
@@ -35,8 +36,12 @@ class Join(nn.Module):
         super().__init__()
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """Join features by side, each (B, F_side), to (B, num_features)."""
-        raise NotImplementedError
+        """Join features by side, each (B, F_side), to (B, num_features).
+
+        Raises:
+            UserError: a subclass does not give it.
+        """
+        raise UserError(f"{place_of(self)} joins nothing: give `forward`.")
 
     def logits(
         self, features: dict[str, Tensor], heads: Heads, own: Mapping[str, Heads]
@@ -76,6 +81,32 @@ class Join(nn.Module):
             torch.stack([*parts.values()]).sum(0), whole, rtol=0, atol=1e-4 * scale
         )
         return parts if adds_up else None
+
+
+def build_join(make: Callable[[Mapping[str, int]], Join], num_features: Mapping[str, int]) -> Join:
+    """Build a join for hemispheres of so many features, by side.
+
+    Raises:
+        UserError: it cannot take these hemispheres, or is no whole join.
+    """
+    try:
+        signature(make).bind(num_features)
+    except TypeError as error:
+        raise UserError(
+            f"{place_of(make)} cannot be built ({error}); allowed: `__init__(self, num_features)`, which takes the "
+            "number of features of each hemisphere by side."
+        ) from error
+    with blaming(make):
+        join = make(num_features)
+    if not isinstance(join, Join):
+        raise UserError(f"{place_of(make)} gives {type(join).__name__}; allowed: a Join.")
+    number = getattr(join, "num_features", None)
+    if not isinstance(number, int) or number < 1:
+        raise UserError(
+            f"num_features of {place_of(join)} is {number}; allowed: how many features it gives, an integer of at "
+            "least 1, set in `__init__`."
+        )
+    return join
 
 
 def width_of_all(name: str, num_features: Mapping[str, int]) -> int:

@@ -10,18 +10,18 @@ so that the left hemisphere is found in a checkpoint by the prefix `hemispheres.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone
+from common.networks.backbones.layers import without_autocast
 from common.networks.callosum import Callosum
 from common.networks.combine import Mean
 from common.networks.hemisphere import Hemisphere
-from common.networks.join import Concatenate, Join
+from common.networks.join import Concatenate, Join, build_join
 from common.settings.levels import LEVELS, SPELLING, side_alone, side_of
 from common.system.errors import UserError
 
@@ -40,14 +40,8 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Classify joined features: (B, F) → logits (B, C)."""
-        with _without_autocast(features.device.type):
+        with without_autocast(features.device.type):
             return self.linear(self.dropout(features.float()))
-
-
-def _without_autocast(device: str) -> AbstractContextManager[Any]:
-    """Switch autocast off on a kind of device; meta has none."""
-    # torch.amp is not asked: torch.compile of PyTorch 2.11 cannot look into that, and compiled every step anew.
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
 
 
 def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
@@ -101,7 +95,7 @@ class HemispheresAndHeads(nn.Module):
         self.widths = {side: one.num_features for side, one in hemispheres.items()}
         self.num_features = sum(self.widths.values())
         self.hemispheres = nn.ModuleDict({SPELLING[side]: one for side, one in hemispheres.items()})
-        self.join = join(self.widths)
+        self.join = build_join(join, self.widths)
         if self.join.asks_own_heads and not auxiliary:
             raise UserError(
                 f"The join {type(self.join).__name__.lower()} asks each hemisphere's own heads, and there are none: "

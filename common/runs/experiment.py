@@ -3,13 +3,20 @@
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from common.checkpoints.pretrained import refuse_other_weights
+from common.data.image_folder import size_of_images
+from common.networks.backbones import Backbone
+from common.networks.hemisphere import HemisphereConfig
+from common.networks.joins import JOINS
+from common.networks.trial import try_alone, try_backbone
 from common.results.caveats import caveats, titled
 from common.results.contrasts import MARGIN
 from common.results.rows import HOLE
@@ -18,10 +25,13 @@ from common.results.tables import print_summary, write_tables
 from common.runs.description import Architecture, Stage
 from common.runs.engine import Engine, Serial
 from common.runs.lightning import quieten
+from common.runs.per_seed import for_seed
 from common.runs.stage_ends import StageEnds
 from common.system.atomic_files import open_lock, write_yaml
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, Unfinished, UserError
+
+T = TypeVar("T")
 
 
 def run_experiment(
@@ -87,23 +97,51 @@ def run_experiment(
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:
-    """Refuse before the first stage is trained a backbone that cannot be built, and weights that do not fit it.
+    """Refuse before the first stage is trained backbones and joins that cannot be used, and weights that do not fit.
 
     Raises:
-        UserError: names the backbone, or the weights.
+        UserError: names the backbone, the join, or the weights.
     """
-    asked = {
-        hemisphere_config
-        for stage in stages
-        for hemisphere_config in architectures[stage.folder]
-        .module.hemisphere_configs(stage.config)
-        .values()
-    }
-    for hemisphere_config in asked:
-        # On the meta device, without memory. RegNet computes with values while it is built, after its checks.
-        with torch.device("meta"), suppress(NotImplementedError):
-            hemisphere_config.backbone()
-        refuse_other_weights(hemisphere_config)
+    size_of = cache(size_of_images)
+    hemispheres, joins = set(), set()
+    for stage in stages:
+        configs = architectures[stage.folder].module.hemisphere_configs(stage.config)
+        directory = Path(for_seed(stage.config.dataset, stage.seed).train_dir)
+        hemispheres |= {(config, size_of(directory)) for config in configs.values()}
+        if "join" in stage.config.hparams:
+            joins.add((stage.config.hparams.join, tuple(configs), next(iter(configs.values()))))
+    tried = {}
+    for config, size in hemispheres:
+        tried[config] = _without_memory(partial(_tried, config, size))
+        refuse_other_weights(config)
+    for name, sides, config in joins:
+        if backbone := tried[config]:
+            # Of equally many features: which it may join with which is said where the network is built.
+            numbers = dict.fromkeys(sides, backbone.num_features)
+            _without_memory(partial(try_alone, JOINS[name].load(), numbers))
+
+
+def _tried(config: HemisphereConfig, size: tuple[int, int] | None) -> Backbone:
+    """Build a backbone, and try it where the size of its images is known."""
+    backbone = config.backbone()
+    if size:
+        try_backbone(backbone.eval(), size)
+    return backbone
+
+
+def _without_memory(check: Callable[[], T]) -> T | None:
+    """Give what a check gives on the meta device, where weights take no memory; what fails there the CPU judges.
+
+    None where values are computed with, as RegNet does while it is built: that is left to the stage.
+    """
+    try:
+        with torch.device("meta"):
+            return check()
+    except UserError as error:
+        if isinstance(error.__cause__, NotImplementedError):
+            return None
+    with torch.random.fork_rng(devices=[]):
+        return check()
 
 
 def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:

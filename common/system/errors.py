@@ -2,11 +2,16 @@
 
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 from common.system.output import replace_what_cannot_be_shown
+
+LONGEST = 150  # characters of what an error of other code says
 
 
 class UserError(Exception):
@@ -44,6 +49,41 @@ class _Short(reprlib.Repr):
 def shown(value: Any) -> str:
     """Quote a value from a file in a sentence: at most 40 characters, whatever it is."""
     return _Short().repr(value)[:40]
+
+
+def place_of(code: Any) -> str:
+    """Name a class, a function, or the class of an object, by its file."""
+    named = _named(code)
+    return f"{named.__qualname__} of {named.__module__.replace('.', '/')}.py"
+
+
+@contextmanager
+def blaming(code: Any) -> Iterator[None]:
+    """Turn what a class or function that was added raises into one sentence, with the line of its file.
+
+    Raises:
+        UserError: of any error that does not say that memory is full; one that is a sentence stays as it is.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if "DefaultCPUAllocator" in str(error):
+            raise
+        file = getattr(sys.modules.get(_named(code).__module__), "__file__", None)
+        lines = [one.lineno for one in extract_tb(error.__traceback__) if one.filename == file]
+        where = f", line {lines[-1]}," if lines else ""
+        text = " ".join(str(error).split())[:LONGEST].rstrip(".")
+        raise UserError(
+            f"{place_of(code)}{where} fails: {type(error).__name__}: {text}."
+        ) from error
+
+
+def _named(code: Any) -> Any:
+    """Give the function within functools.partial, and the class of an object."""
+    code = code.func if isinstance(code, partial) else code
+    return code if hasattr(code, "__qualname__") else type(code)
 
 
 def no_python(error: SyntaxError) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from common.checkpoints.files import RECORD, Record
@@ -23,8 +23,8 @@ from common.data.transforms import Transforms
 from common.networks.full_batch import in_full_batch
 from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import Network, Outputs
+from common.networks.trial import try_network
 from common.system.distributed import broadcast_from_first, rank
-from common.system.errors import UserError
 from common.system.randomness import derive
 from common.training.fast_steps import FastSteps
 from common.training.graphed import GraphedStep
@@ -54,7 +54,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.network = self.build_network(cfg, record)
         self.network.to(memory_format=torch.channels_last)
-        _refuse_image_size(self.network, record)
+        try_network(self.network, record.image_size)
         self.validation: dict[str, dict[str, float | None]] = {}
         self.record = record
         self.cfg = cfg
@@ -283,22 +283,3 @@ class TrainingModule(pl.LightningModule):
             metrics = {name: value for name, value in self.state_dict().items() if name in metrics}
         checkpoint["state_dict"] |= metrics
         self.validation = checkpoint["validation"]
-
-
-def _refuse_image_size(network: nn.Module, record: Record) -> None:
-    """Find out before training whether the images are too small for a backbone's pooling."""
-    height, width = record.image_size
-    training = network.training
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, height, width))
-    except RuntimeError as error:
-        archs = [
-            value
-            for name, value in record.config["hparams"].items()
-            if name in ("arch", "farch", "carch")
-        ]
-        raise UserError(
-            f"Images of {width} x {height} pixels are too small for {' and '.join(dict.fromkeys(archs))}."
-        ) from error
-    network.train(training)

@@ -118,7 +118,9 @@ def test_a_name_cannot_be_taken_twice():
     def resnet9(*, width: float) -> Backbone:
         raise AssertionError
 
-    with pytest.raises(ValueError, match="two backbones are called 'resnet9'"):
+    with pytest.raises(
+        UserError, match=r"two backbones are called 'resnet9'.*backbones/resnet9\.py"
+    ):
         register(resnet9)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from common.system.errors import UserError
+from common.system.errors import UserError, place_of
 
 # The stages of a backbone by name, in order. Each is a chain of its modules: the first takes images (B, 3, H, W), each
 # later one the maps (B, C, h, w) of the one before.
@@ -21,10 +21,12 @@ class Backbone(nn.Module):
     no `forward` then.
 
     Attributes:
+        arch: the name under which it was built.
         per_k: share of a training batch for which each feature survives (`common.networks.backbones.sparsity`).
     """
 
     num_features: int
+    arch: str = ""
     per_k: float = 1.0
     prefix: str = ""
     classifiers: tuple[str, ...] = ()
@@ -38,8 +40,14 @@ class Backbone(nn.Module):
         raise UserError(f"{type(self).__name__} does not say between which stages it may be cut.")
 
     def read_out(self, maps: Tensor) -> Tensor:
-        """Turn the maps of the last stage (B, C, h, w) into features (B, num_features)."""
-        raise NotImplementedError
+        """Turn the maps of the last stage (B, C, h, w) into features (B, num_features).
+
+        Raises:
+            UserError: this backbone has stages and nothing behind them.
+        """
+        raise UserError(
+            f"{place_of(self)} has no `read_out`, which follows its last stage: give it."
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute features: images (B, 3, H, W) → (B, num_features)."""

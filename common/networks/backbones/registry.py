@@ -9,7 +9,7 @@ from common.networks.backbones.backbone import Backbone, Builder
 from common.networks.backbones.sparsity import make_sparse
 from common.networks.backbones.torchvision_models import builder as torchvision_builder
 from common.networks.parameters import setting
-from common.system.errors import UserError
+from common.system.errors import UserError, blaming, place_of
 
 B = TypeVar("B", bound=Builder)
 
@@ -31,11 +31,15 @@ def register(builder: B, *, k: float = 1.0, per_k: float = 1.0) -> B:
     One that takes `residual` too can be built without its residual connections; one that takes `pretrained` is told
     whether pretrained weights will be loaded. `k` and `per_k` are the sparsity
     that the backbone has where nobody asks for another one.
+
+    Raises:
+        UserError: another one has the name.
     """
     name = builder.__name__
     if name in _entries:
-        raise ValueError(
-            f"two backbones are called {name!r}: {_entries[name].build.__module__} has it"
+        raise UserError(
+            f"two backbones are called {name!r}: {place_of(_entries[name].build)} and {place_of(builder)}; allowed: "
+            "names that no other backbone has."
         )
     _entries[name] = Entry(builder, k, per_k)
     return builder
@@ -87,7 +91,7 @@ def build_backbone(
         pretrained: whether pretrained weights will be loaded into it; no function of it is then adapted.
 
     Raises:
-        UserError: there is no such backbone, or it cannot be built so.
+        UserError: there is no such backbone, it cannot be built so, or what is built is no backbone.
     """
     builder, own_k, own_per_k = entry(arch)
     if not 0 < width < math.inf:
@@ -101,11 +105,47 @@ def build_backbone(
         options["residual"] = False
     if pretrained and "pretrained" in inspect.signature(builder).parameters:
         options["pretrained"] = True
-    backbone = builder(width=width, **options)
+    backbone = _built(arch, builder, width=width, **options)
+    backbone.arch = arch
     make_sparse(
         backbone,
         arch=arch,
         k=own_k if k is None else k,
         per_k=own_per_k if per_k is None else per_k,
     )
+    return backbone
+
+
+def _built(arch: str, builder: Builder, **options: Any) -> Backbone:
+    """Call a builder.
+
+    Raises:
+        UserError: it fails, or what it gives is no whole backbone.
+    """
+    try:
+        inspect.signature(builder).bind(**options)
+    except TypeError as error:
+        raise UserError(
+            f"{place_of(builder)} cannot be called ({error}); allowed: "
+            f"{arch}(*, width: float = 1.0), and `residual` or `pretrained` beside `width`."
+        ) from error
+    with blaming(builder):
+        backbone = builder(**options)
+    if not isinstance(backbone, Backbone):
+        raise UserError(
+            f"{place_of(builder)} gives {type(backbone).__name__}; allowed: a Backbone, which it must return."
+        )
+    number = getattr(backbone, "num_features", None)
+    if not isinstance(number, int) or number < 1:
+        raise UserError(
+            f"num_features of {place_of(backbone)} is {number}; allowed: how many features it gives, an integer of at "
+            "least 1, set in `__init__`."
+        )
+    kind = type(backbone)
+    if kind.forward is Backbone.forward and (
+        kind.stages is Backbone.stages or kind.read_out is Backbone.read_out
+    ):
+        raise UserError(
+            f"{place_of(backbone)} computes nothing: give `forward`, or `stages` and `read_out`."
+        )
     return backbone

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from common.networks.backbones.backbone import Backbone, Stages
-from common.networks.backbones.layers import initialise, scaled
+from common.networks.backbones.layers import initialise, scaled, without_autocast
 from common.networks.backbones.registry import register
 from common.networks.backbones.stages import pooled_blocks
 
@@ -75,7 +75,7 @@ def pooled_linear(maps: Tensor, linear: nn.Linear) -> Tensor:
     one_hot = torch.eye(cells, device=maps.device, dtype=linear.weight.dtype)
     pooling = F.adaptive_avg_pool2d(one_hot.view(cells, 1, height, width), POOLED).flatten(1)
     # In full precision: autocast would first write a copy of this large weight.
-    with torch.autocast(maps.device.type, enabled=False):
+    with without_autocast(maps.device.type):
         folded = linear.weight.view(-1, POOLED * POOLED) @ pooling.T  # (F * C, H * W)
     return F.linear(maps.flatten(1), folded.view(-1, channels * cells), linear.bias)
 
