@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.settings.choices import A_ROW, load
+from common.settings.choices import load
 from common.settings.levels import SIDES
 
 # What the checkpoints of hparams.model_path_fine and model_path_coarse are.
@@ -38,9 +38,9 @@ class MacroArchitecture:
     members: str = ""
     sized_like: str = ""
 
-    def builder(self, row: str = A_ROW) -> Any:
+    def builder(self) -> Any:
         """Import the function that builds it; see `common.settings.choices.load`."""
-        return load(self.build, row)
+        return load(self.build)
 
 
 MACRO_ARCHITECTURES = {

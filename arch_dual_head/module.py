@@ -59,8 +59,7 @@ class DualHead(Supervised):
             UserError: the network cannot be built so, or is not what its row of the table says.
         """
         row = macro_architecture(cfg.hparams)
-        build = row.builder(f"{cfg.hparams.macro_arch} of MACRO_ARCHITECTURES")
-        network = build(Parts(cfg.hparams, record.num_classes, record.coarse_of_fine))
+        network = row.builder()(Parts(cfg.hparams, record.num_classes, record.coarse_of_fine))
         if row.loads != MEMBERS:
             found = {side: one.frozen for side, one in network.sides.items()}
             frozen = frozen_sides(cfg.hparams)

@@ -42,11 +42,10 @@ class Parts:
     @property
     def heads(self) -> dict[str, Any]:
         """Give the arguments of every network that describe its join and heads."""
-        name = self.hparams["join"]
         return {
             "num_classes": self.num_classes,
             "dropout": self.hparams["dropout"],
-            "join": JOINS[name].load(f"{name} of JOINS (common/networks/joins.py)"),
+            "join": JOINS[self.hparams["join"]].load(),
             "auxiliary": self.hparams["auxiliary"] > 0,
         }
 

@@ -9,7 +9,7 @@ from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import Network, UnilateralNet
 from common.settings.levels import side_alone
 from common.training.module import TrainingModule
-from common.training.paradigms import paradigm_name, paradigm_of
+from common.training.paradigms import paradigm_of
 
 
 class SingleHead(TrainingModule):
@@ -17,8 +17,7 @@ class SingleHead(TrainingModule):
 
     def __new__(cls, *, cfg: DictConfig, record: Record) -> Any:
         """Make a module that builds its network as this class does and takes its steps as the paradigm's."""
-        row = f"{paradigm_name(cfg.hparams)} of PARADIGMS (common/training/paradigms.py)"
-        paradigm = paradigm_of(cfg.hparams).load(row)
+        paradigm = paradigm_of(cfg.hparams).load()
         return super().__new__(type(cls.__name__, (cls, paradigm), {}))
 
     @staticmethod

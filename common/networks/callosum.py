@@ -66,7 +66,7 @@ class Callosum(nn.Module):
             if keys.direction in (way, BOTH_WAYS)
         ]
         self.steps = ordered({side: len(own) for side, own in names.items()}, crossings)
-        kind = KINDS[str(keys.kind)].load(f"{keys.kind} of KINDS (common/networks/crossings.py)")
+        kind = KINDS[str(keys.kind)].load()
         links: dict[str, list[nn.Module]] = {}
         for one in crossings:
             sent, received = (channels[end.side][end.place] for end in (one.sent, one.arrives))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from common.settings.choices import A_ROW, load
+from common.settings.choices import load
 from common.settings.levels import LEVELS
 
 C = TypeVar("C", bound=type)
@@ -54,9 +54,9 @@ class Metric:
         """Say whether it is measured of a level, or of a task beside the levels, as what is measured of all is."""
         return level in self.levels or (level not in LEVELS and self.levels == LEVELS)
 
-    def load(self, row: str = A_ROW) -> Any:
+    def load(self) -> Any:
         """Import the function or class; see `common.settings.choices.load`."""
-        return load(self.compute, row)
+        return load(self.compute)
 
     def text(self, value: float | None, std: float | None = None) -> str:
         """Write a value as tables show it, with its standard deviation where there is one."""

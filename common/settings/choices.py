@@ -6,8 +6,6 @@ from typing import Any
 
 from common.system.errors import UserError
 
-A_ROW = "of a table"
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -19,23 +17,22 @@ class Choice:
     help: str
     where: str
 
-    def load(self, row: str = A_ROW) -> Any:
+    def load(self) -> Any:
         """Import the function or class; see `load`."""
-        return load(self.where, row)
+        return load(self.where)
 
 
-def load(where: str, row: str = A_ROW) -> Any:
+def load(where: str) -> Any:
     """Import what a row of a table stands for.
 
     Args:
         where: 'module:name'.
-        row: which one it is, for a sentence.
 
     Raises:
         UserError: it cannot be imported.
     """
     module, _, name = where.partition(":")
-    missing = f"The row {row} stands for {where}, which cannot be imported"
+    missing = f"A table of names has a row with {where!r}, which cannot be imported"
     try:
         found = import_module(module)
     except ImportError as error:

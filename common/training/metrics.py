@@ -238,7 +238,7 @@ class EvaluationMetrics(LevelMetrics):
 
 
 def _metric(name: str, classes: int) -> Metric:
-    found = METRICS[name].load(f"{name} of METRICS (common/results/metrics.py)")
+    found = METRICS[name].load()
     return found(classes) if isinstance(found, type) else MeanOfImages(found)
 
 

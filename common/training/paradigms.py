@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from common.settings.choices import A_ROW, load
+from common.settings.choices import load
 
 
 class Paradigm(NamedTuple):
@@ -21,9 +21,9 @@ class Paradigm(NamedTuple):
     where: str
     classes: tuple[str, ...] = ()
 
-    def load(self, row: str = A_ROW) -> Any:
+    def load(self) -> Any:
         """Import its class; see `common.settings.choices.load`."""
-        return load(self.where, row)
+        return load(self.where)
 
 
 PARADIGMS = {

@@ -29,8 +29,7 @@ class Supervised(TrainingModule):
 
     def __init__(self, *, cfg: DictConfig, record: Record) -> None:
         super().__init__(cfg=cfg, record=record)
-        name = cfg.hparams.loss
-        loss = LOSSES[name].load(f"{name} of LOSSES (common/training/loss_table.py)")
+        loss = LOSSES[cfg.hparams.loss].load()
         self.loss = _with_hyper_parameters(loss, cfg.hparams, record)
         self.auxiliary: float = cfg.hparams.get("auxiliary", 0.0)
 
