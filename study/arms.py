@@ -11,6 +11,8 @@ from common.settings.levels import LEVELS
 
 # As `Arm.callosum`.
 CONNECTS, SIZES = "connects", "sizes"
+# As `Arm.trained_like`.
+TRAINED_LIKE = ("hemispheres", "heads")
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from arch_dual_head.schema import DualConfig
 from common.data.index import has_independent_labels
 from common.runs.free_name import free_name
 from common.runs.per_seed import for_seed, own_images, refuse_missing_sets
+from common.settings.levels import LEVELS
+from common.settings.schema import keys_of
+from common.settings.suggestions import closest
 from common.system.errors import UserError
-from study.arms import ARMS
+from study.arms import ARMS, CONNECTS, SIZES, STUDIES, TRAINED_LIKE
 from study.choice import chosen_arms, chosen_seeds, ordered
 from study.configurations import configurations
 from study.overrides import FOLDERS
@@ -32,6 +36,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     Raises:
         UserError: keys that contradict each other, or what the folders' own commands would refuse.
     """
+    refuse_impossible_rows()
     seeds = chosen_seeds(cfg)
     trained = trained_models(cfg, seeds) or {}
     arms = chosen_arms(cfg, len(seeds))
@@ -50,6 +55,38 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
             "trained_models with arms=[fine,coarse] or no_bilateral=true leaves nothing to train."
         )
     return list(stages.values())
+
+
+def refuse_impossible_rows() -> None:
+    """Refuse a row of study/arms.py that names what is not there: it would be another arm than it says.
+
+    Raises:
+        UserError: names the arm, its field and what is allowed.
+    """
+    hparams = [name for name, key in keys_of(DualConfig).items() if key.metadata["path"]]
+    paths = [name.removeprefix("hparams.") for name in hparams if name.startswith("hparams.")]
+    above: list[str] = []
+    for arm, row in ARMS.items():
+        dual = row.folder == "dual"
+        fields: list[tuple[str, Collection, Sequence]] = [
+            ("folder", [row.folder], [*FOLDERS]),
+            ("trained_like", [row.trained_like], [*TRAINED_LIKE, None]),
+            ("study", [row.study], [*STUDIES, ""]),
+            ("callosum", [row.callosum], [CONNECTS, SIZES, ""]),
+            ("specialities", row.specialities, LEVELS),
+            ("the number of specialities", [len(row.specialities)], [2 if dual else 1]),
+            ("a key of loads", row.loads, paths if dual else []),
+            ("an arm in loads", sorted(row.needs), above),
+        ]
+        for field, given, allowed in fields:
+            for value in (value for value in given if value not in allowed):
+                near = closest(str(value), map(str, allowed))
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                which = "an arm further up" if allowed is above else ", ".join(map(repr, allowed))
+                raise UserError(
+                    f"study/arms.py: {field} of {arm} is {value!r}; allowed: {which or 'none'}{hint}."
+                )
+        above.append(arm)
 
 
 def _of_one_seed(configs: dict[str, DictConfig]) -> dict[str, DictConfig]:

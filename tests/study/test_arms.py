@@ -92,6 +92,56 @@ def test_an_arm_of_an_added_row_is_planned_and_has_its_key_of_epochs(monkeypatch
     assert planned("num_seeds=1")["again"].hparams.macro_arch == "unilateral"
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        (
+            "loads",
+            {"model_path_left": [("fine", 0)]},
+            "a key of loads of mixed is 'model_path_left'; allowed: 'fine_pretrained', 'coarse_pretrained', "
+            "'model_path_fine', 'model_path_coarse', 'model_path' (did you mean 'model_path_fine'?).",
+        ),
+        (
+            "loads",
+            {"model_path_fine": [("fien", 0)]},
+            "an arm in loads of mixed is 'fien'; allowed: an arm further up (did you mean 'fine'?).",
+        ),
+        (
+            "loads",
+            {"model_path_fine": [("below", 0)]},
+            "an arm in loads of mixed is 'below'; allowed: an arm further up.",
+        ),
+        (
+            "specialities",
+            ("fine",),
+            "the number of specialities of mixed is 1; allowed: 2.",
+        ),
+        ("specialities", ("fine", "corse"), "specialities of mixed is 'corse'; allowed: 'fine'"),
+        ("folder", "duall", "folder of mixed is 'duall'; allowed: 'single', 'dual' (did you"),
+        ("trained_like", "head", "trained_like of mixed is 'head'; allowed: 'hemispheres', 'he"),
+        ("study", "callosm", "study of mixed is 'callosm'; allowed: 'asymmetry', 'callosum', "),
+        ("callosum", "connect", "callosum of mixed is 'connect'; allowed: 'connects', 'sizes'"),
+    ],
+)
+def test_a_row_that_names_what_is_not_there_is_refused(monkeypatch, field, value, sentence):
+    """Whichever arms the study asks for."""
+    monkeypatch.setitem(ARMS, "mixed", replace(ARMS["bilateral"], **{field: value}))
+    monkeypatch.setitem(ARMS, "below", ARMS["bilateral"])
+    with pytest.raises(UserError) as refused:
+        planned("arms=[fine]", "num_seeds=1")
+    assert str(refused.value).startswith(f"study/arms.py: {sentence}")
+    assert len(str(refused.value)) < 400
+
+
+def test_a_row_with_one_hemisphere_loads_nothing(monkeypatch):
+    loads = {"model_path_fine": [("coarse", 0)]}
+    monkeypatch.setitem(ARMS, "fine_too", replace(ARMS["fine"], loads=loads))
+    with pytest.raises(
+        UserError, match="a key of loads of fine_too is 'model_path_fine'; allowed: none"
+    ):
+        planned("num_seeds=1")
+
+
 def test_the_table_imports_no_torch(command):
     done = command(
         "-c",
