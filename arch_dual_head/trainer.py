@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from arch_dual_head.checks import check
@@ -11,8 +12,9 @@ from common.results.rows import collect, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_missing_sets
-from common.settings.command import command
-from study.arms import PRIMARY, REFERENCE, order
+from common.settings.command import command, typed_overrides
+from common.settings.compose import override_keys
+from study.arms import PRIMARY, REFERENCE, order, refuse_another_name
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -20,6 +22,8 @@ FOLDER = Path(__file__).resolve().parent
 def train(cfg: DictConfig) -> float | None:
     """Train, test and record each seed; gives the mean validation accuracy, which a sweep goes by."""
     check(cfg)
+    if not {"arm", "hparams.macro_arch"} & override_keys(typed_overrides()).keys():
+        refuse_another_name(str(HydraConfig.get().job.config_name), cfg.arm)
     refuse_missing_sets(cfg.dataset, cfg.seeds)
     refuse_missing_sources(cfg)
     cfg.exp_name = free_name(cfg)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common.settings.levels import LEVELS
+from common.system.errors import UserError
 
 # As `Arm.callosum`.
 CONNECTS, SIZES = "connects", "sizes"
@@ -401,6 +402,25 @@ def order() -> tuple[str, ...]:
 def plain_name(arm: str) -> str:
     """Give what a sentence calls an arm, of any study."""
     return (ARMS[arm].called if arm in ARMS else "") or arm.replace("_", " ")
+
+
+def refuse_another_name(config_name: str, said: str) -> None:
+    """Refuse an arm's YAML file that says it were another arm: run alone, it would write to that one's folder.
+
+    Args:
+        config_name: the file.
+        said: the arm that the configuration in it names.
+
+    Raises:
+        UserError: says what to write in the file.
+    """
+    arm = config_name.removesuffix(".yaml")
+    row = ARMS.get(arm)
+    if row is not None and row.config is None and said != arm:
+        raise UserError(
+            f"arch_{row.folder}_head/config/{arm}.yaml describes the arm {arm}, and its key arm is {said!r} (left out, "
+            f"it is hparams.macro_arch): write arm: {arm} in it."
+        )
 
 
 def is_control(arm: str) -> bool:

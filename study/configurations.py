@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.compose import compose_unchecked, finish, override_keys, spelled, with_variant
 from common.system.errors import UserError
-from study.arms import ARMS, CONNECTS, REFERENCE, Arm
+from study.arms import ARMS, CONNECTS, REFERENCE, Arm, refuse_another_name
 from study.overrides import FOLDERS, overrides_for
 from study.schema import asymmetries
 
@@ -78,6 +78,8 @@ def configurations(
             config_name=name,
             values=_values(arm, cfg, seeds) | _equal_training(arm, cfg, found),
         )
+        if row.folder == "dual":
+            refuse_another_name(name, found[arm].arm)
         if row.callosum == CONNECTS and found[arm].hparams.callosum.kind is None:
             raise UserError(
                 f"{CALLOSUM}kind is null, and {arm} is a network with a callosum: give another kind, or leave it out "

@@ -142,6 +142,32 @@ def test_a_row_with_one_hemisphere_loads_nothing(monkeypatch):
         planned("num_seeds=1")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("defaults: [config, _self_]\narm: mixt\n", "'mixt'"),
+        ("defaults: [config, _self_]", "'bilateral'"),
+    ],
+)
+def test_an_arm_whose_file_names_another_one_is_refused(monkeypatch, tmp_path, text, said):
+    shutil.copytree(DUAL / "config", tmp_path / "config")
+    (tmp_path / "config/mixed.yaml").write_text(text)
+    monkeypatch.setitem(ARMS, "mixed", ARMS["bilateral"])
+    monkeypatch.setitem(FOLDERS, "dual", (tmp_path, DualConfig))
+    with pytest.raises(UserError, match=f"its key arm is {said}.*: write arm: mixed in it"):
+        planned("arms=[mixed]", "num_seeds=1")
+
+
+def test_an_arms_own_command_refuses_another_name_unless_it_was_asked_for(monkeypatch, in_process):
+    monkeypatch.setitem(ARMS, "asymmetry_width", ARMS["bilateral"])
+    line = ["--config-name", "asymmetry_width", "dataset=navon", "hparams.model_path_fine=/none"]
+    status, _, err = in_process(arch_dual_head.trainer.main, *line)
+    assert status == 1
+    assert "its key arm is 'bilateral'" in err
+    for asked in ("arm=bilateral", "hparams.macro_arch=bilateral"):
+        assert "its key arm" not in in_process(arch_dual_head.trainer.main, *line, asked)[2]
+
+
 def test_the_table_imports_no_torch(command):
     done = command(
         "-c",
@@ -208,7 +234,7 @@ def test_an_arm_that_chooses_a_group_of_its_own_is_composed_all_the_same(monkeyp
     shutil.copytree(DUAL / "config", tmp_path / "config")
     text = (DUAL / "config/unilateral.yaml").read_text()
     changed = text.replace("  - from_scratch\n", "  - from_scratch\n  - override recipe: paper\n")
-    (tmp_path / "config/published.yaml").write_text(changed)
+    (tmp_path / "config/published.yaml").write_text(f"{changed}\narm: published\n")
     monkeypatch.setitem(ARMS, "published", ARMS["unilateral"])
     monkeypatch.setitem(FOLDERS, "dual", (tmp_path, DualConfig))
     stages = planned("num_seeds=1")
