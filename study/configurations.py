@@ -62,6 +62,11 @@ def configurations(
         directory, schema = FOLDERS[row.folder]
         given = _concerning(row, overrides_for(row.folder, [*first, *overrides], row.specialities))
         name = row.config or arm
+        if not (directory / "config" / f"{name}.yaml").is_file():
+            raise UserError(
+                f"study/arms.py has a row {arm}, but {directory.name}/config/{name}.yaml is not there: add the file, "
+                "or remove the row."
+            )
         place = (row.folder, *given)
         if place not in shared:
             shared[place] = compose_unchecked(directory, schema=schema, overrides=given)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -19,7 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from common.settings.arguments import tidied
 from common.settings.checks import refuse_missing_paths
 from common.settings.completion import asked_for, completions
-from common.settings.compose import finish, override_keys, refuse_malformed, register
+from common.settings.compose import (
+    finish,
+    override_keys,
+    refuse_malformed,
+    refuse_without_defaults,
+    register,
+)
 from common.settings.explain import explain, printable
 from common.settings.sweep import add_job, table_at_the_end
 from common.system.output import replace_what_cannot_be_shown
@@ -86,11 +93,13 @@ def command(
     register(schema)
     # Hydra then raises instead of printing 4 to 8 lines of its own.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    config_path = str(config_dir or folder / "config")
-    run = hydra.main(version_base="1.3", config_path=config_path, config_name=config_name)
+    config_path = config_dir or folder / "config"
+    run = hydra.main(version_base="1.3", config_path=str(config_path), config_name=config_name)
     with one_sentence(schema):
         sys.argv[1:] = tidied(sys.argv[1:], schema)
         refuse_malformed(sys.argv[1:])
+        options = get_args_parser().parse_args()
+        refuse_without_defaults(config_path, options.config_name or config_name)
         os.environ[FIXED] = " ".join(_fixed(sys.argv[1:]))
         with table_at_the_end():
             run(checked)()

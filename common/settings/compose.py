@@ -89,6 +89,7 @@ def compose_unchecked(
     """The configuration as Hydra composes it: what `finish` takes. Arguments are those of `compose`."""
     refuse_malformed(overrides)
     check_keys(overrides, schema)
+    refuse_without_defaults(config_dir or folder / "config", config_name)
     register(schema)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra
@@ -100,6 +101,20 @@ def compose_unchecked(
         GlobalHydra.instance().clear()
         if around is not None:
             GlobalHydra.instance().initialize(around)
+
+
+def refuse_without_defaults(config_dir: Path, config_name: str) -> None:
+    """Refuse a YAML file that is built on no other one: without a schema and groups no key has a meaning.
+
+    Raises:
+        UserError: names the file and what it must begin with.
+    """
+    file = config_dir / f"{config_name.removesuffix('.yaml')}.yaml"
+    body = _load(file) if file.is_file() else {"defaults": []}
+    if isinstance(body, dict) and not isinstance(body.get("defaults"), list):
+        raise UserError(
+            f"{file} has no defaults list; a variant of config.yaml begins with defaults: [config, _self_]."
+        )
 
 
 def with_variant(
@@ -148,9 +163,10 @@ def _plain_layers(config_dir: Path, config_name: str) -> list[dict] | None:
 def _plain_defaults(file: Path) -> list[str]:
     """The defaults list of a variant without config, which it begins with; empty if it holds groups."""
     body = _load(file) if file.is_file() else None
-    first, *rest = (body.get("defaults") if isinstance(body, dict) else None) or [None]
-    plain = first == "config" and rest and all(isinstance(item, str) for item in rest)
-    return rest if plain and rest[-1] == "_self_" else []
+    defaults = body.get("defaults") if isinstance(body, dict) else None
+    if not isinstance(defaults, list) or not all(isinstance(item, str) for item in defaults):
+        return []
+    return defaults[1:] if defaults[:1] == ["config"] and defaults[1:][-1:] == ["_self_"] else []
 
 
 def _load(file: Path) -> Any:

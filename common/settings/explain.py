@@ -160,6 +160,12 @@ def _of_hydra(detail: str, name: str | None) -> str:
     if detail.startswith("Could not append"):
         override = detail.rpartition(": ")[0].partition("prefix: '")[2].partition("' Or add")[0]
         return f"+{override}: the key is there already; leave out the +."
+    if detail.startswith("Could not override"):
+        group = detail.partition("'")[2].partition("'")[0]
+        return (
+            f"{group}=NAME has no meaning here: the defaults list of the YAML file lacks {group}; a variant of "
+            "config.yaml begins with defaults: [config, _self_]."
+        )
     if detail.startswith("Ambiguous value"):
         override = detail.partition("argument ")[2].partition(" 1. To use")[0]
         return f"{override} holds a comma: several values need --multirun, a list needs [...], and text needs quotes."

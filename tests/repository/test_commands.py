@@ -13,7 +13,9 @@ import arch_dual_head.trainer
 import arch_single_head.test
 import arch_single_head.trainer
 import train_system
+from arch_dual_head.schema import DualConfig
 from common.checkpoints.files import RECORD
+from common.settings.command import command as run
 
 ROOT = Path(__file__).resolve().parents[2]
 SINGLE, DUAL = arch_single_head.trainer.main, arch_dual_head.trainer.main
@@ -198,6 +200,17 @@ def test_error_in_a_sweep_is_one_line(refused):
 
 
 # What a person gets wrong
+
+
+@pytest.mark.parametrize("arguments", [[], ["dataset=navon"], ["--multirun", "seeds=[0],[1]"]])
+def test_a_file_that_is_built_on_nothing_is_one_line(refused, tmp_path, arguments):
+    shutil.copytree(ROOT / "arch_dual_head/config", tmp_path / "config")
+    (tmp_path / "config/mixed.yaml").write_text("arm: mixed\n")
+
+    def main() -> None:
+        run(lambda cfg: None, schema=DualConfig, folder=tmp_path)
+
+    inside(refused(main, "--config-name=mixed", *arguments), "mixed.yaml has no defaults list")
 
 
 @pytest.mark.parametrize("script", COMMANDS)

@@ -24,6 +24,7 @@ from common.networks.macro import BilateralNet, UnilateralNet
 from common.networks.parameters import PARAMETERS
 from common.networks.size import parameters, width_for
 from common.settings.compose import ROOT, compose
+from common.settings.explain import explain
 from common.settings.levels import LEVELS
 from common.settings.schema import keys_of
 from common.system.errors import UserError
@@ -166,6 +167,29 @@ def test_an_arms_own_command_refuses_another_name_unless_it_was_asked_for(monkey
     assert "its key arm is 'bilateral'" in err
     for asked in ("arm=bilateral", "hparams.macro_arch=bilateral"):
         assert "its key arm" not in in_process(arch_dual_head.trainer.main, *line, asked)[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "has a row mixed, but {}/config/mixed.yaml is not there"),
+        ("arm: mixed\n", "config/mixed.yaml has no defaults list; a variant of"),
+        ("", "config/mixed.yaml has no defaults list; a variant of"),
+        ("defaults: 3\n", "config/mixed.yaml has no defaults list; a variant of"),
+        ("defaults: [_self_]\n", "the defaults list of the YAML file lacks dataset; a variant"),
+    ],
+)
+def test_an_arm_whose_file_is_missing_or_built_on_nothing_is_refused(
+    monkeypatch, tmp_path, text, sentence
+):
+    shutil.copytree(DUAL / "config", tmp_path / "config")
+    if text is not None:
+        (tmp_path / "config/mixed.yaml").write_text(text)
+    monkeypatch.setitem(ARMS, "mixed", ARMS["bilateral"])
+    monkeypatch.setitem(FOLDERS, "dual", (tmp_path, DualConfig))
+    with pytest.raises(Exception) as refused:  # noqa: PT011 - explained below
+        planned("arms=[mixed]", "num_seeds=1")
+    assert sentence.format(tmp_path.name) in str(explain(refused.value, StudyConfig))
 
 
 def test_the_table_imports_no_torch(command):
