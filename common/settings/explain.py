@@ -14,8 +14,14 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from common.settings.checks import allowed, show
-from common.settings.schema import GROUPS, keys_of
-from common.settings.suggestions import closest, takes_list, unknown_key
+from common.settings.schema import GROUPS, keys_of, sections_of
+from common.settings.suggestions import (
+    closest,
+    section_without_keys,
+    takes_list,
+    unknown_key,
+    without_folder,
+)
 from common.system.errors import UserError, no_python
 
 
@@ -125,7 +131,12 @@ def _of_configuration(error: BaseException, schema: type) -> str | None:
         return str(unknown_key(str(name), schema))
     if isinstance(cause, YAMLError):
         return f"A YAML file cannot be read: {_flat(str(cause))}."
-    return _of_value(cause, name, schema) or _of_hydra(_detail(cause), name)
+    file = re.match("In '(.+?)'", str(error))
+    return (
+        (_of_section(cause, name, schema, file[1]) if file else None)
+        or _of_value(cause, name, schema)
+        or _of_hydra(_detail(cause), name)
+    )
 
 
 def _of_override(error: OverrideParseException) -> str:
@@ -133,6 +144,20 @@ def _of_override(error: OverrideParseException) -> str:
         return f"{error.override!r} is not KEY=VALUE."
     key, _, value = error.override.partition("=")
     return f"{error.override!r} cannot be read; text with special characters needs quotes: '{key}=\"{value}\"'."
+
+
+def _of_section(cause: BaseException, name: str | None, schema: type, file: str) -> str | None:
+    """Of a section with nothing below it, or with a value in place of keys, in a file of the configuration."""
+    detail = _detail(cause)
+    # Of a value OmegaConf says which dataclass it should have been, and not where.
+    wanted = re.search(r"is not a subclass of (\w+)\. value", detail)
+    empty = "not Optional" in detail
+    places = [
+        place
+        for place, kind in sections_of(schema).items()
+        if (wanted and kind.__name__ == wanted[1]) or (empty and without_folder(place) == name)
+    ]
+    return section_without_keys(places, schema, file) if places else None
 
 
 def _of_value(cause: BaseException, name: str | None, schema: type) -> str | None:

@@ -95,6 +95,17 @@ def keys_of(schema: type) -> dict[str, Field]:
     return found
 
 
+@cache
+def sections_of(schema: type) -> dict[str, type]:
+    """Every section of a schema in dotted form, with its dataclass; one comes before those within it."""
+    found: dict[str, type] = {}
+    for name, hint in get_type_hints(schema).items():
+        if is_dataclass(hint) and isinstance(hint, type):
+            found[name] = hint
+            found |= {f"{name}.{inner}": kind for inner, kind in sections_of(hint).items()}
+    return found
+
+
 def is_known(schema: type, name: str) -> bool:
     """Say whether a schema has a key, or one above it that is open to all keys below."""
     known = keys_of(schema)

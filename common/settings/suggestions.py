@@ -1,7 +1,7 @@
 """What a person meant by a key that nobody reads: the sentence that names the right one."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import Field
 from typing import get_args, get_origin
 
@@ -62,16 +62,39 @@ def unknown_key(name: str, schema: type, value: str | None = None) -> UserError:
 
 def section_given_a_value(name: str, schema: type, value: str) -> UserError:
     """Say that a key holds others, and name some of them."""
-    inner = [key.removeprefix(f"{name}.") for key in keys_of(schema) if key.startswith(f"{name}.")]
+    inner = _keys_below(name, schema)
     general = _by_last_part(OTHER_NAMES.get(name, ""), schema)
     if general:
-        each = f"{', '.join(inner[:MANY])}{', ...' if len(inner) > MANY else ''}"
         return UserError(
-            f"{name} has a value for each of {each}: give {name}.{inner[0]}={value} or the like, "
+            f"{name} has a value for each of {inner}: give {name}.{inner.partition(',')[0]}={value} or the like, "
             f"or {general[0]}={value} for all of them."
         )
-    shown = f"{', '.join(inner[:MANY])}{', ...' if len(inner) > MANY else ''}"
-    return UserError(f"{name} is a section: give one of its keys ({shown}), as {name}.KEY=VALUE.")
+    return UserError(f"{name} is a section: give one of its keys ({inner}), as {name}.KEY=VALUE.")
+
+
+def section_without_keys(places: Sequence[str], schema: type, file: str) -> str:
+    """Say which keys a file may hold below a section, where it holds none, or a value in place of them.
+
+    Args:
+        places: where the section stands in the schema; of a study's also below single and dual.
+        schema: says which keys there are.
+        file: in Hydra's words.
+    """
+    name = " or ".join(dict.fromkeys(map(without_folder, places)))
+    inner = _keys_below(places[0], schema)
+    return f"{file}.yaml: {name} is a section: write its keys below it ({inner}), or leave it out."
+
+
+def without_folder(name: str) -> str:
+    """A key or section of a study as the file of a folder spells it: hparams of dual.hparams."""
+    return name.removeprefix("single.").removeprefix("dual.")
+
+
+def _keys_below(section: str, schema: type) -> str:
+    """The keys of a section, or the first of many."""
+    start = f"{section}."
+    inner = [key.removeprefix(start) for key in keys_of(schema) if key.startswith(start)]
+    return f"{', '.join(inner[:MANY])}{', ...' if len(inner) > MANY else ''}"
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.65) -> list[str]:

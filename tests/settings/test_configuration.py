@@ -542,6 +542,39 @@ def test_broken_config_file_is_refused_in_one_sentence(edited, content):
     assert "config" in refusal(single, folder=folder)
 
 
+FAST = "optimizer, lr, weight_decay, label_smoothing, heads_dropout"
+
+
+@pytest.mark.parametrize("schema", [SingleConfig, StudyConfig])
+@pytest.mark.parametrize(
+    ("group", "key", "said"),
+    [
+        ("dataset", "fast:", f"dataset.fast is a section: write its keys below it ({FAST})"),
+        ("dataset", "fast: 3", f"dataset.fast is a section: write its keys below it ({FAST})"),
+        ("dataset", "fast: [1]", f"dataset.fast is a section: write its keys below it ({FAST})"),
+        ("dataset", "epochs:", "dataset.epochs is a section: write its keys below it (single, d"),
+        ("recipe", "dual: slow", "recipe.single or recipe.dual is a section: write its keys bel"),
+    ],
+)
+def test_a_section_of_a_group_file_without_keys_names_them(edited, schema, group, key, said):
+    folder = edited()
+    (folder / f"config/{group}").mkdir()
+    (folder / f"config/{group}/mine.yaml").write_text(f"{key}\n")
+    sentence = refusal(single, f"{group}=mine", folder=folder, schema=schema)
+    assert sentence.startswith(f"{group}/mine.yaml: {said}")
+    assert len(sentence) < 400
+
+
+def test_a_section_of_a_config_file_without_keys_names_them(edited):
+    changes = [("trainer_params:", "bilateral_epochs:\ntrainer_params:")]
+    folder = edited(*changes, folder="arch_dual_head")
+    for schema in (DualConfig, StudyConfig):
+        sentence = refusal(dual, folder=folder, schema=schema)
+        assert sentence == (
+            "config.yaml: bilateral_epochs is a section: write its keys below it (left, right, heads), or leave it out."
+        )
+
+
 def test_group_file_of_ones_own(edited):
     folder = edited()
     group = folder / "config" / "dataset"
