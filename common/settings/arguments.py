@@ -22,7 +22,7 @@ ALL = "--help-all"
 COMPLETION = ("--shell-completion", "-sc")
 WITH_VALUE = {
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
-    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn"), ()),
+    **dict.fromkeys(("--package", "-p", "--config-name", "-cn"), ()),
     **dict.fromkeys(("--config-dir", "-cd", "--experimental-rerun"), ()),
 }
 WITH_VALUE_OR_ALONE = {
@@ -56,6 +56,11 @@ def tidied(arguments: Sequence[str], schema: type) -> list[str]:
             overrides.append(_override(word, rest, schema))
         elif name in ALONE and not equals:
             options.append(word)
+        elif name in ("--config-path", "-cp"):
+            raise UserError(
+                f"{name} would take away the files that a command is made of: give --config-dir DIR, whose files are "
+                "found beside them."
+            )
         elif name in WITH_VALUE:
             given = value if equals else (rest.pop(0) if rest else "")
             options += [name, _allowed(name, given, WITH_VALUE[name])]

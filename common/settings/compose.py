@@ -96,11 +96,23 @@ def compose_unchecked(
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir or folder / "config"), version_base="1.3"):
-            return hydra.compose(config_name, overrides=list(overrides))
+            return hydra.compose(config_name, overrides=[*overrides, *_same_search(around)])
     finally:
         GlobalHydra.instance().clear()
         if around is not None:
             GlobalHydra.instance().initialize(around)
+
+
+def also_in(config_dir: str | Path) -> list[str]:
+    """What lets Hydra find groups in another folder too, as --config-dir does for the command itself."""
+    return spelled({"hydra.searchpath": [f"file://{Path(config_dir).absolute()}"]})
+
+
+def _same_search(around: Any) -> list[str]:
+    """The same of the Hydra that is at work around, for a configuration that is composed within a command."""
+    places = around.config_loader.get_search_path().get_path() if around is not None else []
+    given = [place.path for place in places if place.provider == "command-line"]
+    return also_in(given[0].removeprefix("file://")) if given else []
 
 
 def refuse_without_defaults(config_dir: Path, config_name: str) -> None:

@@ -180,6 +180,19 @@ def test_shell_completion(command):
     assert done.stdout.split() == ["arms=[bilateral,unilateral_wide"]
 
 
+@pytest.mark.parametrize("main", [STUDY, SINGLE, DUAL])
+def test_a_group_may_lie_outside_the_repository(refused, tmp_path, monkeypatch, main):
+    (tmp_path / "own = files/dataset").mkdir(parents=True)
+    text = (ROOT / "common/config/dataset/navon.yaml").read_text()
+    text = text.replace("../datasets/NAVON", "/nowhere/MINE").replace("NAVON", "MINE")
+    (tmp_path / "own = files/dataset/mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    line = ["--config-dir", "own = files", "dataset=mine", f"save_dir={tmp_path}"]
+    scratch = ["hparams.macro_arch=unilateral", "hparams.ffreeze=false"] if main is DUAL else []
+    scratch += ["hparams.model_path_fine=null"] if main is DUAL else []
+    inside(refused(main, *line, *scratch), "/nowhere/MINE/train/fine")
+
+
 # Sweeps
 
 

@@ -116,6 +116,17 @@ def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
         (STUDY, "--cfg", "--cfg needs a value; allowed: job, hydra, all."),
         (STUDY, "--cfg jobs", "--cfg=jobs is not possible; allowed: job, hydra, all."),
         (SINGLE, "--config-name", "--config-name needs a value."),
+        (
+            SINGLE,
+            "--config-path=DIR dataset=mine",
+            "give --config-dir DIR, whose files are found be",
+        ),
+        (
+            STUDY,
+            "-cp DIR",
+            "-cp would take away the files that a command is made of: give --config-dir",
+        ),
+        (STUDY, "--config-dir DIR", "DIR' not found"),
         (SINGLE, "--config-name confg", "allowed: config, test (did you mean config?)."),
         (TEST, "runs/best.ckpt", "Write checkpoint=runs/best.ckpt."),
         (predict.main, "--checkpoint a.ckpt", "Write checkpoint=a.ckpt instead of"),
