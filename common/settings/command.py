@@ -16,11 +16,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from common.settings.arguments import tidied
 from common.settings.checks import refuse_missing_paths
 from common.settings.completion import asked_for, completions
 from common.settings.compose import (
+    also_in,
+    compose,
     finish,
     override_keys,
     refuse_malformed,
@@ -28,7 +31,7 @@ from common.settings.compose import (
     register,
 )
 from common.settings.explain import explain, printable
-from common.settings.sweep import add_job, table_at_the_end
+from common.settings.sweep import add_job, jobs_of, table_at_the_end
 from common.system.output import replace_what_cannot_be_shown
 from common.system.signals import Interrupted, signals
 
@@ -70,9 +73,9 @@ def command(
             )
             sweep = runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg
             base = cfg.exp_name or "study" if sweep else ""
+            fixed = os.environ.get(FIXED, "").split()
             if sweep:
                 there = Path(cfg.save_dir)
-                fixed = os.environ.get(FIXED, "").split()
                 name = sweep_name(
                     overrides, lambda name: (there / f"{base}_{name}").is_dir(), fixed
                 )
@@ -80,7 +83,8 @@ def command(
             refuse_missing_paths(cfg, schema)
             score = task(cfg)
             if sweep:
-                add_job(cfg, base, override_keys(overrides), score)
+                given = override_keys(overrides).items()
+                add_job(cfg, base, {key: v for key, v in given if key not in fixed}, score)
         # A sweeper that searches, such as Optuna's, goes by it.
         return score
 
@@ -99,10 +103,34 @@ def command(
         sys.argv[1:] = tidied(sys.argv[1:], schema)
         refuse_malformed(sys.argv[1:])
         options = get_args_parser().parse_args()
-        refuse_without_defaults(config_path, options.config_name or config_name)
+        name = options.config_name or config_name
+        refuse_without_defaults(config_path, name)
+        beside = also_in(options.config_dir) if options.config_dir else []
+        for job in jobs_of(options.overrides) if options.multirun else ():
+            _check_job([*job, *beside], schema, folder, config_path, name)
         os.environ[FIXED] = " ".join(_fixed(sys.argv[1:]))
         with table_at_the_end():
             run(checked)()
+
+
+def _check_job(
+    overrides: list[str], schema: type, folder: Path, config_dir: Path, config_name: str
+) -> None:
+    """Refuse a sweep for a mistake in one of its jobs, which would else be found when its turn comes."""
+    try:
+        cfg = compose(
+            folder,
+            schema=schema,
+            overrides=overrides,
+            config_dir=config_dir,
+            config_name=config_name,
+        )
+    except InterpolationResolutionError as error:
+        # What Hydra knows of a running job alone, such as its number.
+        if "HydraConfig was not set" not in str(error):
+            raise
+    else:
+        refuse_missing_paths(cfg, schema)
 
 
 def typed_overrides() -> list[str]:

@@ -1,4 +1,4 @@
-"""The end of a --multirun: a table of what was swept and the validation accuracy of each job, best first.
+"""The jobs of a --multirun, and its end: a table of what was swept and the validation accuracy of each, best first.
 
 Jobs may run in other processes. Each adds a line to a file whose name they inherit as a variable of the environment;
 where they do not (a cluster whose machines share no temporary folder), there is no table.
@@ -9,10 +9,13 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
 from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
@@ -21,6 +24,25 @@ from rich.table import Table
 from common.system.atomic_files import write_text
 
 JOBS = "BILATERAL_SWEEP"
+# Sweeps whose values stand on the command line; those of glob(...) are names of files, an interval has none.
+LISTED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+
+
+def jobs_of(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Give the overrides of each job, as Hydra's own sweeper does; a key whose values it does not list is left out.
+
+    None if another sweeper is chosen: it finds its jobs as it goes.
+    """
+    if any(word.startswith(("hydra/sweeper=", "hydra.sweeper.")) for word in overrides):
+        return
+    parser, values = OverridesParser.create(), {}
+    for override in parser.parse_overrides(list(overrides)):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.value_type in LISTED:
+            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    yield from map(list, product(*values.values()))
 
 
 def add_job(cfg: DictConfig, base: str, swept: Mapping[str, str], score: float | None) -> None:
@@ -29,7 +51,7 @@ def add_job(cfg: DictConfig, base: str, swept: Mapping[str, str], score: float |
     Args:
         cfg: its configuration.
         base: the name of its experiment without what tells the jobs apart.
-        swept: value by key, of all overrides.
+        swept: value by key, of those that are not the same in all jobs.
         score: mean validation accuracy, 0 to 1; None: it has none, and is left out.
     """
     file = os.environ.get(JOBS)
@@ -44,25 +66,27 @@ def add_job(cfg: DictConfig, base: str, swept: Mapping[str, str], score: float |
 
 @contextmanager
 def table_at_the_end() -> Iterator[None]:
-    """Collect the jobs of a sweep that runs in this block, then print their table and write sweep.csv."""
+    """Collect the jobs of a sweep that runs in this block, then print their table and write sweep.csv.
+
+    Also where a job stops the sweep, of those that ended before it.
+    """
     with tempfile.TemporaryDirectory(prefix="bilateral-") as folder:
         file = Path(folder) / "jobs"
         file.touch()
         os.environ[JOBS] = str(file)
         try:
             yield
-            jobs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         finally:
             del os.environ[JOBS]
-    if len(jobs) > 1:
-        _show(jobs)
+            jobs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            if jobs:
+                _show(jobs)
 
 
 def _show(jobs: list[dict]) -> None:
     place = Path(jobs[0]["place"]) / "sweep.csv"
     own = ("place", "score", "folder")
     keys = list(dict.fromkeys(key for job in jobs for key in job if key not in own))
-    keys = [key for key in keys if len({job.get(key) for job in jobs}) > 1]
     jobs.sort(key=lambda job: -job["score"])
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

@@ -208,7 +208,7 @@ def test_sweep_runs_each_combination_under_a_name_of_its_own(in_process, tiny, t
 
 
 def test_error_in_a_sweep_is_one_line(refused):
-    inside(refused(SINGLE, "--multirun", "hparams.lr=0.1,-1", "dataset.root=/nowhere"), "/nowhere")
+    inside(refused(SINGLE, "--multirun", "hparams.lr=0.1,0.2", "dataset.root=/nowhere"), "/nowhere")
     inside(refused(SINGLE, "--multirun", "hparams.lr=-1,0.1"), "hparams.lr")
 
 

@@ -1,12 +1,21 @@
 """The table at the end of a --multirun, and the number that a searching sweeper goes by."""
 
 import csv
+from pathlib import Path
 
+import pytest
 import yaml
 
 import arch_single_head.trainer
+import train_system
+from common.settings.compose import ROOT
 
 SHORT = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=2"]
+
+
+def rows_of(place: Path) -> list[dict[str, str]]:
+    with (place / "run_sweep" / "sweep.csv").open(newline="") as text:
+        return list(csv.DictReader(text))
 
 
 def test_a_sweep_ends_with_its_jobs_best_first(in_process, tiny, tmp_path):
@@ -14,8 +23,7 @@ def test_a_sweep_ends_with_its_jobs_best_first(in_process, tiny, tmp_path):
     place = [f"save_dir={tmp_path}", "exp_name=run", "evaluate=false"]
     status, out, err = in_process(arch_single_head.trainer.main, *tiny, *SHORT, *sweep, *place)
     assert (status, err) == (0, "")
-    with (tmp_path / "run_sweep" / "sweep.csv").open(newline="") as text:
-        rows = list(csv.DictReader(text))
+    rows = rows_of(tmp_path)
     # Only what was swept.
     assert list(rows[0]) == ["hparams.mode", "hparams.lr", "val_accuracy", "folder"]
     for row in rows:
@@ -37,6 +45,61 @@ def test_a_sweep_ends_with_its_jobs_best_first(in_process, tiny, tmp_path):
     table = out.split("sweep, best first")[1]
     shown = [line.split()[2] for line in table.splitlines() if line.rstrip().endswith("%")]
     assert shown == [f"{100 * score:.2f}" for score in scores]
+
+
+@pytest.mark.parametrize("modes", [["fine"], ["fine", "coarse"]])
+def test_a_job_that_is_refused_leaves_the_table_of_those_before_it(
+    in_process, tiny, tmp_path, modes
+):
+    sweep = ["--multirun", f"hparams.mode={','.join(modes)},feature"]
+    place = [f"save_dir={tmp_path}", "exp_name=run", "evaluate=false"]
+    status, out, err = in_process(arch_single_head.trainer.main, *tiny, *SHORT, *sweep, *place)
+    assert status == 1
+    assert err.startswith("error: hparams.mode is 'feature'")
+    assert err.count("\n") == 1
+    rows = rows_of(tmp_path)
+    assert list(rows[0]) == ["hparams.mode", "val_accuracy", "folder"]
+    assert sorted(row["hparams.mode"] for row in rows) == sorted(modes)
+    assert "sweep, best first" in out
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        (["hparams.lr=0.1,-1"], "hparams.lr is -1.0; allowed"),
+        (["hparams.mode=fine,coarse", "seeds=[0],[0,0]"], "seeds is [0, 0]; allowed"),
+        (["hparams.width=range(15,18)"], "hparams.width is 17.0; allowed"),
+        (["hparams.lr=0.1,0.2", "dataset=navon,nvaon"], "dataset=nvaon is not there"),
+        (["trainer=glob(d*)", "hparams.arch=resnet9,vgg"], "hparams.arch is 'vgg'; allowed"),
+    ],
+)
+def test_a_mistake_in_a_later_job_is_found_before_the_first_one_is_run(
+    in_process, tmp_path, sweep, said
+):
+    line = ["--multirun", "dataset=navon", f"save_dir={tmp_path}", "dataset.root=/nowhere", *sweep]
+    status, out, err = in_process(arch_single_head.trainer.main, *line)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+def test_what_hydra_says_of_a_running_job_is_no_mistake(command, tmp_path):
+    """A process of its own: in this one a job has run."""
+    line = ["--multirun", "note=${hydra:job.num}", "seeds=[0],[1]", "dataset.root=/nowhere"]
+    done = command("arch_single_head/trainer.py", *line, f"save_dir={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No folder of labelled images at /nowhere")
+
+
+def test_a_sweep_finds_files_outside_the_repository(in_process, tmp_path):
+    (tmp_path / "dataset").mkdir()
+    text = (ROOT / "common/config/dataset/navon.yaml").read_text()
+    (tmp_path / "dataset/elsewhere.yaml").write_text(text.replace("../datasets", "/nowhere"))
+    for main in (arch_single_head.trainer.main, train_system.main):
+        line = ["--multirun", "--config-dir", str(tmp_path), "dataset=elsewhere", "seeds=[0],[1]"]
+        status, _, err = in_process(main, *line, f"save_dir={tmp_path}")
+        assert status == 1
+        assert err.startswith("error: No folder of labelled images at /nowhere/NAVON/train/fine")
 
 
 def test_one_run_alone_has_no_table(in_process, tiny, tmp_path):
