@@ -90,6 +90,8 @@ def compose_unchecked(
     refuse_malformed(overrides)
     check_keys(overrides, schema)
     refuse_without_defaults(config_dir or folder / "config", config_name)
+    # Again: in a process of joblib's the registration above is lost.
+    Plugins.instance().register(SharedGroups)
     register(schema)
     # Within a command Hydra is at work already: step aside, and come back.
     around = GlobalHydra.instance().hydra

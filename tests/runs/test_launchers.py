@@ -33,9 +33,10 @@ def test_joblib_runs_two_jobs(command, tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_in_a_job_is_one_line(command, tiny, tmp_path):
+@pytest.mark.parametrize("script", ["arch_single_head/trainer.py", "train_system.py"])
+def test_an_error_in_a_job_is_one_line(command, tiny, tmp_path, script):
     arguments = [*JOBLIB, *tiny, f"save_dir={tmp_path}", "dataset.root=/nowhere", "hparams.lr=1,2"]
-    done = command("arch_single_head/trainer.py", *arguments)
+    done = command(script, *arguments)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert set(done.stderr.splitlines()) == {
