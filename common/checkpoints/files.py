@@ -82,6 +82,8 @@ def load(path: Path) -> dict[str, Any]:
         OSError: the file cannot be read now, also because memory is full; it may be undamaged.
     """
     remedy = "train it anew, or name another one"
+    if (inside := path / "checkpoints" / "best.ckpt").is_file():
+        raise UserError(f"{path} is a stage's folder, no checkpoint: give {inside}.")
     if nothing := nothing_in(path):
         raise UserError(f"{path} {nothing}, no checkpoint; {remedy}.")
     if not path.is_file():

@@ -332,6 +332,10 @@ def test_halves_that_are_not_there_are_refused(trained, checkpoints, files):
 def test_checkpoints_that_cannot_be_loaded(tmp_path, checkpoints):
     with pytest.raises(UserError, match="no checkpoint at"):
         load(tmp_path / "nothing.ckpt")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/best.ckpt").touch()
+    with pytest.raises(UserError, match="folder, no checkpoint: give .*/checkpoints/best.ckpt"):
+        load(tmp_path)
     content = torch.load(checkpoints["fine"], weights_only=True)
     content[RECORD]["folder"] = "arch_triple_head"
     torch.save(content, tmp_path / "other.ckpt")
