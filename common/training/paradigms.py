@@ -38,11 +38,6 @@ WITH_LABELS = tuple(name for name, row in PARADIGMS.items() if not row.classes)
 WITHOUT_LABELS = tuple(name for name, row in PARADIGMS.items() if row.classes)
 
 
-def paradigm_name(hparams: Any) -> str:
-    """Give the name of the row that hparams.mode or hparams.paradigm chooses."""
-    return str(hparams.mode if hparams.mode in WITHOUT_LABELS else hparams.paradigm)
-
-
 def paradigm_of(hparams: Any) -> Paradigm:
-    """Look up the row that hparams.mode or hparams.paradigm chooses."""
-    return PARADIGMS[paradigm_name(hparams)]
+    """Look up the row that hparams.mode or hparams.paradigm names."""
+    return PARADIGMS[hparams.mode if hparams.mode in WITHOUT_LABELS else hparams.paradigm]
