@@ -320,7 +320,11 @@ def test_what_is_allowed_is_said_in_our_words(script, argument, said):
     ("more", "said"),
     [
         (["--config-name=nowhere"], "--config-name=nowhere is not there; allowed: config, test."),
-        (["--config-path=/dev"], "--config-name=config is not there; /dev holds no YAML files."),
+        (
+            ["--config-path=/dev"],
+            "--config-path would take away the files that a command is made of: give --config-dir DIR, whose files are "
+            "found beside them.",
+        ),
     ],
 )
 def test_a_configuration_that_is_not_there(monkeypatch, capsys, more, said):
