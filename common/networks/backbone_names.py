@@ -7,8 +7,6 @@ from pathlib import Path
 
 # Before the name of any classification model of torchvision, which is known only where torch is imported.
 TORCHVISION = "torchvision:"
-
-
 # A function under ``@register`` in a file that is no Python, where the decorator takes one line.
 DECORATED = re.compile(r"^@.*\bregister\b.*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
 

@@ -6,6 +6,7 @@ from inspect import signature
 import torch
 from torch import Tensor, nn
 
+from common.networks.num_features import refuse_unsaid
 from common.system.errors import UserError, blaming, place_of
 
 Features = Mapping[str, Tensor]
@@ -100,12 +101,7 @@ def build_join(make: Callable[[Mapping[str, int]], Join], num_features: Mapping[
         join = make(num_features)
     if not isinstance(join, Join):
         raise UserError(f"{place_of(make)} gives {type(join).__name__}; allowed: a Join.")
-    number = getattr(join, "num_features", None)
-    if not isinstance(number, int) or number < 1:
-        raise UserError(
-            f"num_features of {place_of(join)} is {number}; allowed: how many features it gives, an integer of at "
-            "least 1, set in `__init__`."
-        )
+    refuse_unsaid(join)
     return join
 
 

@@ -8,6 +8,7 @@ from common.networks.backbone_names import TORCHVISION
 from common.networks.backbones.backbone import Backbone, Builder
 from common.networks.backbones.sparsity import make_sparse
 from common.networks.backbones.torchvision_models import builder as torchvision_builder
+from common.networks.num_features import refuse_unsaid
 from common.networks.parameters import setting
 from common.system.errors import UserError, blaming, place_of
 
@@ -135,12 +136,7 @@ def _built(arch: str, builder: Builder, **options: Any) -> Backbone:
         raise UserError(
             f"{place_of(builder)} gives {type(backbone).__name__}; allowed: a Backbone, which it must return."
         )
-    number = getattr(backbone, "num_features", None)
-    if not isinstance(number, int) or number < 1:
-        raise UserError(
-            f"num_features of {place_of(backbone)} is {number}; allowed: how many features it gives, an integer of at "
-            "least 1, set in `__init__`."
-        )
+    refuse_unsaid(backbone)
     kind = type(backbone)
     if kind.forward is Backbone.forward and (
         kind.stages is Backbone.stages or kind.read_out is Backbone.read_out
