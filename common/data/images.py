@@ -1,7 +1,6 @@
 """Decode images of one size to a uint8 tensor, all at once or on demand, and count their pixels."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch.utils.data import get_worker_info
 
 from common.data.listing import Listing
 from common.data.pictures import Frame, read_picture
+from common.system.cores import cores
 from common.system.errors import UserError
 
 CHUNK = 1024  # images at a time where all of them are read once
@@ -93,7 +93,7 @@ def decode(
         images[index] = image
 
     # A worker process of a DataLoader is one of several at the same work.
-    threads = 1 if get_worker_info() else min(16, os.cpu_count() or 1)
+    threads = 1 if get_worker_info() else min(16, cores())
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(fill, range(len(paths)), chunksize=256):
             pass

@@ -1,7 +1,6 @@
-"""Do many jobs of one kind in as many processes as there are cores."""
+"""Do many jobs of one kind in as many processes as this one may use cores."""
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
+from common.system.cores import cores
 from common.system.errors import UserError
 
 Job = TypeVar("Job")
@@ -30,10 +30,8 @@ def in_processes(
     Raises:
         UserError: the system ended a process.
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    if cores < 2:
+    processes = cores()
+    if processes < 2:
         yield from map(work, jobs)
         return
     # Not forked: a progress bar has a thread of its own.
@@ -41,9 +39,9 @@ def in_processes(
     rest = iter(jobs)
     try:
         with ProcessPoolExecutor(
-            cores, start, signal.signal, (signal.SIGINT, signal.SIG_IGN)
+            processes, start, signal.signal, (signal.SIGINT, signal.SIG_IGN)
         ) as pool:
-            while some := [*islice(rest, WAITING * at_once * cores)]:
+            while some := [*islice(rest, WAITING * at_once * processes)]:
                 yield from pool.map(work, some, chunksize=at_once)
     except BrokenProcessPool:
         raise UserError(

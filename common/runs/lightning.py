@@ -9,9 +9,11 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback, Checkpoint, LearningRateMonitor, RichProgressBar
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from common.checkpoints.files import DurableCheckpoints
 from common.runs.description import Stage
+from common.system.distributed import rank
 from common.system.environment import use_fast_kernels
 from common.system.errors import UserError
 from common.training.callbacks import BestCheckpoint, EpochLines, LastCheckpoint, MetricsTable
@@ -85,6 +87,8 @@ def make_trainer(
     options["enable_progress_bar"] = options["enable_progress_bar"] and sys.stdout.isatty()
     if alone:
         options |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    # Lightning takes SLURM's number of this task for the number of the process, and only the first process logs.
+    rank_zero_only.rank = rank()  # type: ignore[attr-defined]
     try:
         return pl.Trainer(
             **options,
@@ -117,6 +121,7 @@ def quieten() -> None:
         "is not empty",
         "is not resumable",
         "callbacks used to create",
+        "`srun` command",  # is for several processes, which a command starts itself
         "sync_dist=True",  # metrics are of all processes before they are logged
         "called before the ``update`` method",  # replayed steps add to metrics without it
     ):

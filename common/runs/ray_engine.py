@@ -20,6 +20,7 @@ from common.runs.lightning import quieten
 from common.runs.progress import Progress
 from common.runs.stage import run_stage
 from common.settings.command import explain
+from common.system.cores import cores
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, UserError
 from common.system.signals import Interrupted, signals
@@ -173,7 +174,7 @@ class RayEngine(AbstractContextManager):
         """
         there = ray.cluster_resources()
         accelerator = stage.config.trainer_params.accelerator
-        cores = threads + (stage.config.hparams.num_workers or 0)
+        takes = threads + (stage.config.hparams.num_workers or 0)
         if accelerator in ("gpu", "cuda") or (accelerator == "auto" and there.get("GPU")):
             if self.address is None and not there.get("GPU"):
                 raise UserError(
@@ -182,7 +183,7 @@ class RayEngine(AbstractContextManager):
             # Ray counts in ten-thousandths.
             return {"num_cpus": 1, "num_gpus": 10_000 // self.stages_per_gpu / 10_000}
         # More than a machine has would wait for ever.
-        return {"num_cpus": min(cores, int(there["CPU"])) if self.address is None else cores}
+        return {"num_cpus": min(takes, int(there["CPU"])) if self.address is None else takes}
 
     def _stop(self) -> None:
         """Let the stages that run end their step and write a checkpoint."""
@@ -261,6 +262,9 @@ def _connect(address: str | None) -> None:
     options: dict[str, Any] = {"address": address} if address else {"address": "local"}
     if not address:
         options["include_dashboard"] = False
+        # Ray counts those of the machine, also where a scheduler such as SLURM gives this command some of them.
+        if cores() < (os.cpu_count() or 1):
+            options["num_cpus"] = cores()
     try:
         _refuse_unreachable(address)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,9 +102,9 @@ def comparable(experiment: Path) -> list[dict[str, str]]:
 
 
 class Command:
-    """train_system.py engine=ray as a process, whose lines can be waited for."""
+    """train_system.py engine=ray as a process, whose lines can be waited for; ``cores``: all that it may use."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, cores: Collection[int] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "train_system.py", *arguments, "engine=ray"],
             cwd=ROOT,
@@ -110,6 +112,7 @@ class Command:
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+            preexec_fn=cores and partial(os.sched_setaffinity, 0, cores),
         )
         self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read)
@@ -137,6 +140,20 @@ class Command:
         self.reader.join()
 
 
+def most_at_once(lines: list[str], last: str) -> int:
+    """Count the stages that ran at the same time, at most; a stage's last line has ``last`` in it."""
+    running: set[str] = set()
+    most = 0
+    for line in lines:
+        name, _, rest = line.partition(": on ")
+        if rest:
+            running.add(name)
+            most = max(most, len(running))
+        elif last in line:
+            running.discard(line.split()[0])
+    return most
+
+
 def test_ray_gives_what_one_process_gives(serial, options, tmp_path):
     command = Command(*options, f"save_dir={tmp_path}")
     command.end()
@@ -147,18 +164,18 @@ def test_ray_gives_what_one_process_gives(serial, options, tmp_path):
     if os.cpu_count() > 1:
         ends = [i for i, line in enumerate(lines) if "epoch 6/6" in line]
         assert lines.index("coarse/seed0: started") < ends[0]
-    # Never more of them than cores, though they print; a stage's last line is that of its last epoch.
-    running: set[str] = set()
-    for line in lines:
-        name, _, rest = line.partition(": on ")
-        if rest:
-            running.add(name)
-            assert len(running) <= os.cpu_count()
-        elif "epoch 6/6" in line:
-            running.discard(line.split()[0])
+    assert most_at_once(lines, last="epoch 6/6") <= os.cpu_count()
     again = Command(*options, f"save_dir={tmp_path}")
     again.end()
     assert sum("done before" in line for line in again.lines) == 6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process some of the cores")
+def test_ray_takes_no_more_cores_than_the_command_may_use(options, tmp_path):
+    short = ["arms=[fine]", "trainer_params.max_epochs=2", f"save_dir={tmp_path}"]
+    command = Command(*options, *short, cores=[min(os.sched_getaffinity(0))])
+    command.end()
+    assert most_at_once(command.lines, last="epoch 2/2") == 1
 
 
 def test_ray_runs_every_arm(options, tmp_path, succeed, monkeypatch):
