@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import equal
+from helpers import SCRATCH, equal
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -17,6 +17,10 @@ from torch.utils._pytree import tree_leaves
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
 import common.training.fast_steps as fast_steps
+from architectures import ARCHITECTURES
+from common.runs.description import Stage
+from common.runs.stage import record_of
+from common.settings.compose import ROOT, compose
 from common.system.errors import UserError
 from common.training.acceleration import PAYS_AFTER, Acceleration, Circumstances, choose
 from common.training.finite import FiniteLoss
@@ -452,3 +456,58 @@ def test_a_plain_step_leaves_gradients_of_its_batch_alone():
         plain_step(network.compute, [network.weight], {"x": torch.tensor([3.0])})
     torch.manual_seed(0)
     assert network.weight.grad.item() == pytest.approx(3 * torch.rand(1).item())
+
+
+# ---------------------------------------------------------- what may be recorded
+
+
+class Devices(TorchDispatchMode):
+    """Notes operations that read or make tensors of the CPU: a recording refuses copies from there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_cpu: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        results = operation(*args, **(kwargs or {}))
+        tensors = [
+            one for one in tree_leaves((args, kwargs, results)) if isinstance(one, torch.Tensor)
+        ]
+        if any(one.device.type == "cpu" for one in tensors):
+            self.of_cpu.append(str(operation))
+        return results
+
+
+@pytest.mark.parametrize(
+    ("folder", "options"),
+    [
+        ("arch_single_head", ["dataset.crop_padding=2", "dataset.flip=true"]),
+        ("arch_single_head", ["dataset.crop_scale=0.5", "hparams.loss=soft_hierarchy"]),
+        ("arch_single_head", ["hparams.arch=sparse_resnet9", "hparams.low_pass=4"]),
+        ("arch_single_head", ["hparams.arch=vgg11_bn"]),
+        ("arch_single_head", ["hparams.mode=rotation"]),
+        ("arch_dual_head", ["hparams.callosum.kind=gate", "hparams.callosum.delay=1"]),
+        ("arch_dual_head", ["hparams.join=attention", "hparams.auxiliary=1"]),
+        ("arch_dual_head", ["hparams.join=gate", "hparams.loss=soft_hierarchy"]),
+    ],
+)
+def test_a_step_takes_nothing_from_the_cpu_and_waits_for_nothing(folder, options, tiny):
+    """Tensors of the meta device have no values: whatever waits for one fails."""
+    architecture = ARCHITECTURES[folder]
+    own = SCRATCH if folder == "arch_dual_head" else []
+    cfg = compose(ROOT / folder, schema=architecture.schema, overrides=[*tiny, *own, *options])
+    data = architecture.data(cfg, seed=0)
+    data.load()
+    record = record_of(Stage("any", 0, folder, cfg), data, "")
+    module = architecture.module(cfg=cfg, record=record).to("meta").train()
+    batch = {name: one.to("meta") for name, one in data.train_set.batch(torch.arange(4)).items()}
+    module.compute_loss(batch)  # as a trial does, which makes what is kept
+    with Devices() as noted:
+        module.compute_loss(batch)
+    assert noted.of_cpu == []
+
+
+def test_a_copy_from_the_cpu_would_be_found():
+    with Devices() as noted:
+        torch.tensor([1.0]).to("meta")
+    assert noted.of_cpu
