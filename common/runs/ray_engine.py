@@ -112,7 +112,9 @@ class RayEngine(AbstractContextManager):
         """Hand a stage to Ray."""
         threads = _threads()
         takes = self.resources(stage, threads)
-        task = ray.remote(run_remotely).options(
+        # What has begun on one GPU stays there, whichever the next stage is given.
+        several = "num_gpus" in takes and ray.cluster_resources().get("GPU", 0) > 1
+        task = ray.remote(max_calls=1 if several else 0)(run_remotely).options(
             name=stage.name,
             max_retries=MAX_RETRIES,
             retry_exceptions=False,

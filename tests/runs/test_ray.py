@@ -70,6 +70,39 @@ def test_what_a_stage_takes_of_a_cluster(
     assert ray_engine.fits(takes) == fits
 
 
+@pytest.mark.parametrize(
+    ("there", "calls"), [({"GPU": 1}, 0), ({"GPU": 2}, 1), ({"GPU": 0}, 0)], ids=str
+)
+def test_a_worker_takes_one_stage_where_the_next_may_have_another_gpu(monkeypatch, there, calls):
+    import common.runs.ray_engine as ray_engine
+
+    asked = []
+
+    class Task:
+        def options(self, **options):
+            asked[-1] |= options
+            return self
+
+        def remote(self, *arguments):
+            return "a task"
+
+    def remote(**options):
+        asked.append(options)
+        return lambda function: Task()
+
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8} | there)
+    monkeypatch.setattr(ray, "nodes", list)
+    monkeypatch.setattr(ray, "remote", remote)
+    params = Named(accelerator="auto", devices=1, num_nodes=1, enable_progress_bar=False)
+    config = Named(trainer_params=params, hparams=Named(num_workers=0))
+    stage = Named(name="fine/seed0", folder="any", config=config)
+    engine = ray_engine.RayEngine([stage], {"any": None}, address="there:1", stages_per_gpu=1)
+    engine.lines = None
+    engine.start(stage)
+    assert [one["max_calls"] for one in asked] == [calls]
+    assert ("num_gpus" in asked[0]) == bool(there["GPU"])
+
+
 @pytest.fixture(scope="module")
 def options(tiny) -> list[str]:
     # Epochs long enough to be met by what befalls them.
