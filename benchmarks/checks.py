@@ -49,6 +49,8 @@ def check_all(args: Namespace, console: Console, case: Case, end: float) -> list
     found: list[Check] = []
     with tempfile.TemporaryDirectory() as folder:
         for part in (_of_studies(args, Path(folder)), _of_steps(args, case)):
+            if time.monotonic() > end:
+                break
             try:
                 for one in part:
                     found.append(one)

@@ -39,7 +39,7 @@ VARIANTS = {
     "dual": ("plain", "graph", "graph default"),
 }
 # Seconds without which a part is not begun: about what it takes.
-NEEDS = {"throughput": 80, "epochs": 60, "checks": 150, "variants": 60, "study": 120, "others": 90}
+NEEDS = {"throughput": 80, "epochs": 60, "checks": 150, "variants": 60, "study": 300, "others": 90}
 
 
 def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -166,6 +166,8 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, Any]:
     trainer = make_trainer(stage, precision, callbacks, logger=False)
     if case.phase == "eval":
         _enough(len(data.val_dataloader()), batches)
+        # Not a key of trainer_params, with which a GPU takes smaller batches than in a study.
+        trainer.limit_val_batches = batches
         trainer.validate(module, datamodule=data, verbose=False)
     else:
         _enough(len(data.train_dataloader()), batches)
@@ -183,6 +185,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, Any]:
     if device.type == "cuda":
         batch = next(iter(loader))
         module.graphed = None  # a replay launches nothing that torch can count
+        compile_forward(module, None)
         values["operations"] = operations(run, batch) / len(batch)
     return values
 
@@ -267,7 +270,6 @@ def our_parts(folder: Path, case: Case) -> tuple[Stage, HierarchicalData, Traini
         "trainer_params.max_epochs=1",
         "trainer_params.enable_progress_bar=false",
         f"trainer_params.limit_train_batches={case.warmup + case.steps}",
-        f"trainer_params.limit_val_batches={case.warmup + case.steps}",
     ]
     if case.phase == "single":
         arm, place, schema = "fine", "arch_single_head", cast(type, SingleConfig)

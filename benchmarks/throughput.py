@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from case import Case
+from checks import failure
 from fresh import fresh
 from rich.console import Console
 from rich.table import Table
@@ -66,7 +67,16 @@ def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any
                 case = Case(phase=phase, backbone=backbone, **settings)
                 if side == "compiled":
                     case = replace(case, compile="default")
-                result = fresh("measure", "ordinary" if side == "ordinary" else "ours", case)
+                try:
+                    result = fresh("measure", "ordinary" if side == "ordinary" else "ours", case)
+                except Exception as error:
+                    if side != "compiled":
+                        raise
+                    # What everybody has is not to be lost for it.
+                    console.print(
+                        f"{PHASES[phase]}, compiled failed: {failure(error)}", markup=False
+                    )
+                    continue
                 measured.setdefault((phase, backbone), {}).setdefault(side, []).append(result)
             # The next round takes about as long as one of those so far.
             if (time.monotonic() - started) * (number + 1) / number > 60 * args.minutes:

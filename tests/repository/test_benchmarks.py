@@ -82,6 +82,45 @@ def test_on_a_gpu_compiled_steps_are_measured_beside(monkeypatch, tmp_path):
     assert "100 (100–100)" in console.file.getvalue()
 
 
+def test_what_fails_compiled_costs_no_other_side(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import throughput
+
+    def fresh(function, *arguments):
+        if function == "hardware":
+            about = {"device": "cuda", "name": "a GPU", "cores": 16, "threads": 16}
+            return about | {"precision": "bf16-mixed", "versions": {}, "matrix_rate": 1e12}
+        _, case = arguments
+        if case.compile == "default":
+            raise RuntimeError("no compiler\nat all")
+        used = {"compile": None, "cuda_graph": True}
+        return {"rate": 10.0, "memory": 1.0, "operations": 1e9, **used}
+
+    monkeypatch.setattr(throughput, "fresh", fresh)
+    args = SimpleNamespace(data_dir=tmp_path, backbones=["resnet9"], width=1.0, batch_size=256)
+    args.rounds, args.minutes, args.steps, args.accelerator = 1, 1, None, "gpu"
+    console = Console(file=io.StringIO(), width=200)
+    rows = throughput.throughput(args, console)
+    assert [(row["ratio"], row["compiled_ratio"]) for row in rows] == [(1.0, None)] * 3
+    assert "one head, compiled failed: RuntimeError: no compiler\n" in console.file.getvalue()
+
+
+def test_evaluation_is_measured_in_the_batches_of_a_study(monkeypatch, navon, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from case import Case
+    from measure import our_parts
+
+    from common.data import datamodule
+
+    case = Case("eval", "resnet9", navon, 0.05, 16, warmup=1, steps=1, accelerator="gpu")
+    _, data, module = our_parts(tmp_path, case)
+    monkeypatch.setattr(datamodule, "uses_gpu", lambda accelerator: True)
+    own = datamodule.evaluation_batch(data.image_size, gpu=True)
+    assert data.evaluation_batch(data.val_set) == own > datamodule.EVAL_BATCH
+    limits = module.limits
+    assert datamodule.evaluation_batch(data.image_size, gpu=True, limits=limits) == own
+
+
 def test_a_missing_set_is_one_sentence(command, tmp_path):
     done = command(PROGRAM, "--data-dir", str(tmp_path / "absent"))
     assert done.returncode == 1
@@ -281,6 +320,7 @@ def test_a_variant_or_a_check_that_fails_costs_no_other(monkeypatch):
     assert [one["holds"] for one in found] == [False, True, False, True]
     assert "no study" in found[0]["found"]
     assert found[2]["found"] == "RuntimeError: no compiler"
+    assert checks.check_all(args, console, None, -math.inf) == []
 
 
 def test_gradients_of_compiled_steps_that_are_wrong_are_found(monkeypatch, navon):
