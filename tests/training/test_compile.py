@@ -1,6 +1,7 @@
 """hparams.compile: the network is compiled while it trains, and nothing else about a run changes."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import common.training.callbacks as callbacks
 from common.networks.backbones import build_backbone
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet
+from common.training.fast_steps import compile_forward
 
 SINGLE = arch_single_head.trainer.main
 
@@ -42,6 +44,25 @@ def test_a_network_is_compiled_in_one_piece_and_once(join):
             logits = outputs(torch.randn(4, 3, 32, 32)).logits
         sum(one.sum() for one in logits.values()).backward()
     assert graphs.frame_count == 1
+
+
+def test_a_maximum_of_rounded_maps_has_the_gradient_of_the_plain_one():
+    """As at the end of ResNet-9: whoever fuses these, and rounds the maximum alone, finds it nowhere in the maps."""
+
+    def outputs(maps):
+        return (maps[0] + maps[1].relu()).amax(dim=(2, 3))
+
+    module = SimpleNamespace(network=SimpleNamespace(outputs=outputs))
+    compile_forward(module, "default")
+    maps = torch.randn(2, 8, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for forward in (outputs, module.forward_pass):
+        some = [
+            one.bfloat16().to(memory_format=torch.channels_last).requires_grad_() for one in maps
+        ]
+        forward(some).sum().backward()
+        gradients.append([one.grad for one in some])
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
 @pytest.fixture
