@@ -1,6 +1,7 @@
 """What comes between hemispheres and heads: the features of all hemispheres become those that every head sees."""
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from inspect import signature
 
 import torch
@@ -160,5 +161,7 @@ class Product(Join):
         self.num_features = width_of_all("product", num_features)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
-        """Multiply features by side, each (B, F): (B, F)."""
-        return torch.stack([*features.values()]).prod(dim=0)
+        """Multiply features by side, each (B, F): float32 (B, F)."""
+        # Not by Tensor.prod, whose gradient waits for the device: a step with it cannot be recorded as a CUDA graph.
+        first, *others = (one.float() for one in features.values())
+        return reduce(torch.mul, others, first)

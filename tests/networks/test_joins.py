@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from common.networks.attention import Attention
 from common.networks.backbones import build_backbone
@@ -101,6 +102,19 @@ def test_the_mean_and_the_product_are_those_of_each_feature():
     widths = {"left": 2, "right": 2}
     assert Mean(widths)(features).tolist() == [[2.0, 0.0], [3.5, 3.0]]
     assert Product(widths)(features).tolist() == [[3.0, -4.0], [0.0, 5.0]]
+
+
+@pytest.mark.parametrize("join", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("training", [True, False])
+def test_neither_a_join_nor_its_gradient_waits_for_the_device(join, training):
+    """As a stand-in for tensors would not show: torch computes some gradients otherwise for these."""
+    net = excited(network(join)).train(training)
+    features = torch.randn(5, net.num_features).relu().requires_grad_()
+    with profile(activities=[ProfilerActivity.CPU]) as noted:
+        torch.cat([*net.classify(features).values()], dim=1).sum().backward()
+    names = {one.key for one in noted.key_averages()}
+    assert "aten::linear" in names
+    assert "aten::item" not in names
 
 
 @pytest.mark.parametrize("name", ["mean", "product"])
