@@ -1,11 +1,13 @@
 """What a scheduler, such as SLURM, sets for a task changes nothing of what a command does."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+import train_system
 from common.system.cores import cores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,3 +40,19 @@ def test_cores_are_those_that_the_process_may_use(command):
     count = f"import os; os.sched_setaffinity(0, [{one}]); from common.system.cores import cores; print(cores())"
     assert command("-c", count, PYTHONPATH=str(ROOT)).stdout == "1\n"
     assert cores() == len(os.sched_getaffinity(0))
+
+
+def test_stages_that_several_experiments_trained_are_gathered_by_copying(
+    in_process, tiny, tmp_path
+):
+    """As docs/slurm.md does where each seed is a job."""
+    study = [*tiny, *RUN, "arms=[bilateral]", "analyse=false", f"save_dir={tmp_path}"]
+    for seed in (0, 1):
+        assert (
+            in_process(train_system.main, *study, f"seeds=[{seed}]", f"exp_name=part{seed}")[0] == 0
+        )
+        for arm in (tmp_path / f"part{seed}").glob("*/"):
+            shutil.copytree(arm, tmp_path / "study" / arm.name, dirs_exist_ok=True)
+    status, out, _ = in_process(train_system.main, *study, "num_seeds=2", "exp_name=study")
+    assert status == 0
+    assert out.count("done before") == 6
