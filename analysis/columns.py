@@ -63,7 +63,8 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "seeds": "how many networks the row is computed from",
         "mean": "mean test accuracy over them",
         "std": "its standard deviation, of a sample",
-        "own_minus_via_fine": "accuracy of the coarse head minus that of the coarse class of what the fine head says",
+        "own_minus_via_fine": "accuracy of the coarse head minus that of the coarse class with most of the fine head's "
+        "probability",
         "own_minus_via_fine_ci95_low": "lower end of its 95 % interval",
         "own_minus_via_fine_ci95_high": "upper end of it",
     },

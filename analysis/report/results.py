@@ -105,7 +105,7 @@ def further(study: FinishedStudy) -> list[Sheet]:
 
 
 def via_fine(study: FinishedStudy) -> Sheet | None:
-    """The accuracy of each coarse head minus that of the coarse class of what the fine head says."""
+    """The accuracy of each coarse head minus that of the coarse class with most of the fine head's probability."""
     found = own_minus_via_fine(study.rows)
     caption = "own coarse head minus the coarse class with most of the fine head's probability, percentage points"
     columns = ("arm", "mean", "std", "ci95_low", "seeds")

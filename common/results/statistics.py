@@ -30,9 +30,9 @@ class SummaryRow:
     of test accuracy; <name>_mean and <name>_std of each further metric (`common.results.metrics`) after
     ``ci95_high``; what the arm costs on average; and what chance would give of each metric. ``approximate``: the
     interval is one for networks that share parts between seeds. ``own_minus_via_fine`` (of coarse rows): accuracy of
-    the coarse head minus that of the coarse class of what the fine head says. ``train_macs`` counts multiply-adds of
-    its training and of all that it builds on; ``val_slope`` is the mean of the rows' slopes, with Student's interval.
-    ``level_name`` is what the data set calls the level.
+    the coarse head minus that of the coarse class with most of the fine head's probability. ``train_macs`` counts
+    multiply-adds of its training and of all that it builds on; ``val_slope`` is the mean of the rows' slopes, with
+    Student's interval. ``level_name`` is what the data set calls the level.
     """
 
     arm: str
