@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone
-from common.networks.backbones.layers import without_autocast
 from common.networks.callosum import Callosum
 from common.networks.combine import Mean
+from common.networks.full_precision import without_autocast
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join, build_join
 from common.settings.levels import LEVELS, SPELLING, side_alone, side_of

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common.networks.full_precision import without_autocast
 from common.networks.macro import Outputs
 from common.system.errors import UserError
 
@@ -118,7 +119,7 @@ def cross_correlation(left: Tensor, right: Tensor) -> Tensor:
             "hparams.loss=decorrelated correlates features over a batch, and this one has 1 image; allowed: "
             "hparams.batch_size of at least 2 for each process."
         )
-    with torch.autocast(left.device.type, enabled=False):
+    with without_autocast(left.device.type):
         scaled = [
             functional.batch_norm(one.float(), None, None, training=True) for one in (left, right)
         ]

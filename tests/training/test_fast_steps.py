@@ -489,6 +489,7 @@ class Devices(TorchDispatchMode):
         ("arch_dual_head", ["hparams.callosum.kind=gate", "hparams.callosum.delay=1"]),
         ("arch_dual_head", ["hparams.join=attention", "hparams.auxiliary=1"]),
         ("arch_dual_head", ["hparams.join=gate", "hparams.loss=soft_hierarchy"]),
+        ("arch_dual_head", ["hparams.loss=decorrelated"]),
     ],
 )
 def test_a_step_takes_nothing_from_the_cpu_and_waits_for_nothing(folder, options, tiny):

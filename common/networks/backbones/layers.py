@@ -1,9 +1,5 @@
-"""What several backbones share: widths, initial weights and full precision."""
+"""What several backbones share: widths and initial weights."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
-import torch
 from torch import nn
 
 
@@ -28,9 +24,3 @@ def initialise(network: nn.Module) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-
-
-def without_autocast(device: str) -> AbstractContextManager[Any]:
-    """Switch autocast off on a kind of device; meta has none."""
-    # torch.amp is not asked: torch.compile of PyTorch 2.11 cannot look into that, and compiled every step anew.
-    return nullcontext() if device == "meta" else torch.autocast(device, enabled=False)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from common.networks.backbones.backbone import Backbone, Stages
-from common.networks.backbones.layers import initialise, scaled, without_autocast
+from common.networks.backbones.layers import initialise, scaled
 from common.networks.backbones.registry import register
 from common.networks.backbones.stages import pooled_blocks
+from common.networks.full_precision import without_autocast
 
 POOLED = 7  # height and width of the maps that the first linear layer expects
 
