@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from case import Case
-from fresh import fresh
+from fresh import failure, fresh
 from rich.console import Console
 from rich.table import Table
 
@@ -65,11 +65,6 @@ def check_all(args: Namespace, console: Console, case: Case, end: float) -> list
         table.add_row(one.name, "yes" if one.holds else "NO", one.found)
     console.print(table)
     return [asdict(one) for one in found]
-
-
-def failure(error: Exception) -> str:
-    """Say in one line why a part of the measurements gave nothing."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:

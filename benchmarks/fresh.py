@@ -28,6 +28,11 @@ def fresh(function: str, *arguments: Any) -> Any:
         return pool.submit(_call, function, arguments).result()
 
 
+def failure(error: Exception) -> str:
+    """Say in one line why a part of the measurements gave nothing."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def _call(function: str, arguments: tuple[Any, ...]) -> Any:
     module, _, name = function.rpartition(".")
     called: Callable[..., Any] = getattr(import_module(module or "measure"), name)

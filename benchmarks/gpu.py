@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from case import Case
-from checks import check_all, failure
-from fresh import fresh
+from checks import check_all
+from fresh import failure, fresh
 from pipeline import print_result
 from rich.console import Console
 from rich.table import Table

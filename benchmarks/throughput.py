@@ -17,8 +17,7 @@ from statistics import median
 from typing import Any
 
 from case import Case
-from checks import failure
-from fresh import fresh
+from fresh import failure, fresh
 from rich.console import Console
 from rich.table import Table
 
