@@ -1,7 +1,6 @@
 """One measurement, made in a process of its own: this project or the ordinary way, in one phase, for one backbone."""
 
 import logging
-import os
 import resource
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from common.runs.description import Stage
 from common.runs.lightning import checkpoint_callbacks, make_trainer, progress_callbacks, quieten
 from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
+from common.system.cores import cores
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
 from common.training.fast_steps import compile_forward, record_steps
@@ -90,7 +90,7 @@ def hardware(accelerator: str) -> dict[str, Any]:
     return {
         "device": "cuda" if gpu else "cpu",
         "name": about["device"],
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "threads": about["threads"],
         "precision": choose_precision("auto", accelerator),
         "versions": {"python": about["python"], **about["packages"]},

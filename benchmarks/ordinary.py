@@ -5,7 +5,6 @@ that logs at every step, frozen parts that are frozen by `requires_grad_(False)`
 """
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from common.networks.backbones import build_backbone
 from common.networks.backbones.layers import scaled
+from common.system.cores import cores
 
-WORKERS = min(8, len(os.sched_getaffinity(0)))  # as many as there are cores, and not absurdly many
+WORKERS = min(8, cores())  # as many as there are cores, and not absurdly many
 NORMALIZE = transforms.Normalize((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 
 

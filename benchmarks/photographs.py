@@ -7,7 +7,6 @@ torchvision's ResNet-18. Processor seconds of all processes stand beside, which 
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import tempfile
@@ -37,6 +36,7 @@ from common.runs.description import Stage
 from common.runs.lightning import make_trainer, quieten
 from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
+from common.system.cores import cores
 from common.system.environment import choose_precision
 
 SIDE = 224
@@ -163,7 +163,7 @@ def main() -> None:
                 found[f"{name}_{key}"] = statistics.median(one[key] for one in rounds)
         if args.steps:
             found["training_images_per_s"] = training(out, args.steps)
-    found["cores"] = len(os.sched_getaffinity(0))
+    found["cores"] = cores()
     for key, value in found.items():
         print(f"{key:28} {value:8.1f}")
     if args.json:

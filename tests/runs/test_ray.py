@@ -24,6 +24,7 @@ from benchmarks import schedule
 from common.results.rows import HOLE
 from common.runs.description import Architecture
 from common.runs.experiment import run_experiment
+from common.system.cores import cores
 from common.system.errors import StageFailed, UserError
 from common.system.randomness import derive
 
@@ -135,9 +136,9 @@ def comparable(experiment: Path) -> list[dict[str, str]]:
 
 
 class Command:
-    """train_system.py engine=ray as a process, whose lines can be waited for; ``cores``: all that it may use."""
+    """train_system.py engine=ray as a process, whose lines can be waited for; ``only``: the cores that it may use."""
 
-    def __init__(self, *arguments: str, cores: Collection[int] | None = None) -> None:
+    def __init__(self, *arguments: str, only: Collection[int] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "train_system.py", *arguments, "engine=ray"],
             cwd=ROOT,
@@ -145,7 +146,7 @@ class Command:
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-            preexec_fn=cores and partial(os.sched_setaffinity, 0, cores),
+            preexec_fn=only and partial(os.sched_setaffinity, 0, only),
         )
         self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read)
@@ -194,10 +195,10 @@ def test_ray_gives_what_one_process_gives(serial, options, tmp_path):
     assert not list(tmp_path.rglob("*.tmp"))
     # Two cores and a study of two seeds: the hemispheres of one seed ran at the same time.
     lines = command.lines
-    if os.cpu_count() > 1:
+    if cores() > 1:
         ends = [i for i, line in enumerate(lines) if "epoch 6/6" in line]
         assert lines.index("coarse/seed0: started") < ends[0]
-    assert most_at_once(lines, last="epoch 6/6") <= os.cpu_count()
+    assert most_at_once(lines, last="epoch 6/6") <= cores()
     again = Command(*options, f"save_dir={tmp_path}")
     again.end()
     assert sum("done before" in line for line in again.lines) == 6
@@ -206,7 +207,7 @@ def test_ray_gives_what_one_process_gives(serial, options, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process some of the cores")
 def test_ray_takes_no_more_cores_than_the_command_may_use(options, tmp_path):
     short = ["arms=[fine]", "trainer_params.max_epochs=2", f"save_dir={tmp_path}"]
-    command = Command(*options, *short, cores=[min(os.sched_getaffinity(0))])
+    command = Command(*options, *short, only=[min(os.sched_getaffinity(0))])
     command.end()
     assert most_at_once(command.lines, last="epoch 2/2") == 1
 
