@@ -35,7 +35,7 @@ from common.settings.compose import ROOT, compose
 from common.system.cores import cores
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
-from common.training.fast_steps import compile_forward, record_steps
+from common.training.fast_steps import compile_forward, record_steps, return_to_plain_steps
 from common.training.module import TrainingModule
 from common.training.optimisers import optimisation
 
@@ -184,8 +184,7 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, Any]:
         values["bare_rate"] = _bare_rate(run, loader, case)
     if device.type == "cuda":
         batch = next(iter(loader))
-        module.graphed = None  # a replay launches nothing that torch can count
-        compile_forward(module, None)
+        return_to_plain_steps(module)  # a replay launches nothing that torch can count
         values["operations"] = operations(run, batch) / len(batch)
     return values
 

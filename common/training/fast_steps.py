@@ -87,9 +87,7 @@ class FastSteps(Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Return to plain steps: testing, a command of its own too, does not compile."""
-        module = cast(Any, pl_module)
-        module.graphed = None
-        compile_forward(module, None)
+        return_to_plain_steps(pl_module)
 
 
 def _record(
@@ -166,6 +164,12 @@ def trial_of(module: Any, batch: Batch, autocast: Callable[[], AbstractContextMa
         seed=lambda: module.seed_generators(seed),
         autocast=autocast,
     )
+
+
+def return_to_plain_steps(module: Any) -> None:
+    """Have a module's steps neither replayed nor compiled."""
+    module.graphed = None
+    compile_forward(module, None)
 
 
 def compile_forward(module: Any, mode: str | None) -> None:
