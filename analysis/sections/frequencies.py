@@ -1,0 +1,264 @@
+"""Which spatial frequencies each hemisphere uses: what it still knows under noise of one octave (`analysis.masking`).
+
+The spatial-frequency account of hemispheric asymmetry expects higher ones in the left hemisphere
+(`common.networks.spatial_frequency`). Both are asked by the same probes, as for measures of specialisation.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from statistics import fmean
+
+from matplotlib.figure import Figure
+
+from analysis.masking import IMAGES, STRENGTHS, Mask, centre_frequency, octaves, seen, sensitivities
+from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_columns
+from analysis.report.figures import COLOURS, intervals, legend_above, percent
+from analysis.report.part import Part
+from analysis.report.svg import FAINT, Frame, picture
+from analysis.section import Findings, Section
+from analysis.seed import HALVES, Seed
+from analysis.specialisation.page import SHORT
+from analysis.specialisation.reading import Reading, read
+from analysis.specialisation.tasks import TASKS
+from analysis.specialisation.words import TASK_NAMES, interval
+from analysis.values import Bounds, Item, Summary, Values
+from common.settings.levels import SIDES
+from study.arms import PRIMARY, plain_name
+
+# What is measured, of each task and half, with the arm (and the octave) as item.
+SENSITIVITY = "noise sensitivity"
+CENTRE = "centre frequency"
+SHIFT = "centre frequency, left minus right"
+
+
+class Frequencies(Section):
+    """Noise sensitivity by octave, of the first arm with two hemispheres and of its unspecialised control."""
+
+    order = 17
+    csv_order = 160
+    every_pair = True
+
+    def compute(self, seed: Seed, found: Findings) -> None:
+        """Add how sensitive each hemisphere is to noise of each octave, and the mean octave of that."""
+        if seed.arm not in (found.pairs[0], PRIMARY):
+            return
+        height, width = seed.images.test.images.shape[-2:]
+        if len(octaves(height, width)) < 2:
+            found.leave_out(
+                "which spatial frequencies the hemispheres use; the images are too small."
+            )
+            return
+        readings = {
+            mask: read(
+                seed.arm,
+                seed.number,
+                None,
+                seed.images,
+                seed.fits,
+                train=seed.train,
+                validation=seed.validation,
+                scored=features,
+            )
+            for mask, features in seen(seed)
+        }
+        clean = readings[None]
+        masked = {mask: reading for mask, reading in readings.items() if mask is not None}
+        for task in filter(clean.alive, clean.chance):
+            _add(seed, found, task, clean, masked)
+
+    def render(self, found: Findings) -> Part | None:
+        """Which hemisphere uses higher frequencies, a curve for each, and a table."""
+        arms = [
+            arm
+            for arm in dict.fromkeys((found.pairs[0], PRIMARY))
+            if any(found.values.get(CENTRE, task, "left", arm) for task in TASKS)
+        ]
+        if not arms:
+            return None
+        part = Part(
+            id="frequencies",
+            title="Which spatial frequencies they use",
+            nav="Frequencies",
+            text=[
+                *sentences(found.values, arms[0]),
+                "How to read it: every image gets noise of one octave of spatial frequencies, low ones on the left of "
+                "the axis, high ones on the right. The higher the curve, the more of what a hemisphere knows is lost, "
+                "and the more it uses these frequencies. A hemisphere for coarse form has its curve further left.",
+            ],
+            tables=[table(found.values, arms)],
+            notes=[
+                "Critical-band masking (Solomon & Pelli 1994; Subramanian et al. 2023), with noise whose standard "
+                f"deviation is {', '.join(f'{one:g}' for one in STRENGTHS)} of that of training pixels, on up to "
+                f"{IMAGES:,} test images. What is lost is a share of the competence without noise, the mean of "
+                f"{len(STRENGTHS)} strengths, read off by the probes of the section on specialisation. Centre: the "
+                "mean octave, each counted by what its noise costs, in octaves above 1 cycle per image; both: what "
+                "noise costs the two hemispheres side by side, the mean of all octaves. Sergent (1982) and Ivry & "
+                "Robertson (1998) expect higher frequencies in the left hemisphere."
+            ],
+        )
+        for task in (task for task in TASKS if found.values.get(CENTRE, task, "left", arms[0])):
+            title = f"{plain_name(arms[0])}, {SHORT[task]}"
+            svg = picture(
+                Frame(f"frequencies-{task}", f"What noise of an octave costs: {title}", height=3.3),
+                curves,
+                title=title,
+                sides={side: _by_octave(found.values, arms[0], task, side) for side in SIDES},
+                control={
+                    f"{plain_name(arm)}, {side}": _by_octave(found.values, arm, task, side)
+                    for arm in arms[1:]
+                    for side in SIDES
+                },
+            )
+            part.figures.append((svg, "Thin lines: 95 % intervals over seeds."))
+        return part
+
+
+def _add(
+    seed: Seed, found: Findings, task: str, clean: Reading, masked: Mapping[Mask, Reading]
+) -> None:
+    """Add the numbers of one seed and task."""
+    networks = seed.study.networks(seed.arm)[seed.number]
+    centres: dict[str, float] = {}
+
+    def add(
+        of: str, value: float, half: str = "", centre: int = 0, within: Bounds | None = None
+    ) -> None:
+        around = _around(centre) if centre else ""
+        found.values.add(
+            of,
+            value,
+            seed=seed.number,
+            level=task,
+            side=half,
+            item=f"{seed.arm}: {around}" if around else seed.arm,
+            within=within,
+            made_of=networks,
+            means=Item(arm=seed.arm, case=around),
+        )
+
+    for half in HALVES:
+        sensitivity = sensitivities(
+            clean.kappa(half, task),
+            {mask: reading.kappa(half, task) for mask, reading in masked.items()},
+        )
+        for centre, share in sensitivity.items():
+            add(SENSITIVITY, share, half, centre)
+        add(SENSITIVITY, fmean(sensitivity.values()), half)
+        centres[half] = centre_frequency(sensitivity)
+        add(CENTRE, centres[half], half, within=Bounds(0, math.log2(max(sensitivity))))
+    add(SHIFT, centres["left"] - centres["right"])
+
+
+def _around(centre: int) -> str:
+    """What an item calls noise of the octave around so many cycles per image."""
+    return f"noise around {centre} cycles per image"
+
+
+def _by_octave(values: Values, arm: str, task: str, half: str) -> dict[int, Summary]:
+    """Noise sensitivity by the centre of its octave, in cycles per image."""
+    found, centre = {}, 1
+    while one := values.get(SENSITIVITY, task, half, f"{arm}: {_around(centre)}"):
+        found[centre] = one
+        centre *= 2
+    return found
+
+
+def curves(
+    figure: Figure,
+    title: str,
+    sides: Mapping[str, Mapping[int, Summary]],
+    control: Mapping[str, Mapping[int, Summary]],
+) -> None:
+    """Draw noise sensitivity by octave.
+
+    Args:
+        figure: to draw into.
+        title: of the picture.
+        sides: of each hemisphere, by the centre of the octave.
+        control: the same of other hemispheres, by what they are called.
+    """
+    axes = figure.subplots()
+    for (name, points), style in zip(control.items(), ("--", ":"), strict=False):
+        axes.plot(
+            [*points],
+            [one.mean for one in points.values()],
+            color=FAINT,
+            ls=style,
+            lw=1.1,
+            label=name,
+        )
+    for side, points in sides.items():
+        axes.plot(
+            [*points],
+            [one.mean for one in points.values()],
+            color=COLOURS[side],
+            marker="o" if side == "left" else "s",
+            ms=4,
+            label=side,
+        )
+        intervals(axes, [*points], [*points.values()], COLOURS[side], of=side)
+    axes.set_xscale("log", base=2)
+    ticks = [*sides["left"]]
+    axes.set_xticks(ticks, [str(one) for one in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("noise of the octave around, cycles per image")
+    axes.set_ylabel("lost of the competence")
+    axes.yaxis.set_major_formatter(percent)
+    legend_above(axes, title, 2)
+    axes.set_title(title, pad=38)  # above two lines of legend
+
+
+def sentences(values: Values, arm: str) -> Iterator[str]:
+    """Say for each task which hemisphere of an arm uses higher frequencies, as far as its seeds show."""
+    for task in TASKS:
+        left, right = (values.get(CENTRE, task, side, arm) for side in SIDES)
+        shift = values.get(SHIFT, task, item=arm)
+        if left is None or right is None or shift is None:
+            continue
+        ends = interval(shift)
+        words = f"{decimal(shift.mean, 2, plus=True)} octaves"
+        if ends:
+            kind = "approximate 95 %" if shift.approximate else "95 %"
+            low, high = (decimal(end, 2, plus=True) for end in ends)
+            words += f", {kind} interval {low} to {high}"
+        yield (
+            f"On {TASK_NAMES[task]} the centre frequency of {plain_name(arm)} is {decimal(2**left.mean, 1)} cycles per "
+            f"image in the left hemisphere and {decimal(2**right.mean, 1)} in the right one (left minus right "
+            f"{words}). {VERDICTS[verdict(ends)]}"
+        )
+
+
+VERDICTS = {
+    "higher": "The left one uses higher frequencies.",
+    "lower": "The left one uses lower frequencies.",
+    "not shown": "No difference is shown.",
+    "too few seeds": "Whether that is a difference cannot be said: it takes three seeds or more.",
+}
+
+
+def verdict(ends: tuple[float, float] | None) -> str:
+    """Say what the interval of left minus right shows, one of `VERDICTS`."""
+    if ends is None:
+        return "too few seeds"
+    low, high = ends
+    return "higher" if low > 0 else "lower" if high < 0 else "not shown"
+
+
+def table(values: Values, arms: list[str]) -> Sheet:
+    """Centres and noise sensitivity: a row for each arm and task."""
+    rows = []
+    for arm in arms:
+        for task in TASKS:
+            if values.get(CENTRE, task, "left", arm) is None:
+                continue
+            octave = (
+                *(values.get(CENTRE, task, side, arm) for side in SIDES),
+                values.get(SHIFT, task, item=arm),
+            )
+            cells = [cell for one in octave for cell in summary_cells(one, percent=False)]
+            both = summary_cells(values.get(SENSITIVITY, task, "both", arm))
+            rows.append([Cell(arm, arm, True), Cell(SHORT[task], task, True), *cells, *both])
+    numbers = ("centre left", "centre right", "left − right", "noise costs both, %")
+    heads = [head for name in numbers for head in (name, "95 % interval")]
+    caption = "Centre frequencies, octaves above 1 cycle per image, and what noise costs"
+    return Sheet("frequencies", caption, word_columns(("arm", "task"), heads), rows)
