@@ -45,6 +45,7 @@ SHARED = {
     "other_layer": "the layer of the right hemisphere that it is compared with",
     "share": "of a hemisphere's features, 0 to 1",
     "bin": "of confidence, from 0, of 15 equal ones",
+    "cycles": "centre of the octave of noise, in cycles per image",
     "epoch": "epochs trained, from 1; empty: the trained network",
     "task": "what is read off: within_coarse (fine, where labels are independent) or coarse; empty: both",
 }

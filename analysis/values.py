@@ -39,7 +39,8 @@ class Item:
     """What the ``item`` of a number says, in columns of one type each; empty or None where it does not say that.
 
     ``arm``, the name of a class, ``case`` (one of several, such as "left only" or a cut), names of layers ("features"
-    are what the heads see; ``other_layer`` is that of the right hemisphere), a share of features, a bin of confidence.
+    are what the heads see; ``other_layer`` is that of the right hemisphere), a share of features, a bin of confidence,
+    the centre of an octave of noise in cycles per image.
     """
 
     arm: str = ""
@@ -49,6 +50,7 @@ class Item:
     other_layer: str = ""
     share: float | None = None
     bin: int | None = None
+    cycles: int | None = None
 
 
 @dataclass(frozen=True)

@@ -121,19 +121,22 @@ def _add(
     centres: dict[str, float] = {}
 
     def add(
-        of: str, value: float, half: str = "", centre: int = 0, within: Bounds | None = None
+        of: str,
+        value: float,
+        half: str = "",
+        centre: int | None = None,
+        within: Bounds | None = None,
     ) -> None:
-        around = _around(centre) if centre else ""
         found.values.add(
             of,
             value,
             seed=seed.number,
             level=task,
             side=half,
-            item=f"{seed.arm}: {around}" if around else seed.arm,
+            item=_item(seed.arm, centre) if centre else seed.arm,
             within=within,
             made_of=networks,
-            means=Item(arm=seed.arm, case=around),
+            means=Item(arm=seed.arm, cycles=centre),
         )
 
     for half in HALVES:
@@ -149,15 +152,15 @@ def _add(
     add(SHIFT, centres["left"] - centres["right"])
 
 
-def _around(centre: int) -> str:
-    """What an item calls noise of the octave around so many cycles per image."""
-    return f"noise around {centre} cycles per image"
+def _item(arm: str, centre: int) -> str:
+    """Name noise of the octave around so many cycles per image."""
+    return f"{arm}: around {centre}"
 
 
 def _by_octave(values: Values, arm: str, task: str, half: str) -> dict[int, Summary]:
     """Noise sensitivity by the centre of its octave, in cycles per image."""
     found, centre = {}, 1
-    while one := values.get(SENSITIVITY, task, half, f"{arm}: {_around(centre)}"):
+    while one := values.get(SENSITIVITY, task, half, _item(arm, centre)):
         found[centre] = one
         centre *= 2
     return found
