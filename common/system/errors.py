@@ -72,12 +72,30 @@ def blaming(code: Any) -> Iterator[None]:
         if "DefaultCPUAllocator" in str(error):
             raise
         file = getattr(sys.modules.get(_named(code).__module__), "__file__", None)
-        lines = [one.lineno for one in extract_tb(error.__traceback__) if one.filename == file]
-        where = f", line {lines[-1]}," if lines else ""
-        text = " ".join(str(error).split())[:LONGEST].rstrip(".")
-        raise UserError(
-            f"{place_of(code)}{where} fails: {type(error).__name__}: {text}."
-        ) from error
+        raise UserError(_blame(place_of(code), file, error)) from error
+
+
+@contextmanager
+def importing(file: str) -> Iterator[None]:
+    """Turn what stops the import of a file that was added into one sentence, with its line.
+
+    Raises:
+        UserError: of any error that does not say that memory is full, or that the file is no Python (`no_python`).
+    """
+    try:
+        yield
+    except (UserError, MemoryError, SyntaxError):
+        raise
+    except Exception as error:
+        raise UserError(_blame(file, file, error)) from error
+
+
+def _blame(place: str, file: str | None, error: Exception) -> str:
+    """Say that a place fails, and in which line of its file."""
+    lines = [one.lineno for one in extract_tb(error.__traceback__) if one.filename == file]
+    where = f", line {lines[-1]}," if lines else ""
+    text = " ".join(str(error).split())[:LONGEST].rstrip(".")
+    return f"{place}{where} fails: {type(error).__name__}: {text}."
 
 
 def _named(code: Any) -> Any:

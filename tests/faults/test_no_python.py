@@ -1,4 +1,4 @@
-"""A file that was added and is no Python: commands name it and its line, or go on without it."""
+"""A file that was added and cannot be imported: commands name it and its line, or go on without it."""
 
 import shutil
 from pathlib import Path
@@ -41,6 +41,19 @@ def test_a_file_that_is_no_python_is_named_with_its_line(line, broken, navon, co
     (error,) = [one for one in done.stderr.splitlines() if one.strip()]
     assert done.returncode == 1
     assert error.startswith(f"error: {broken / 'common/networks/backbones/abacus.py'}, line 5")
+
+
+def test_a_file_that_imports_what_is_not_there_is_named_with_its_line(broken, navon, command):
+    file = broken / "common/networks/backbones/abacus.py"
+    file.write_text('"""Beads."""\n\nimport abacus_of_beads\n')
+    data = ["dataset=navon", f"dataset.root={navon}"]
+    trainer = "arch_single_head/trainer.py"
+    done = command(trainer, "hparams.arch=resnet9", *data, cwd=broken, PYTHONPATH=str(broken))
+    (error,) = [one for one in done.stderr.splitlines() if one.strip()]
+    assert done.returncode == 1
+    assert error == (
+        f"error: {file}, line 3, fails: ModuleNotFoundError: No module named 'abacus_of_beads'."
+    )
 
 
 def test_commands_that_need_no_backbone_go_on(broken, command):
