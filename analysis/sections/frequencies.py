@@ -29,6 +29,7 @@ from study.arms import PRIMARY, plain_name
 SENSITIVITY = "noise sensitivity"
 CENTRE = "centre frequency"
 SHIFT = "centre frequency, left minus right"
+EXCESS = "noise sensitivity, minus the control"
 
 
 class Frequencies(Section):
@@ -37,6 +38,9 @@ class Frequencies(Section):
     order = 17
     csv_order = 160
     every_pair = True
+
+    def __init__(self) -> None:
+        self.networks: dict[int, dict[str, float]] = {}  # of both arms, by seed
 
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add how sensitive each hemisphere is to noise of each octave, and the mean octave of that."""
@@ -61,10 +65,30 @@ class Frequencies(Section):
             )
             for mask, features in seen(seed)
         }
+        networks = seed.study.networks(seed.arm)[seed.number]
+        self.networks[seed.number] = self.networks.get(seed.number, {}) | networks
         clean = readings[None]
         masked = {mask: reading for mask, reading in readings.items() if mask is not None}
         for task in filter(clean.alive, clean.chance):
             _add(seed, found, task, clean, masked)
+
+    def finish(self, found: Findings) -> None:
+        """Add by how much more noise costs both hemispheres of the first arm than those of its control, by seed."""
+        arm = found.pairs[0]
+        for task in TASKS if arm != PRIMARY else ():
+            for number, costs in found.values.by_seed(SENSITIVITY, task, "both").items():
+                if arm in costs and PRIMARY in costs:
+                    excess = costs[arm] - costs[PRIMARY]
+                    found.values.add(
+                        EXCESS,
+                        excess,
+                        seed=number,
+                        level=task,
+                        side="both",
+                        item=arm,
+                        made_of=self.networks[number],
+                        means=Item(arm=arm),
+                    )
 
     def render(self, found: Findings) -> Part | None:
         """Which hemisphere uses higher frequencies, a curve for each, and a table."""
@@ -81,6 +105,7 @@ class Frequencies(Section):
             nav="Frequencies",
             text=[
                 *sentences(found.values, arms[0]),
+                *robustness(found.values, arms[0]),
                 "How to read it: every image gets noise of one octave of spatial frequencies, low ones on the left of "
                 "the axis, high ones on the right. The higher the curve, the more of what a hemisphere knows is lost, "
                 "and the more it uses these frequencies. A hemisphere for coarse form has its curve further left.",
@@ -218,17 +243,37 @@ def sentences(values: Values, arm: str) -> Iterator[str]:
         shift = values.get(SHIFT, task, item=arm)
         if left is None or right is None or shift is None:
             continue
-        ends = interval(shift)
-        words = f"{decimal(shift.mean, 2, plus=True)} octaves"
-        if ends:
-            kind = "approximate 95 %" if shift.approximate else "95 %"
-            low, high = (decimal(end, 2, plus=True) for end in ends)
-            words += f", {kind} interval {low} to {high}"
+        words = f"{decimal(shift.mean, 2, plus=True)} octaves{_interval(shift, 1, 2)}"
         yield (
             f"On {TASK_NAMES[task]} the centre frequency of {plain_name(arm)} is {decimal(2**left.mean, 1)} cycles per "
             f"image in the left hemisphere and {decimal(2**right.mean, 1)} in the right one (left minus right "
-            f"{words}). {VERDICTS[verdict(ends)]}"
+            f"{words}). {VERDICTS[verdict(interval(shift))]}"
         )
+
+
+def robustness(values: Values, arm: str) -> Iterator[str]:
+    """Say for each task whether noise costs both hemispheres of an arm more than those of its control."""
+    for task in TASKS:
+        excess = values.get(EXCESS, task, "both", arm)
+        costs = [values.get(SENSITIVITY, task, "both", one) for one in (arm, PRIMARY)]
+        if excess is None or costs[0] is None or costs[1] is None:
+            continue
+        shares = [f"{decimal(100 * one.mean, 1)} %" for one in costs if one]
+        yield (
+            f"Noise costs {plain_name(arm)} {shares[0]} of what can be read off both on {TASK_NAMES[task]}, and "
+            f"{plain_name(PRIMARY)} {shares[1]} (difference {decimal(100 * excess.mean, 1, plus=True)} "
+            f"points{_interval(excess, 100, 1)}). {COSTS[verdict(interval(excess))]}"
+        )
+
+
+def _interval(summary: Summary, scale: int, digits: int) -> str:
+    """The 95 % interval in words, after a comma; empty with too few seeds."""
+    ends = interval(summary)
+    if ends is None:
+        return ""
+    kind = "approximate 95 %" if summary.approximate else "95 %"
+    low, high = (decimal(scale * end, digits, plus=True) for end in ends)
+    return f", {kind} interval {low} to {high}"
 
 
 VERDICTS = {
@@ -237,10 +282,16 @@ VERDICTS = {
     "not shown": "No difference is shown.",
     "too few seeds": "Whether that is a difference cannot be said: it takes three seeds or more.",
 }
+COSTS = {
+    "higher": "Specialised ones lose more.",
+    "lower": "Specialised ones lose less.",
+    "not shown": VERDICTS["not shown"],
+    "too few seeds": VERDICTS["too few seeds"],
+}
 
 
 def verdict(ends: tuple[float, float] | None) -> str:
-    """Say what the interval of left minus right shows, one of `VERDICTS`."""
+    """Say what the interval of a difference shows, one of `VERDICTS`."""
     if ends is None:
         return "too few seeds"
     low, high = ends

@@ -22,7 +22,14 @@ from analysis.masking import (
     sensitivities,
 )
 from analysis.section import Findings
-from analysis.sections.frequencies import CENTRE, SENSITIVITY, SHIFT, Frequencies, verdict
+from analysis.sections.frequencies import (
+    CENTRE,
+    EXCESS,
+    SENSITIVITY,
+    SHIFT,
+    Frequencies,
+    verdict,
+)
 from analysis.seed import FeatureSet
 from analysis.values import Item
 from common.networks.spatial_frequency import SpatialFilter
@@ -249,6 +256,28 @@ def test_the_first_arm_and_its_unspecialised_control_are_asked_and_no_other():
     assert {one.means.arm for one in found.values.values} == {"bilateral", PRIMARY}
     rows = Frequencies().render(found).tables[0].rows
     assert [row[0].text for row in rows] == ["bilateral"] * 2 + [PRIMARY] * 2
+
+
+def test_what_noise_costs_two_arms_is_compared_seed_by_seed():
+    found = Findings(pairs=["bilateral", PRIMARY])
+    section = Frequencies()
+    low = Pixels(*(SpatialFilter(low_pass=3, high_pass=None) for _ in range(2)))
+    for number in range(3):
+        section.compute(seed_of(high_and_low(), number=number), found)
+        section.compute(seed_of(low, arm=PRIMARY, number=number), found)
+    section.finish(found)
+    for task in TASKS:
+        costs = found.values.by_seed(SENSITIVITY, task, "both")
+        excess = found.values.by_seed(EXCESS, task, "both")
+        assert len(excess) == 3
+        for number, one in excess.items():
+            difference = costs[number]["bilateral"] - costs[number][PRIMARY]
+            assert one == {"bilateral": pytest.approx(difference)}
+    said = " ".join(section.render(found).text)
+    assert "Noise costs two specialised hemispheres" in said
+    # What noise hides from one specialised hemisphere the other one sees; those of the control see the same.
+    assert found.values.get(EXCESS, "coarse", "both", "bilateral").ci95_high < 0
+    assert "Specialised ones lose less." in said
 
 
 def test_hemispheres_that_know_nothing_and_images_without_two_octaves_are_left_out():
