@@ -17,7 +17,7 @@ from analysis.networks import as_tested
 from analysis.seed import FeatureSet, Seed
 from common.data.samplers import drawn
 
-IMAGES = 1_000  # test images that are masked
+IMAGES = 500  # test images that are masked: each is seen sixteen times where it has 32 pixels
 # Standard deviations of noise, in standard deviations of the training pixels. Several, so that what is lost can be
 # told apart both where little noise costs all, and where only much noise costs anything.
 STRENGTHS = (0.25, 0.5, 1.0)
@@ -94,16 +94,16 @@ def seen(seed: Seed) -> Iterator[tuple[Mask | None, FeatureSet]]:
         yield mask, FeatureSet(seed.network.split(torch.cat(batches)), labels)
 
 
-def sensitivities(clean: float, noisy: Mapping[Mask, float]) -> dict[int, float]:
+def sensitivities(known: Mapping[Mask | None, float]) -> dict[int, float]:
     """Give by octave the share of a competence that noise costs, the mean over strengths; 1: all of it.
 
     Args:
-        clean: the competence without noise, above 0.
-        noisy: the same under each mask.
+        known: the competence under each mask, and without noise (None), which is above 0.
     """
     lost: dict[int, list[float]] = {}
-    for mask, competence in noisy.items():
-        lost.setdefault(mask.centre, []).append(1 - competence / clean)
+    for mask, competence in known.items():
+        if mask is not None:
+            lost.setdefault(mask.centre, []).append(1 - competence / known[None])
     return {centre: fmean(shares) for centre, shares in lost.items()}
 
 

@@ -17,9 +17,10 @@ from analysis.report.part import Part
 from analysis.report.svg import FAINT, Frame, picture
 from analysis.section import Findings, Section
 from analysis.seed import HALVES, Seed
+from analysis.specialisation.measures import DEAD, competence, dead
 from analysis.specialisation.page import SHORT
-from analysis.specialisation.reading import Reading, read
-from analysis.specialisation.tasks import TASKS
+from analysis.specialisation.reading import ask, fit_probes
+from analysis.specialisation.tasks import COARSE, FINE, TASKS, chances
 from analysis.specialisation.words import TASK_NAMES, interval
 from analysis.values import Bounds, Item, Summary, Values
 from common.settings.levels import SIDES
@@ -52,25 +53,10 @@ class Frequencies(Section):
                 "which spatial frequencies the hemispheres use; the images are too small."
             )
             return
-        readings = {
-            mask: read(
-                seed.arm,
-                seed.number,
-                None,
-                seed.images,
-                seed.fits,
-                train=seed.train,
-                validation=seed.validation,
-                scored=features,
-            )
-            for mask, features in seen(seed)
-        }
         networks = seed.study.networks(seed.arm)[seed.number]
         self.networks[seed.number] = self.networks.get(seed.number, {}) | networks
-        clean = readings[None]
-        masked = {mask: reading for mask, reading in readings.items() if mask is not None}
-        for task in filter(clean.alive, clean.chance):
-            _add(seed, found, task, clean, masked)
+        for task, known in competences(seed).items():
+            _add(seed, found, task, known)
 
     def finish(self, found: Findings) -> None:
         """Add by how much more noise costs both hemispheres of the first arm than those of its control, by seed."""
@@ -138,10 +124,27 @@ class Frequencies(Section):
         return part
 
 
-def _add(
-    seed: Seed, found: Findings, task: str, clean: Reading, masked: Mapping[Mask, Reading]
-) -> None:
-    """Add the numbers of one seed and task."""
+Known = dict[str, dict[Mask | None, float]]  # competences by half and mask; None: without noise
+
+
+def competences(seed: Seed) -> dict[str, Known]:
+    """Give by task what the probes of `analysis.specialisation` read off each half, without noise and under it."""
+    images = seed.images
+    probes = fit_probes(images, seed.fits, train=seed.train, validation=seed.validation)
+    found: dict[str, Known] = {}
+    for mask, view in seen(seed):
+        chance = chances(view.labels, images.parents, images.classes[COARSE], images.classes[FINE])
+        for half in HALVES:
+            right = ask(probes, half, images, view)
+            for task, guessing in chance.items():
+                accuracy = float(right[task].double().mean())
+                halves = found.setdefault(task, {})
+                halves.setdefault(half, {})[mask] = competence(accuracy, guessing)
+    return found
+
+
+def _add(seed: Seed, found: Findings, task: str, known: Known) -> None:
+    """Add the numbers of one seed and task, of halves that are not dead on it: of left and right both or neither."""
     networks = seed.study.networks(seed.arm)[seed.number]
     centres: dict[str, float] = {}
 
@@ -164,17 +167,17 @@ def _add(
             means=Item(arm=seed.arm, cycles=centre),
         )
 
-    for half in HALVES:
-        sensitivity = sensitivities(
-            clean.kappa(half, task),
-            {mask: reading.kappa(half, task) for mask, reading in masked.items()},
-        )
+    clean = {half: masked[None] for half, masked in known.items()}
+    alive = () if dead(clean["left"], clean["right"]) else SIDES
+    for half in (*alive, "both") if clean["both"] >= DEAD else ():
+        sensitivity = sensitivities(known[half])
         for centre, share in sensitivity.items():
             add(SENSITIVITY, share, half, centre)
         add(SENSITIVITY, fmean(sensitivity.values()), half)
         centres[half] = centre_frequency(sensitivity)
         add(CENTRE, centres[half], half, within=Bounds(0, math.log2(max(sensitivity))))
-    add(SHIFT, centres["left"] - centres["right"])
+    if "left" in centres:
+        add(SHIFT, centres["left"] - centres["right"])
 
 
 def _item(arm: str, centre: int) -> str:
@@ -280,7 +283,10 @@ VERDICTS = {
     "higher": "The left one uses higher frequencies.",
     "lower": "The left one uses lower frequencies.",
     "not shown": "No difference is shown.",
-    "too few seeds": "Whether that is a difference cannot be said: it takes three seeds or more.",
+    "too few seeds": (
+        "Whether that is a difference cannot be said: it takes three seeds or more in which neither hemisphere is "
+        "dead on the task."
+    ),
 }
 COSTS = {
     "higher": "Specialised ones lose more.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from analysis.logistic import STRENGTHS, Fits
+from analysis.logistic import STRENGTHS, Fits, Probe
 from analysis.seed import HALVES, FeatureSet, StudyImages
 from analysis.specialisation import measures
 from analysis.specialisation.rows import Competence, Index
@@ -88,6 +88,9 @@ class Reading:
         return found
 
 
+Probes = Mapping[tuple[str, str], Probe]
+
+
 def read(
     arm: str,
     seed: int,
@@ -102,9 +105,6 @@ def read(
 ) -> Reading:
     """Fit a probe of each level on the left, the right and both hemispheres, and see which images are right.
 
-    The fine class within the coarse one is read by the fine probe: the likeliest child of the true coarse class. Of
-    independent labels each is read by its own probe.
-
     Args:
         arm: of the network.
         seed: of the network.
@@ -116,19 +116,50 @@ def read(
         scored: what is asked.
         strengths: of the penalties by half and level; None: chosen on ``validation``.
     """
-    rights, ends, used = {}, [], {}
-    for half in HALVES:
-        logits = {}
-        for level in LEVELS:
-            probe = fits.fit(
-                (train.of(half), train.labels[level]),
-                (validation.of(half), validation.labels[level]),
-                images.classes[level],
-                STRENGTHS if strengths is None else (strengths[half, level],),
-            )
-            used[half, level] = probe.strength
-            logits[level] = probe.logits(scored.of(half))
-            ends += [(half, level)] if probe.at_end else []
-        rights[half] = right(logits, scored.labels, images.parents)
-    chance = chances(scored.labels, images.parents, images.classes[COARSE], images.classes["fine"])
-    return Reading(arm, seed, epoch, rights, chance, used, tuple(ends))
+    probes = fit_probes(images, fits, train=train, validation=validation, strengths=strengths)
+    return Reading(
+        arm,
+        seed,
+        epoch,
+        {half: ask(probes, half, images, scored) for half in HALVES},
+        chances(scored.labels, images.parents, images.classes[COARSE], images.classes["fine"]),
+        {place: probe.strength for place, probe in probes.items()},
+        tuple(place for place, probe in probes.items() if probe.at_end),
+    )
+
+
+def fit_probes(
+    images: StudyImages,
+    fits: Fits,
+    *,
+    train: FeatureSet,
+    validation: FeatureSet,
+    strengths: Mapping[tuple[str, str], float] | None = None,
+) -> Probes:
+    """Fit a probe of each half and level, by both; arguments are those of `read`."""
+    return {
+        (half, level): fits.fit(
+            (train.of(half), train.labels[level]),
+            (validation.of(half), validation.labels[level]),
+            images.classes[level],
+            STRENGTHS if strengths is None else (strengths[half, level],),
+        )
+        for half in HALVES
+        for level in LEVELS
+    }
+
+
+def ask(probes: Probes, half: str, images: StudyImages, scored: FeatureSet) -> dict[str, Tensor]:
+    """Say by task which images the probes of a half have right, bool (N,).
+
+    The fine class within the coarse one is read by the fine probe: the likeliest child of the true coarse class. Of
+    independent labels each is read by its own probe.
+
+    Args:
+        probes: as `fit_probes` gives them.
+        half: left, right or both.
+        images: whose classes are read.
+        scored: what is asked.
+    """
+    logits = {level: probes[half, level].logits(scored.of(half)) for level in LEVELS}
+    return right(logits, scored.labels, images.parents)

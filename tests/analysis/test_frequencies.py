@@ -83,7 +83,7 @@ def test_each_frequency_is_in_one_octave():
 
 def test_what_noise_costs_is_the_share_of_the_competence_and_its_mean_octave():
     noisy = {Mask(2, 0.5): 0.8, Mask(2, 1.0): 0.4, Mask(8, 0.5): 0.8, Mask(8, 1.0): 0.0}
-    found = sensitivities(0.8, noisy)
+    found = sensitivities({None: 0.8} | noisy)
     assert found == pytest.approx({2: 0.25, 8: 0.5})
     # Octaves 1 and 3, the second counted twice.
     assert centre_frequency(found) == pytest.approx(7 / 3)
@@ -285,6 +285,13 @@ def test_hemispheres_that_know_nothing_and_images_without_two_octaves_are_left_o
     blind = Pixels(*(SpatialFilter(low_pass=0.5, high_pass=None) for _ in range(2)))
     Frequencies().compute(seed_of(blind), found)
     assert not found.values.values
+    assert Frequencies().render(found) is None
+    # Of one that knows nothing neither its own numbers are given nor those of the other one alone.
+    half = Pixels(
+        SpatialFilter(low_pass=None, high_pass=None), SpatialFilter(low_pass=0.5, high_pass=None)
+    )
+    Frequencies().compute(seed_of(half), found)
+    assert {one.side for one in found.values.values} == {"both"}
     assert Frequencies().render(found) is None
     tiny = torch.zeros(4 * PER_CLASS, 3, 3, 3, dtype=torch.uint8)
     Frequencies().compute(seed_of(high_and_low(), images=tiny), found)
