@@ -99,7 +99,7 @@ class Frequencies(Section):
             tables=[table(found.values, arms)],
             notes=[
                 "Critical-band masking (Solomon & Pelli 1994; Subramanian et al. 2023), with noise whose standard "
-                f"deviation is {', '.join(f'{one:g}' for one in STRENGTHS)} of that of training pixels, on up to "
+                f"deviation is {', '.join(f'{one:g}' for one in STRENGTHS)} times that of training pixels, on up to "
                 f"{IMAGES:,} test images. What is lost is a share of the competence without noise, the mean of "
                 f"{len(STRENGTHS)} strengths, read off by the probes of the section on specialisation. Centre: the "
                 "mean octave, each counted by what its noise costs, in octaves above 1 cycle per image; both: what "
