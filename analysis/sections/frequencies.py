@@ -6,6 +6,7 @@ The spatial-frequency account of hemispheric asymmetry expects higher ones in th
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 from statistics import fmean
 
 from matplotlib.figure import Figure
@@ -60,8 +61,8 @@ class Frequencies(Section):
 
     def finish(self, found: Findings) -> None:
         """Add by how much more noise costs both hemispheres of the first arm than those of its control, by seed."""
-        arm = found.pairs[0]
-        for task in TASKS if arm != PRIMARY else ():
+        compared = [arm for arm in found.pairs[:1] if arm != PRIMARY]
+        for arm, task in product(compared, TASKS):
             for number, costs in found.values.by_seed(SENSITIVITY, task, "both").items():
                 if arm in costs and PRIMARY in costs:
                     excess = costs[arm] - costs[PRIMARY]
@@ -80,7 +81,7 @@ class Frequencies(Section):
         """Which hemisphere uses higher frequencies, a curve for each, and a table."""
         arms = [
             arm
-            for arm in dict.fromkeys((found.pairs[0], PRIMARY))
+            for arm in dict.fromkeys((*found.pairs[:1], PRIMARY))
             if any(found.values.get(CENTRE, task, "left", arm) for task in TASKS)
         ]
         if not arms:

@@ -293,6 +293,9 @@ def test_hemispheres_that_know_nothing_and_images_without_two_octaves_are_left_o
     Frequencies().compute(seed_of(half), found)
     assert {one.side for one in found.values.values} == {"both"}
     assert Frequencies().render(found) is None
+    none = Findings(pairs=[])  # a study that has lost its networks
+    Frequencies().finish(none)
+    assert Frequencies().render(none) is None
     tiny = torch.zeros(4 * PER_CLASS, 3, 3, 3, dtype=torch.uint8)
     Frequencies().compute(seed_of(high_and_low(), images=tiny), found)
     assert found.left_out == [
