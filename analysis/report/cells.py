@@ -176,6 +176,15 @@ def interval_words(summary: Summary) -> str:
     return f"{words} ({'approximate ' if summary.approximate else ''}95 % interval {low} to {high})"
 
 
+def ends_words(summary: Summary, scale: int, digits: int) -> str:
+    """``95 % interval +0.1 to +0.2`` of a difference, ``scale`` times as large; empty where it has none."""
+    if summary.ci95_low is None or summary.ci95_high is None:
+        return ""
+    ends = (summary.ci95_low, summary.ci95_high)
+    low, high = (decimal(scale * end, digits, plus=True) for end in ends)
+    return f"{'approximate ' if summary.approximate else ''}95 % interval {low} to {high}"
+
+
 def word_columns(words: Iterable[str], numbers: Iterable[str]) -> list[Column]:
     """Heads of word columns, then of number columns."""
     return [*(Column(word, True) for word in words), *(Column(number) for number in numbers)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from analysis.networks import classify
-from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_columns
+from analysis.report.cells import Cell, Sheet, decimal, ends_words, summary_cells, word_columns
 from analysis.report.figures import grouped_bars
 from analysis.report.part import Part
 from analysis.report.svg import Frame, picture
@@ -172,11 +172,8 @@ def sentence(found: Findings, arm: str) -> str:
         """A difference in words, with its interval."""
         assert one is not None
         words = f"{decimal(100 * one.mean, 1, plus=True)} points"
-        if one.ci95_low is None or one.ci95_high is None:
-            return words
-        low, high = (decimal(100 * end, 1, plus=True) for end in (one.ci95_low, one.ci95_high))
-        kind = "approximate 95 %" if one.approximate else "95 %"
-        return f"{words} ({kind} interval {low} to {high})"
+        ends = ends_words(one, 100, 1)
+        return f"{words} ({ends})" if ends else words
 
     values = found.values
     advantage, asymmetry = (values.get(of, side="both", item=arm) for of in (ADVANTAGE, ASYMMETRY))

@@ -12,7 +12,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from analysis.masking import IMAGES, STRENGTHS, Mask, centre_frequency, octaves, seen, sensitivities
-from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_columns
+from analysis.report.cells import Cell, Sheet, decimal, ends_words, summary_cells, word_columns
 from analysis.report.figures import COLOURS, intervals, legend_above, percent
 from analysis.report.part import Part
 from analysis.report.svg import FAINT, Frame, picture
@@ -247,7 +247,7 @@ def sentences(values: Values, arm: str) -> Iterator[str]:
         shift = values.get(SHIFT, task, item=arm)
         if left is None or right is None or shift is None:
             continue
-        words = f"{decimal(shift.mean, 2, plus=True)} octaves{_interval(shift, 1, 2)}"
+        words = _with_ends(f"{decimal(shift.mean, 2, plus=True)} octaves", shift, 1, 2)
         yield (
             f"On {TASK_NAMES[task]} the centre frequency of {plain_name(arm)} is {decimal(2**left.mean, 1)} cycles per "
             f"image in the left hemisphere and {decimal(2**right.mean, 1)} in the right one (left minus right "
@@ -263,21 +263,16 @@ def robustness(values: Values, arm: str) -> Iterator[str]:
         if excess is None or costs[0] is None or costs[1] is None:
             continue
         shares = [f"{decimal(100 * one.mean, 1)} %" for one in costs if one]
+        words = _with_ends(f"{decimal(100 * excess.mean, 1, plus=True)} points", excess, 100, 1)
         yield (
             f"Noise costs {plain_name(arm)} {shares[0]} of what can be read off both on {TASK_NAMES[task]}, and "
-            f"{plain_name(PRIMARY)} {shares[1]} (difference {decimal(100 * excess.mean, 1, plus=True)} "
-            f"points{_interval(excess, 100, 1)}). {COSTS[verdict(interval(excess))]}"
+            f"{plain_name(PRIMARY)} {shares[1]} (difference {words}). {COSTS[verdict(interval(excess))]}"
         )
 
 
-def _interval(summary: Summary, scale: int, digits: int) -> str:
-    """The 95 % interval in words, after a comma; empty with too few seeds."""
-    ends = interval(summary)
-    if ends is None:
-        return ""
-    kind = "approximate 95 %" if summary.approximate else "95 %"
-    low, high = (decimal(scale * end, digits, plus=True) for end in ends)
-    return f", {kind} interval {low} to {high}"
+def _with_ends(words: str, summary: Summary, scale: int, digits: int) -> str:
+    """A difference in words, and after a comma its interval if it has one."""
+    return ", ".join(filter(None, (words, ends_words(summary, scale, digits))))
 
 
 VERDICTS = {
