@@ -11,7 +11,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.networks import FeatureCache, classify, side_by_side
-from analysis.report.cells import Cell, Sheet, decimal, interval_words, summary_cells, word_columns
+from analysis.report.cells import (
+    Cell,
+    Sheet,
+    decimal,
+    ends_words,
+    interval_words,
+    summary_cells,
+    word_columns,
+)
 from analysis.report.figures import COLOURS, intervals, legend_above, percent
 from analysis.report.part import Part
 from analysis.report.svg import INK, Frame, picture, short
@@ -163,11 +171,9 @@ def sentence(found: Findings, arm: str, cut: str) -> str:
         lost = found.values.get(LOST, level, "", f"{arm}: {cut}")
         if lost is None:
             continue
-        ends = ""
-        if lost.ci95_low is not None and lost.ci95_high is not None:
-            low, high = (decimal(100 * end, 1) for end in (lost.ci95_low, lost.ci95_high))
-            ends = f" (95 % interval {low} to {high})"
-        parts.append(f"{decimal(100 * lost.mean, 1)} points{ends} on {level} labels")
+        ends = ends_words(lost, 100, 1)
+        points = f"{decimal(100 * lost.mean, 1)} points{f' ({ends})' if ends else ''}"
+        parts.append(f"{points} on {level} labels")
     size = found.values.get(PARAMETERS, item=arm)
     held = f", which holds {interval_words(size)} of its parameters," if size else ""
     return f"Cutting the callosum of {plain_name(arm)}{held} costs {' and '.join(parts)}."
