@@ -81,6 +81,9 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "equivalence_p": "of two one-sided tests (TOST) that the difference is at least the margin",
         "verdict": "differs, undecided, or the same within the margin",
         "seeds_needed": "seeds that would show a difference of the margin, with 80 % power at this spread",
+        "via_fine": "of coarse rows, the same difference where the fine heads of both arms give the coarse class",
+        "via_fine_ci95_low": "lower end of its 95 % interval",
+        "via_fine_ci95_high": "upper end of it",
     },
     "images.csv": {
         "minus": "the arm that is subtracted",

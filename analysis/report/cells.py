@@ -19,6 +19,7 @@ WORDS = ("arm", "minus", "level", "checkpoint")
 # Columns that hold fractions, shown in per cent; a difference of two is in percentage points.
 FRACTIONS = (
     *("accuracy", "accuracy_chance", "val_accuracy", "mean", "std", "ci95_low", "ci95_high"),
+    *("via_fine", "via_fine_ci95_low", "via_fine_ci95_high"),
     *(
         f"{name}{of}"
         for name in FURTHER
@@ -26,9 +27,9 @@ FRACTIONS = (
         for of in ("", "_mean", "_std", "_chance")
     ),
 )
-TITLES = {"mean": "mean, %", "std": "sd, %", "ci95_low": "95 % interval", "p_holm": "p, Holm"}
-# Shown in the cell of the lower bound.
-UPPER = "ci95_high"
+TITLES = {"mean": "mean, %", "std": "sd, %", "p_holm": "p, Holm"}
+# The upper end of an interval is shown in the cell of the lower one.
+LOWER, UPPER = "ci95_low", "ci95_high"
 # Shown in place of the level (`analysis.report.level_words`).
 LEVEL_NAME = "level_name"
 
@@ -87,19 +88,19 @@ def sheet(
 
     def filled(column: str) -> bool:
         """Whether any row has something to show there."""
-        keys = ("ci95_low", UPPER) if column == "ci95_low" else (column,)
+        keys = (column, _upper(column)) if column.endswith(LOWER) else (column,)
         return any(row.get(key) not in (None, "") for row in held for key in keys)
 
     names = [
         column
         for column in only or (held[0] if held else ())
-        if column not in (UPPER, LEVEL_NAME, *leave_out) and filled(column)
+        if not column.endswith(UPPER) and column not in (LEVEL_NAME, *leave_out) and filled(column)
     ]
     columns = [Column(titles.get(column) or title(column), column in WORDS) for column in names]
     rows = [
         [
-            _interval_cell(row, plus="mean" in plus)
-            if column == "ci95_low"
+            _interval_cell(row, column, plus="mean" in plus)
+            if column.endswith(LOWER)
             else cell(column, row[column], plus=column in plus)
             for column in names
         ]
@@ -110,6 +111,8 @@ def sheet(
 
 def title(column: str) -> str:
     """The head of a column."""
+    if column.endswith(LOWER):
+        return "95 % interval"
     words = column.replace("_", " ")
     return TITLES.get(column, f"{words}, %" if column in FRACTIONS else words)
 
@@ -130,9 +133,13 @@ def cell(column: str, value: Value, *, plus: bool = False) -> Cell:
     return Cell(decimal(value, 1) if abs(value) >= 10 else signed(f"{value:.4g}"), text)
 
 
-def _interval_cell(row: Mapping[str, Value], *, plus: bool) -> Cell:
+def _upper(column: str) -> str:
+    return column.removesuffix(LOWER) + UPPER
+
+
+def _interval_cell(row: Mapping[str, Value], column: str, *, plus: bool) -> Cell:
     """Both bounds; sorted by the lower one."""
-    low, high = (cell(name, row[name], plus=plus) for name in ("ci95_low", UPPER))
+    low, high = (cell(name, row[name], plus=plus) for name in (column, _upper(column)))
     if low.value or high.value:
         mark = f"{APPROXIMATE} " if row.get("approximate") else ""
         text = f"{mark}{low.text} to {high.text}"

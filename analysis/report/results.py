@@ -1,7 +1,7 @@
 """The results of a study on the page: its tables."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from analysis.report.cells import Cell, Column, Sheet, decimal, sheet
 from analysis.study import FinishedStudy
@@ -10,6 +10,7 @@ from common.results.statistics import (
     PRIMARY,
     DifferenceRow,
     SummaryRow,
+    both_directions,
     own_minus_via_fine,
 )
 from study.arms import REFERENCE
@@ -105,12 +106,23 @@ def further(study: FinishedStudy) -> list[Sheet]:
 
 
 def via_fine(study: FinishedStudy) -> Sheet | None:
-    """The accuracy of each coarse head minus that of the coarse class with most of the fine head's probability."""
+    """Coarse heads minus the coarse class with most of the fine head's probability, and these of two arms compared."""
+    ours = {row.minus: row for row in both_directions(study.differences) if row.arm == REFERENCE}
     found = own_minus_via_fine(study.rows)
+    for place, row in enumerate(found):
+        if other := ours.get(row.arm):
+            found[place] = replace(
+                row,
+                via_fine=other.via_fine,
+                via_fine_ci95_low=other.via_fine_ci95_low,
+                via_fine_ci95_high=other.via_fine_ci95_high,
+            )
     caption = "own coarse head minus the coarse class with most of the fine head's probability, percentage points"
-    columns = ("arm", "mean", "std", "ci95_low", "seeds")
-    titles = {"mean": "points", "std": "sd"}
-    table = sheet("via-fine", caption, found, only=columns, titles=titles, plus=("mean",))
+    columns = ("arm", "mean", "std", "ci95_low", "via_fine", "via_fine_ci95_low", "seeds")
+    titles = {"mean": "points", "std": "sd", "via_fine": f"{REFERENCE} minus arm, via fine"}
+    table = sheet(
+        "via-fine", caption, found, only=columns, titles=titles, plus=("mean", "via_fine")
+    )
     return table if found else None
 
 

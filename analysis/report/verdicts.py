@@ -138,6 +138,19 @@ class Verdict:
         return f"With this spread it takes about {needed} seeds to show a difference of {in_points(self.margin)}."
 
     @property
+    def via_fine(self) -> str:
+        """The same comparison where both fine heads give the coarse class; empty where nothing is shown or known."""
+        apart, low, high = (
+            getattr(self.row, f"via_fine{end}") for end in ("", "_ci95_low", "_ci95_high")
+        )
+        if self.form not in (BETTER, WORSE) or apart is None or low is None or high is None:
+            return ""
+        return (
+            f"Where the fine heads of both give the {level_shown(self.row)} class it is "
+            f"{in_points(100 * apart, digits=2)}, 95 % interval {_from_to(low, high)}."
+        )
+
+    @property
     def before(self) -> str:
         """The beginning of a sentence that ``words`` goes on with, and ``after`` ends."""
         name, labels = plain_name(self.row.arm), f"on {level_shown(self.row)} labels"

@@ -67,7 +67,8 @@ def sections(
         _primary(compared, margin),
         _accuracies(summary, compared, reference),
         _contrasts(compared, reference, margin),
-        _via_fine(own_minus_via_fine(rows)),
+        _own_minus_via_fine(own_minus_via_fine(rows)),
+        _via_fine(compared, reference),
         *_further(summary),
         _slopes(summary),
         _costs(summary),
@@ -149,11 +150,22 @@ def _points(margin: float) -> str:
     return "1 point" if margin == 1 else f"{margin:g} points"
 
 
-def _via_fine(found: Sequence[DifferenceRow]) -> Section:
+def _own_minus_via_fine(found: Sequence[DifferenceRow]) -> Section:
     lines = [["arm", "seeds", "own minus via fine\n95 % interval"]]
     lines += [[row.arm, str(row.seeds), _difference(row)] for row in found]
     note = "Accuracy of the coarse head minus that of the coarse class to which the fine head gives most probability."
     return Section("own coarse head minus via fine, in points", 1, lines, (note,))
+
+
+def _via_fine(compared: Sequence[DifferenceRow], reference: str) -> Section:
+    """The differences of coarse labels again, where fine heads answer them."""
+    lines = [["arm", "seeds", f"minus {reference}\n95 % interval"]]
+    for row in compared:
+        if row.via_fine is not None:
+            ends = _ends(row.via_fine_ci95_low, row.via_fine_ci95_high, "+.2f")
+            mark = f"{APPROXIMATE} " if row.approximate and ends != NONE else ""
+            lines.append([row.arm, str(row.seeds), f"{100 * row.via_fine:+.2f}\n{mark}{ends}"])
+    return Section("coarse labels via fine, differences in percentage points", 1, lines)
 
 
 def image_sections(found: Sequence[ImageRow]) -> list[Section]:

@@ -63,7 +63,8 @@ class DifferenceRow:
 
     ``p`` of a paired t-test, ``equivalence_p`` of the two one-sided tests against ``margin`` (a fraction), and
     ``seeds_needed``, the number of seeds that would show a difference of it. Only a contrast of a ``family`` has a
-    ``p_holm``, corrected over the family, and a ``verdict``.
+    ``p_holm``, corrected over the family, and a ``verdict``. ``via_fine`` (of coarse rows) is the same difference where
+    both arms' fine heads give the coarse class, with Student's interval.
     """
 
     arm: str
@@ -82,6 +83,9 @@ class DifferenceRow:
     equivalence_p: float | None = None
     verdict: str | None = None
     seeds_needed: int | None = None
+    via_fine: float | None = None
+    via_fine_ci95_low: float | None = None
+    via_fine_ci95_high: float | None = None
     level_name: str = ""
 
     @property
@@ -91,9 +95,16 @@ class DifferenceRow:
 
     def swapped(self) -> "DifferenceRow":
         """Give the same difference, the other way round."""
-        low, high = (None if end is None else -end for end in (self.ci95_high, self.ci95_low))
         return replace(
-            self, arm=self.minus, minus=self.arm, mean=-self.mean, ci95_low=low, ci95_high=high
+            self,
+            arm=self.minus,
+            minus=self.arm,
+            mean=-self.mean,
+            ci95_low=_negative(self.ci95_high),
+            ci95_high=_negative(self.ci95_low),
+            via_fine=_negative(self.via_fine),
+            via_fine_ci95_low=_negative(self.via_fine_ci95_high),
+            via_fine_ci95_high=_negative(self.via_fine_ci95_low),
         )
 
 
@@ -138,18 +149,19 @@ def differences(
         primary: the arm whose contrast with the reference was named beforehand; its levels are a family of their own.
         margin: within which a difference does not matter, in percentage points.
     """
-    groups = _tested(rows)
+    groups, by_fine = _tested(rows), _tested(_answered_via_fine(rows))
     arms = dict.fromkeys(arm for arm, _ in groups)
     found = []
     for arm, other in combinations(arms, 2):
         for level in LEVELS:
-            compared = pairs(groups.get((arm, level), []), groups.get((other, level), []))
+            compared, via = (
+                pairs(of.get((arm, level), []), of.get((other, level), []))
+                for of in (groups, by_fine)
+            )
             if compared:
-                values = [_mean_accuracy(one) - _mean_accuracy(two) for one, two in compared]
-                over_seeds = estimate(values, widening=widening([a + b for a, b in compared]))
-                row = _difference((arm, other, level), len(values), over_seeds, margin / 100)
+                row = _difference((arm, other, level), compared, margin / 100)
                 family, name = _family(row, reference, primary), compared[0][0][0].level_name
-                found.append(replace(row, family=family, level_name=name))
+                found.append(replace(row, family=family, level_name=name, **_via_fine(via)))
     return _judged(found, margin)
 
 
@@ -162,40 +174,70 @@ def own_minus_via_fine(rows: Sequence[Row]) -> list[DifferenceRow]:
     """Compare each arm's coarse head with the coarse class that its fine head gives, seed by seed."""
     groups = _tested(rows)
     found = []
-    for arm in dict.fromkeys(arm for arm, _ in groups):
-        # Studies of before there was this metric have no such field.
-        via = {
-            row.seed: (row, value)
-            for row in groups.get((arm, "fine"), [])
-            if (value := getattr(row, VIA_FINE, None)) is not None
-        }
-        own = [row for row in groups.get((arm, "coarse"), []) if row.seed in via]
-        if own:
-            values = [_accuracy(row) - via[row.seed][1] for row in own]
-            over_seeds = estimate(values, widening=widening([(row,) for row in own]))
-            found.append(_difference((arm, VIA_FINE, "coarse"), len(own), over_seeds, margin=None))
+    for (arm, level), answered in _tested(_answered_via_fine(rows)).items():
+        if compared := pairs(groups.get((arm, level), []), answered):
+            found.append(_difference((arm, VIA_FINE, level), compared, margin=None))
     return found
 
 
+def _answered_via_fine(rows: Sequence[Row]) -> list[Row]:
+    """Turn rows of fine heads into rows of coarse labels, with the accuracy of the coarse class that these give.
+
+    Studies of before there was that metric have none.
+    """
+    return [
+        replace(row, level="coarse", accuracy=value)
+        for row in rows
+        if row.level == "fine" and (value := getattr(row, VIA_FINE, None)) is not None
+    ]
+
+
+Pairs = Sequence[tuple[list[Row], list[Row]]]
+
+
+def _over_seeds(compared: Pairs) -> Estimate:
+    values = [_mean_accuracy(one) - _mean_accuracy(other) for one, other in compared]
+    return estimate(values, widening=widening([one + other for one, other in compared]))
+
+
+def _ends(found: Estimate) -> tuple[float | None, float | None]:
+    """Give the interval of a difference of two accuracies, which are at most 1 apart."""
+    low, high = student(found)
+    if low is None or high is None:
+        return None, None
+    return max(low, -1.0), min(high, 1.0)
+
+
 def _difference(
-    names: tuple[str, str, str], number: int, found: Estimate, margin: float | None
+    names: tuple[str, str, str], compared: Pairs, margin: float | None
 ) -> DifferenceRow:
     """Give the row of a difference; without a margin, none of the columns that need it."""
+    found = _over_seeds(compared)
     tests: dict[str, Any] = {}
     if margin is not None:
         tests = {"margin": margin, "equivalence_p": equivalence(found, margin)}
         if found.error is not None:
-            deviation = found.error * number**0.5
+            deviation = found.error * len(compared) ** 0.5
             tests["seeds_needed"] = seeds_needed(effect=margin, deviation=deviation)
-    low, high = student(found)
-    if low is not None and high is not None:
-        low, high = max(low, -1.0), min(high, 1.0)  # no two accuracies are further apart
     return DifferenceRow(
-        *(*names, number, found.mean, found.std, low, high),
+        *(*names, len(compared), found.mean, found.std, *_ends(found)),
         approximate=_approximate(found),
         p=paired_t(found),
         **tests,
     )
+
+
+def _via_fine(compared: Pairs) -> dict[str, Any]:
+    """Give the columns of a difference of coarse classes that fine heads give; none where nothing is compared."""
+    if not compared:
+        return {}
+    found = _over_seeds(compared)
+    low, high = _ends(found)
+    return {"via_fine": found.mean, "via_fine_ci95_low": low, "via_fine_ci95_high": high}
+
+
+def _negative(number: float | None) -> float | None:
+    return None if number is None else -number
 
 
 def _family(row: DifferenceRow, reference: str, primary: str) -> str | None:

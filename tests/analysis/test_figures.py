@@ -1,7 +1,7 @@
 """What a cell, a table and a figure of the report say."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -23,9 +23,10 @@ from analysis.sections.similarity import cka_lines
 from analysis.specialisation.page import course_lines
 from analysis.specialisation.rows import Competence
 from analysis.values import Summary
-from common.results.statistics import DifferenceRow
+from common.results.rows import Row
+from common.results.statistics import DifferenceRow, differences
 from common.settings.levels import LEVELS
-from study.arms import plain_name
+from study.arms import REFERENCE, plain_name
 
 
 def over_seeds(mean: float, low: float | None = None, high: float | None = None) -> Summary:
@@ -175,15 +176,30 @@ def test_tables_show_what_is_there():
     assert cell("macs", None).text == "–"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Later(Row):
+    """A row that has the metric, whatever the table of metrics holds."""
+
+    coarse_via_fine_sum: float | None = None
+
+
 def test_own_coarse_head_minus_via_fine_has_a_table_where_that_was_measured():
-    rows = [row("bilateral", seed, 0.5 + seed / 100, level="coarse") for seed in range(3)]
-    assert results.via_fine(SimpleNamespace(rows=rows)) is None
-    for seed in range(3):
-        fine = row("bilateral", seed)
-        rows.append(SimpleNamespace(**asdict(fine) | {"coarse_via_fine_sum": 0.5}))
-    shown = results.via_fine(SimpleNamespace(rows=rows))
+    def study(rows):
+        return SimpleNamespace(rows=rows, differences=differences(rows, reference=REFERENCE))
+
+    names = (REFERENCE, "unilateral")
+    rows = [row(arm, seed, 0.5 + seed / 100, level="coarse") for arm in names for seed in range(3)]
+    assert results.via_fine(study(rows)) is None
+    for arm, higher in zip(names, (0, 1), strict=True):
+        for seed in range(3):
+            fine, via = row(arm, seed), 0.5 + higher * (2 + seed) / 100
+            rows.append(Later(**asdict(fine) | {"coarse_via_fine_sum": via}))
+    shown = results.via_fine(study(rows))
     assert [cell.text for cell in shown.rows[0]] == [
-        *("bilateral", "+1.00", "1.00", "−1.48 to +3.48", "3")
+        *(REFERENCE, "+1.00", "1.00", "−1.48 to +3.48", "–", "–", "3")
+    ]
+    assert [cell.text for cell in shown.rows[1]] == [
+        *("unilateral", "−2.00", "0.00", "–", "−3.00", "−5.48 to −0.52", "3")
     ]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -325,6 +326,22 @@ def test_an_open_answer_says_how_many_seeds_would_decide_it(finished, case):
         needed = verdict.row.seeds_needed
         said = f"With this spread it takes about {needed} seeds to show a difference of 0.5 points."
         assert (said in page) == (case == "open")
+
+
+@pytest.mark.parametrize("case", ["open", "better"])
+def test_what_is_shown_of_coarse_heads_is_said_of_fine_heads_too(case, finished):
+    study = finished({REFERENCE: BILATERAL, PRIMARY: control(case)})
+    via = {REFERENCE: [0.7, 0.71, 0.72, 0.73], PRIMARY: [0.7, 0.72, 0.73, 0.72]}
+    study.rows[:] = [
+        replace(one, coarse_via_fine_sum=via[one.arm][one.seed]) if one.level == "fine" else one
+        for one in study.rows
+    ]
+    low, high = stats.ttest_1samp(np.subtract(*via.values()), 0).confidence_interval()
+    said = (
+        "Where the fine heads of both give the coarse class it is −0.25 points, 95 % interval "
+        f"{points(low)} to {points(high)}."
+    )
+    assert visible(render(study, Findings(), seconds=1)).count(said) == (case == "better")
 
 
 def test_connected_hemispheres_are_compared_with_those_that_are_not(finished):

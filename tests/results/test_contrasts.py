@@ -273,6 +273,35 @@ def test_own_coarse_head_minus_via_fine():
     assert shown.lines[1:] == [["bilateral", "3", "-2.00\n-4.48 to +0.48"]]
 
 
+def test_arms_are_compared_by_the_coarse_class_that_their_fine_heads_give_too():
+    via = {"bilateral": (0.6, 0.62, 0.7), "pair": (0.61, 0.65, 0.72)}
+    rows = [
+        one
+        for name, values in via.items()
+        for one in (
+            *with_via(arm(name, 0.5, 0.5, 0.5), *values),
+            *arm(name, 0.5, 0.6, 0.7 + 0.01 * len(name), level="coarse"),
+        )
+    ]
+    # Has no fine head, so that its coarse one is compared alone.
+    rows += arm("coarse", 0.5, 0.6, 0.71, level="coarse")
+    found = {(d.arm, d.minus, d.level): d for d in differences(rows, **NAMES)}
+    both = found["bilateral", "pair", "coarse"]
+    low, high = ttest_1samp([-0.01, -0.03, -0.02], 0).confidence_interval()
+    said = (both.via_fine, both.via_fine_ci95_low, both.via_fine_ci95_high)
+    assert said == pytest.approx((-0.02, low, high))
+    other = both.swapped()
+    turned = (other.via_fine, other.via_fine_ci95_low, other.via_fine_ci95_high)
+    assert turned == pytest.approx((0.02, -high, -low))
+    assert found["bilateral", "pair", "fine"].via_fine is None
+    assert found["bilateral", "coarse", "coarse"].via_fine is None
+    (shown,) = [one for one in sections(rows, **NAMES) if "labels via fine" in one.title]
+    assert shown.lines == [
+        ["arm", "seeds", "minus bilateral\n95 % interval"],
+        ["pair", "3", "+2.00\n-0.48 to +4.48"],
+    ]
+
+
 def test_studies_of_before_that_metric_have_no_such_table():
     rows = [row("bilateral"), row("bilateral", level="coarse")]
     assert own_minus_via_fine(rows) == []
