@@ -100,12 +100,13 @@ def _module(name: str, arguments: Sequence[str]) -> str:
     if name != "test":
         return SCRIPTS[name].module
     given = [word.partition("=")[2] for word in arguments if word.startswith("checkpoint=")]
-    if not given or not Path(given[0].strip("\"'")).expanduser().is_file():
+    file = Path(given[0].strip("\"'")).expanduser() if given else None
+    if file is None or not file.is_file():
         return SCRIPTS[name].module  # which says what is missing
     # Imported late: torch takes seconds.
     from common.checkpoints.files import read
 
-    record, _ = read(Path(given[0].strip("\"'")))
+    record, _ = read(file)
     return f"{record.folder}.test"
 
 

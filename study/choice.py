@@ -66,8 +66,9 @@ def _asked(cfg: DictConfig) -> list[str]:
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"arms names {name!r}; allowed: {allowed}{hint}.")
     if cfg.no_bilateral:
-        single = [name for name in asked if ARMS[name].folder == "single"]
-        if not single or set(asked) - set(DEFAULT_ARMS):
+        known = [name for name in asked if name in DEFAULT_ARMS]
+        single = [name for name in known if ARMS[name].folder == "single"]
+        if not single or known != asked:
             raise UserError("no_bilateral=true trains the hemispheres only: drop it, or arms.")
         asked = single
     return asked

@@ -15,6 +15,7 @@ from common.system.cores import cores
 from common.system.errors import UserError
 
 CHUNK = 1024  # images at a time where all of them are read once
+A_TASK = 32  # images that a thread decodes at a time
 
 
 class Undecoded:
@@ -82,20 +83,21 @@ def decode(
     first = _decode_one(like, frame)
     images = np.empty((len(paths), *first.shape), dtype=np.uint8)
 
-    def fill(index: int) -> None:
-        image = _decode_one(paths[index], frame)
-        if image.shape != first.shape:
-            (h, w, _), (height, width, _) = image.shape, first.shape
-            raise UserError(
-                f"{paths[index]} is {w} x {h} pixels, but {like.name} is {width} x {height}: "
-                "all images of a folder must have one size: data_scripts/prepare_folders.py brings pictures to one."
-            )
-        images[index] = image
+    def fill(start: int) -> None:
+        for index, path in enumerate(paths[start : start + A_TASK], start):
+            image = _decode_one(path, frame)
+            if image.shape != first.shape:
+                (h, w, _), (height, width, _) = image.shape, first.shape
+                raise UserError(
+                    f"{path} is {w} x {h} pixels, but {like.name} is {width} x {height}: "
+                    "all images of a folder must have one size: data_scripts/prepare_folders.py brings pictures to one."
+                )
+            images[index] = image
 
     # A worker process of a DataLoader is one of several at the same work.
     threads = 1 if get_worker_info() else min(16, cores())
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(fill, range(len(paths)), chunksize=256):
+        for _ in pool.map(fill, range(0, len(paths), A_TASK)):
             pass
     # (N, H, W, 3) -> (N, 3, H, W)
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -188,7 +188,7 @@ def read_index(dataset_dir: Path, *, nested: bool = True) -> Index:
     """
     path = dataset_dir / INDEX_FILE
     try:
-        lines = list(csv.reader(_read(path).splitlines()))
+        lines = list(csv.reader(io.StringIO(_read(path), newline="")))
     except csv.Error as error:  # a field of more than 131,072 characters
         raise UserError(f"{path} is not a table of fields with commas between: {error}") from None
     if not lines or lines[0] != COLUMNS:

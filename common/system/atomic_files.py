@@ -36,7 +36,11 @@ def replacing(target: Path) -> Iterator[Path]:
             os.fchmod(written.fileno(), 0o666 & ~_umask())
             os.fsync(written.fileno())
         temporary.replace(target)
-    except OSError as error:  # a write to a full disk does not know its file's name
+    except OSError as error:
+        names = {str(one) for one in (error.filename, error.filename2) if one is not None}
+        if error.errno is None or (names and name not in names):
+            raise  # of something else, such as what is copied
+        # A write to a full disk does not know its file's name.
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -78,10 +78,10 @@ def together(work: Callable[[], None], *, devices: int, machines: "Machines") ->
     before = {name: os.environ.get(name) for name in environment}
     threads = torch.get_num_threads()
     others = _start(work, range(1, devices), 0, machines.address, port, threads // devices)
-    machines.post((work, devices, port))
     ended = threading.Event()
     threading.Thread(target=_watch, args=(others, ended), daemon=True).start()
     try:
+        machines.post((work, devices, port))
         os.environ |= environment
         torch.set_num_threads(threads // devices or 1)
         yield

@@ -69,13 +69,13 @@ class _Signals:
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
-        """Let signals wait for the next `check`."""
+        """Let signals wait for the next `check`, at the latest at the end of the block, also where that fails."""
         self.waits = True
         try:
             yield
-            self.check()
         finally:
             self.waits = False
+            self.check()
 
     def check(self) -> None:
         """Stop here if a signal has come.

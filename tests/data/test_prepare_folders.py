@@ -190,6 +190,12 @@ def test_tables_are_read_as_spreadsheets_write_them(tmp_path, prepare):
     write_csv(source / "mine.tsv", ["image", "a", "b"], rows, delimiter="\t", encoding="utf-8-sig")
     prepare(source)  # by names alone, and by the number of classes
     assert classes(prepare.out) == WANTED
+    shutil.rmtree(prepare.out)
+    # What some programs take for the end of a line may be part of a field.
+    rows = [(path, f"{species}\x85", f"\u2028{family}") for path, species, family in rows]
+    write_csv(source / "mine.tsv", ["image", "a", "b"], rows, delimiter="\t", encoding="utf-8")
+    prepare(source)
+    assert classes(prepare.out) == WANTED
 
 
 def test_a_table_says_splits_and_groups(tmp_path, prepare):

@@ -76,6 +76,13 @@ def test_a_checkpoint_is_tested_by_the_folder_that_trained_it(in_process, checkp
         assert {level for level in ("fine", "coarse") if f"{level} " in header} == levels
 
 
+def test_a_checkpoint_to_test_may_lie_below_ones_home(in_process, checkpoints, monkeypatch):
+    file = checkpoints["fine"]
+    monkeypatch.setenv("HOME", str(file.parent))
+    status, _, err = in_process(commands.main, "test", f"~/{file.name}")
+    assert (status, err) == (0, "")
+
+
 def test_a_script_gets_the_rest_of_the_line(monkeypatch):
     seen = []
     monkeypatch.setattr("analyse.main", lambda: seen.append(sys.argv))

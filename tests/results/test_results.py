@@ -1,6 +1,7 @@
 """Tables over seeds: known numbers, order, what is missing; files that are whole or absent."""
 
 import csv
+import errno
 import math
 import shutil
 
@@ -11,7 +12,13 @@ from common.results.metrics import CHANCE, FURTHER
 from common.results.rows import Row, collect, read_result, write_result
 from common.results.statistics import summarise
 from common.results.tables import print_summary, write_tables
-from common.system.atomic_files import read_yaml, replacing, write_text, write_yaml
+from common.system.atomic_files import (
+    link_or_copy,
+    read_yaml,
+    replacing,
+    write_text,
+    write_yaml,
+)
 from common.system.errors import UserError
 from study.arms import REFERENCE, order
 
@@ -353,6 +360,22 @@ def test_failure_leaves_the_earlier_file_and_nothing_else(tmp_path, error):
         fail()
     assert target.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_names_the_file_that_it_is_about(tmp_path):
+    """What is copied has a name of its own; a write to a full disk has none, and is the target's."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    with pytest.raises(FileNotFoundError) as missing:
+        link_or_copy(source, target)
+    assert missing.value.filename == str(source)
+
+    def write_to_a_full_disk():
+        with replacing(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space") as full:
+        write_to_a_full_disk()
+    assert full.value.filename == str(target)
 
 
 def test_failure_leaves_no_file_where_there_was_none(tmp_path):

@@ -238,6 +238,7 @@ def test_the_published_protocol_chooses_epochs_on_the_test_images():
             ["arms=[bilateral]", "no_bilateral=true"],
             "no_bilateral=true trains the hemispheres only",
         ),
+        (["arms=all", "no_bilateral=true"], "no_bilateral=true trains the hemispheres only"),
         (["epochs.unilateral=3"], "epochs.unilateral"),
         (["epochs.bilateral_swapped=3", "arms=[bilateral]"], "epochs.bilateral_swapped"),
         (["arms=all", "hparams.fine_speciality=coarse"], "hparams.fine_speciality"),

@@ -172,6 +172,6 @@ class _Places:
         ends = [
             path
             for path, other in self.by_name[PurePosixPath(shown).name]
-            if f"/{other}".endswith(f"/{shown.lstrip('./')}")
+            if f"/{other}".endswith(f"/{shown.removeprefix('./')}")
         ]
         return Path(ends[0]) if len(ends) == 1 else None

@@ -1,6 +1,7 @@
 """Read a table of text (CSV, TSV, or what spreadsheets make of them) by its header."""
 
 import csv
+import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def read_table(file: Path) -> Table:
     first = text.partition("\n")[0]
     between = max(",;\t", key=first.count)
     try:
-        lines = list(csv.reader(text.splitlines(), delimiter=between))
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=between))
     except csv.Error as error:
         raise UserError(f"{file} is not a table of fields: {error}") from None
     lines = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
