@@ -32,13 +32,15 @@ def as_tested(module: TrainingModule) -> Iterator[None]:
     precision = precision_of_test(params.precision, params.accelerator)
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     kind = kinds.get(precision, torch.float32)
-    products = torch.get_float32_matmul_precision()
-    use_fast_kernels(params.accelerator, deterministic=True)  # products alone
+    products, by_trial = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    # Products alone: after training in this process cuDNN would choose kernels by trial, for each new shape.
+    torch.backends.cudnn.benchmark = use_fast_kernels(params.accelerator, deterministic=True)
     try:
         with torch.no_grad(), torch.autocast(module.device.type, kind, enabled=precision in kinds):
             yield
     finally:
         torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.benchmark = by_trial
 
 
 def weights_of(hemisphere: nn.Module) -> str:

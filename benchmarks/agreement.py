@@ -9,7 +9,7 @@ import torch
 from case import Case
 from measure import autocast, detach, our_parts, prepare
 
-from common.system.environment import choose_precision
+from common.system.environment import choose_precision, use_fast_kernels
 from common.training.fast_steps import compile_forward, plain_loss, trial_of
 from common.training.graphed import GraphedStep, LossOfBatch, plain_step, record_on_gpu
 
@@ -38,6 +38,8 @@ def steps(case: Case, mode: str | None, graph: bool) -> dict[str, Any]:
             data.train_set.batch(torch.arange(case.batch_size) + skipped, device)
             for skipped in (0, len(data.train_set) - case.batch_size)
         )
+        # As in training.
+        torch.backends.cudnn.benchmark = use_fast_kernels(case.accelerator, deterministic=False)
         trial = trial_of(module, last, partial(autocast, device, precision))
 
         def other() -> LossOfBatch:

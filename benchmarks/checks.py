@@ -26,6 +26,8 @@ DIFFER = ("seconds", "checkpoint")
 # How far training losses of an epoch may be apart, relative, where steps are replayed and where they are not: sums in
 # another order grow apart as training goes on, but what does not learn is farther.
 LOSSES = 0.05
+# Within which each small study ends, or is broken off.
+LONGEST_S = 180
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _command(args: Namespace, folder: Path, name: str, *more: str) -> list[str]:
 def _run(args: Namespace, folder: Path, name: str, *more: str) -> list[dict[str, str]]:
     """Run the study; gives its results without the columns that may differ."""
     command = _command(args, folder, name, *more)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    # One that hangs must not take what the others found with it.
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_S)
     if done.returncode:
         raise UserError(f"A study failed: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
     with (folder / name / "results.csv").open(newline="", encoding="utf-8") as text:

@@ -1,8 +1,8 @@
 """All measurements that need a GPU, in one command of under ten minutes:  python benchmarks/gpu.py --json gpu.json.
 
 In this order, each only if there is time left: ResNet-9 beside the ordinary way, epochs, whether what runs is right
-(checks.py), steps that are replayed and compiled, the five-seed study, the other backbones beside the ordinary way.
-`--parts checks` takes some of them alone.
+(checks.py), a study of as many of five seeds as there is time for, steps that are replayed and compiled, the other
+backbones beside the ordinary way. `--parts study` takes that one alone.
 """
 
 import argparse
@@ -39,7 +39,9 @@ VARIANTS = {
     "dual": ("plain", "graph", "graph default"),
 }
 # Seconds without which a part is not begun: about what it takes.
-NEEDS = {"throughput": 80, "epochs": 60, "checks": 150, "variants": 60, "study": 300, "others": 90}
+NEEDS = {"throughput": 120, "epochs": 70, "checks": 230, "study": 120, "variants": 60, "others": 90}
+# Seconds that a study takes beside its seeds, and for each of these, of which there are at most so many.
+START, SEED, SEEDS = 30, 80, 5
 
 
 def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -71,11 +73,11 @@ def measure_all(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         if args.json:
             args.json.write_text(json.dumps(found, indent=2, default=str) + "\n", encoding="utf-8")
 
-    attempt("throughput", beside_the_ordinary_way, MAIN, 2)
+    attempt("throughput", beside_the_ordinary_way, MAIN, 1)
     attempt("epochs", epochs)
     attempt("checks", check_all, case_of(args, args.batch_size), end)
-    attempt("variants", variants, end)
     attempt("study", study, end)
+    attempt("variants", variants, end)
     for backbone in args.others:
         attempt(f"others {backbone}", beside_the_ordinary_way, backbone, 1)
     if found["left_out"]:
@@ -172,11 +174,13 @@ def case_of(args: argparse.Namespace, batch_size: int, phase: str = "single") ->
 
 
 def study(args: argparse.Namespace, console: Console, end: float) -> dict[str, Any] | None:
-    """The study of five seeds by pipeline.py; None if it does not end in time."""
+    """A study by pipeline.py, of as many seeds as there is time for; None if it does not end in time."""
+    seeds = max(1, min(SEEDS, int((end - time.monotonic() - START) / SEED)))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "study.json"
         command = [sys.executable, str(Path(__file__).with_name("pipeline.py"))]
-        command += ["--data-dir", str(args.data_dir), "--json", str(file), *args.study]
+        command += ["--data-dir", str(args.data_dir), "--json", str(file), "--seeds", str(seeds)]
+        command += args.study
         try:
             done = subprocess.run(
                 command,
@@ -215,7 +219,7 @@ def arguments() -> argparse.Namespace:
         epoch_batches=EPOCH_BATCHES,
         variants=VARIANTS,
         others=[backbone for backbone in backbone_names() if backbone != MAIN],
-        study=["--dataset", "cifar100", "--seeds", "5"],
+        study=["--dataset", "cifar100"],
         checks=["dataset=cifar100", "dataset.epochs.single=2", "dataset.epochs.dual=2"],
         ways=((None, True), ("default", True), ("default", False), ("reduce-overhead", False)),
     )

@@ -222,7 +222,8 @@ def bare(case: Case, variant: str) -> dict[str, float]:
 def detach(module: TrainingModule, case: Case) -> torch.device:
     """Put a module that no trainer holds on the device where it was or would be trained."""
     module.trainer = None
-    device = torch.device("cuda" if uses_gpu(case.accelerator) else "cpu")
+    # With its number, by which images that lie there already are found.
+    device = torch.device("cuda", 0) if uses_gpu(case.accelerator) else torch.device("cpu")
     module.to(device)
     return device
 

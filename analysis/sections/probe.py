@@ -164,7 +164,7 @@ class Probes(Section):
 def random_features(seed: Seed) -> dict[str, Tensor]:
     """Features (N, F) of the seed's training, validation and test images, of a left hemisphere that nobody trained."""
     module, images = seed.module, seed.images
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # all is drawn on the CPU
         torch.manual_seed(derive(seed.number, "untrained") % 2**32)
         fresh = type(module)(cfg=module.cfg, record=module.record).eval().to(module.device)
     hemisphere = sides(cast(HemispheresAndHeads, fresh.network))["left"]

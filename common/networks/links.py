@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.crossings import SIGNS, CallosumKeys, channels_sent
+from common.networks.resizing import resized
 
 
 class Link(nn.Module):
@@ -53,7 +54,7 @@ class Add(Link):
 
     def forward(self, own: Tensor, other: Tensor | None) -> Tensor:
         """Add the message to the receiver's maps."""
-        return own if other is None else own + resized(self.message(other), own)
+        return own if other is None else own + resized(self.message(other), own.shape[2:])
 
 
 class Gate(Link):
@@ -61,7 +62,9 @@ class Gate(Link):
 
     def forward(self, own: Tensor, other: Tensor | None) -> Tensor:
         """Multiply the receiver's maps by 1 + tanh of the message."""
-        return own if other is None else own * (1 + resized(self.message(other), own).tanh())
+        return (
+            own if other is None else own * (1 + resized(self.message(other), own.shape[2:]).tanh())
+        )
 
 
 class Attend(Link):
@@ -88,20 +91,4 @@ class Concatenate(Link):
     def forward(self, own: Tensor, other: Tensor | None) -> Tensor:
         """Add the message to the projection of the receiver's maps."""
         kept = self.own(own)
-        return kept if other is None else kept + resized(self.message(other), kept)
-
-
-def resized(maps: Tensor, like: Tensor) -> Tensor:
-    """Bring maps (B, C, h', w') to the size of others (B, C, h, w): cells are averaged, or repeated.
-
-    As an adaptive average pool, but as two products with constant matrices, whose gradient is deterministic on a GPU.
-    """
-    if maps.shape[2:] == like.shape[2:]:
-        return maps
-    high, wide = (
-        nn.functional.adaptive_avg_pool1d(
-            torch.eye(old, device=maps.device, dtype=maps.dtype), new
-        ).T
-        for old, new in zip(maps.shape[2:], like.shape[2:], strict=True)
-    )
-    return high @ maps @ wide.T
+        return kept if other is None else kept + resized(self.message(other), kept.shape[2:])

@@ -123,6 +123,7 @@ def quieten() -> None:
         "callbacks used to create",
         "`srun` command",  # is for several processes, which a command starts itself
         "sync_dist=True",  # metrics are of all processes before they are logged
+        "GPU available but not used",  # accelerator=cpu asks for that
         "called before the ``update`` method",  # replayed steps add to metrics without it
     ):
         warnings.filterwarnings("ignore", f".*{hint}.*")

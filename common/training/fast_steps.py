@@ -89,6 +89,12 @@ class FastSteps(Callback):
         """Return to plain steps: testing, a command of its own too, does not compile."""
         return_to_plain_steps(pl_module)
 
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Free the graph of a stage that fails now: no garbage collector may do so while the next one is recorded."""
+        return_to_plain_steps(pl_module)
+
 
 def _record(
     trainer: pl.Trainer, module: Any, ways: Sequence[Acceleration], plain: Acceleration

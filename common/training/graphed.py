@@ -277,7 +277,7 @@ def record_step(
     try:
         found = trial.compare(plain, other, compiled=compiled)
     except RuntimeError as error:
-        why = str(error).strip().partition("\n")[0].rstrip(".")
+        why = str(_first(error)).strip().partition("\n")[0].rstrip(".")
         raise NotReplayedError(f"recording the step failed ({why})") from error
     if not found.agrees:
         raise NotReplayedError(
@@ -285,6 +285,13 @@ def record_step(
             f"{found.gradients:.1e})"
         )
     return made[0]
+
+
+def _first(error: BaseException) -> BaseException:
+    """Give what went wrong first: where a recording breaks off, its end fails too, and says nothing of why."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return error
 
 
 def _apart(one: Tensor, other: Tensor, unit: Tensor) -> float:

@@ -9,8 +9,8 @@ from common.networks.backbones import build_backbone
 from common.networks.callosum import Callosum
 from common.networks.costs import costs, training_macs
 from common.networks.crossings import KINDS, CallosumKeys
-from common.networks.links import resized
 from common.networks.macro import BilateralNet
+from common.networks.resizing import resized
 from common.system.errors import UserError
 from common.training.optimisers import parameter_groups
 
@@ -238,8 +238,8 @@ def test_other_sizes_are_averaged_over_cells_or_repeated():
     for size in ((3, 5), (2, 2), (4, 7), (12, 10)):
         like = torch.empty(2, 1, *size)
         expected = nn.functional.adaptive_avg_pool2d(maps, size)
-        assert torch.allclose(resized(maps, like), expected, atol=1e-6)
-    assert resized(maps, maps) is maps
+        assert torch.allclose(resized(maps, like.shape[2:]), expected, atol=1e-6)
+    assert resized(maps, maps.shape[2:]) is maps
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -262,11 +263,41 @@ def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch):
     args = SimpleNamespace(minutes=1.5, accelerator="cpu", others=others, json=None)
     args.parts, args.batch_size = [*gpu.NEEDS], 32
     monkeypatch.setattr(gpu, "case_of", lambda *arguments: None)
-    monkeypatch.setitem(gpu.NEEDS, "others", 100)
+    longer = ("checks", "study", "others")  # than the 90 seconds that there are
+    monkeypatch.setattr(gpu, "NEEDS", {name: 60 + 40 * (name in longer) for name in gpu.NEEDS})
     found = gpu.measure_all(args, console)
     assert ran == ["beside_the_ordinary_way", "epochs", "variants"]
     assert found["left_out"] == ["checks", "study", "others vgg11", "others resnet18"]
     assert "others vgg11, others resnet18" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("left", "seeds"), [(30, 1), (120, 1), (200, 2), (540, 5)])
+def test_a_study_is_of_as_many_seeds_as_there_is_time_for(left, seeds, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu
+
+    asked = []
+
+    def run(command, **_):
+        asked.append(command[command.index("--seeds") + 1])
+        raise subprocess.TimeoutExpired(command, left)
+
+    monkeypatch.setattr(gpu.subprocess, "run", run)
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: 1000.0)
+    args = SimpleNamespace(data_dir=Path("none"), study=[])
+    assert gpu.study(args, Console(file=io.StringIO()), 1000.0 + left) is None
+    assert asked == [str(seeds)]
+
+
+def test_all_parts_but_variants_and_others_fit_into_the_usual_time(monkeypatch):
+    """Each takes what it is said to need."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu
+
+    monkeypatch.setattr(gpu.sys, "argv", ["gpu.py"])
+    args = gpu.arguments()
+    most = ("throughput", "epochs", "checks", "study")
+    assert sum(gpu.NEEDS[part] for part in most) <= 60 * args.minutes
 
 
 def test_a_part_that_fails_costs_no_other(monkeypatch, tmp_path):

@@ -4,6 +4,8 @@ A CUDA graph needs a GPU. Here a recorder stands in for it that does what a grap
 launches, on which tensors, and a replay launches these again, without the Python around them.
 """
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -82,9 +84,12 @@ def repeat(work):
 
 
 def fails(work):
-    """Refuse a recording after the steps before it."""
+    """Refuse a recording after the steps before it; its end fails too, as that of a graph does."""
     work()
-    raise RuntimeError(REFUSED)
+    try:
+        raise RuntimeError(REFUSED)
+    finally:
+        raise RuntimeError("operation failed due to a previous error during capture")
 
 
 def forgets(work):
@@ -196,6 +201,27 @@ def test_where_recording_fails_or_replays_something_else_steps_are_plain(
     assert tables[0] == tables[1]
     result = yaml.safe_load((places[1] / "result.yaml").read_text())
     assert result["acceleration"] == {"compile": None, "cuda_graph": False}
+
+
+def test_a_stage_that_fails_frees_its_recording_at_once(replayed, tiny, in_process, tmp_path):
+    """No garbage collector may do so while the next stage records."""
+    kept = []
+
+    def remembered(work):
+        replay, step = repeat(work)
+        kept.append(weakref.ref(replay.__self__))
+        return replay, step
+
+    replayed(remembered)
+    gc.disable()
+    try:
+        status, _, err = in_process(
+            SINGLE, *tiny, "hparams.optimizer=sgd", "hparams.lr=1000", f"save_dir={tmp_path}"
+        )
+        assert (status, "hparams.lr may help" in err) == (1, True), err
+        assert [one() for one in kept] == [None]
+    finally:
+        gc.enable()
 
 
 def test_compiling_that_nobody_asked_for_is_given_up_before_replaying(

@@ -16,6 +16,7 @@ from common.networks.backbones.layers import initialise, scaled
 from common.networks.backbones.registry import register
 from common.networks.backbones.stages import pooled_blocks
 from common.networks.full_precision import without_autocast
+from common.networks.resizing import resized
 
 POOLED = 7  # height and width of the maps that the first linear layer expects
 
@@ -67,10 +68,8 @@ def pooled_linear(maps: Tensor, linear: nn.Linear) -> Tensor:
     pool's, the gradient of this form is deterministic on a GPU.
     """
     channels, height, width = maps.shape[1:]
-    if (height, width) == (POOLED, POOLED):  # each bin is a cell: those of 224x224 images
-        return linear(maps.flatten(1))
-    if height * width >= POOLED * POOLED:
-        return linear(F.adaptive_avg_pool2d(maps, POOLED).flatten(1))
+    if height * width >= POOLED * POOLED:  # those of 224x224 images are 7x7
+        return linear(resized(maps, (POOLED, POOLED)).flatten(1))
     cells = height * width
     # Row i of the pooling matrix: which share of each bin is cell i.
     one_hot = torch.eye(cells, device=maps.device, dtype=linear.weight.dtype)
