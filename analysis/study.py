@@ -9,7 +9,15 @@ from typing import Any
 
 from common.results.caveats import chose_on_test, sees_a_part
 from common.results.contrasts import MARGIN
-from common.results.rows import Row, collect, finished, holes, independent, level_shown
+from common.results.rows import (
+    Row,
+    collect,
+    finished,
+    holes,
+    independent,
+    level_shown,
+    planned,
+)
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
@@ -133,13 +141,20 @@ class FinishedStudy:
         """Whether any stage saw only some batches of an epoch (trainer=debug), so that nothing here is a result."""
         return any(sees_a_part(stage.yaml("config.yaml")) for stage in self.stages)
 
+    @cached_property
+    def planned(self) -> list[str]:
+        """The stages that its latest command was to run, as ``fine/seed3``."""
+        return planned(self.place)
+
     @property
     def absent(self) -> list[str]:
-        """Stages without a result of arms and seeds that others have: ``fine/seed3``."""
+        """Stages without a result that were planned, or are of arms and seeds that others have: ``fine/seed3``."""
         seeds = sorted({stage.seed for stage in self.stages})
         # Networks that mix seeds may be fewer than seeds.
         arms = [arm for arm in self.arms if arm not in ARMS or ARMS[arm].mixes == 1]
-        return [f"{arm}/seed{n}" for arm in arms for n in seeds if n not in self.of(arm)]
+        expected = [f"{arm}/seed{n}" for arm in arms for n in seeds]
+        there = {f"{stage.arm}/seed{stage.seed}" for stage in self.stages}
+        return [name for name in dict.fromkeys((*self.planned, *expected)) if name not in there]
 
     @cached_property
     def images_per_seed(self) -> bool:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analysis.study import FinishedStudy
+from common.results.intervals import FEWEST
 from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
 
 STUDY = "train_system.py"
 BY_WORD = "bilateral study"  # the same, by the installed command
 ENOUGH = 5  # seeds
+NO_REPORT = "analyse="  # what would keep a command from writing one
 
 
 class Addition(NamedTuple):
@@ -23,21 +25,23 @@ class Addition(NamedTuple):
 def missing_controls(study: FinishedStudy) -> Addition | None:
     """Name the comparisons that answer the question and that a study lacks, with the command; None if it has them.
 
-    A run of trainer.py has no command: stages trained otherwise than its own would be another configuration.
+    What it has planned is not finished yet, and no other command adds it. A run of trainer.py has no command: stages
+    trained otherwise than its own would be another configuration.
     """
     tested = {row.arm for row in study.summary}
     if not tested:
         return None
-    if REFERENCE not in tested:
+    known = tested | {name.partition("/")[0] for name in study.planned}
+    if REFERENCE not in known:
         sentence = f"Nothing to compare: {REFERENCE} and its controls are not in this study"
         return _addition(study, sentence, "them", (REFERENCE, PRIMARY, ONE_NETWORK))
-    lacking = [arm for arm in (PRIMARY, ONE_NETWORK) if arm not in tested]
+    lacking = [arm for arm in (PRIMARY, ONE_NETWORK) if arm not in known]
     if not lacking:
         return None
     names = " and ".join(plain_name(arm) for arm in lacking)
     them = "them" if len(lacking) > 1 else "it"
     sentence = f"Not yet compared with {names}"
-    sized = [arm for arm in tested - {REFERENCE} if arm in ARMS and ARMS[arm].equal_size]
+    sized = [arm for arm in known - {REFERENCE} if arm in ARMS and ARMS[arm].equal_size]
     if not sized:
         sentence = f"No control of equal size: what is better here may be so for its number of parameters. {sentence}"
     return _addition(study, sentence, them, (REFERENCE, *lacking))
@@ -45,12 +49,16 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
 
 def more_seeds(study: FinishedStudy) -> str | None:
     """The command that adds seeds up to `ENOUGH`; None where the seeds are not the first ones, or it is no study."""
+    words = _with_more_seeds(study)
+    return shlex.join(["python", STUDY, *words]) if words else None
+
+
+def _with_more_seeds(study: FinishedStudy) -> list[str] | None:
     words = _recorded(study)
     seeds = sorted({stage.seed for stage in study.stages})
     if words is None or seeds != list(range(len(seeds))):
         return None
-    kept = [word for word in words if not word.startswith(("num_seeds=", "seeds="))]
-    return shlex.join(["python", STUDY, *kept, f"num_seeds={ENOUGH}"])
+    return [*_without(words, "num_seeds=", "seeds=", NO_REPORT), f"num_seeds={ENOUGH}"]
 
 
 def _addition(study: FinishedStudy, lacks: str, them: str, arms: Sequence[str]) -> Addition:
@@ -58,10 +66,18 @@ def _addition(study: FinishedStudy, lacks: str, them: str, arms: Sequence[str]) 
     words = _recorded(study)
     if words is None:
         return Addition(f"{lacks}; {STUDY} compares {them} in a study of its own.", None)
+    if (
+        len({stage.seed for stage in study.stages}) < FEWEST
+    ):  # else another command would have to add some
+        words = _with_more_seeds(study) or words
     # The reference is no hemisphere, and no_bilateral=true refuses it.
-    kept = [word for word in words if not word.startswith(("arms=", "no_bilateral="))]
+    kept = _without(words, "arms=", "no_bilateral=", NO_REPORT)
     command = shlex.join(["python", STUDY, *kept, f"arms=[{','.join(arms)}]"])
     return Addition(f"{lacks}. This adds {them}:", command)
+
+
+def _without(words: Sequence[str], *beginnings: str) -> list[str]:
+    return [word for word in words if not word.startswith(beginnings)]
 
 
 def _recorded(study: FinishedStudy) -> list[str] | None:

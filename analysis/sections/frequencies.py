@@ -5,7 +5,7 @@ The spatial-frequency account of hemispheric asymmetry expects higher ones in th
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from statistics import fmean
 
@@ -22,7 +22,7 @@ from analysis.specialisation.measures import DEAD, competence, dead
 from analysis.specialisation.page import SHORT
 from analysis.specialisation.reading import ask, fit_probes
 from analysis.specialisation.tasks import COARSE, FINE, TASKS, chances
-from analysis.specialisation.words import TASK_NAMES, interval
+from analysis.specialisation.words import TASK_NAMES, interval, of_fewer
 from analysis.values import Bounds, Item, Summary, Values
 from common.settings.levels import SIDES
 from study.arms import PRIMARY, plain_name
@@ -61,6 +61,11 @@ class Frequencies(Section):
 
     def finish(self, found: Findings) -> None:
         """Add by how much more noise costs both hemispheres of the first arm than those of its control, by seed."""
+        asked = any(one.of == SENSITIVITY for one in found.values.values)
+        if asked and not _arms(found):
+            found.leave_out(
+                "which spatial frequencies the hemispheres use; one of them is dead on each task, in every seed."
+            )
         compared = [arm for arm in found.pairs[:1] if arm != PRIMARY]
         for arm, task in product(compared, TASKS):
             for number, costs in found.values.by_seed(SENSITIVITY, task, "both").items():
@@ -79,33 +84,32 @@ class Frequencies(Section):
 
     def render(self, found: Findings) -> Part | None:
         """Which hemisphere uses higher frequencies, a curve for each, and a table."""
-        arms = [
-            arm
-            for arm in dict.fromkeys((*found.pairs[:1], PRIMARY))
-            if any(found.values.get(CENTRE, task, "left", arm) for task in TASKS)
-        ]
+        arms = _arms(found)
         if not arms:
             return None
+        subject = found.pairs[0]
         part = Part(
             id="frequencies",
             title="Which spatial frequencies they use",
             nav="Frequencies",
             text=[
-                *sentences(found.values, arms[0]),
-                *robustness(found.values, arms[0]),
+                *sentences(found.values, subject),
+                *robustness(found.values, subject),
                 "How to read it: every image gets noise of one octave of spatial frequencies, low ones on the left of "
                 "the axis, high ones on the right. The higher the curve, the more of what a hemisphere knows is lost, "
                 "and the more it uses these frequencies. A hemisphere for coarse form has its curve further left.",
             ],
-            tables=[table(found.values, arms)],
+            tables=[table(found.values, dict.fromkeys((subject, *arms)))],
             notes=[
                 "Critical-band masking (Solomon & Pelli 1994; Subramanian et al. 2023), with noise whose standard "
                 f"deviation is {', '.join(f'{one:g}' for one in STRENGTHS)} times that of training pixels, on up to "
                 f"{IMAGES:,} test images. What is lost is a share of the competence without noise, the mean of "
                 f"{len(STRENGTHS)} strengths, read off by the probes of the section on specialisation. Centre: the "
-                "mean octave, each counted by what its noise costs, in octaves above 1 cycle per image; both: what "
-                "noise costs the two hemispheres side by side, the mean of all octaves. Sergent (1982) and Ivry & "
-                "Robertson (1998) expect higher frequencies in the left hemisphere."
+                "mean octave, each counted by what its noise costs, in octaves above 1 cycle per image; where all cost "
+                "alike it is the middle one, so a weak hemisphere is drawn there. Seeds: those in which neither "
+                "hemisphere is dead on the task. Both: what noise costs the two hemispheres side by side, the mean of "
+                "all octaves, over all seeds. Intervals are not corrected for their number. Sergent (1982) and "
+                "Ivry & Robertson (1998) expect higher frequencies in the left hemisphere."
             ],
         )
         for task in (task for task in TASKS if found.values.get(CENTRE, task, "left", arms[0])):
@@ -181,6 +185,15 @@ def _add(seed: Seed, found: Findings, task: str, known: Known) -> None:
         add(SHIFT, centres["left"] - centres["right"])
 
 
+def _arms(found: Findings) -> list[str]:
+    """The first arm and its control, of those of which both hemispheres know something in any seed."""
+    return [
+        arm
+        for arm in dict.fromkeys((*found.pairs[:1], PRIMARY))
+        if any(found.values.get(CENTRE, task, "left", arm) for task in TASKS)
+    ]
+
+
 def _item(arm: str, centre: int) -> str:
     """Name noise of the octave around so many cycles per image."""
     return f"{arm}: around {centre}"
@@ -244,15 +257,31 @@ def sentences(values: Values, arm: str) -> Iterator[str]:
     """Say for each task which hemisphere of an arm uses higher frequencies, as far as its seeds show."""
     for task in TASKS:
         left, right = (values.get(CENTRE, task, side, arm) for side in SIDES)
-        shift = values.get(SHIFT, task, item=arm)
-        if left is None or right is None or shift is None:
+        both, shift = values.get(CENTRE, task, "both", arm), values.get(SHIFT, task, item=arm)
+        if both is None:
             continue
-        words = _with_ends(f"{decimal(shift.mean, 2, plus=True)} octaves", shift, 1, 2)
+        if left is None or right is None or shift is None:
+            yield (
+                f"On {TASK_NAMES[task]} nothing is compared: a hemisphere of {plain_name(arm)} is dead in every seed."
+            )
+            continue
         yield (
             f"On {TASK_NAMES[task]} the centre frequency of {plain_name(arm)} is {decimal(2**left.mean, 1)} cycles per "
-            f"image in the left hemisphere and {decimal(2**right.mean, 1)} in the right one (left minus right "
-            f"{words}). {VERDICTS[verdict(interval(shift))]}"
+            f"image in the left hemisphere and {decimal(2**right.mean, 1)} in the right one "
+            f"({decimal(left.mean, 2)} and {decimal(right.mean, 2)} octaves; left minus right {_octaves(shift)}"
+            f"{of_fewer(shift, both.seeds)}). "
+            f"{VERDICTS[verdict(interval(shift))]}{_of_control(values, task, arm)}"
         )
+
+
+def _of_control(values: Values, task: str, arm: str) -> str:
+    """Say what the same difference is where both hemispheres learned the same."""
+    shift = None if arm == PRIMARY else values.get(SHIFT, task, item=PRIMARY)
+    return f" In {plain_name(PRIMARY)} it is {_octaves(shift)}." if shift else ""
+
+
+def _octaves(shift: Summary) -> str:
+    return _with_ends(f"{decimal(shift.mean, 2, plus=True)} octaves", shift, 1, 2)
 
 
 def robustness(values: Values, arm: str) -> Iterator[str]:
@@ -262,11 +291,11 @@ def robustness(values: Values, arm: str) -> Iterator[str]:
         costs = [values.get(SENSITIVITY, task, "both", one) for one in (arm, PRIMARY)]
         if excess is None or costs[0] is None or costs[1] is None:
             continue
-        shares = [f"{decimal(100 * one.mean, 1)} %" for one in costs if one]
+        ours, theirs = (f"{decimal(100 * one.mean, 1)} %" for one in costs if one)
         words = _with_ends(f"{decimal(100 * excess.mean, 1, plus=True)} points", excess, 100, 1)
         yield (
-            f"Noise costs {plain_name(arm)} {shares[0]} of what can be read off both on {TASK_NAMES[task]}, and "
-            f"{plain_name(PRIMARY)} {shares[1]} (difference {words}). {COSTS[verdict(interval(excess))]}"
+            f"Over all octaves, noise costs {plain_name(arm)} {ours} of what both together know of {TASK_NAMES[task]}, "
+            f"and {plain_name(PRIMARY)} {theirs} (difference {words}). {COSTS[verdict(interval(excess))]}"
         )
 
 
@@ -276,8 +305,8 @@ def _with_ends(words: str, summary: Summary, scale: int, digits: int) -> str:
 
 
 VERDICTS = {
-    "higher": "The left one uses higher frequencies.",
-    "lower": "The left one uses lower frequencies.",
+    "higher": "As far as these seeds show, the left one uses higher frequencies.",
+    "lower": "As far as these seeds show, the left one uses lower frequencies.",
     "not shown": "No difference is shown.",
     "too few seeds": (
         "Whether that is a difference cannot be said: it takes three seeds or more in which neither hemisphere is "
@@ -300,21 +329,27 @@ def verdict(ends: tuple[float, float] | None) -> str:
     return "higher" if low > 0 else "lower" if high < 0 else "not shown"
 
 
-def table(values: Values, arms: list[str]) -> Sheet:
+def table(values: Values, arms: Iterable[str]) -> Sheet:
     """Centres and noise sensitivity: a row for each arm and task."""
     rows = []
     for arm in arms:
         for task in TASKS:
-            if values.get(CENTRE, task, "left", arm) is None:
-                continue
-            octave = (
-                *(values.get(CENTRE, task, side, arm) for side in SIDES),
+            costs, shift = (
+                values.get(SENSITIVITY, task, "both", arm),
                 values.get(SHIFT, task, item=arm),
             )
-            cells = [cell for one in octave for cell in summary_cells(one, percent=False)]
-            both = summary_cells(values.get(SENSITIVITY, task, "both", arm))
-            rows.append([Cell(arm, arm, True), Cell(SHORT[task], task, True), *cells, *both])
+            if costs is None:
+                continue
+            octave = (*(values.get(CENTRE, task, side, arm) for side in SIDES), shift)
+            seeds = str(shift.seeds if shift else 0)
+            rows.append(
+                [
+                    *(Cell(arm, arm, True), Cell(SHORT[task], task, True), Cell(seeds, seeds)),
+                    *(cell for one in octave for cell in summary_cells(one, percent=False)),
+                    *summary_cells(costs),
+                ]
+            )
     numbers = ("centre left", "centre right", "left − right", "noise costs both, %")
-    heads = [head for name in numbers for head in (name, "95 % interval")]
+    heads = ["seeds", *(head for name in numbers for head in (name, "95 % interval"))]
     caption = "Centre frequencies, octaves above 1 cycle per image, and what noise costs"
     return Sheet("frequencies", caption, word_columns(("arm", "task"), heads), rows)

@@ -51,7 +51,8 @@ def part(
             "Probes: multinomial logistic regression, its L2 penalty chosen on validation images. "
             f"{ABOUT_WITHIN if tasks_of(values, arms[0])[0] == WITHIN else ''}A dissociation is called double only "
             "where each hemisphere is better at one task and both 95 % intervals exclude 0; p of D is that of "
-            "the test by sign flips, from six seeds. docs/specialisation.md defines every measure."
+            "the test by sign flips, from six seeds. (1): of one seed, where competences are of more; an index takes "
+            "two hemispheres that are not dead. docs/specialisation.md defines every measure."
         ],
     )
     arm = next((arm for arm in arms if any(row.arm == arm for row in course)), None)
@@ -138,10 +139,11 @@ def competence_table(values: Values, arms: Sequence[str]) -> Sheet:
     rows = []
     for arm in arms:
         for task in TASKS:
-            if values.get("competence", task, "left", arm) is None:
+            competence = values.get("competence", task, "left", arm)
+            if competence is None:
                 continue
             cells = [
-                _mean(values.get(of, task, side, arm), plus=name == "laterality")
+                _mean(values.get(of, task, side, arm), competence.seeds, plus=name == "laterality")
                 for name, (of, side) in columns.items()
             ]
             rows.append([Cell(arm, arm, True), Cell(SHORT[task], task, True), *cells])
@@ -173,7 +175,9 @@ def dissociation_table(values: Values, arms: Sequence[str], tests: Sequence[Inde
     return Sheet("dissociation", "Dissociation of the two tasks", columns, rows)
 
 
-def _mean(summary: Summary | None, *, plus: bool) -> Cell:
+def _mean(summary: Summary | None, seeds: int, *, plus: bool) -> Cell:
+    """A mean, and in brackets of how many seeds it is, where others are of more."""
     if summary is None:
         return Cell("–", "")
-    return Cell(decimal(summary.mean, 2, plus=plus), repr(summary.mean))
+    fewer = f" ({summary.seeds})" if summary.seeds < seeds else ""
+    return Cell(f"{decimal(summary.mean, 2, plus=plus)}{fewer}", repr(summary.mean))

@@ -35,13 +35,18 @@ def deaths(values: Values, arm: str) -> str:
             }
             if low:
                 seeds = f"seed{'s' * (len(low) > 1)} {', '.join(map(str, low))}"
-                highest = decimal(max(low.values()), 2)
+                highest = decimal(max(low.values()), 3)
                 found.append(
                     f"the {side} hemisphere is dead on {TASK_NAMES[task]} (competence at most {highest}, {seeds})"
                 )
     if not found:
         return ""
-    return f"In {arm}, {'; '.join(found)}. Where a competence is under {measures.DEAD:g}, no index is given."
+    return f"In {arm}, {'; '.join(found)}. Where a competence is under {measures.DEAD:g}, the two are not compared."
+
+
+def of_fewer(summary: Summary, seeds: int) -> str:
+    """Say of how many seeds a number is, where others beside it are of more: " in 1 of 2 seeds"; else nothing."""
+    return f" in {summary.seeds} of {seeds} seeds" if summary.seeds < seeds else ""
 
 
 VERDICTS = {
@@ -91,8 +96,9 @@ def sentence(values: Values, arm: str) -> str:
         if left is None or right is None:
             continue
         words = f"on {TASK_NAMES[task]} {decimal(left.mean, 2)} and {decimal(right.mean, 2)}"
-        index = values.get("laterality", task, item=arm)
-        words += f" (laterality {decimal(index.mean, 2, plus=True)})" if index else ""
+        if index := values.get("laterality", task, item=arm):
+            laterality = f"laterality {decimal(index.mean, 2, plus=True)}"
+            words += f" ({laterality}{of_fewer(index, left.seeds)})"
         parts.append(words)
     return (
         f"The competences of the left and the right hemisphere of {arm} are {'; '.join(parts)}. "

@@ -15,6 +15,7 @@ from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
 
 HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
+PLAN = "plan.yaml"  # of an experiment: the stages that its latest command runs
 
 
 @dataclass(frozen=True)
@@ -183,3 +184,17 @@ def holes(experiment: Path) -> dict[str, str]:
             reason = f"{file} is damaged"
         found[f"{file.parent.parent.name}/{file.parent.name}"] = reason
     return found
+
+
+def planned(experiment: Path) -> list[str]:
+    """Read which stages the latest command was to run, as ``fine/seed0``; none of an experiment from before that."""
+    file = experiment / PLAN
+    try:
+        content = read_yaml(file)
+    except FileNotFoundError:
+        return []
+    except (YAMLError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, list):
+        raise UserError(f"{file} is damaged: delete it, and run the study's command again.")
+    return [str(name) for name in content]

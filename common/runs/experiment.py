@@ -19,7 +19,7 @@ from common.networks.joins import JOINS
 from common.networks.trial import try_alone, try_backbone
 from common.results.caveats import caveats, titled
 from common.results.contrasts import MARGIN
-from common.results.rows import HOLE
+from common.results.rows import HOLE, PLAN
 from common.results.statistics import SummaryRow, summarise
 from common.results.tables import print_summary, write_tables
 from common.runs.description import Architecture, Stage
@@ -69,6 +69,8 @@ def run_experiment(
     with _only_one(experiment), machines.lead():
         remove_temporary_files(experiment)
         refuse_unbuildable(stages, architectures)
+        # What is not finished is missed in the report, also where nobody has begun it.
+        write_yaml(experiment / PLAN, [stage.name for stage in stages])
         with StageEnds(engine or Serial(architectures, machines), stages) as running:
             failed = run_ready(stages, running)
         for stage in stages:

@@ -216,7 +216,7 @@ def test_a_filter_is_found_where_it_is():
         assert costs[0] < max(costs[1:])
     part = Frequencies().render(found)
     said = " ".join(part.text)
-    assert said.count("The left one uses higher frequencies.") == 2
+    assert said.count("the left one uses higher frequencies.") == 2
     assert len(part.figures) == 2
     names = re.sub(r"<[^>]*>", " ", " ".join(drawing for drawing, _ in part.figures))
     assert all(f" {one} " in names for one in ("left", "right", "1", "2", "4", "8"))
@@ -274,10 +274,44 @@ def test_what_noise_costs_two_arms_is_compared_seed_by_seed():
             difference = costs[number]["bilateral"] - costs[number][PRIMARY]
             assert one == {"bilateral": pytest.approx(difference)}
     said = " ".join(section.render(found).text)
-    assert "Noise costs two specialised hemispheres" in said
+    assert "noise costs two specialised hemispheres" in said
     # What noise hides from one specialised hemisphere the other one sees; those of the control see the same.
     assert found.values.get(EXCESS, "coarse", "both", "bilateral").ci95_high < 0
     assert "Specialised ones lose less." in said
+
+
+def half_blind() -> Pixels:
+    """A left hemisphere that sees all, and a right one that sees nothing."""
+    return Pixels(
+        SpatialFilter(low_pass=None, high_pass=None), SpatialFilter(low_pass=0.5, high_pass=None)
+    )
+
+
+def test_an_arm_with_a_dead_hemisphere_is_not_passed_over_for_its_control():
+    found = Findings(pairs=["bilateral", PRIMARY])
+    section = Frequencies()
+    for number in range(2):
+        section.compute(seed_of(half_blind(), number=number), found)
+        section.compute(seed_of(high_and_low(), arm=PRIMARY, number=number), found)
+    section.finish(found)
+    part = section.render(found)
+    said = " ".join(part.text)
+    dead = "nothing is compared: a hemisphere of two specialised hemispheres is dead in every seed."
+    assert said.count(dead) == len(TASKS)
+    assert "noise costs two specialised hemispheres" in said
+    rows = part.tables[0].rows
+    assert [row[0].text for row in rows] == ["bilateral"] * 2 + [PRIMARY] * 2
+    assert [row[2].text for row in rows] == ["0", "0", "2", "2"]
+    assert not found.left_out
+
+
+def test_numbers_of_fewer_seeds_than_the_study_has_say_so():
+    found = Findings()
+    for number, network in enumerate([high_and_low(), half_blind()]):
+        Frequencies().compute(seed_of(network, number=number), found)
+    part = Frequencies().render(found)
+    assert " ".join(part.text).count(" in 1 of 2 seeds)") == len(TASKS)
+    assert [row[2].text for row in part.tables[0].rows] == ["1", "1"]
 
 
 def test_hemispheres_that_know_nothing_and_images_without_two_octaves_are_left_out():
@@ -287,12 +321,12 @@ def test_hemispheres_that_know_nothing_and_images_without_two_octaves_are_left_o
     assert not found.values.values
     assert Frequencies().render(found) is None
     # Of one that knows nothing neither its own numbers are given nor those of the other one alone.
-    half = Pixels(
-        SpatialFilter(low_pass=None, high_pass=None), SpatialFilter(low_pass=0.5, high_pass=None)
-    )
-    Frequencies().compute(seed_of(half), found)
+    section = Frequencies()
+    section.compute(seed_of(half_blind()), found)
+    section.finish(found)
     assert {one.side for one in found.values.values} == {"both"}
-    assert Frequencies().render(found) is None
+    assert section.render(found) is None
+    assert found.left_out.pop().endswith("is dead on each task, in every seed.")
     none = Findings(pairs=[])  # a study that has lost its networks
     Frequencies().finish(none)
     assert Frequencies().render(none) is None

@@ -38,9 +38,10 @@ from analysis.specialisation.measures import (
     necessity_laterality,
     sign_flip_p,
 )
+from analysis.specialisation.page import competence_table
 from analysis.specialisation.rows import Index
 from analysis.specialisation.tasks import chances, right
-from analysis.specialisation.words import deaths, verdict
+from analysis.specialisation.words import deaths, sentence, verdict
 from analysis.values import Values
 from common.training import probe_features
 from common.training.paradigms import PARADIGMS, Paradigm
@@ -193,7 +194,7 @@ def test_a_dead_hemisphere_is_said_with_its_seeds():
     )
     said = deaths(values, "arm")
     assert (
-        "the right hemisphere is dead on the coarse class (competence at most 0.05, seeds 0, 2)"
+        "the right hemisphere is dead on the coarse class (competence at most 0.050, seeds 0, 2)"
         in said
     )
     assert "left" not in said
@@ -201,6 +202,18 @@ def test_a_dead_hemisphere_is_said_with_its_seeds():
     alive = competences({("within_coarse", "left"): [0.8], ("within_coarse", "right"): [0.5]})
     assert verdict(alive, "arm") == "one task"  # of a set with one coarse class
     assert deaths(competences({("coarse", "left"): [0.8]}), "arm") == ""
+
+
+def test_a_number_of_fewer_seeds_than_those_beside_it_says_so():
+    values = competences({("coarse", "left"): [0.8, 0.05], ("coarse", "right"): [0.4, 0.5]})
+    values.add("laterality", 1 / 3, level="coarse", item="arm", seed=0)
+    assert "(laterality +0.33 in 1 of 2 seeds)" in sentence(values, "arm")
+    (row,) = competence_table(values, ["arm"]).rows
+    assert row[5].text == "+0.33 (1)"
+    values.add("laterality", -1 / 3, level="coarse", item="arm", seed=1)
+    assert "(laterality 0.00)" in sentence(values, "arm")
+    (row,) = competence_table(values, ["arm"]).rows
+    assert row[5].text == "0.00"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from common.results.contrasts import LEVEL
 from common.results.rows import Row
 from common.results.tables import write_tables
 from common.settings.levels import LEVELS
+from common.system.atomic_files import write_yaml
+from common.system.errors import UserError
 from study.arms import ARMS, CONNECTED, ONE_NETWORK, PRIMARY, REFERENCE, order, plain_name
 
 BILATERAL = {"fine": [0.80, 0.82, 0.81, 0.83], "coarse": [0.9, 0.91, 0.9, 0.91]}
@@ -159,6 +161,36 @@ def test_missing_controls_are_added_by_the_studys_own_command(finished):
     page = unescape(render(study, Findings(), seconds=1))
     assert f"<code>{command}</code>" in page
     assert "python train_system.py 'arms=[bilateral]' 'dataset.root=a b' num_seeds=5" in page
+
+
+def test_commands_that_add_write_a_report_and_add_the_seeds_that_lack_too(finished):
+    study = finished({REFERENCE: BILATERAL}, seeds=2)
+    words = ["train_system.py", "num_seeds=2", "analyse=false", "arms=[bilateral]"]
+    for file in study.place.glob("*/*/environment.yaml"):
+        file.write_text(yaml.safe_dump({"command": words}))
+    page = unescape(render(study, Findings(), seconds=1))
+    commands = re.findall("<code>(python train_system.py .*?)</code>", page)
+    assert commands == [
+        "python train_system.py 'arms=[bilateral]' num_seeds=5",
+        "python train_system.py num_seeds=5 'arms=[bilateral,unspecialised_pair,unilateral_wide]'",
+    ]
+
+
+def test_what_is_planned_is_missing_and_no_other_command_adds_it(finished, tmp_path):
+    arms = {"unilateral": PAIR}
+    study = finished(arms)
+    plan = ["unilateral/seed0", "bilateral/seed0", "unspecialised_pair/seed0", "unilateral/seed9"]
+    write_yaml(tmp_path / "plan.yaml", [*plan, "unilateral_wide/seed0"])
+    text = visible(render(study, Findings(), seconds=1))
+    assert "Nothing to compare" not in text
+    assert "4 stages of this study are missing: bilateral/seed0, unspecialised_pair/seed0, " in text
+    assert "bilateral/seed0: there is no result" in text
+
+
+def test_a_damaged_plan_is_one_sentence(finished, tmp_path):
+    (tmp_path / "plan.yaml").write_text("a: [")
+    with pytest.raises(UserError, match=r"plan.yaml is damaged: delete it, and run"):
+        render(finished({REFERENCE: BILATERAL}), Findings(), seconds=1)
 
 
 def test_the_command_bilateral_study_is_the_studys_own_command_too(finished):
