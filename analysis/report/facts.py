@@ -108,7 +108,7 @@ def repeated(study: FinishedStudy) -> str | None:
     tested = any(study.accuracies(arm, level) for level in LEVELS)
     if not said:
         return (
-            f"By how much yours may differ is not known: the spread takes {FEWEST} seeds or more."
+            f"How far your numbers may be from these is not known: it takes {FEWEST} seeds or more."
             if tested
             else None
         )

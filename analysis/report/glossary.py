@@ -86,6 +86,20 @@ GLOSSARY = {
         "mend it."
     ),
     "probe": "A linear classifier that is trained on features afterwards, to see what can be read off them.",
+    "competence": (
+        "What a probe reads off a hemisphere's features: its accuracy, scaled so that 0 is guessing and 1 is perfect."
+    ),
+    "dead": "A hemisphere whose competence is below 0.1 on a task: it knows next to nothing of it.",
+    "laterality": "+1: only the left hemisphere is competent at a task; −1: only the right one; 0: both alike.",
+    "cycles per image, octave": (
+        "How fine a pattern is (its spatial frequency): how often it repeats across the image. An octave more is twice "
+        "as many cycles."
+    ),
+    "noise sensitivity": (
+        "The share of the competence that is lost where noise of one octave is added to the images, mean of three "
+        "strengths."
+    ),
+    "centre frequency": "The mean octave, each counted by its noise sensitivity.",
     "evidence, margin": (
         "What a hemisphere adds to the logit of the correct class, above the mean of all classes; above the "
         "strongest other class."
@@ -96,6 +110,14 @@ GLOSSARY = {
         "alignment)."
     ),
     "HiResCAM": "A map of where in the image a hemisphere finds evidence for a class.",
+    "consistency, TICE": (
+        "Consistency: the share of images whose fine answer lies in the coarse class that is answered. TICE: the "
+        "share of the others."
+    ),
+    "severity, AHD": (
+        "How far wrong answers are from the correct class in the tree of classes: 1 within the coarse class, 2 beyond "
+        "it. Severity: mean over wrong fine answers. AHD@k: mean over the k likeliest classes of all images."
+    ),
     "multiply-adds": "Operations of a network, counted: of one image, or of all training.",
 }
 

@@ -49,6 +49,8 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
     named = [("results", "Results")]
     named += [("learning", "Learning")] if curves else []
     named += [(part.id, part.nav or part.title) for part in parts]
+    left_out = [say.text(sentence) for sentence in found.omissions()]
+    named += [("left-out", "Left out")] if left_out else []
     return page.get_template("report.html").render(
         name=study.place.name,
         question=ask(study).text,
@@ -78,7 +80,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         no_losses=results.why_no_losses(study),
         bars=bars,
         curves=curves,
-        left_out=[say.text(sentence) for sentence in found.omissions()],
+        left_out=left_out,
         parts=parts,
         facts=[*facts(study, found.images)],
         commands=commands(study),

@@ -79,8 +79,8 @@ class Contributions(Section):
             for of, left in shares.items():
                 if left != left:  # NaN
                     found.leave_out(
-                        f"the {of} of the {level} head with seed {seed.number}; one of its hemispheres, or both, "
-                        "speak against the correct classes, so that there is nothing to share out."
+                        f"the {of} of the {level} head with seed {seed.number}; a hemisphere speaks against the "
+                        "correct classes, so that there is nothing to share out."
                     )
                 for side, part in (("left", left), ("right", 1 - left)):
                     found.values.add(

@@ -150,9 +150,7 @@ class Similarity(Section):
             "show how alike two networks are that learned the same thing.",
         ]
         if self.baseline:
-            text.append(
-                f"Unspecialised: {plain_name(self.baseline)} ({self.baseline}), which learned both levels."
-            )
+            text.append(f"Unspecialised: {plain_name(self.baseline)} ({self.baseline}).")
         return Part(
             id="similarity",
             title="How alike are the hemispheres?",

@@ -69,8 +69,6 @@ def run_experiment(
     with _only_one(experiment), machines.lead():
         remove_temporary_files(experiment)
         refuse_unbuildable(stages, architectures)
-        # What is not finished is missed in the report, also where nobody has begun it.
-        write_yaml(experiment / PLAN, [stage.name for stage in stages])
         with StageEnds(engine or Serial(architectures, machines), stages) as running:
             failed = run_ready(stages, running)
         for stage in stages:
@@ -149,6 +147,8 @@ def _without_memory(check: Callable[[], T]) -> T | None:
 def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
     """Give the engine each stage once those that it needs are done, in the order of the plan.
 
+    Notes the plan beside the stages, so that a report misses those that nobody has begun.
+
     Returns:
         The names of the stages that could not be finished, including those that need another such stage.
     """
@@ -156,6 +156,7 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
     running: set[str] = set()
     done = {name for stage in stages for name in stage.needs} - {stage.name for stage in stages}
     failed: list[str] = []
+    noted = False
 
     def fail(stage: Stage, failure: StageFailed) -> None:
         failed.append(stage.name)
@@ -177,6 +178,9 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
             running.add(stage.name)
         if running:
             stage, failure = engine.next_end()
+            if not noted:  # only now, for a run of another configuration is refused before
+                write_yaml(stage.experiment / PLAN, [one.name for one in stages])
+                noted = True
             running.remove(stage.name)
             if failure is None:
                 done.add(stage.name)

@@ -26,7 +26,7 @@ def print_plan(stages: Sequence[Stage], *, engine: str = "serial") -> None:
     kinds = arms if len(arms) <= 4 else [*arms[:3], f"{len(arms) - 3} more arms"]
     line = f"{_count(len(stages), 'stage')}: {', '.join(kinds)}, {_count(len(seeds), 'seed')}"
     if done:
-        line += f"; {done} of them {'is' if done == 1 else 'are'} done"
+        line += f"; {done} of them {'has' if done == 1 else 'have'} a result"
     print(f"{line}; {stages[0].experiment}; ", end="", flush=True)
     try:
         device = _device(stages[0], engine)

@@ -161,7 +161,7 @@ def test_what_was_run_is_enough_to_run_it_again(finished):
     assert facts["uncommitted changes"] == changes
     assert facts["precision"] in ("bf16-mixed", "32-true")
     assert str(finished.root) not in finished.html.split("Configuration</summary>")[1]
-    assert "By how much yours may differ is not known" in finished.html
+    assert "How far your numbers may be from these is not known" in finished.html
 
 
 def test_a_study_ends_by_naming_its_report(finished):

@@ -144,7 +144,7 @@ def test_the_first_line_says_the_plan(tmp_path, capsys):
     write(planned[0], 1)
     print_plan(planned)
     line = capsys.readouterr().out
-    assert line.startswith("4 stages: fine, coarse, 2 seeds; 1 of them is done; ")
+    assert line.startswith("4 stages: fine, coarse, 2 seeds; 1 of them has a result; ")
     assert re.search(rf"; {tmp_path}/study; .+, 32-true\n$", line)
     print_plan(stages(tmp_path, *(f"arm{i}/seed0" for i in range(6))), engine="ray")
     line = capsys.readouterr().out

@@ -143,7 +143,7 @@ def test_a_study_leaves_its_files(study):
     expected = {f"{arm}/seed{seed}/{name}" for arm in ARMS for seed in (0, 1) for name in stage}
     assert found - {".lock"} == expected | {
         *("results.csv", "summary.csv", "differences.csv", "images.csv"),
-        *("summary.md", "summary.tex"),
+        *("summary.md", "summary.tex", "plan.yaml"),
     }
 
 
