@@ -248,6 +248,7 @@ def curves(
     axes.minorticks_off()
     axes.set_xlabel("noise of the octave around, cycles per image")
     axes.set_ylabel("lost of the competence")
+    axes.set_ylim(min(0, axes.get_ylim()[0]))
     axes.yaxis.set_major_formatter(percent)
     legend_above(axes, title, 2)
     axes.set_title(title, pad=38)  # above two lines of legend
