@@ -4,18 +4,26 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from analysis.report.cells import decimal, signed
-from analysis.report.svg import BOTH, FAINT, HALO, INK, LEFT, OTHER, PAPER, RIGHT
+from analysis.report.svg import BOTH, FAINT, HALO, INK, LEFT, OTHER, PAPER, RIGHT, Drawing
 from analysis.values import Summary
 
 COLOURS = {
     **{"left": LEFT, "right": RIGHT, "both": BOTH, "random weights": OTHER},
     **{"fine": LEFT, "coarse": RIGHT},
 }
+
+# How the label of every line that is an interval begins.
+INTERVAL = "_95 % interval"
+# In the caption of a figure that has intervals where there are seeds enough: see `true_caption`.
+INTERVALS = "Thin lines: 95 % intervals over seeds."
+
+ROOM = 0.12  # of an upright axis: what a number in a bar takes
 
 
 def percent(share: float, _: object = None) -> str:
@@ -55,33 +63,30 @@ def intervals(
         if point.ci95_low is not None and point.ci95_high is not None:
             line = ([place, place], [point.ci95_low, point.ci95_high])
             style = "--" if point.approximate else "-"
-            label = f"_95 % interval{of and f' of {of}'}"
+            label = f"{INTERVAL}{of and f' of {of}'}"
             ends = line if upright else line[::-1]
             axes.plot(*ends, style, color=colour, lw=0.9, alpha=0.75, label=label)
 
 
-def reference(
-    axes: Axes, place: float, words: str, *, upright: bool = False, below: bool = False
-) -> None:
-    """Draw a dashed line across at what a number is to be compared with, such as chance, and say what it is.
-
-    The words stand above the line; ``below`` it where curves are above.
-    """
-    line = axes.axvline if upright else axes.axhline
-    line(place, color=FAINT, lw=0.9, ls=(0, (4, 3)), label=f"_{words}", zorder=1)
-    where = (place, 1) if upright else (1, place)
-    axes.annotate(
-        words,
-        where,
-        xycoords=("data", "axes fraction") if upright else ("axes fraction", "data"),
-        xytext=(3, -2) if upright else (0, -2 if below else 2),
-        textcoords="offset points",
-        ha="left" if upright else "right",
-        va="top" if upright or below else "bottom",
-        fontsize=8,
-        color=FAINT,
-        gid=HALO,
+def has_intervals(svg: Markup) -> bool:
+    """Whether an interval of any value is drawn in a figure."""
+    return isinstance(svg, Drawing) and any(
+        str(line.get_label()).startswith(INTERVAL)
+        for axes in svg.files.figure.axes
+        for line in axes.lines
     )
+
+
+def true_caption(svg: Markup, caption: str) -> str:
+    """A figure's caption, without `INTERVALS` where none is drawn: a mean of one or two seeds has none."""
+    if has_intervals(svg):
+        return caption
+    return caption.replace(INTERVALS, "").replace("  ", " ").strip()
+
+
+def reference(axes: Axes, place: float, words: str, dashes: tuple[float, ...] = (4, 3)) -> None:
+    """Draw a dashed line across at what a number is to be compared with, such as chance; the legend says what it is."""
+    axes.axhline(place, color=FAINT, lw=0.9, ls=(0, dashes), label=words, zorder=1)
 
 
 def heat(
@@ -143,7 +148,7 @@ def grouped_bars(
     axes = figure.subplots()
     sides = list(next(iter(groups.values())))
     width = 0.8 / len(sides)
-    # Numbers in the bars stand above the line of chance.
+    # Numbers stand above the line of chance.
     feet = [chance.get(name, 0.0) for name in groups]
     for i, side in enumerate(sides):
         x = np.arange(len(groups)) - 0.4 + width * (i + 0.5)
@@ -180,14 +185,16 @@ def _say(
     shares: bool,
     high: float,
 ) -> None:
-    """Write each mean into its bar, above its foot; ``high`` is the end of the axis."""
+    """Write each mean into its bar, above its foot, or above all of it where it is low; ``high``: end of the axis."""
     for place, foot, point in zip(places, feet, points, strict=True):
+        inside = point.mean - foot > ROOM * high
         axes.annotate(
             f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2),
-            (place, foot if point.mean >= 0 else point.mean),
+            (place, foot if inside else max(foot, point.mean, point.ci95_high or 0)),
             xytext=(0, 3),
             textcoords="offset points",
             ha="center",
             fontsize=8,
-            color=PAPER if point.mean > 0.12 * high else INK,
+            color=PAPER if inside else INK,
+            gid=None if inside else HALO,
         )

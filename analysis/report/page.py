@@ -1,5 +1,6 @@
 """report.html: a finished study on one page that needs nothing but itself."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +13,10 @@ from analysis.report.answer import answer
 from analysis.report.banners import banners
 from analysis.report.drawing import draw_network
 from analysis.report.facts import commands, configurations, duration, facts, repeated
+from analysis.report.figures import true_caption
 from analysis.report.glossary import explained, glossary, place_of
 from analysis.report.level_words import LevelWords
+from analysis.report.part import Part
 from analysis.report.questions import ask
 from analysis.report.verdicts import correction, groups, subject, upper
 from analysis.section import Findings
@@ -44,7 +47,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
     forests, costs = say.figures(forest.forests(study)), say.figures(forest.costs(study))
     bars = say.figures(result_figures.bars(study))
     # Last: a section whose figure has the name of another is left out, and the page's own are there.
-    parts = [say.part(part) for part in found.parts()]
+    parts = [say.part(captioned(part)) for part in found.parts()]
     tested = {row.level for row in study.summary}
     named = [("results", "Results")]
     named += [("learning", "Learning")] if curves else []
@@ -90,6 +93,11 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         has_numbers=bool(found.values.values),
         footer=f"Analysed in {duration(seconds)} by bilateral, arXiv:2209.06862.",
     )
+
+
+def captioned(part: Part) -> Part:
+    """A section whose captions explain no interval where none is drawn."""
+    return replace(part, figures=[(svg, true_caption(svg, said)) for svg, said in part.figures])
 
 
 def _data_set(study: FinishedStudy) -> str:

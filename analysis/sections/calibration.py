@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import (
     COLOURS,
+    INTERVALS,
     intervals,
     legend_above,
     percent,
@@ -115,7 +116,7 @@ class Calibration(Section):
                     curves=curves,
                     names={arm: _called(found, arm) for arm in shown},
                 )
-                caption = "Thin lines: 95 % intervals over seeds."
+                caption = INTERVALS
                 if len(shown) < len(arms):
                     caption += (
                         f" {_called(found, arms[-1]).capitalize()} was trained with another label smoothing: it is "

@@ -20,7 +20,7 @@ from analysis.report.cells import (
     summary_cells,
     word_columns,
 )
-from analysis.report.figures import COLOURS, intervals, legend_above, percent
+from analysis.report.figures import COLOURS, INTERVALS, intervals, legend_above, percent
 from analysis.report.part import Part
 from analysis.report.svg import INK, Frame, picture, short
 from analysis.section import Findings, Section
@@ -151,7 +151,7 @@ class CallosumCut(Section):
                 },
                 chance={level: 1 / len(names) for level, names in found.class_names.items()},
             )
-            part.figures.append((svg, "Lines: 95 % intervals over seeds."))
+            part.figures.append((svg, INTERVALS))
             for level in LEVELS:
                 part.add_table_of_classes(class_table(found, arm, level))
         return part

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from analysis.networks import classify
 from analysis.report.cells import Cell, Sheet, decimal, ends_words, summary_cells, word_columns
-from analysis.report.figures import grouped_bars
+from analysis.report.figures import INTERVALS, grouped_bars
 from analysis.report.part import Part
 from analysis.report.svg import Frame, picture
 from analysis.section import Findings, Section
@@ -144,7 +144,7 @@ class Congruency(Section):
                 "pictures minus that on conflicting ones. The coarse level has precedence (Navon 1977) where it is "
                 "named better, and disturbs the fine task more than the fine level disturbs the coarse task.",
             ],
-            figures=[(svg, "Lines: 95 % intervals over seeds. Dashed: chance.")],
+            figures=[(svg, f"{INTERVALS} Dashed: chance.")],
             tables=[precedence_table(found, arms), answer_table(found, arms)],
             notes=[
                 "Left, right: what the heads answer while the other hemisphere is silent, its features at their mean "

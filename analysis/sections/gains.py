@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from analysis.report.cells import signed
-from analysis.report.figures import intervals
+from analysis.report.figures import INTERVALS, intervals
 from analysis.report.part import Part, count_classes
 from analysis.report.svg import BOTH, FAINT, INK, OTHER, Frame, labels, picture
 from analysis.section import Findings
@@ -71,8 +71,8 @@ def show_gains(part: Part, found: Findings) -> None:
             classes=most,
         )
         caption = (
-            f"Classes that gain and lose most: both hemispheres against {plain_name(level)}, with 95 % "
-            f"intervals over seeds. Extremes exaggerate: of "
+            f"Classes that gain and lose most: both hemispheres against {plain_name(level)}. {INTERVALS} "
+            "Extremes exaggerate: of "
             f"{count_classes(len(classes), level)}, some differ this much by chance."
         )
         part.figures.append((svg, caption))

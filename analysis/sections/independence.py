@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
-from analysis.report.figures import COLOURS, intervals, legend_above, percent
+from analysis.report.figures import COLOURS, INTERVALS, intervals, legend_above, percent
 from analysis.report.part import Part
 from analysis.report.svg import BOTH, INK, OTHER, PAPER, Frame, picture
 from analysis.section import Findings
@@ -103,7 +103,7 @@ def show_independence(part: Part, found: Findings) -> None:
         0,
         (
             svg,
-            "Line across a bar: what independence would give. Thin lines: 95 % intervals over seeds.",
+            f"Line across a bar: what independence would give. {INTERVALS}",
         ),
     )
     part.tables += [case_table(observed, expected), correction_table(found)]

@@ -31,6 +31,7 @@ ALONE = "accuracy of a hemisphere alone"
 # Training images over which the slopes of logits are averaged; where the join is linear, all have the same.
 SLOPE_IMAGES = 64
 SHARES = tuple(i / 10 for i in range(11))  # of a hemisphere's features
+DASHES = ((4, 3), (9, 3))  # of the lines across: chance, a hemisphere alone
 ORDERS = 5  # random ones, over which accuracy is averaged
 
 
@@ -80,6 +81,7 @@ class Lesions(Section):
         }
         if not curves["fine"]["left"]:
             return None
+        several = len(found.values.by_seed(OF, "fine", "left")) > 1
         part = Part(
             id="lesions",
             title="What is lost when a hemisphere falls silent?",
@@ -88,7 +90,8 @@ class Lesions(Section):
                 "How to read it: from left to right more and more features of one hemisphere are silenced, those "
                 "that the heads use most first. At 100 % that whole hemisphere is silent. Where a curve stays "
                 "up, its features were not needed, or others replace them. Dotted: the same share in a random order. "
-                "Where both curves are alike, no feature matters more than another. Thin lines are seeds.",
+                "Where both curves are alike, no feature matters more than another."
+                f"{' Thin lines are seeds.' if several else ''}",
             ],
             tables=[lesion_table(curves)],
             notes=[
@@ -209,7 +212,7 @@ def lesion_curves(
     ``references`` are accuracies to compare with, each a line across.
     """
     axes = figure.subplots()
-    for side, points in curves.items():
+    for number, (side, points) in enumerate(curves.items()):
         shares = [float(share) for share in points]
         axes.plot(
             shares,
@@ -230,10 +233,12 @@ def lesion_curves(
             x = [float(share) for share in numbers]
             y, label = [*numbers.values()], f"_{side}, seed {seed}"
             axes.plot(x, y, color=COLOURS[side], lw=0.8, alpha=0.6, label=label)
-    for words, place in references.items():
-        reference(axes, place, words, below=place > 0.5)
+        # One below each side's lines in the legend, which fills column by column.
+        for words, place in [*references.items()][number : number + 1]:
+            reference(axes, place, words, DASHES[number])
     legend_above(axes, title, 2)
-    axes.set_title(title, pad=38)  # above two lines of legend
+    lines = 2 + bool(references)
+    axes.set_title(title, pad=10 + 14 * lines)  # above the legend
     axes.set_xlabel("share of that hemisphere's features silenced")
     axes.set_xlim(0, 1)
     axes.set_ylabel("test accuracy")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from analysis.networks import FeatureCache, sides
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
-from analysis.report.figures import grouped_bars
+from analysis.report.figures import INTERVALS, grouped_bars
 from analysis.report.part import Part
 from analysis.report.svg import Frame, picture
 from analysis.section import Findings, Section, listed
@@ -112,7 +112,7 @@ class Probes(Section):
             title=title,
             nav="What they know",
             text=text,
-            figures=[(figure, "Thin lines: 95 % intervals over seeds. Dashed: chance.")],
+            figures=[(figure, f"{INTERVALS} Dashed: chance.")],
             tables=[table],
             notes=[note, *self._warnings()],
         )

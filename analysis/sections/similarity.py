@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from analysis.networks import as_tested, features_of, load, sides, weights_of
-from analysis.report.figures import heat, intervals
+from analysis.report.figures import INTERVALS, heat, intervals
 from analysis.report.part import Part
 from analysis.report.svg import BOTH, FAINT, LEFT, RIGHT, Frame, labels, picture
 from analysis.section import Findings, Section
@@ -185,10 +185,7 @@ class Similarity(Section):
                 pairs=pairs,
                 layers=max(names.values(), key=len),
             )
-            caption = (
-                "1: the same up to rotation and scale; 0: nothing in common. "
-                "Thin lines: 95 % intervals over seeds."
-            )
+            caption = f"1: the same up to rotation and scale; 0: nothing in common. {INTERVALS}"
             figures.append((lines, caption))
         table = np.full((rows, columns), np.nan)
         for item, similarity in matrix.items():
