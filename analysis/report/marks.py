@@ -47,6 +47,7 @@ def marks(figure: Figure) -> list[Mark]:
         if axes.get_label() == "<colorbar>":
             continue
         panel = axes.get_title("left") or axes.get_title() or axes.get_xlabel() or str(number)
+        panel = panel.replace("\n", " ")
         for kind in (_bars, _cells, _points, _lines):
             found += kind(panel, axes)
     return found

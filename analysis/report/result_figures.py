@@ -1,6 +1,7 @@
 """The figures of a study's results: test accuracy by arm, and learning curves."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from types import MappingProxyType
 from typing import Any
 
@@ -11,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.report.cells import decimal
-from analysis.report.figures import COLOURS, legend_above, percent
-from analysis.report.svg import BOTH, FAINT, HALO, INK, PAPER, Frame, picture, short
+from analysis.report.figures import COLOURS, INTERVAL, has_intervals, legend_above, percent
+from analysis.report.svg import BOTH, FAINT, HALO, INK, PAPER, Drawing, Frame, picture, short
 from analysis.study import FinishedStudy
 from common.settings.levels import LEVEL_NAMES, LEVELS
 from study.arms import REFERENCE, plain_name
@@ -20,6 +21,7 @@ from study.arms import REFERENCE, plain_name
 MANY = 8  # arms, whose bars stand closer
 NEAR = 0.15  # to the axis: an accuracy of guessing beside which names and numbers still have room
 LONG = 30  # letters of a title above a small figure, beyond which they are smaller
+LONGEST = 38  # of these, beyond which it takes two lines
 
 
 def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
@@ -49,18 +51,30 @@ def bars(study: FinishedStudy) -> list[tuple[Markup, str]]:
                 arms=arms,
                 chance=chance,
             )
-            caption = (
-                "A dot is a seed. In the close-up, the line is the mean with its 95 % interval, cut off at the "
-                "edge (dashed: approximate); an arrow with a number stands for an arm beyond it."
-            )
-            if REFERENCE in arms:
-                caption += (
-                    f" The dashed line across the close-up is the mean of {plain_name(REFERENCE)}."
-                )
-            if chance is not None:
-                caption += " The dashed line across the bars is chance."
-            found.append((svg, caption))
+            found.append((svg, _bars_caption(svg, arms, chance)))
     return found
+
+
+def _bars_caption(svg: Markup, arms: Mapping[str, Mapping[str, Any]], chance: float | None) -> str:
+    """What of the bars and the close-up there is to explain."""
+    assert isinstance(svg, Drawing)
+    said = ["A dot is a seed."]
+    if has_intervals(svg):
+        about = " (dashed: approximate)" if any(one["approximate"] for one in arms.values()) else ""
+        said.append(
+            "In the close-up, the line is the mean with its 95 % interval, cut off at the edge"
+            f"{about}."
+        )
+    else:
+        said.append("In the close-up, the line is the mean.")
+    _, zoom = svg.files.figure.axes
+    if zoom.texts:
+        said.append("An arrow with a number stands for what lies beyond the close-up.")
+    if REFERENCE in arms:
+        said.append(f"The dashed line across the close-up is the mean of {plain_name(REFERENCE)}.")
+    if chance is not None:
+        said.append("The dashed line across the bars is chance.")
+    return " ".join(said)
 
 
 def curves(study: FinishedStudy) -> list[Markup]:
@@ -136,11 +150,11 @@ def accuracy_bars(
             )
         if arm["low"] is not None:
             ends, style = [arm["low"], arm["high"]], "--" if arm.get("approximate") else "-"
-            said = f"_95 % interval of {name}"
+            said = f"{INTERVAL} of {name}"
             zoom.plot(ends, [place, place], style, color=colour, lw=2.2, zorder=2, label=said)
         ends, said = [place - 0.2, place + 0.2], f"_mean of {name}"
         zoom.plot([arm["mean"]] * 2, ends, color=colour, lw=2.6, zorder=3, label=said)
-    zoom.set_xlim(close_up(values))
+    zoom.set_xlim(close_up(values, arms[REFERENCE]["seeds"] if REFERENCE in arms else ()))
     if REFERENCE in arms:
         said = f"_mean of {plain_name(REFERENCE)}"
         zoom.axvline(arms[REFERENCE]["mean"], color=FAINT, lw=0.9, ls=(0, (4, 3)), label=said)
@@ -176,11 +190,16 @@ def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any], start: float) ->
     )
 
 
-def close_up(values: Sequence[float]) -> tuple[float, float]:
-    """Limits around the values near the median: one arm far away would make all others look alike."""
-    centre = np.median(values)
+def close_up(values: Sequence[float], around: Sequence[float] = ()) -> tuple[float, float]:
+    """Limits around the values near the median: one arm far away would make all others look alike.
+
+    Args:
+        values: of all arms.
+        around: those of the reference arm: always within the limits, which are around them instead.
+    """
+    centre = np.median(around or values)
     reach = max(6 * np.median(np.abs(np.asarray(values) - centre)), 0.03)
-    near = [value for value in values if abs(value - centre) <= reach]
+    near = [*around, *(value for value in values if abs(value - centre) <= reach)]
     margin = max(0.3 * (max(near) - min(near)), 0.008)
     return max(0, min(near) - margin), min(1, max(near) + margin)
 
@@ -234,7 +253,7 @@ def learning_curves(
                         label=f"{'' if split == 'val' and number == 0 else '_'}{names.get(level, level)}",
                     )
     axes.plot([], [], color=FAINT, ls=(0, (1, 1.6)), label="training")
-    legend_above(axes, title := short(arm, 38), 3)
+    legend_above(axes, title := "\n".join(wrap(short(arm, 2 * LONGEST), LONGEST)), 3)
     axes.set_title(title, pad=24, fontsize=7.8 if len(title) > LONG else None)
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy")

@@ -1,7 +1,9 @@
 """What a cell, a table and a figure of the report say."""
 
+import csv
 import math
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -14,18 +16,26 @@ from matplotlib.text import Text
 
 from analysis.report import results
 from analysis.report.cells import cell, decimal, interval_words, sheet
+from analysis.report.figures import INTERVALS, grouped_bars
+from analysis.report.page import captioned
+from analysis.report.part import Part
 from analysis.report.result_figures import accuracy_bars, learning_curves
 from analysis.report.svg import INK, PAPER, Frame, labels, picture, short
+from analysis.section import Findings
 from analysis.sections.attention import Look, Said, panels
 from analysis.sections.calibration import reliability_curve
+from analysis.sections.frequencies import CENTRE, SENSITIVITY, Frequencies, curves
 from analysis.sections.gains import gains
+from analysis.sections.independence import CASES, EXPECTED, show_independence
+from analysis.sections.lesions import lesion_curves
 from analysis.sections.similarity import cka_lines
 from analysis.specialisation.page import course_lines
 from analysis.specialisation.rows import Competence
+from analysis.specialisation.tasks import TASKS
 from analysis.values import Summary
 from common.results.rows import Row
 from common.results.statistics import DifferenceRow, differences
-from common.settings.levels import LEVELS
+from common.settings.levels import LEVELS, SIDES
 from study.arms import REFERENCE, plain_name
 
 
@@ -79,6 +89,16 @@ def test_one_arm_far_away_does_not_blur_the_others():
     assert not draw(accuracy_bars, "fine labels", near).axes[1].texts
 
 
+def test_the_close_up_holds_the_reference_and_its_line_though_most_arms_are_elsewhere():
+    arms = {f"a{i}": arm(0.01 + i / 1000, 0.012) for i in range(5)} | {REFERENCE: arm(0.13, 0.15)}
+    zoom = draw(accuracy_bars, "fine labels", arms).axes[1]
+    low, high = zoom.get_xlim()
+    assert low < 0.13
+    assert high > 0.15
+    assert not zoom.texts
+    assert [0.14, 0.14] in [[*map(float, line.get_xdata())] for line in zoom.lines]
+
+
 def test_the_number_of_a_short_bar_stands_behind_it():
     bars = draw(accuracy_bars, "", {"low": arm(0.05, 0.06), "high": arm(0.9)}).axes[0]
     said = {text.get_text(): text for text in bars.texts}
@@ -96,6 +116,48 @@ def test_the_line_of_chance_goes_through_no_word(chance):
         assert left > (chance or 0)
 
 
+@pytest.mark.parametrize("chance", [0.05, 0.14])
+def test_the_number_of_a_low_bar_stands_above_it_and_above_chance(chance):
+    sides = {
+        "left": over_seeds(0.08, 0.02, 0.16),
+        "right": over_seeds(0.13),
+        "both": over_seeds(0.8),
+    }
+    figure = draw(grouped_bars, "", {"fine": sides}, label="", chance={"fine": chance})
+    (axes,) = figure.axes
+    bottom = {
+        text.get_text(): axes.transData.inverted().transform(text.get_window_extent().p0)[1]
+        for text in axes.texts
+    }
+    assert bottom["8 %"] > 0.16
+    assert bottom["13 %"] > max(0.13, chance)
+    assert chance < bottom["80 %"] < 0.8
+    colours = {text.get_text(): text.get_color() for text in axes.texts}
+    assert colours == {"8 %": INK, "13 %": INK, "80 %": PAPER}
+
+
+def test_what_lesions_are_compared_with_is_named_in_the_legend_and_covers_no_curve():
+    points = {"0.0": over_seeds(0.8), "1.0": over_seeds(0.1)}
+    both = dict.fromkeys(SIDES, points)
+    seeds = {side: {} for side in SIDES}
+    known = {"chance": 0.05, "left hemisphere alone": 0.8}
+    (axes,) = draw(lesion_curves, "", both, seeds, both, known).axes
+    assert not axes.texts
+    said = {text.get_text() for text in axes.get_legend().get_texts()}
+    assert {*known} < said
+    heights = [[*map(float, line.get_ydata())] for line in axes.lines]
+    assert all([place, place] in heights for place in known.values())
+
+
+def test_the_axis_of_what_noise_costs_begins_at_zero():
+    high = {octave: over_seeds(0.5 + octave / 100) for octave in (1, 2, 4)}
+    (axes,) = draw(curves, "", {"left": high, "right": high}, {}).axes
+    assert axes.get_ylim()[0] == 0
+    below = high | {2: over_seeds(-0.1)}
+    (axes,) = draw(curves, "", {"left": below, "right": high}, {}).axes
+    assert axes.get_ylim()[0] < -0.1
+
+
 @pytest.mark.parametrize("name", ["unilateral", "unilateral_second", "bilateral"])
 def test_title_and_legend_of_a_learning_curve_are_whole_in_its_files(name):
     table = [
@@ -110,6 +172,10 @@ def test_title_and_legend_of_a_learning_curve_are_whole_in_its_files(name):
     (axes,) = figure.axes
     shown = [one for one in axes.get_children() if isinstance(one, Text | Legend)]
     assert len(shown) > 1
+    assert axes.get_title("left").split() == plain_name(name).split()
+    assert {row["panel"] for row in csv.DictReader(drawing.files.data.splitlines())} == {
+        plain_name(name)
+    }
     for one in shown:
         assert one.get_window_extent().x1 <= figure.bbox.x1 + 1
 
@@ -137,6 +203,33 @@ def test_intervals_are_drawn_where_there_are_any():
         lines = [[*map(float, line.get_ydata())] for line in draw(function, *args).axes[0].lines]
         assert [0.8, 1.0] in lines
         assert [0.9, 0.5] in lines
+
+
+@pytest.mark.parametrize("low", [None, 0.05])
+def test_a_caption_explains_intervals_only_where_one_is_drawn(low):
+    svg = picture(Frame("gain", ""), gains, "", {"a": over_seeds(0.1, low, low and 0.15)})
+    caption = f"Most. {INTERVALS} Some."
+    part = Part("new", "New", figures=[(svg, caption)])
+    assert [said for _, said in captioned(part).figures] == [caption if low else "Most. Some."]
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_the_captions_of_sections_are_of_those_that_are_taken_back(seeds):
+    found = Findings()
+    for seed, task, side in product(range(seeds), TASKS, SIDES):
+        about = {"seed": seed, "level": task, "side": side}
+        found.values.add(CENTRE, 1 + seed / 10, item="bilateral", **about)
+        for octave in (1, 2):
+            item = f"bilateral: around {octave}"
+            found.values.add(SENSITIVITY, 0.5 + seed / 10, item=item, **about)
+    for seed, case in product(range(seeds), CASES):
+        for of in ("images in a case", EXPECTED):
+            found.values.add(of, 0.25 + seed / 10, item=case, seed=seed)
+    parts = [Frequencies().render(found), Part("agreement", "")]
+    show_independence(parts[1], found)
+    captions = [said for part in parts for _, said in captioned(part).figures]
+    assert len(captions) == 1 + len(TASKS)
+    assert all(("interval" in said) == (seeds == 3) for said in captions)
 
 
 def test_a_case_without_images_keeps_its_heading():
