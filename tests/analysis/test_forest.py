@@ -89,6 +89,10 @@ APART = arms_of(
     **{REFERENCE: 0.5, PRIMARY: 0.51, ONE_NETWORK: 0.49, "unilateral": 0.505},
     **{HEMISPHERE: 0.1, "unilateral_second": 0.97},
 )
+HIGH = arms_of(
+    **{REFERENCE: 0.9, PRIMARY: 0.901, ONE_NETWORK: 0.902, "unilateral": 0.903},
+    **{HEMISPHERE: 0.1, "unilateral_second": 0.1, "product": 0.1, "mean": 0.1},
+)
 
 
 def drawn(rows: list[SimpleNamespace]) -> Figure:
@@ -99,7 +103,7 @@ def drawn(rows: list[SimpleNamespace]) -> Figure:
     return figure
 
 
-@pytest.mark.parametrize("rows", [POOR, APART])
+@pytest.mark.parametrize("rows", [POOR, APART, HIGH])
 def test_every_arm_is_named_where_no_name_covers_a_point_or_another_name(rows):
     figure = drawn(rows)
     (axes,) = figure.axes
@@ -112,6 +116,8 @@ def test_every_arm_is_named_where_no_name_covers_a_point_or_another_name(rows):
     assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(boxes))
     assert min(box.x0 for box in boxes) > axes.get_window_extent().x1
     assert max(box.x1 for box in boxes) <= figure.bbox.x1 + 1
+    middles = [(box.y0 + box.y1) / 2 for box in boxes]
+    assert axes.bbox.y0 - 1 <= min(middles) <= max(middles) <= axes.bbox.y1 + 1
 
 
 @pytest.mark.parametrize("rows", [POOR, APART])
