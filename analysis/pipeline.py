@@ -17,13 +17,13 @@ from analysis.sections.specialisation import Specialisation
 from analysis.seed import Caches, StudyImages, see
 from analysis.specialisation.rows import Specialised
 from analysis.study import FinishedStage, FinishedStudy, open_study
-from analysis.tensorboard import write_events
+from analysis.tensorboard import keeps_events, write_events
 from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
 from common.runs.lightning import quieten
 from common.settings.levels import LEVELS, SIDES
-from common.system.atomic_files import write_text
-from common.system.errors import UserError
+from common.system.atomic_files import unwritable, write_text
+from common.system.errors import UserError, file_of
 from common.system.signals import Interrupted
 from common.training.module import TrainingModule
 from study.arms import REFERENCE
@@ -38,12 +38,15 @@ def analyse(place: Path) -> Path:
     """Analyse the study in a folder and write ``analysis/`` and ``report.html`` there; gives the report's path.
 
     Raises:
-        UserError: there is no finished study, or its data or checkpoints are no longer what they were.
+        UserError: there is no finished study, its data or checkpoints are no longer what they were, or its folder
+            cannot be written.
     """
     return _analyse(open_study(place))
 
 
 def _analyse(study: FinishedStudy) -> Path:
+    # Now, and not after minutes of computing.
+    refuse_unwritable(study)
     quieten()
     started = time.monotonic()
     place = study.place
@@ -54,6 +57,22 @@ def _analyse(study: FinishedStudy) -> Path:
         step()
     _write_failures(place / "analysis" / FAILURE, findings)
     return report
+
+
+def refuse_unwritable(study: FinishedStudy) -> None:
+    """Refuse a study in whose folder no report can be written.
+
+    Raises:
+        UserError: names the folder, and why it cannot be written.
+    """
+    tables = study.place / "analysis"
+    events = [stage.place for stage in study.whole().stages if keeps_events(stage)]
+    for folder in (study.place, tables, tables / "figures", *events):
+        if reason := unwritable(folder):
+            raise UserError(
+                f"{folder} cannot be written ({reason}), and an analysis leaves its tables and its report in the "
+                "run's folder: make it writable or make room, or analyse a copy of the run elsewhere."
+            )
 
 
 def _write(study: FinishedStudy, findings: Findings, started: float) -> Path:
@@ -95,6 +114,8 @@ def analyse_after_training(place: Path) -> None:
         raise
     except UserError as error:
         reason = str(error)
+    except OSError as error:  # such as a full disk, which takes no traceback either
+        reason = f"{error.strerror or error}: {file_of(error) or place}."
     except Exception as error:
         log = place / "analysis" / FAILURE
         write_text(log, traceback.format_exc())

@@ -3,15 +3,22 @@
 Every stage writes the same tags, so arms and seeds stand side by side in the HParams, Scalars and Images tabs.
 """
 
+import io
+import os
+import socket
+import time
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import hparams, image, scalar
 
 from analysis.networks import FeatureCache
 from analysis.sections.agreement import confusion
@@ -20,6 +27,7 @@ from common.data.datamodule import ImageSet
 from common.data.images import Undecoded
 from common.settings.checks import leaves
 from common.settings.levels import LEVELS
+from common.system.atomic_files import replacing
 from common.system.randomness import derive
 from common.training.module import TrainingModule
 
@@ -33,28 +41,59 @@ MAX_NAMES = 30  # beside its rows and columns
 def write_events(
     stage: FinishedStage, module: TrainingModule, caches: FeatureCache, test: ImageSet
 ) -> None:
-    """Write one stage's events into its folder, in place of those of an earlier analysis."""
+    """Write one stage's events into its folder, in place of those of an earlier analysis.
+
+    As one file at once: `SummaryWriter` writes from a thread, which prints a traceback of its own where it cannot.
+
+    Raises:
+        OSError: the folder cannot be written; an earlier analysis's events are then still there.
+    """
     if not module.cfg.logger.tensorboard:
         return
+    stem = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+    file = stage.place / f"{stem}{SUFFIX}"
+    with replacing(file) as temporary:
+        temporary.write_bytes(as_events(summaries(stage, module, caches, test)))
     for earlier in stage.place.glob(f"events.out.tfevents.*{SUFFIX}"):
-        earlier.unlink()
-    with SummaryWriter(str(stage.place), filename_suffix=SUFFIX) as writer:
-        metrics = final_metrics(stage)
-        for summary in hparams(hyper_parameters(stage, module), metrics):
-            writer.file_writer.add_summary(summary)
-        for tag, value in metrics.items():
-            writer.add_scalar(tag, value)
-        for level, logits in caches.logits(module).items():
-            # Of a pretext task the answers to images as they are say little.
-            if level not in LEVELS:
-                continue
-            labels, predictions = test.labels[level], logits.argmax(1)
-            names = module.record.class_names[level]
-            if len(names) <= MAX_CLASSES:
-                picture = confusion_picture(confusion(predictions, labels, len(names)), names)
-                writer.add_image(f"confusion/{level}", picture, dataformats="HWC")
-            picture = example_picture(test.images, labels, predictions, names)
-            writer.add_image(f"examples/{level}", picture, dataformats="HWC")
+        if earlier != file:
+            earlier.unlink()
+
+
+def keeps_events(stage: FinishedStage) -> bool:
+    """Say whether a stage has TensorBoard events, as its configuration says."""
+    logger = stage.yaml("config.yaml").get("logger")
+    return bool(logger.get("tensorboard", True)) if isinstance(logger, dict) else True
+
+
+def summaries(
+    stage: FinishedStage, module: TrainingModule, caches: FeatureCache, test: ImageSet
+) -> Iterator[Summary]:
+    """Give what TensorBoard shows of one stage."""
+    metrics = final_metrics(stage)
+    yield from hparams(hyper_parameters(stage, module), metrics)
+    for tag, value in metrics.items():
+        yield scalar(tag, value)
+    for level, logits in caches.logits(module).items():
+        # Of a pretext task the answers to images as they are say little.
+        if level not in LEVELS:
+            continue
+        labels, predictions = test.labels[level], logits.argmax(1)
+        names = module.record.class_names[level]
+        if len(names) <= MAX_CLASSES:
+            picture = confusion_picture(confusion(predictions, labels, len(names)), names)
+            yield image(f"confusion/{level}", picture, dataformats="HWC")
+        picture = example_picture(test.images, labels, predictions, names)
+        yield image(f"examples/{level}", picture, dataformats="HWC")
+
+
+def as_events(summaries: Iterator[Summary]) -> bytes:
+    """Give the content of a file of events that holds summaries, each without a step."""
+    content = io.BytesIO()
+    records = RecordWriter(content)
+    records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+    for summary in summaries:
+        records.write(Event(wall_time=time.time(), summary=summary).SerializeToString())
+    return content.getvalue()
 
 
 def hyper_parameters(stage: FinishedStage, module: TrainingModule) -> dict[str, str | float | bool]:

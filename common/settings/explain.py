@@ -22,7 +22,7 @@ from common.settings.suggestions import (
     unknown_key,
     without_folder,
 )
-from common.system.errors import UserError, no_python
+from common.system.errors import UserError, file_of, no_python
 
 
 def explain(error: BaseException, schema: type) -> str | None:
@@ -213,7 +213,7 @@ def _of_files(error: BaseException) -> str | None:
         return None
     if error.strerror is None:
         return f"A file of the configuration cannot be read: {_flat(str(error))}."
-    where = f": {error.filename}" if error.filename else ""
+    where = f": {file_of(error)}" if file_of(error) else ""
     return f"{error.strerror}{where}."
 
 

@@ -16,6 +16,7 @@ from common.system.errors import UserError
 
 # libyaml's is eight times as fast, and a wheel without it has the other one alone.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+BLOCK = 4096  # bytes, the least that a file takes on most disks
 
 
 @contextmanager
@@ -53,6 +54,21 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for one in missing:
         sync_folder(one.parent)
+
+
+def unwritable(folder: Path) -> str | None:
+    """Say, in the system's words, why nothing can be written into a folder; None if it can, or is not there.
+
+    A file without a name is tried, since permissions alone do not tell of a full disk; nothing is left behind.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(BLOCK))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Define the errors that a person can correct: exceptions whose text is one sentence, and how a script prints it."""
 
+import os
 import reprlib
 import sys
 from collections.abc import Callable, Iterator
@@ -116,6 +117,15 @@ def nothing_in(path: Path) -> str | None:
     return "is empty" if path.is_file() and path.stat().st_size == 0 else None
 
 
+def file_of(error: OSError) -> str:
+    """Name the file that an error of the system is about; empty if it names none."""
+    name = error.filename
+    if name is None:
+        return ""
+    # Libraries that open a file by its bytes, such as TensorBoard's, have these named.
+    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
+
+
 def run_script(script: Callable[[], None]) -> int:
     """Run a script's body and turn what a person can cause into one line on stderr.
 
@@ -130,7 +140,7 @@ def run_script(script: Callable[[], None]) -> int:
     except SyntaxError as error:  # of a file that was added, such as a backbone
         message = no_python(error)
     except OSError as error:  # full disk, no permission, a name that is too long
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{file_of(error)}: " if file_of(error) else ""
         message = f"cannot read or write {where}{error.strerror or error}"
     except MemoryError:
         message = "not enough memory for this data set"

@@ -4,8 +4,10 @@ import contextlib
 import csv
 import os
 import re
+import resource
 import shutil
 import signal
+import threading
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -434,6 +436,27 @@ def test_tensorboard_has_final_metrics_and_images_beside_the_curves(finished):
         assert set(log.Tags()["images"]) == images
         plugin = log.summary_metadata["_hparams_/session_start_info"].plugin_data.plugin_name
         assert plugin == "hparams"
+
+
+def test_events_that_cannot_be_written_are_said_in_one_sentence(
+    finished, tmp_path, in_process, monkeypatch
+):
+    place = tmp_path / "study"
+    shutil.copytree(finished.place, place)
+    before = sorted(place.rglob("*"))
+    in_threads: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", in_threads.append)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Less than the events take, and enough to begin.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        status, _, err = in_process(analyse.main, f"run={place}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 1
+    assert re.fullmatch(rf"error: File too large: {place}/\S+\.analysis\.\n", err), err
+    assert in_threads == []
+    assert sorted(place.rglob("*")) == before
 
 
 @pytest.mark.slow

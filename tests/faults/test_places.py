@@ -1,5 +1,6 @@
 """Disks and folders that give out: one sentence, earlier results intact, and the same command goes on."""
 
+import contextlib
 import csv
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import before_step
 
+import analyse
 import data_scripts.make_navon
 import train_system
 
@@ -108,6 +110,43 @@ def test_a_disk_that_is_full_when_a_network_is_exported(disk, whole, command):
     assert done.returncode == 1, done.stderr
     one_line(done.stderr, "No space left on device", str(disk.place / "fine.pt2"))
     assert not [*disk.place.iterdir()]
+
+
+def test_an_analysis_on_a_full_disk_is_refused_before_it_computes(disk, whole, in_process):
+    place = disk.place / "study"
+    shutil.copytree(whole, place)
+    with contextlib.suppress(OSError), (disk.place / "others").open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+    status, out, err = in_process(analyse.main, f"run={place}")
+    assert (status, out) == (1, "")
+    one_line(err, f"{place} cannot be written (No space left on device)")
+
+
+@pytest.mark.parametrize("where", ["", "fine/seed0"])
+def test_an_analysis_where_nothing_can_be_written_is_refused_before_it_computes(
+    where, whole, disk, in_process
+):
+    place = disk.place / "study"
+    shutil.copytree(whole, place)
+    _keep_events(place / "fine/seed0/config.yaml")
+    folder = str(place / where)
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        status, out, err = in_process(analyse.main, f"run={place}")
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+    assert (status, out) == (1, "")
+    one_line(err, f"{Path(folder)} cannot be written (Read-only file system)")
+    assert not (place / "analysis").exists()
+
+
+def _keep_events(config: Path) -> None:
+    """Have a stage say that it keeps TensorBoard events."""
+    text = config.read_text()
+    assert "tensorboard: false" in text
+    config.write_text(text.replace("tensorboard: false", "tensorboard: true"))
 
 
 @pytest.mark.parametrize("where", ["runs", "runs/study", "runs/study/fine/seed0"])
