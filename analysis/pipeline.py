@@ -24,6 +24,7 @@ from common.runs.lightning import quieten
 from common.settings.levels import LEVELS, SIDES
 from common.system.atomic_files import unwritable, write_text
 from common.system.errors import UserError, file_of
+from common.system.letters import warn_of_boxes
 from common.system.signals import Interrupted
 from common.training.module import TrainingModule
 from study.arms import REFERENCE
@@ -85,7 +86,9 @@ def _write(study: FinishedStudy, findings: Findings, started: float) -> Path:
     report = place / "report.html"
     with drawn_here() as figures:
         page = render(study, findings, seconds=time.monotonic() - started)
-    save_figures(place / "analysis" / "figures", figures)
+    folder = place / "analysis" / "figures"
+    save_figures(folder, figures)
+    warn_of_boxes({letter for one in figures for letter in one.boxes}, f"the PDF files of {folder}")
     write_text(report, page)
     return report
 

@@ -28,6 +28,7 @@ from common.data.images import Undecoded
 from common.settings.checks import leaves
 from common.settings.levels import LEVELS
 from common.system.atomic_files import replacing
+from common.system.letters import all_letters
 from common.system.randomness import derive
 from common.training.module import TrainingModule
 
@@ -52,7 +53,7 @@ def write_events(
         return
     stem = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
     file = stage.place / f"{stem}{SUFFIX}"
-    with replacing(file) as temporary:
+    with replacing(file) as temporary, all_letters():
         temporary.write_bytes(as_events(summaries(stage, module, caches, test)))
     for earlier in stage.place.glob(f"events.out.tfevents.*{SUFFIX}"):
         if earlier != file:

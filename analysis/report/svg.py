@@ -8,11 +8,10 @@ import csv
 import io
 import logging
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec
@@ -26,6 +25,7 @@ from matplotlib.text import Text
 from analysis.report.fonts import OWN, pdf_family
 from analysis.report.marks import COLUMNS, marks
 from common.system.atomic_files import replacing
+from common.system.letters import all_letters
 
 # Each the light one of report.css.
 INK, FAINT, GRID = "#1c2127", "#5d6673", "#e3e6ea"
@@ -97,12 +97,14 @@ TEXT = re.compile(r"(?<=>)[^<>]+(?=<)")
 class Files:
     """What of a figure is saved: ``name`` without ending, its SVG, and the figure itself, as it was drawn.
 
-    PDF and csv are made when they are asked for: fonts take longer to embed than the figure to draw.
+    PDF and csv are made when they are asked for: fonts take longer to embed than the figure to draw. ``boxes`` are then
+    the letters that no font has.
     """
 
     name: str
     svg: str
     figure: Figure
+    boxes: set[str] = field(default_factory=set)
 
     def reword(self, words: Callable[[str], str]) -> None:
         """Put other words in place of every text."""
@@ -129,10 +131,11 @@ class Files:
         content = io.BytesIO()
         # In the place of matplotlib's own: another font that a person has chosen stays.
         fonts = [pdf_family() if one == OWN else one for one in mpl.rcParams["font.sans-serif"]]
-        with _styled(self.name), mpl.rc_context({"font.sans-serif": fonts}):
+        with _styled(self.name) as missing, mpl.rc_context({"font.sans-serif": fonts}):
             self.figure.savefig(
                 content, format="pdf", transparent=True, metadata={"CreationDate": None}
             )
+        self.boxes |= missing
         return content.getvalue()
 
     @property
@@ -209,6 +212,7 @@ def picture(
         figure = Figure(figsize=(frame.width, frame.height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure, *args, **kwargs)
+        # A letter that no font has is drawn by the browser's.
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         figure.set_layout_engine("none")  # it has found its places
     drawing = Drawing(_for_page(text.getvalue(), name, frame.title))
@@ -219,12 +223,10 @@ def picture(
 
 
 @contextmanager
-def _styled(name: str) -> Iterator[None]:
+def _styled(name: str) -> Iterator[set[str]]:
     # The hash salt makes the file the same each time.
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # A character that matplotlib's font lacks is drawn by the browser's.
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}), all_letters() as missing:
+        yield missing
 
 
 def _for_page(svg: str, name: str, title: str) -> str:

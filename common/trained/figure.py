@@ -8,6 +8,7 @@ from torch import Tensor
 
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
+from common.system.letters import all_letters, warn_of_boxes
 from common.trained.inference import Picture, Trained
 from common.trained.overlay import overlay
 
@@ -47,26 +48,32 @@ def draw_cams(
         (level, side): getattr(trained, method)(images, level=level, side=side).numpy()
         for level, side in columns
     }
-    figure = Figure(figsize=(2.2 * (len(columns) + 1), 2.75 * len(images)), layout="constrained")
-    grid = figure.subplots(len(images), len(columns) + 1, squeeze=False)
-    for i, axes in enumerate(grid):
-        # (3, H, W) -> (H, W, 3)
-        shown = images[i].permute(1, 2, 0).numpy()
-        axes[0].imshow(shown)
-        said = [
-            f"{trained.record.level_name(level)}: {_said(trained, level, joint[level][i])}"
-            for level in trained.levels
-        ]
-        axes[0].set_title("\n".join([_plain(_name(pictures[i])), *said]).strip(), fontsize=8)
-        for axis, (level, side) in zip(axes[1:], columns, strict=True):
-            axis.imshow(overlay(shown, cams[level, side][i]))
-            head = f"{trained.record.level_name(level)} head, {_place(trained, side)}"
-            own = _said(trained, level, alone[side][level][i])
-            axis.set_title(f"{head}\n{'alone: ' if trained.has_halves else ''}{own}", fontsize=8)
-        for axis in axes:
-            axis.axis("off")
-    with replacing(file) as temporary:
-        figure.savefig(temporary, format=kind, dpi=120, bbox_inches="tight")
+    with all_letters() as missing:
+        figure = Figure(
+            figsize=(2.2 * (len(columns) + 1), 2.75 * len(images)), layout="constrained"
+        )
+        grid = figure.subplots(len(images), len(columns) + 1, squeeze=False)
+        for i, axes in enumerate(grid):
+            # (3, H, W) -> (H, W, 3)
+            shown = images[i].permute(1, 2, 0).numpy()
+            axes[0].imshow(shown)
+            said = [
+                f"{trained.record.level_name(level)}: {_said(trained, level, joint[level][i])}"
+                for level in trained.levels
+            ]
+            axes[0].set_title("\n".join([_plain(_name(pictures[i])), *said]).strip(), fontsize=8)
+            for axis, (level, side) in zip(axes[1:], columns, strict=True):
+                axis.imshow(overlay(shown, cams[level, side][i]))
+                head = f"{trained.record.level_name(level)} head, {_place(trained, side)}"
+                own = _said(trained, level, alone[side][level][i])
+                axis.set_title(
+                    f"{head}\n{'alone: ' if trained.has_halves else ''}{own}", fontsize=8
+                )
+            for axis in axes:
+                axis.axis("off")
+        with replacing(file) as temporary:
+            figure.savefig(temporary, format=kind, dpi=120, bbox_inches="tight")
+    warn_of_boxes(missing, file)
     return len(images)
 
 

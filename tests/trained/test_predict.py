@@ -14,6 +14,7 @@ from PIL import Image
 import predict
 from bilateral import load
 from common.checkpoints.files import RECORD
+from common.system import letters
 from common.trained.figure import MOST, draw_cams
 from common.trained.overlay import overlay
 
@@ -189,6 +190,25 @@ def test_a_map_is_laid_over_the_picture_in_grey():
     assert np.abs(shown[0, 0].astype(int) - dark).max() <= 1  # no map: grey alone
     assert shown[0, 1].sum() > shown[1, 0].sum() > shown[0, 0].sum()
     assert len({*shown[0, 1].tolist()}) > 1  # colour is the map's
+
+
+def test_letters_that_no_font_has_are_named_in_one_line(
+    checkpoints, folder, tmp_path, in_process, monkeypatch
+):
+    monkeypatch.setattr(letters, "known", lambda: frozenset({"DejaVu Sans"}))
+    content = torch.load(checkpoints["coarse"], weights_only=True)
+    names = content[RECORD]["class_names"]["coarse"]
+    content[RECORD]["class_names"]["coarse"] = ["\u8774\u8776" for _ in names]
+    torch.save(content, tmp_path / "named.ckpt")
+    arguments = [f"checkpoint={tmp_path / 'named.ckpt'}", f"image={folder / 'a.png'}"]
+    file = tmp_path / "cam.png"
+    status, out, err = in_process(predict.main, *arguments, f"cam={file}")
+    assert status == 0
+    assert f"HiResCAM: {file}" in out
+    assert err.startswith(
+        f"warning: no font here can draw \u8774 \u8776, which are boxes in {file}: "
+    )
+    assert err.count("\n") == 1
 
 
 def test_names_are_matplotlibs_text_and_not_its_mathematics(checkpoints, folder, tmp_path):
