@@ -18,9 +18,15 @@ from common.checkpoints.record import Record, refuse_damaged, refuse_lost_backbo
 from common.networks.hemisphere import HemisphereConfig
 from common.settings.levels import BOTH, LEVELS
 from common.system.atomic_files import replacing
-from common.system.errors import UserError, nothing_in
+from common.system.errors import UserError, checkpoint_in, nothing_in
 
 RECORD = "bilateral"
+ARCHIVE = b"PK"  # how a zip archive begins, as torch writes it
+ALLOWED = "a best.ckpt or last.ckpt, which training leaves in a stage's checkpoints/"
+
+
+class NoArchiveError(zipfile.BadZipFile):
+    """A file of another kind than torch writes."""
 
 
 class DurableCheckpoints(TorchCheckpointIO):
@@ -82,8 +88,10 @@ def load(path: Path) -> dict[str, Any]:
         OSError: the file cannot be read now, also because memory is full; it may be undamaged.
     """
     remedy = "train it anew, or name another one"
-    if (inside := path / "checkpoints" / "best.ckpt").is_file():
-        raise UserError(f"{path} is a stage's folder, no checkpoint: give {inside}.")
+    if path.is_dir():
+        inside = checkpoint_in(path)
+        hint = f"give one in it, such as {inside}" if inside else f"allowed: {ALLOWED}"
+        raise UserError(f"{path} is a folder, no checkpoint; {hint}.")
     if nothing := nothing_in(path):
         raise UserError(f"{path} {nothing}, no checkpoint; {remedy}.")
     if not path.is_file():
@@ -119,6 +127,10 @@ def plain_content(path: Path, *, kind: str, remedy: str, older: bool = False) ->
         number = _temporary_fault(error)
         if number is not None:
             raise OSError(number, os.strerror(number), str(path)) from error
+        if isinstance(error, NoArchiveError) and not older:
+            raise UserError(
+                f"{path} is no {kind}, which is a zip archive; allowed: {ALLOWED}."
+            ) from error
         what = f"is damaged or not a {kind}"
         if isinstance(error, pickle.UnpicklingError | zipfile.BadZipFile):
             what = "is refused: it is damaged or holds more than plain containers and tensors"
@@ -144,8 +156,12 @@ def _verify(file: BinaryIO) -> None:
     Compressed parts, which may unpack to any size, and parts that are listed many times have more.
 
     Raises:
+        NoArchiveError: it does not begin as one.
         zipfile.BadZipFile: not an archive as torch writes it, or damaged.
     """
+    file.seek(0)
+    if file.read(len(ARCHIVE)) != ARCHIVE:
+        raise NoArchiveError
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
         parts = archive.infolist()

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.schema import keys_of
 from common.settings.suggestions import closest, takes_list
-from common.system.errors import UserError
+from common.system.errors import UserError, checkpoint_in
 
 # What `is_folder_name` allows, in words.
 NAME_RULE = "a folder name of at most 150 characters without / and ="
@@ -99,9 +99,9 @@ def refuse_missing_paths(cfg: DictConfig, schema: type) -> None:
 
 def _refuse_missing(name: str, path: Path, kind: str) -> None:
     """Refuse a path that is not there, or a folder in place of a file, or a file in place of a folder."""
-    inside = path / "checkpoints" / "best.ckpt"
     if kind == "file" and path.is_dir():
-        hint = f": give {name}={inside}" if inside.is_file() else "; allowed: a file"
+        inside = checkpoint_in(path)
+        hint = f": give a file, such as {name}={inside}" if inside else "; allowed: a file"
         raise UserError(f"{name}={path} is a folder{hint}.")
     if kind == "folder" and path.is_file():
         raise UserError(f"{name}={path} is a file; allowed: a folder.")

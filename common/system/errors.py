@@ -117,6 +117,13 @@ def nothing_in(path: Path) -> str | None:
     return "is empty" if path.is_file() and path.stat().st_size == 0 else None
 
 
+def checkpoint_in(folder: Path) -> Path | None:
+    """Find a best checkpoint in a folder of a stage, an arm, an experiment or several of these; None if it has none."""
+    patterns = ["best.ckpt", *("*/" * depth + "checkpoints/best.ckpt" for depth in range(4))]
+    found = (min(folder.glob(pattern), default=None) for pattern in patterns)
+    return next((file for file in found if file), None)
+
+
 def file_of(error: OSError) -> str:
     """Name the file that an error of the system is about; empty if it names none."""
     name = error.filename

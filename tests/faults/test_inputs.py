@@ -180,6 +180,38 @@ def test_an_empty_file_is_called_empty_and_a_folder_a_folder(what, read, name, t
     one_line(caught.value, file, what)
 
 
+@pytest.mark.parametrize(
+    "folder", ["", "small", "small/bilateral", "small/bilateral/seed0", "small/coarse/seed0/.."]
+)
+def test_a_folder_in_place_of_a_checkpoint_names_one_in_it(folder, tmp_path):
+    for name in ("small/coarse/seed1", "small/bilateral/seed0", "small/bilateral/seed1"):
+        file = tmp_path / name / "checkpoints/best.ckpt"
+        file.parent.mkdir(parents=True)
+        file.touch()
+    (tmp_path / "small/coarse/seed0").mkdir()
+    place = tmp_path / folder
+    first = "small/coarse/seed1" if "coarse" in folder else "small/bilateral/seed0"
+    with pytest.raises(UserError) as caught:
+        load(place)
+    one_line(caught.value, f"{place} is a folder", "such as", "checkpoints/best.ckpt")
+    named = str(caught.value).partition("such as ")[2].removesuffix(".")
+    assert Path(named).resolve() == tmp_path / first / "checkpoints/best.ckpt"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError) as caught:
+        load(tmp_path / "empty")
+    one_line(caught.value, f"{tmp_path / 'empty'} is a folder", "allowed: a best.ckpt")
+
+
+@pytest.mark.parametrize("content", [b"arm,seed\nfine,0\n", b"\x89PNG", b"P", bytes(999)])
+def test_a_file_of_another_kind_is_no_checkpoint_and_training_anew_no_remedy(content, tmp_path):
+    file = tmp_path / "results.csv"
+    file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load(file)
+    one_line(caught.value, f"{file} is no checkpoint", "allowed: a best.ckpt or last.ckpt")
+    assert "anew" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["cifar-100-python.tar.gz", "raw.zip", "train"])
 def test_an_archive_in_place_of_raw_data_is_to_be_unpacked(name, tmp_path, capsys):
     file = tmp_path / name

@@ -253,7 +253,7 @@ def test_a_folder_in_place_of_its_checkpoint_names_the_checkpoint(said, tmp_path
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/best.ckpt").touch()
     assert said(TEST, f"checkpoint={tmp_path}").endswith(
-        f"is a folder: give checkpoint={tmp_path}/checkpoints/best.ckpt."
+        f"is a folder: give a file, such as checkpoint={tmp_path}/checkpoints/best.ckpt."
     )
     sentence = said(analyse.main, f"run={tmp_path}/checkpoints/best.ckpt")
     assert sentence.endswith("is a file; allowed: a folder.")

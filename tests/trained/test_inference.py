@@ -334,7 +334,7 @@ def test_checkpoints_that_cannot_be_loaded(tmp_path, checkpoints):
         load(tmp_path / "nothing.ckpt")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/best.ckpt").touch()
-    with pytest.raises(UserError, match=r"folder, no checkpoint: give .*/checkpoints/best.ckpt"):
+    with pytest.raises(UserError, match=r"folder, no checkpoint; give .*/checkpoints/best.ckpt"):
         load(tmp_path)
     content = torch.load(checkpoints["fine"], weights_only=True)
     content[RECORD]["folder"] = "arch_triple_head"
