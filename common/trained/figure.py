@@ -45,7 +45,7 @@ def draw_cams(
     }
     columns = [(level, side) for level in trained.levels for side in trained.sides]
     cams = {
-        (level, side): getattr(trained, method)(images, level=level, side=side).numpy()
+        (level, side): getattr(trained, method)(images, level=level, hemisphere=side).numpy()
         for level, side in columns
     }
     with all_letters() as missing:

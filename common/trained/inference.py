@@ -248,24 +248,24 @@ class Trained:
         }
 
     def grad_cam(
-        self, pictures: Pictures, *, level: str, side: str, classes: Tensor | None = None
+        self, pictures: Pictures, *, level: str, hemisphere: str, classes: Tensor | None = None
     ) -> Tensor:
         """Map where a hemisphere looks: float (B, H, W), from 0 to 1 (see `common.trained.grad_cam.grad_cam`).
 
         Args:
             pictures: see `Trained`.
             level: the head.
-            side: the hemisphere, by its name in `sides`, or as in checkpoints.
+            hemisphere: its name in `sides`, or as in checkpoints.
             classes: the class to explain in each picture, as its place in ``class_names``, int64 (B,); by default
                 the one that is predicted.
         """
         # Imported late: captum brings matplotlib, which features and predictions do not need.
         from common.trained.grad_cam import grad_cam
 
-        return self._maps(grad_cam, pictures, level, side, classes)
+        return self._maps(grad_cam, pictures, level, hemisphere, classes)
 
     def hires_cam(
-        self, pictures: Pictures, *, level: str, side: str, classes: Tensor | None = None
+        self, pictures: Pictures, *, level: str, hemisphere: str, classes: Tensor | None = None
     ) -> Tensor:
         """Map where a hemisphere looks, exact after a global maximum too (see `common.trained.grad_cam.hires_cam`).
 
@@ -273,14 +273,14 @@ class Trained:
         """
         from common.trained.grad_cam import hires_cam
 
-        return self._maps(hires_cam, pictures, level, side, classes)
+        return self._maps(hires_cam, pictures, level, hemisphere, classes)
 
     def _maps(
         self,
         method: Callable[..., Tensor],
         pictures: Pictures,
         level: str,
-        side: str,
+        hemisphere: str,
         classes: Tensor | None,
     ) -> Tensor:
         if level not in self.levels:
@@ -288,7 +288,7 @@ class Trained:
         images = self.pixels(pictures)
         if classes is None:
             classes = self.logits(images)[level].argmax(dim=1)
-        network, name = self.network.part(self._choose(side))
+        network, name = self.network.part(self._choose(hemisphere))
         batches = zip(self._batches(images), classes.to(self.device).split(BATCH), strict=True)
         return torch.cat(
             [

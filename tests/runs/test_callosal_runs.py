@@ -216,7 +216,7 @@ def test_a_trained_network_is_loaded_and_exported_with_its_callosum(inhibited, t
     assert export(trained, tmp_path / "network.pt2", kind="torch") <= TOLERANCE
     pictures = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     for method in (trained.hires_cam, trained.grad_cam):
-        assert method(pictures, level="fine", side="left").shape == (3, 32, 32)
+        assert method(pictures, level="fine", hemisphere="left").shape == (3, 32, 32)
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ def test_predictions_are_the_networks_own(kind, checkpoints, files):
         assert torch.allclose(found[level], expected[level].softmax(1), atol=1e-5)
     side = next(iter(trained.sides))
     for method in (trained.grad_cam, trained.hires_cam):
-        assert method(files, level=levels[0], side=side).shape == (6, *trained.image_size)
+        assert method(files, level=levels[0], hemisphere=side).shape == (6, *trained.image_size)
 
 
 def test_names_and_ids_stand_in_the_order_of_the_probabilities(trained, navon):
@@ -250,10 +250,12 @@ def test_test_py_takes_paths_with_any_character(name, checkpoints, in_process, t
 def test_batches_change_nothing(trained, navon, monkeypatch):
     images = load_folder(navon / "test" / "fine").images[:20]
     whole = trained.predict(images)["fine"]
-    cams = trained.grad_cam(images, level="fine", side="right")
+    cams = trained.grad_cam(images, level="fine", hemisphere="right")
     monkeypatch.setattr("common.trained.inference.BATCH", 7)
     assert torch.allclose(trained.predict(images)["fine"], whole, atol=1e-5)
-    assert torch.allclose(trained.grad_cam(images, level="fine", side="right"), cams, atol=1e-3)
+    assert torch.allclose(
+        trained.grad_cam(images, level="fine", hemisphere="right"), cams, atol=1e-3
+    )
 
 
 def test_a_hemisphere_alone_contributes_its_part_and_the_bias(trained, files):
@@ -275,7 +277,9 @@ def test_either_spelling_names_a_hemisphere(trained, checkpoints, files):
     for side, older in (("left", "fine"), ("right", "coarse")):
         new, old = (trained.predict(files, alone=name)["coarse"] for name in (side, older))
         assert torch.equal(new, old)
-        new, old = (trained.grad_cam(files, level="fine", side=name) for name in (side, older))
+        new, old = (
+            trained.grad_cam(files, level="fine", hemisphere=name) for name in (side, older)
+        )
         assert torch.equal(new, old)
     ensemble = load(checkpoints["ensemble"])
     assert ensemble.sides == ("member0.left", "member1.left")
@@ -290,7 +294,7 @@ def test_nothing_changes_what_was_loaded(trained, files):
     turned = Image.open(files[0]).convert("RGBA")
     trained.predict([turned], alone="left")
     trained.features(files)
-    trained.grad_cam(files, level="coarse", side="left")
+    trained.grad_cam(files, level="coarse", hemisphere="left")
     assert turned.mode == "RGBA"
     after = trained.network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -316,7 +320,7 @@ def test_what_is_no_picture_is_refused_in_one_sentence(trained, pictures, named)
 
 def test_a_head_that_is_not_there_is_refused(trained, files):
     with pytest.raises(UserError, match="no head 'fin'; there are fine, coarse"):
-        trained.hires_cam(files, level="fin", side="left")
+        trained.hires_cam(files, level="fin", hemisphere="left")
 
 
 def test_halves_that_are_not_there_are_refused(trained, checkpoints, files):
