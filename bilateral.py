@@ -84,7 +84,8 @@ def specialisation(run: str | os.PathLike[str]) -> Specialised:
         run: folder of a finished study, or of one run of arch_dual_head/trainer.py.
 
     Raises:
-        UserError: there is no finished study, or its data or checkpoints are no longer what they were.
+        UserError: there is no finished study, its data or checkpoints are no longer what they were, or there is
+            nothing to measure, such as no network with two hemispheres.
     """
     # Imported late, as above.
     from analysis.pipeline import specialised

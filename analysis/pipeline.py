@@ -136,11 +136,21 @@ def specialised(place: Path) -> Specialised:
     """Measure the specialisation of every network with two hemispheres in a study's folder; writes nothing.
 
     Raises:
-        UserError: there is no finished study, or its data or checkpoints are no longer what they were.
+        UserError: there is no finished study, its data or checkpoints are no longer what they were, or there is
+            nothing to measure.
     """
     quieten()
+    study = open_study(place)
+    if study.tested and not pairs(study.whole()):
+        raise UserError(
+            f"{place} has no checkpoint of a network with two hemispheres, whose specialisation could be measured; it "
+            f"has {', '.join(study.arms)}: train the arm bilateral, or name another study."
+        )
     section = Specialisation()
-    examine(open_study(place), [section], events=False)
+    found = examine(study, [section], events=False)
+    if not section.competences:
+        why = f": left out was {found.left_out[0]}" if found.left_out else "."
+        raise UserError(f"{place} has nothing whose specialisation could be measured{why}")
     return Specialised(section.competences, section.indices)
 
 

@@ -43,6 +43,7 @@ from analysis.specialisation.rows import Index
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, sentence, verdict
 from analysis.values import Values
+from common.system.errors import UserError
 from common.training import probe_features
 from common.training.paradigms import PARADIGMS, Paradigm
 from common.training.probe_features import SavedFeatures
@@ -441,3 +442,17 @@ def test_the_course_takes_hemispheres_of_different_paradigms(tiny, succeed, tmp_
     assert {row.epoch for row in found} == {1, 2, None}
     shares = {row.accuracy * 48 for row in found if row.epoch is not None}
     assert all(share == pytest.approx(round(share)) for share in shares)
+
+
+def test_why_there_is_nothing_to_measure_is_said(small_study, checkpoints, tmp_path):
+    place = tmp_path / "one"
+    shutil.copytree(small_study.place, place)
+    shutil.rmtree(place / "bilateral")
+    with pytest.raises(UserError, match=r"two hemispheres.* it has fine, coarse: train the arm"):
+        bilateral.specialisation(place)
+    untested = tmp_path / "untested"
+    shutil.copytree(checkpoints["bilateral"].parents[3], untested)
+    for arm in ("unilateral", "ensemble"):  # which were tested
+        shutil.rmtree(untested / arm)
+    with pytest.raises(UserError, match=r"could be measured: .*nothing was tested \(evaluate=fa"):
+        bilateral.specialisation(untested)
