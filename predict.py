@@ -35,7 +35,7 @@ ALONE = (
 
 
 def translated(arguments: list[str]) -> list[str]:
-    """A command line as Hydra takes it: ``--json`` as a key, ``image=a.png,b.jpg`` as a list, names quoted.
+    """A command line as Hydra takes it: ``--json`` and ``json=-`` as keys, ``image=a.png,b.jpg`` as a list.
 
     Words that are no KEY=VALUE but name pictures, as a shell makes them of ``image=photos/*.jpg`` or of a list, are
     pictures too; a pattern that the shell left is expanded. Left alone is what Hydra reads as a list or as quoted
@@ -45,7 +45,7 @@ def translated(arguments: list[str]) -> list[str]:
     names: list[str] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if argument == "--json":
+        if argument in ("--json", "json=-"):  # - is standard output, as other programs have it
             found.append("json=true")
         elif name == "image" and value and value[0] not in "['\"":
             names += _named(value)

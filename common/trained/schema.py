@@ -57,7 +57,7 @@ class PredictConfig:
     )
     json: Any = key(
         False,
-        "true (or --json): print JSON and nothing else; a path: write JSON to it",
+        "true (or --json, or -): print JSON and nothing else; a path: write JSON to it",
         path=True,
         words="true, false or a path",
     )

@@ -119,6 +119,13 @@ def test_spellings_of_several_pictures(spelling, found, ask, folder):
     assert images(ask("fine", spelling.format(folder), "--json")) == found
 
 
+def test_json_to_a_dash_goes_to_standard_output(ask, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = ask("fine", f"image={folder}", "json=-")
+    assert said == ask("fine", f"image={folder}", "--json")
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_relative_paths_are_relative_to_the_working_directory(ask, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     assert images(ask("fine", "image=a.png,d.webp", "json=true")) == ["a.png", "d.webp"]
