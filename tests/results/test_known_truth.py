@@ -73,6 +73,18 @@ def test_the_approximate_interval_of_a_difference_covers_at_least_95_times_in_10
     assert share(covers(student(estimate(one, widening=wide)), 0) for one in values) > 0.94
 
 
+@pytest.mark.parametrize(("weight", "coverage"), [(0.5, 0.9745), (1, 0.99), (2, 0.9991)])
+def test_it_covers_more_where_the_other_arm_has_one_of_the_networks_too(rng, weight, coverage):
+    """How much that network counts there is not known, so the interval is one that suffices in any case."""
+    networks, own = rng.normal(0, SPREAD, (2, 4000, SEEDS))
+    values = (networks + np.roll(networks, -1, axis=1) - weight * networks - own).tolist()
+    wide = widening(
+        [[row(seeds=f"{n}+{(n + 1) % SEEDS}"), row(seeds=str(n))] for n in range(SEEDS)]
+    )
+    found = share(covers(student(estimate(one, widening=wide)), 0) for one in values)
+    assert found == pytest.approx(coverage, abs=0.01)
+
+
 @pytest.mark.parametrize(("accuracy", "deviation"), [(0.5, 0.1), (0.99, 0.3), (0.999, 0.5)])
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_the_interval_of_a_share_covers_95_times_in_100_and_stays_within_0_and_1(
