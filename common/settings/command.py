@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +41,8 @@ __all__ = ["command", "explain", "one_sentence", "printable", "sweep_name", "typ
 LONGEST = 80  # characters of the part of a name that tells a sweep's jobs apart
 # A variable of the environment, since jobs may run in other processes: the keys that are the same in all of them.
 FIXED = "BILATERAL_FIXED"
+# Likewise: whether to show where an error comes from.
+TRACEBACK = "BILATERAL_TRACEBACK"
 QUOTES = "\"'/"
 
 
@@ -192,16 +195,21 @@ def _plain(text: str) -> str:
 
 
 class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as a statement
-    """Turn what a person can mend into one sentence on stderr and a non-zero exit."""
+    """Turn what a person can mend into one sentence on stderr and a non-zero exit.
+
+    Whoever writes code that is added, such as a backbone, sees where it fails with BILATERAL_TRACEBACK=1.
+    """
 
     def __init__(self, schema: type) -> None:
         self.schema = schema
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, where: Any) -> None:
         if isinstance(error, Interrupted):
             print(error, file=sys.stderr)
             sys.exit(error.status)
         sentence = explain(error, self.schema) if isinstance(error, Exception) else None
         if sentence:
+            if os.environ.get(TRACEBACK):
+                traceback.print_exception(error)
             print(f"error: {sentence}", file=sys.stderr)
             sys.exit(1)

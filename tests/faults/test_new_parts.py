@@ -76,3 +76,24 @@ def test_a_join_is_refused_before_the_first_stage_is_trained(
     assert "Join Halved of " in err
     assert "(2, 64) of 2 images; allowed: (2, 128)" in err
     assert "started" not in out
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_whoever_adds_a_part_may_see_the_traceback_of_its_failure(
+    asked, tiny, in_process, tmp_path, monkeypatch
+):
+    def broken(*, width):
+        raise ZeroDivisionError("of my own")
+
+    known, mine = registry.entry, registry.Entry(broken, 1.0, 1.0)
+    monkeypatch.setattr(registry, "entry", lambda arch: mine if arch == "resnet18" else known(arch))
+    if asked:
+        monkeypatch.setenv("BILATERAL_TRACEBACK", "1")
+    status, _, err = in_process(
+        train_system.main, *tiny, f"save_dir={tmp_path}", "num_seeds=1", "carch=resnet18"
+    )
+    assert status == 1
+    assert err.splitlines()[-1].startswith("error: ")
+    assert "fails: ZeroDivisionError: of my own." in err.splitlines()[-1]
+    assert ("Traceback" in err) == asked
+    assert ('raise ZeroDivisionError("of my own")' in err) == asked
