@@ -27,7 +27,10 @@ def replacing(target: Path) -> Iterator[Path]:
     replaced and what it points to stays: the new file has a name that nobody can foresee.
     """
     make_folder(target.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
     os.close(handle)
     temporary = Path(name)
     try:

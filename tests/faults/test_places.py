@@ -247,7 +247,8 @@ def test_permission_denied(nobody, open_place, whole, tiny):
     (ours / "study").chmod(0o555)
     done = nobody(*arguments, f"save_dir={ours}")
     assert done.returncode == 1
-    one_line(done.stderr, "Permission denied", str(ours / "study/bilateral"))
+    one_line(done.stderr, "Permission denied", str(ours / "study"))
+    assert ".tmp" not in done.stderr
     assert table(ours / "study") == table(whole)
     (ours / "study").chmod(0o755)
     done = nobody(*arguments, f"save_dir={ours}")
