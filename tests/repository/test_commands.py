@@ -389,19 +389,25 @@ class Hostile:
         return (os.mkdir, (self.place,))
 
 
-@pytest.mark.parametrize("write", [lambda o, f: f.write_bytes(pickle.dumps(o)), torch.save])
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda o, f: f.write_bytes(pickle.dumps(o)), "is no checkpoint"),
+        (torch.save, "is refused"),
+    ],
+)
 def test_hostile_checkpoint_is_refused_and_does_not_run(
-    refused, tiny, runs, tmp_path, write, monkeypatch
+    refused, tiny, runs, tmp_path, write, said, monkeypatch
 ):
     ran = tmp_path / "ran"
     file = tmp_path / "hostile.ckpt"
     write({"state_dict": {}, RECORD: Hostile(ran)}, file)
-    inside(refused(TEST_SINGLE, f"checkpoint={file}"), str(file), "refused")
+    inside(refused(TEST_SINGLE, f"checkpoint={file}"), str(file), said)
     coarse = f"hparams.model_path_coarse={runs}/coarse/seed0/checkpoints/best.ckpt"
     sentence = refused(
         DUAL, *tiny, f"save_dir={tmp_path}", f"hparams.model_path_fine={file}", coarse
     )
-    inside(sentence, str(file), "refused")
+    inside(sentence, str(file), said)
     # Torch's own switch for files that one trusts has no say here.
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     refused(TEST_SINGLE, f"checkpoint={file}")
