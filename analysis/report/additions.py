@@ -66,9 +66,8 @@ def _addition(study: FinishedStudy, lacks: str, them: str, arms: Sequence[str]) 
     words = _recorded(study)
     if words is None:
         return Addition(f"{lacks}; {STUDY} compares {them} in a study of its own.", None)
-    if (
-        len({stage.seed for stage in study.stages}) < FEWEST
-    ):  # else another command would have to add some
+    # With fewer, another command would have to add seeds before anything is compared.
+    if len({stage.seed for stage in study.stages}) < FEWEST:
         words = _with_more_seeds(study) or words
     # The reference is no hemisphere, and no_bilateral=true refuses it.
     kept = _without(words, "arms=", "no_bilateral=", NO_REPORT)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.masking import IMAGES, STRENGTHS, Mask, centre_frequency, octaves, seen, sensitivities
 from analysis.report.cells import Cell, Sheet, decimal, ends_words, summary_cells, word_columns
-from analysis.report.figures import COLOURS, intervals, legend_above, percent
+from analysis.report.figures import COLOURS, INTERVALS, intervals, legend_above, percent
 from analysis.report.part import Part
 from analysis.report.svg import FAINT, Frame, picture
 from analysis.section import Findings, Section
@@ -125,7 +125,7 @@ class Frequencies(Section):
                     for side in SIDES
                 },
             )
-            part.figures.append((svg, "Thin lines: 95 % intervals over seeds."))
+            part.figures.append((svg, INTERVALS))
         return part
 
 
