@@ -35,11 +35,18 @@ from common.networks.hemisphere import Hemisphere, HemisphereConfig
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SIDES, SPELLING, side_of
 from common.system.errors import UserError
+from common.training.module import TrainingModule
+from common.training.objective import Objective
 from common.training.supervised import Supervised
 
 
-class DualHead(Supervised):
+class DualHead(TrainingModule):
     """Trains two heads, and those hemispheres that are not frozen."""
+
+    @staticmethod
+    def objective_type(cfg: DictConfig) -> type[Objective]:
+        """Choose the labels of both levels."""
+        return Supervised
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str]:

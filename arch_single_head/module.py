@@ -1,7 +1,5 @@
 """One hemisphere with one head: left on fine labels, right on coarse ones, left without labels."""
 
-from typing import Any
-
 from omegaconf import DictConfig
 
 from common.checkpoints.files import Record
@@ -9,16 +7,17 @@ from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import Network, UnilateralNet
 from common.settings.levels import side_alone
 from common.training.module import TrainingModule
+from common.training.objective import Objective
 from common.training.paradigms import paradigm_of
 
 
 class SingleHead(TrainingModule):
-    """One hemisphere and its head, trained by the paradigm that hparams.mode or hparams.paradigm names."""
+    """One hemisphere and its head."""
 
-    def __new__(cls, *, cfg: DictConfig, record: Record) -> Any:
-        """Make a module that builds its network as this class does and takes its steps as the paradigm's."""
-        paradigm = paradigm_of(cfg.hparams).load()
-        return super().__new__(type(cls.__name__, (cls, paradigm), {}))
+    @staticmethod
+    def objective_type(cfg: DictConfig) -> type[Objective]:
+        """Load the class of the paradigm that hparams.mode or hparams.paradigm names."""
+        return paradigm_of(cfg.hparams).load()
 
     @staticmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:

@@ -185,14 +185,14 @@ def two_epochs(navon) -> list[str]:
 def small_study(two_epochs, succeed, tmp_path_factory) -> SimpleNamespace:
     """One seed of a study, and the pixels of every image that each of its stages was shown."""
     import train_system
-    from common.training.supervised import Supervised
+    from common.training.module import TrainingModule
 
     save_dir = tmp_path_factory.mktemp("study")
     shown = defaultdict(lambda: defaultdict(set))
     pixels_of = {}
     with pytest.MonkeyPatch.context() as patch:
         for split in ("training", "validation", "test"):
-            step = getattr(Supervised, f"{split}_step")
+            step = getattr(TrainingModule, f"{split}_step")
 
             def noting(self, batch, batch_idx, split=split, step=step):
                 if "features" in batch:
@@ -202,8 +202,8 @@ def small_study(two_epochs, succeed, tmp_path_factory) -> SimpleNamespace:
                 shown[self.record.arm][split] |= pixels
                 return step(self, batch, batch_idx)
 
-            patch.setattr(Supervised, f"{split}_step", noting)
-        predict_step = Supervised.predict_step
+            patch.setattr(TrainingModule, f"{split}_step", noting)
+        predict_step = TrainingModule.predict_step
 
         def remembering(self, batch, batch_idx):
             seen = predict_step(self, batch, batch_idx)
@@ -211,7 +211,7 @@ def small_study(two_epochs, succeed, tmp_path_factory) -> SimpleNamespace:
                 pixels_of[row.numpy().tobytes()] = image.numpy().tobytes()
             return seen
 
-        patch.setattr(Supervised, "predict_step", remembering)
+        patch.setattr(TrainingModule, "predict_step", remembering)
         place = (f"save_dir={save_dir}", "exp_name=study")
         succeed(train_system.main, *two_epochs, *place, "num_seeds=1", "analyse=false")
     place = save_dir / "study"
@@ -248,16 +248,16 @@ def killed_at_step(in_process):
 def first_step(monkeypatch, two_epochs, tmp_path):
     """Run a trainer up to its first training step; gives the module, its trainer, its data and that step."""
 
-    from common.training.supervised import Supervised
+    from common.training.module import TrainingModule
 
     def to_first_step(main, *overrides: str) -> SimpleNamespace:
-        step = Supervised.training_step
+        step = TrainingModule.training_step
 
         def stop(module, batch, batch_idx):
             raise Reached(module, batch, step(module, batch, batch_idx).item())
 
         with monkeypatch.context() as patch:
-            patch.setattr(Supervised, "training_step", stop)
+            patch.setattr(TrainingModule, "training_step", stop)
             patch.setattr(sys, "argv", ["program", *two_epochs, f"save_dir={tmp_path}", *overrides])
             with pytest.raises(Reached) as reached:
                 main()

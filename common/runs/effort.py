@@ -26,7 +26,7 @@ def training_of(
     ):
         params = module.cfg.trainer_params
         updates = params.max_epochs * batches(data, params.limit_train_batches)
-        images = updates * data.batch_size * module.views_of_each
+        images = updates * data.batch_size * module.objective.views_of_each
         distinct = images if module.transforms.augments else min(images, len(data.train_set))
         macs = training_macs(network, module.record.image_size, images=images, distinct=distinct)
         own = {"macs": macs, "images": images, "updates": updates}

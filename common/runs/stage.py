@@ -182,7 +182,7 @@ def _test(prepared: Prepared, module: TrainingModule) -> dict[str, Any]:
         write_predictions(stage.place / PREDICTIONS, found)
     return {
         "test": by_level(metrics, "test", data.levels),
-        "chance": module.chance(data.test_set.labels),
+        "chance": module.objective.chance(data.test_set.labels),
     }
 
 

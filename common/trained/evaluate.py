@@ -129,7 +129,7 @@ def _test(
     cut = f", callosum cut: {cfg.cut}" if cfg.cut else ""
     place = module.cfg.dataset.test_dir
     print(f"{checkpoint} on {len(data.test_set):,} test images of {place}{cut}")
-    chance = module.chance(data.test_set.labels)
+    chance = module.objective.chance(data.test_set.labels)
     called = module.record.level_name
     heads = [*map(called, data.levels), *(f"chance, {called(level)}" for level in chance)]
     table = Table("metric", *heads)

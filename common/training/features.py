@@ -25,4 +25,4 @@ def features_of(module: TrainingModule, images: ImageSet, places: Tensor) -> Ite
         if "features" in batch:
             yield batch["features"]
         else:
-            yield module.evaluated(module.network.features, module.transforms(batch["images"]))
+            yield module.evaluated(module.network.features, module.seen(batch)["images"])

@@ -1,14 +1,13 @@
-"""The LightningModule below every training paradigm: all that does not depend on what is learned.
+"""The LightningModule of both experiment folders: all that depends neither on the network nor on what is learned.
 
-It takes and seeds each step, sets up the optimiser, logs metrics, and says what a checkpoint
-holds. An experiment folder adds how its network is built (`build_network` and what stands beside it); a paradigm adds
-what a step computes (`make_metrics`, `compute_step`, `validation_step`, `test_step`). `common.training.supervised` is
-such a paradigm.
+It shows images to the network, takes and seeds each step, sets up the optimiser, logs metrics, and says what a
+checkpoint holds. An experiment folder adds how its network is built (`build_network` and what stands beside it); its
+objective (`common.training.objective`) says what a step computes.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -29,17 +28,10 @@ from common.system.randomness import derive
 from common.training.fast_steps import FastSteps
 from common.training.graphed import GraphedStep
 from common.training.metrics import Batch, LevelMetrics, by_level
+from common.training.objective import Objective
 from common.training.optimisers import optimisation
 
 T = TypeVar("T")
-
-
-class Step(NamedTuple):
-    """What a training step computes: the loss, and what metrics take, logits (B, C) and labels (B,) by level."""
-
-    loss: Tensor
-    logits: Batch
-    labels: Batch
 
 
 class TrainingModule(pl.LightningModule):
@@ -52,6 +44,7 @@ class TrainingModule(pl.LightningModule):
 
     def __init__(self, *, cfg: DictConfig, record: Record) -> None:
         super().__init__()
+        self.objective = self.objective_type(cfg)(cfg.hparams, record)
         self.network = self.build_network(cfg, record)
         self.network.to(memory_format=torch.channels_last)
         try_network(self.network, record.image_size)
@@ -68,9 +61,9 @@ class TrainingModule(pl.LightningModule):
             flip=cfg.dataset.flip,
             crop_scale=cfg.dataset.crop_scale,
         )
-        self.train_metrics = self.make_metrics("train")
-        self.val_metrics = self.make_metrics("val")
-        self.test_metrics = self.make_metrics("test")
+        self.train_metrics = self.objective.make_metrics("train")
+        self.val_metrics = self.objective.make_metrics("val")
+        self.test_metrics = self.objective.make_metrics("test")
         # The network's forward pass, while fitting as compiled; a function, so that weights keep their names.
         self.forward_pass: Callable[[Tensor], Outputs] = self.network.outputs
         # Replays the step, while fitting with a CUDA graph.
@@ -80,6 +73,11 @@ class TrainingModule(pl.LightningModule):
         self.train_metrics.persistent()
 
     # What an experiment folder adds
+
+    @staticmethod
+    def objective_type(cfg: DictConfig) -> type[Objective]:
+        """Choose what is learned."""
+        raise NotImplementedError
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str | None]:
@@ -111,51 +109,27 @@ class TrainingModule(pl.LightningModule):
         for side, config in self.hemisphere_configs(self.cfg).items():
             load_pretrained(self.network.sides[side].backbone, config)
 
-    # What a paradigm adds, beside Lightning's validation_step and test_step
-
-    def make_metrics(self, split: str) -> LevelMetrics:
-        """Make what steps of "train", "val" or "test" update: metrics of the record's levels."""
-        raise NotImplementedError
-
-    def compute_step(self, batch: Batch) -> Step:
-        """Compute the loss of a batch and what training metrics take, without changing anything else.
-
-        It may be recorded: it must not wait for the device, and must draw random numbers on it.
-        """
-        raise NotImplementedError
-
-    @property
-    def views_of_each(self) -> int:
-        """Count the pictures that a training step shows of each image."""
-        return 1
+    # What both folders share
 
     @property
     def features_are_fixed(self) -> bool:
-        """Say whether steps may be given an image's features instead of the image, because they never change.
+        """Say whether steps may be given an image's features instead of the image, because they never change."""
+        fixed = self.network.features_are_fixed and not self.transforms.augments
+        return fixed and self.objective.needs_features_alone
 
-        By default never: only a paradigm that asks an image for nothing but its features may say so.
-        """
-        return False
-
-    def chance(self, labels: Batch) -> dict[str, dict[str, float | None]]:
-        """Say what chance would give of each metric (level to name to value), from the test images' labels (N,).
-
-        By default nothing: only a paradigm that measures answers against these labels may say so.
-        """
-        return {}
-
-    # What both build on
+    def seen(self, batch: Batch) -> Batch:
+        """Give a batch as the network sees it: images float (B, 3, H, W), in training augmented."""
+        if "features" in batch:
+            return batch
+        return batch | {"images": self.transforms(batch["images"])}
 
     def outputs(self, batch: Batch) -> Outputs:
-        """Give features by side and logits by level, of a batch's images, or of its features where it holds those."""
+        """Give features by side and logits by level, of a batch's images as seen, or of its features."""
         if "features" in batch:
             return self.network.outputs_of(batch["features"])
-        images = self.transforms(batch["images"])
-        return (
-            self.forward_pass(images)
-            if self.training
-            else self.evaluated(self.forward_pass, images)
-        )
+        if self.training:
+            return self.forward_pass(batch["images"])
+        return self.evaluated(self.forward_pass, batch["images"])
 
     def evaluated(self, function: Callable[[Tensor], T], images: Tensor) -> T:
         """Give what a function of the network makes of images in evaluation mode, in the shape of a full batch.
@@ -170,7 +144,7 @@ class TrainingModule(pl.LightningModule):
 
     def forward(self, batch: Batch) -> Batch:
         """Give logits (B, C) per level of a batch."""
-        return self.outputs(batch).logits
+        return self.outputs(self.seen(batch)).logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Give the loss of a batch, and add to the training metrics."""
@@ -182,10 +156,18 @@ class TrainingModule(pl.LightningModule):
 
     def compute_loss(self, batch: Batch) -> Tensor:
         """Compute the loss of a batch, and add to the training metrics; a recording repeats both."""
-        step = self.compute_step(batch)
+        step = self.objective.compute_step(self.seen(batch), self.outputs)
         with self.train_metrics.in_place():
             self.train_metrics.update(step.logits, step.labels)
         return step.loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Outputs:  # type: ignore[override]
+        """Measure a batch, and give what the network makes of it to whoever saves features."""
+        return self.objective.evaluate(self.seen(batch), self.outputs, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:  # type: ignore[override]
+        """Measure a batch, and give what the network makes of it to whoever collects answers."""
+        return self.objective.evaluate(self.seen(batch), self.outputs, self.test_metrics)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute gradients, unless a replayed step has done so."""
@@ -199,13 +181,18 @@ class TrainingModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Give features side by side (B, F), not joined, and the labels of each level (B,)."""
-        images = self.transforms(batch["images"])
-        features = self.evaluated(self.network.features, images)
+        features = self.evaluated(self.network.features, self.seen(batch)["images"])
         return {"features": features} | {level: batch[level] for level in self.record.levels}
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Let steps be compiled and recorded."""
         return [self.fast_steps]
+
+    def on_fit_start(self) -> None:
+        """Tell the objective the labels that it is to learn from."""
+        images = cast(HierarchicalData, cast(Any, self.trainer).datamodule).train_set
+        labels = {level: of_all[images.subset] for level, of_all in images.labels.items()}
+        self.objective.begin(labels, self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Make augmentation and dropout depend on nothing but seed, arm, epoch and step."""

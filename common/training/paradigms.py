@@ -13,7 +13,7 @@ class Paradigm(NamedTuple):
 
     Args:
         help: what it learns from, in a few words.
-        where: 'module:class' of its LightningModule.
+        where: 'module:class' of its objective (`common.training.objective`).
         classes: of its task, in the order of the head's outputs; empty: those of the labels.
     """
 

@@ -21,7 +21,7 @@ MEAN_IMAGES = 2_000
 
 
 class Predictions(pl.Callback):
-    """Keeps the answers of a test whose steps give `Outputs`; of steps that give something else, nothing.
+    """Keeps the answers of a test; of an objective that asks for other answers than the images' labels, nothing.
 
     Args:
         names: of the test images, in order.
@@ -58,7 +58,8 @@ class Predictions(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep answers, on the device."""
-        if not isinstance(outputs, Outputs):
+        assert isinstance(outputs, Outputs)
+        if not outputs.logits:
             return
         found = {}
         for level in self.label_ids:

@@ -19,6 +19,7 @@ from torch import Tensor
 from common.data.datamodule import HierarchicalData
 from common.data.image_set import ImageSet
 from common.data.samplers import drawn
+from common.networks.macro import Outputs
 from common.system.atomic_files import replacing
 from common.system.distributed import rank, world_size
 from common.training.features import features_of
@@ -106,9 +107,9 @@ class ProbeFeatures(Checkpoint):
     """Saves features after the epochs of `saving_epochs`, before the checkpoint to continue from is written.
 
     So the checkpoint of an epoch never exists without that epoch's file. Training images are seen once more, without
-    augmentation; those of the validation images are what ``validation_step`` gives as it goes. Where a paradigm's
-    gives something else, such as nothing, or features of rotated images, half of the images that can be afforded are
-    validation images, which are seen once more too. Nothing random is drawn, and the network is left as it was.
+    augmentation; those of the validation images are what ``validation_step`` gives as it goes. Where an objective gives
+    none, half of the images that can be afforded are validation images, which are seen once more too. Nothing random is
+    drawn, and the network is left as it was.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -138,9 +139,10 @@ class ProbeFeatures(Checkpoint):
     ) -> None:
         """Keep the features of validation images in an epoch whose features are saved."""
         assert isinstance(pl_module, TrainingModule)
-        given = isinstance(outputs, Mapping) and {*outputs} == {*pl_module.network.sides}
-        if trainer.current_epoch + 1 in self.epochs and given:
-            self.validation.append({side: as_half(values) for side, values in outputs.items()})
+        assert isinstance(outputs, Outputs)
+        features = outputs.features
+        if trainer.current_epoch + 1 in self.epochs and features:
+            self.validation.append({side: as_half(values) for side, values in features.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the epoch's features; its validation is over."""

@@ -1,14 +1,14 @@
-"""The paradigm of labels: a loss over the heads of all levels, and metrics of their predictions."""
+"""Labels: a loss over the heads of all levels, and metrics of their predictions."""
 
 from functools import partial
 from inspect import Parameter, signature
-from typing import Any, cast
+from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from common.checkpoints.files import Record
-from common.data.datamodule import HierarchicalData
+from common.checkpoints.record import Record
 from common.networks.macro import Outputs
 from common.settings.hierarchy import refuse_unknown_hierarchy
 from common.system.errors import UserError
@@ -16,7 +16,7 @@ from common.training.chance import chance
 from common.training.loss_table import LOSSES
 from common.training.losses import balanced
 from common.training.metrics import Batch, EvaluationMetrics, LevelMetrics
-from common.training.module import Step, TrainingModule
+from common.training.objective import Objective, Show, Step
 
 # The arguments of a loss that are no hyper-parameters.
 TREE = "coarse_of_fine"
@@ -24,14 +24,25 @@ WEIGHTS = "class_weights"
 BY_PLACE = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class Supervised(TrainingModule):
-    """Trains a network on the labels of its levels."""
+class Supervised(Objective):
+    """Labels of all levels."""
 
-    def __init__(self, *, cfg: DictConfig, record: Record) -> None:
-        super().__init__(cfg=cfg, record=record)
-        loss = LOSSES[cfg.hparams.loss].load()
-        self.loss = _with_hyper_parameters(loss, cfg.hparams, record)
-        self.auxiliary: float = cfg.hparams.get("auxiliary", 0.0)
+    needs_features_alone = True
+
+    def __init__(self, hparams: DictConfig, record: Record) -> None:
+        super().__init__(hparams, record)
+        self.loss = _with_hyper_parameters(LOSSES[hparams.loss].load(), hparams, record)
+        self.auxiliary: float = hparams.get("auxiliary", 0.0)
+
+    def begin(self, labels: Batch, device: torch.device) -> None:
+        """Weigh images by how rare their classes are among the training images, where hparams.class_weights asks."""
+        if self.hparams.get(WEIGHTS) is None:
+            return
+        weights = {
+            level: balanced(labels[level], classes).to(device)
+            for level, classes in self.record.num_classes.items()
+        }
+        self.loss = partial(self.loss, **{WEIGHTS: weights})
 
     def make_metrics(self, split: str) -> LevelMetrics:
         """Make accuracy and loss of each level, and for validation and test all other metrics."""
@@ -40,31 +51,15 @@ class Supervised(TrainingModule):
             return LevelMetrics(classes)
         return EvaluationMetrics(classes, self.record.coarse_of_fine)
 
-    def on_fit_start(self) -> None:
-        """Weigh images by how rare their classes are among the training images, where hparams.class_weights asks."""
-        if self.cfg.hparams.get(WEIGHTS) is None:
-            return
-        images = cast(HierarchicalData, cast(Any, self.trainer).datamodule).train_set
-        weights = {
-            level: balanced(images.labels[level][images.subset], classes).to(self.device)
-            for level, classes in self.record.num_classes.items()
-        }
-        self.loss = partial(self.loss, **{WEIGHTS: weights})
-
-    @property
-    def features_are_fixed(self) -> bool:
-        """Say whether an image has the same features at every step: no hemisphere learns, and augmentation is off."""
-        return self.network.features_are_fixed and not self.transforms.augments
-
-    def compute_step(self, batch: Batch) -> Step:
+    def compute_step(self, batch: Batch, show: Show) -> Step:
         """Compute the loss of all levels."""
-        outputs = self.outputs(batch)
+        outputs = show(batch)
         labels = {level: batch[level] for level in self.record.levels}
         loss = self.loss(outputs, labels)
         # No look at its value, which would wait for a GPU.
         if not (isinstance(loss, Tensor) and loss.shape == () and loss.requires_grad):
             raise UserError(
-                f"hparams.loss={self.cfg.hparams.loss} gives {_described(loss)}; allowed: one number, a Tensor of the "
+                f"hparams.loss={self.hparams.loss} gives {_described(loss)}; allowed: one number, a Tensor of the "
                 "shape (), that depends on what learns."
             )
         for logits in outputs.auxiliary.values():
@@ -72,16 +67,10 @@ class Supervised(TrainingModule):
             loss = loss + self.auxiliary * self.loss(Outputs({}, logits), labels)
         return Step(loss, outputs.logits, labels)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Count right answers and mistakes, and sum up losses; give the features by side, each (B, F)."""
-        outputs = self.outputs(batch)
-        self.val_metrics.update(outputs.logits, batch)
-        return outputs.features
-
-    def test_step(self, batch: Batch, batch_idx: int) -> Outputs:  # type: ignore[override]
-        """Count right answers and mistakes, and sum up losses; give the outputs to whoever collects answers."""
-        outputs = self.outputs(batch)
-        self.test_metrics.update(outputs.logits, batch)
+    def evaluate(self, batch: Batch, show: Show, metrics: LevelMetrics) -> Outputs:
+        """Count right answers and mistakes, and sum up losses."""
+        outputs = show(batch)
+        metrics.update(outputs.logits, batch)
         return outputs
 
     def chance(self, labels: Batch) -> dict[str, dict[str, float | None]]:

@@ -43,6 +43,7 @@ from analysis.specialisation.rows import Index
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, sentence, verdict
 from analysis.values import Values
+from common.networks.macro import Outputs
 from common.system.errors import UserError
 from common.training import probe_features
 from common.training.paradigms import PARADIGMS, Paradigm
@@ -411,8 +412,8 @@ def test_a_feature_set_of_both_is_side_by_side():
 class Quiet(Supervised):
     """Learns from labels, and gives nobody the features of validation images."""
 
-    def validation_step(self, batch, batch_idx):
-        super().validation_step(batch, batch_idx)
+    def evaluate(self, batch, show, metrics):
+        return Outputs({}, super().evaluate(batch, show, metrics).logits)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import common.checkpoints.files
 import common.training.callbacks as callbacks
 import train_system
 from common.training.finite import FiniteLoss
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 from study.plan import plan
 from study.schema import StudyKeys
 
@@ -303,7 +303,7 @@ def test_a_result_without_its_fingerprint_is_not_taken_for_another_configuration
 
 def spoiled(monkeypatch, arm: str, step: int, value: float) -> None:
     """The loss of ``step`` (from 1) of an arm's first seed is ``value`` times what it was."""
-    original, steps = Supervised.training_step, []
+    original, steps = TrainingModule.training_step, []
 
     def training_step(self, batch, batch_idx):
         loss = original(self, batch, batch_idx)
@@ -312,7 +312,7 @@ def spoiled(monkeypatch, arm: str, step: int, value: float) -> None:
             loss = loss * value if len(steps) == step else loss
         return loss
 
-    monkeypatch.setattr(Supervised, "training_step", training_step)
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
 
 
 def finite(folder: Path) -> None:
@@ -469,14 +469,14 @@ def test_events_after_the_point_of_continuing_are_hidden(every, command, tmp_pat
     more = ["logger=default", "trainer_params.log_every_n_steps=1"]
     steps = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Supervised, "validation_step", Supervised.validation_step)
+        patch.setattr(TrainingModule, "validation_step", TrainingModule.validation_step)
 
         def stop() -> None:
             steps.append(1)
             if len(steps) == 3:
                 raise KeyboardInterrupt
 
-        wrap("common.training.supervised:Supervised.validation_step", stop)
+        wrap("common.training.module:TrainingModule.validation_step", stop)
         assert command(tmp_path, *more)[0] == 1
     assert command(tmp_path, *more)[0] == 0
     assert not list(tmp_path.rglob("hparams.yaml"))

@@ -8,7 +8,7 @@ import arch_single_head.test
 import arch_single_head.trainer
 import common.data.datamodule as data
 from common.training.metrics import LevelMetrics
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 SINGLE = arch_single_head.trainer.main
 
@@ -19,7 +19,7 @@ def scripted(monkeypatch):
 
     def script(accuracies: list[float]) -> list[dict[str, torch.Tensor]]:
         after_epoch: list[dict[str, torch.Tensor]] = []
-        compute, end = LevelMetrics.compute, Supervised.on_validation_epoch_end
+        compute, end = LevelMetrics.compute, TrainingModule.on_validation_epoch_end
 
         def ending(self):
             told = torch.tensor(accuracies[len(after_epoch)])
@@ -33,7 +33,7 @@ def scripted(monkeypatch):
                 patch.setattr(LevelMetrics, "compute", telling)
                 end(self)
 
-        monkeypatch.setattr(Supervised, "on_validation_epoch_end", ending)
+        monkeypatch.setattr(TrainingModule, "on_validation_epoch_end", ending)
         return after_epoch
 
     return script

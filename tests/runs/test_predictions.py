@@ -22,6 +22,7 @@ from common.networks.macro import Outputs
 from common.results.predictions import read_predictions
 from common.settings.levels import LEVELS, SIDES
 from common.trained.load import load_module
+from common.training.module import TrainingModule
 from common.training.supervised import Supervised
 
 FILE = "predictions.csv.gz"
@@ -152,13 +153,13 @@ def test_classes_are_label_ids_and_answers_the_highest_logits():
 
 def test_the_test_images_are_seen_once(options, study, in_process, monkeypatch, tmp_path):
     seen = []
-    step = Supervised.test_step
+    step = TrainingModule.test_step
 
     def counting(self, batch, batch_idx):
         seen.append(len(batch["images"]))
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Supervised, "test_step", counting)
+    monkeypatch.setattr(TrainingModule, "test_step", counting)
     paths = [
         f"hparams.model_path_{level}={study / level}/seed0/checkpoints/best.ckpt"
         for level in LEVELS
@@ -207,15 +208,17 @@ def test_a_stage_that_was_finished_before_is_not_tested_again(options, study, su
     assert not file.exists()
 
 
-def test_a_paradigm_whose_test_gives_no_outputs_leaves_no_file(
+def test_an_objective_that_gives_no_answers_leaves_no_file(
     options, in_process, monkeypatch, tmp_path
 ):
     import arch_single_head.trainer
 
-    def test_step(self, batch, batch_idx):
-        self.test_metrics.update(self(batch), batch)
+    evaluate = Supervised.evaluate
 
-    monkeypatch.setattr(Supervised, "test_step", test_step)
+    def without_answers(self, batch, show, metrics):
+        return Outputs(evaluate(self, batch, show, metrics).features, {})
+
+    monkeypatch.setattr(Supervised, "evaluate", without_answers)
     status, _, err = in_process(
         arch_single_head.trainer.main, *options, f"save_dir={tmp_path}", "exp_name=other"
     )

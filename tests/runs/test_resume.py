@@ -15,9 +15,9 @@ ARMS = ("fine", "coarse", "bilateral")
 EPOCHS, STEPS = 2, 4
 # Everything that draws at random: augmentation, dropout, order.
 CHANCE = ["dataset.crop_padding=2", "dataset.flip=true", "hparams.dropout=0.3"]
-TRAINING = "common.training.supervised:Supervised.training_step"
-VALIDATION = "common.training.supervised:Supervised.validation_step"
-TEST = "common.training.supervised:Supervised.test_step"
+TRAINING = "common.training.module:TrainingModule.training_step"
+VALIDATION = "common.training.module:TrainingModule.validation_step"
+TEST = "common.training.module:TrainingModule.test_step"
 
 
 def command(log: str, stop: tuple | None, every_step: bool, arguments: list[str]) -> None:

@@ -23,7 +23,7 @@ from common.checkpoints.files import read
 from common.data.index import read_index
 from common.networks.backbones import build_backbone
 from common.results.metrics import CHANCE, FURTHER
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 RESULTS = [
     *("arm", "seed", "level", "accuracy", "loss", *FURTHER),
@@ -71,13 +71,13 @@ def again(study, options, in_process, tmp_path, monkeypatch):
     shutil.copytree(study.place, place)
     steps: Counter[str] = Counter()
     for split in ("training", "test"):
-        step = getattr(Supervised, f"{split}_step")
+        step = getattr(TrainingModule, f"{split}_step")
 
         def counting(self, batch, batch_idx, split=split, step=step):
             steps[f"{split} {self.record.arm} {self.record.seed}"] += 1
             return step(self, batch, batch_idx)
 
-        monkeypatch.setattr(Supervised, f"{split}_step", counting)
+        monkeypatch.setattr(TrainingModule, f"{split}_step", counting)
 
     def command(*more: str, exp_name: str = "two") -> SimpleNamespace:
         steps.clear()
@@ -542,7 +542,7 @@ def test_an_ensemble_averages_the_probabilities_of_its_members(
     def no_training(self, batch, batch_idx):
         raise AssertionError("an ensemble does not learn")
 
-    monkeypatch.setattr(Supervised, "training_step", no_training)
+    monkeypatch.setattr(TrainingModule, "training_step", no_training)
     together = [
         "hparams.macro_arch=ensemble",
         f"hparams.model_path_fine=[{members[0]},{members[1]}]",

@@ -146,7 +146,7 @@ def test_training_weighs_images_by_the_training_images_without_the_held_out_ones
 ):
     built = step(first_step, unbalanced, run)
     assert len(built.data.train_set) == 56
-    logits = built.module.train().outputs(built.batch).logits
+    logits = built.module.train()(built.batch)
     expected = 0.0
     for level in built.module.record.levels:
         y = built.batch[level].numpy()

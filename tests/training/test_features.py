@@ -10,7 +10,7 @@ import arch_dual_head.trainer
 import arch_single_head.trainer
 import common.runs.stage as stage
 import common.training.callbacks as callbacks
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 DUAL = arch_dual_head.trainer.main
 EPOCHS = 3
@@ -49,13 +49,13 @@ def shown(monkeypatch) -> dict[str, list[set[str]]]:
     """What the batches of each kind of step held."""
     held: dict[str, list[set[str]]] = {}
     for name in ("training_step", "validation_step", "test_step", "predict_step"):
-        step = getattr(Supervised, name)
+        step = getattr(TrainingModule, name)
 
         def noting(self, batch, batch_idx, name=name, step=step):
             held.setdefault(name, []).append(set(batch))
             return step(self, batch, batch_idx)
 
-        monkeypatch.setattr(Supervised, name, noting)
+        monkeypatch.setattr(TrainingModule, name, noting)
     return held
 
 

@@ -164,4 +164,4 @@ def test_rotations_are_those_of_torch_and_only_square_images_turn():
         True
     ] * 4
     with pytest.raises(UserError, match="6 x 4 pixels"):
-        Rotation(cfg=None, record=SimpleNamespace(image_size=[4, 6]))
+        Rotation(None, SimpleNamespace(image_size=[4, 6]))

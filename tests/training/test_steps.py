@@ -11,7 +11,7 @@ import arch_single_head.trainer
 from arch_dual_head.module import DualHead
 from common.checkpoints.files import read
 from common.system.randomness import derive
-from common.training.supervised import Supervised
+from common.training.module import TrainingModule
 
 SINGLE = arch_single_head.trainer.main
 
@@ -46,14 +46,14 @@ def test_gradients_are_clipped_in_every_precision(
 
 def test_the_loss_of_a_step_is_logged_at_that_step(tiny, in_process, monkeypatch, tmp_path):
     losses = []
-    training_step = Supervised.training_step
+    training_step = TrainingModule.training_step
 
     def noting(self, batch, batch_idx):
         loss = training_step(self, batch, batch_idx)
         losses.append(float(loss.detach()))
         return loss
 
-    monkeypatch.setattr(Supervised, "training_step", noting)
+    monkeypatch.setattr(TrainingModule, "training_step", noting)
     run = [*tiny, "logger=default", f"save_dir={tmp_path}", "exp_name=run"]
     status, _, err = in_process(SINGLE, *run, "trainer_params.log_every_n_steps=3")
     assert status == 0, err
@@ -64,13 +64,13 @@ def test_the_loss_of_a_step_is_logged_at_that_step(tiny, in_process, monkeypatch
 
 def test_a_step_draws_what_torch_draws_with_its_seed(tiny, in_process, monkeypatch, tmp_path):
     drawn = []
-    training_step = Supervised.training_step
+    training_step = TrainingModule.training_step
 
     def drawing(self, batch, batch_idx):
         drawn.append(torch.rand(3))
         return training_step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Supervised, "training_step", drawing)
+    monkeypatch.setattr(TrainingModule, "training_step", drawing)
     status, _, err = in_process(SINGLE, *tiny, f"save_dir={tmp_path}", "exp_name=run")
     assert status == 0, err
     for epoch in range(2):
