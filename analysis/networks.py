@@ -186,6 +186,11 @@ class FeatureCache:
         return classify(module, network, side_by_side([*features.values()]))
 
 
+def silence(features: Tensor, mean: Tensor, which: Tensor) -> Tensor:
+    """Set the features in ``which`` (bool (F,)) of features (N, F) to their ``mean`` (F,) in every image."""
+    return torch.where(which, mean, features)
+
+
 def classify(
     module: TrainingModule, network: HemispheresAndHeads, features: Tensor
 ) -> dict[str, Tensor]:

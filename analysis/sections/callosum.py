@@ -1,7 +1,7 @@
 """What crosses the callosum for: accuracy intact and cut, level by level, class by class, and beside lesions.
 
 A cut takes the message away (`common.networks.callosum.Callosum.severed`); nothing is trained again. A hemisphere is
-silenced as in `analysis.sections.lesions`, behind the callosum: what it sent while it computed has arrived.
+silenced (`analysis.networks.silence`), behind the callosum: what it sent while it computed has arrived.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.networks import FeatureCache, classify, side_by_side
+from analysis.networks import FeatureCache, classify, side_by_side, silence
 from analysis.report.cells import (
     Cell,
     Sheet,
@@ -25,7 +25,7 @@ from analysis.report.part import Part
 from analysis.report.svg import INK, Frame, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.gains import accuracy_per_class
-from analysis.sections.lesions import accuracy, silence
+from analysis.sections.lesions import accuracy
 from analysis.seed import Seed
 from analysis.values import SHARE, Item, Summary
 from common.networks.crossings import BOTH_WAYS

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from analysis.networks import classify
+from analysis.networks import classify, silence
 from analysis.report.cells import Cell, Sheet, decimal, ends_words, summary_cells, word_columns
 from analysis.report.figures import INTERVALS, grouped_bars
 from analysis.report.part import Part
 from analysis.report.svg import Frame, picture
 from analysis.section import Findings, Section
-from analysis.sections.lesions import silence
 from analysis.seed import HALVES, Seed
 from analysis.trials import (
     CONFLICTING,

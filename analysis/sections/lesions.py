@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.networks import classify, halves_of, side_by_side
+from analysis.networks import classify, halves_of, side_by_side, silence
 from analysis.report.cells import Cell, Sheet, summary_cells, word_columns
 from analysis.report.figures import (
     COLOURS,
@@ -154,11 +154,6 @@ def accuracies(seed: Seed, features: Tensor) -> dict[str, float]:
     """The accuracy of each head on test images of joined features (N, F)."""
     logits = classify(seed.module, seed.network, features)
     return {level: accuracy(logits[level], seed.test.labels[level]) for level in LEVELS}
-
-
-def silence(features: Tensor, mean: Tensor, which: Tensor) -> Tensor:
-    """Set the features in ``which`` (bool (F,)) of features (N, F) to their ``mean`` (F,) in every image."""
-    return torch.where(which, mean, features)
 
 
 def use(weights: Sequence[Tensor], spread: Tensor) -> Tensor:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
-import torch
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from analysis.alignment import CKA_IMAGES, FEWEST, cka, gram
 from analysis.networks import as_tested, features_of, load, sides, weights_of
 from analysis.report.figures import INTERVALS, heat, intervals
 from analysis.report.part import Part
@@ -23,8 +23,6 @@ from common.trained.representation import FEATURES
 from common.training.module import TrainingModule
 from study.arms import controls, plain_name
 
-CKA_IMAGES = 512  # test images
-FEWEST = 4  # of them: with three, what is left after centring is zero
 # Deeper networks are thinned out to this many layers, first and last kept.
 MAX_LAYERS = 10
 OTHER_SEED = "other seed"
@@ -203,34 +201,6 @@ class Similarity(Section):
             value_label="linear CKA",
         )
         return [*figures, (all_pairs, "Bright: alike. Features are what the heads see.")]
-
-
-def gram(representation: Tensor) -> Tensor:
-    """Representation (N, ...) → scalar products of all pairs of images (N, N), without the diagonal, centred.
-
-    Centred as in the unbiased estimator of the Hilbert-Schmidt independence criterion (Song et al. 2012,
-    jmlr.org/papers/v13/song12a.html, equation 5): all rows sum to zero, without the diagonal. The biased one finds
-    similarity in noise when a layer has more values than there are images. NaN for fewer than four images.
-    """
-    flat = representation.flatten(1).float()
-    flat = flat - flat.mean(0)  # changes nothing but rounding
-    products = (flat @ flat.T).double().fill_diagonal_(0)
-    n = len(products)
-    if n < FEWEST:
-        return torch.full_like(products, torch.nan)
-    means = products.sum(0) / (n - 2)
-    means -= means.sum() / (2 * (n - 1))
-    return (products - means[:, None] - means[None, :]).fill_diagonal_(0)
-
-
-def cka(one: Tensor, other: Tensor) -> float:
-    """Linear centred kernel alignment (Kornblith et al. 2019, arxiv.org/abs/1905.00414) of two `gram`s (N, N).
-
-    1 for representations that are equal up to rotation and scale, about 0 for unrelated ones. Estimated without
-    bias as by Nguyen et al. 2021 (arxiv.org/abs/2010.15327), so that it may fall a little below 0.
-    """
-    norm = float(one.square().sum().sqrt() * other.square().sum().sqrt())
-    return float((one * other).sum()) / norm if norm > 0 else float("nan")
 
 
 def layer_grams(

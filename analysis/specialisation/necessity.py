@@ -2,8 +2,7 @@
 
 import torch
 
-from analysis.networks import classify
-from analysis.sections.lesions import silence
+from analysis.networks import classify, silence
 from analysis.seed import Seed
 from analysis.specialisation import measures
 from analysis.specialisation.rows import Index

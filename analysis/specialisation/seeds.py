@@ -11,8 +11,8 @@ from statistics import mean
 
 from torch import Tensor
 
+from analysis.alignment import CKA_IMAGES, cka, gram
 from analysis.networks import FeatureCache, sides, weights_of
-from analysis.sections.similarity import CKA_IMAGES, cka, gram
 from analysis.seed import FeatureSet, Seed, StudyImages
 from analysis.specialisation import measures
 from analysis.specialisation.reading import Reading, read

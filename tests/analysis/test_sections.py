@@ -11,8 +11,10 @@ import torch
 from scipy import special, stats
 from torch import nn
 
-from analysis import sections
+from analysis import alignment, sections
+from analysis.alignment import cka, gram
 from analysis.logistic import fit
+from analysis.networks import silence
 from analysis.report.part import Part
 from analysis.report.svg import Frame, drawn_here, picture
 from analysis.section import Findings, Section, listed
@@ -31,10 +33,10 @@ from analysis.sections.contributions import (
 )
 from analysis.sections.cosine import cosine_within_and_between
 from analysis.sections.gains import accuracy_per_class
-from analysis.sections.lesions import accuracy, most_used, silence, use
+from analysis.sections.lesions import accuracy, most_used, use
 from analysis.sections.probe import small_letters
 from analysis.sections.reliance import where_they_disagree
-from analysis.sections.similarity import Similarity, cka, gram, layer_grams
+from analysis.sections.similarity import Similarity, layer_grams
 from analysis.sections.temperature import fit_temperature
 from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, checkpoint_alone
 from analysis.study import FinishedStage, FinishedStudy
@@ -414,7 +416,7 @@ def test_cka_sees_images_of_every_class(images, monkeypatch):
     monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
     Similarity().compute(seed(0, images), Findings())
     counts = torch.bincount(looked[0][:, 0, 0, 0].long(), minlength=10)
-    assert counts.sum() == similarity.CKA_IMAGES
+    assert counts.sum() == alignment.CKA_IMAGES
     assert counts.min() > 30
     assert looked[1].equal(looked[0])
 
