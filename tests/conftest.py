@@ -22,6 +22,7 @@ from common.data.pictures import Frame
 from common.data.prepared import Made, write_prepared
 from common.data.raw import Raw, RawSplit, write_raw
 from common.data.tree import write_tree
+from common.system.signals import HANDLED
 from data_scripts.make_navon import make_navon
 
 # Examples that are the same in every run, and no clock: the machine may be busy.
@@ -133,7 +134,7 @@ def in_process(monkeypatch, capsys):
     def run(main, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["program", *arguments])
         status = 0
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in HANDLED}
         try:
             main()
         except SystemExit as stop:

@@ -24,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from common.system.errors import UserError
+from common.system.signals import HANDLED
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the command on each machine must be told where there are several, as in Lightning.
@@ -269,7 +270,7 @@ def _end_with_first() -> None:
 def main() -> None:
     """Do the work that comes through standard input, in a process that is not the first."""
     # The first process is told too, and all stop after the same step.
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in HANDLED:
         signal.signal(signum, signal.SIG_IGN)
     work = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_first, daemon=True).start()

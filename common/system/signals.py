@@ -1,4 +1,4 @@
-"""Handle SIGINT and SIGTERM: training stops after its step with a checkpoint, everything else stops at once."""
+"""Handle Ctrl-C and a scheduler's notice: training stops after its step with a checkpoint, all else stops at once."""
 
 import os
 import signal
@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# What a scheduler sends before it ends a job. SLURM's own is SIGTERM; job scripts for Lightning ask for SIGUSR1.
+NOTICES = (signal.SIGTERM, signal.SIGUSR1)
+HANDLED = (signal.SIGINT, *NOTICES)
 # How long a process that loads images outlives a notice that was meant for the one that trains.
 OUTLIVE_S = 60
 
@@ -34,9 +37,9 @@ class _Signals:
         self.process = 0
 
     def install(self, *signums: int) -> None:
-        """Take over these signals, by default both; Ctrl-C and a scheduler's notice are treated alike."""
+        """Take over these signals, by default all of `HANDLED`, which are treated alike."""
         self.process = os.getpid()
-        for signum in signums or (signal.SIGINT, signal.SIGTERM):
+        for signum in signums or HANDLED:
             signal.signal(signum, self._handle)
 
     @contextmanager
@@ -45,7 +48,7 @@ class _Signals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+        before = {signum: signal.getsignal(signum) for signum in HANDLED}
         self.install()
         try:
             yield
@@ -81,7 +84,7 @@ class _Signals:
         """Stop here if a signal has come.
 
         Raises:
-            Interrupted: with the exit status that shells expect, 130 or 143.
+            Interrupted: with the exit status that shells expect, such as 130 or 143.
         """
         if self.pending is not None:
             signum, self.pending = self.pending, None
@@ -92,8 +95,9 @@ signals = _Signals()
 
 
 def outlive_notices(_: int) -> None:
-    """Let a process that loads images ignore SIGTERM for a while, so that the training process can end its step.
+    """Let a process that loads images ignore notices for a while, so that the training process can end its step.
 
-    A scheduler may send it to all of them, and torch's own handler would end this one, and with it that step.
+    A scheduler may send them to all processes, and torch's own handler would end this one, and with it that step.
     """
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(OUTLIVE_S))
+    for signum in NOTICES:
+        signal.signal(signum, lambda *_: signal.alarm(OUTLIVE_S))

@@ -245,7 +245,9 @@ def test_where_batches_cannot_be_passed_on_no_processes_load(navon, monkeypatch,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_to_all_processes_ends_the_step_first(signum, status, tiny, tmp_path):
     more = ["trainer_params.max_epochs=500", "hparams.num_workers=2", SMALL]
     process = subprocess.Popen(

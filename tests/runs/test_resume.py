@@ -251,6 +251,7 @@ def test_a_study_may_be_moved_while_it_is_stopped(study, uninterrupted, tmp_path
         pytest.param(
             signal.SIGTERM, (TRAINING, 18), 6, id="SIGTERM in training", marks=pytest.mark.slow
         ),
+        pytest.param(signal.SIGUSR1, (TRAINING, 18), 6, id="SIGUSR1", marks=pytest.mark.slow),
         pytest.param(
             signal.SIGTERM,
             ("common.data.datamodule:load_folder", 1),
@@ -274,7 +275,7 @@ def test_a_study_that_is_asked_to_stop_keeps_its_last_step_and_says_so(
     same_study(place, uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_second_signal_stops_at_once(command, number):
     # A product of matrices that takes long: Python's own handlers would wait for its end.
     program = (
@@ -290,6 +291,6 @@ def test_a_second_signal_stops_at_once(command, number):
         "    print('it is over', flush=True)\n"
     )
     done = command("-c", program, OMP_NUM_THREADS="1")
-    # What a shell calls 130 or 143.
+    # What a shell calls 130, 143 or 138.
     assert (done.returncode, done.stdout) == (-number, "a step goes on\n")
     assert done.stderr == "Stopping after this step; once more stops at once.\n"

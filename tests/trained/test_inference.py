@@ -22,6 +22,7 @@ from common.data.image_folder import load_folder
 from common.data.pictures import as_rgb, fit, read_picture
 from common.settings.compose import override_keys, spelled
 from common.system.errors import UserError
+from common.system.signals import HANDLED
 
 KINDS = ("fine", "coarse", "bilateral", "unilateral", "ensemble")
 
@@ -426,9 +427,9 @@ def test_a_study_from_python_is_that_of_the_command_line(
 
     short = [*tiny, "trainer_params.max_epochs=1", "analyse=false", f"save_dir={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["kernel", "-f", "not=a=key"])
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in HANDLED]
     rows = study(*short, num_seeds=1, exp_name="python", epochs={"bilateral": 2})
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(n) for n in HANDLED] == handlers
     assert [(row.arm, row.level) for row in rows] == [
         ("fine", "fine"),
         ("coarse", "coarse"),
