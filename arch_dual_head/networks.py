@@ -31,13 +31,12 @@ class Parts:
     num_classes: Mapping[str, int]
     coarse_of_fine: Sequence[int] = ()
 
-    def hemisphere_config(self, side: str) -> HemisphereConfig:
-        """Read the parameters of a hemisphere."""
-        return HemisphereConfig.read(self.hparams, side)
-
-    def frozen(self, side: str) -> bool:
-        """Say whether a hemisphere must be frozen."""
-        return side in frozen_sides(self.hparams)
+    def hemisphere(self, side: str, width: float | None = None) -> Hemisphere:
+        """Build a hemisphere, frozen where it must be, at the configured width if none is given."""
+        config = HemisphereConfig.read(self.hparams, side)
+        if width is not None:
+            config = replace(config, width=width)
+        return config.build(freeze=side in frozen_sides(self.hparams))
 
     @property
     def heads(self) -> dict[str, Any]:
@@ -58,14 +57,9 @@ class Parts:
 
 def bilateral(parts: Parts) -> BilateralNet:
     """Build a network of a left and a right hemisphere."""
-    left, right = parts.hemisphere_config("left"), parts.hemisphere_config("right")
     return BilateralNet(
-        left_backbone=left.backbone(),
-        right_backbone=right.backbone(),
-        left_filter=left.spatial_filter(),
-        right_filter=right.spatial_filter(),
-        freeze_left=parts.frozen("left"),
-        freeze_right=parts.frozen("right"),
+        left=parts.hemisphere("left"),
+        right=parts.hemisphere("right"),
         callosum=parts.callosum,
         **parts.heads,
     )
@@ -73,23 +67,13 @@ def bilateral(parts: Parts) -> BilateralNet:
 
 def unilateral(parts: Parts, width: float | None = None) -> UnilateralNet:
     """Build a network of the left hemisphere alone, at the configured width if none is given."""
-    config = parts.hemisphere_config("left")
-    if width is not None:
-        config = replace(config, width=width)
-    return UnilateralNet(
-        backbone=config.backbone(),
-        spatial_filter=config.spatial_filter(),
-        freeze=parts.frozen("left"),
-        **parts.heads,
-    )
+    return UnilateralNet(hemisphere=parts.hemisphere("left", width), **parts.heads)
 
 
 def specialist(parts: Parts, side: str, level: str) -> UnilateralNet:
-    """Build one hemisphere with a head for one level alone, as it is trained before the bilateral network."""
-    config = parts.hemisphere_config(side)
+    """Build one hemisphere with a head for one level alone, both of which learn, as before the bilateral network."""
     return UnilateralNet(
-        backbone=config.backbone(),
-        spatial_filter=config.spatial_filter(),
+        hemisphere=HemisphereConfig.read(parts.hparams, side).build(),
         num_classes={level: parts.num_classes[level]},
         dropout=parts.hparams["dropout"],
     )

@@ -29,8 +29,7 @@ class SingleHead(TrainingModule):
         """Build the network: images float (B, 3, H, W) to logits (B, C) of the one level."""
         (hemisphere_config,) = cls.hemisphere_configs(cfg).values()
         return UnilateralNet(
-            backbone=hemisphere_config.backbone(),
-            spatial_filter=hemisphere_config.spatial_filter(),
+            hemisphere=hemisphere_config.build(),
             num_classes=record.num_classes,
             dropout=cfg.hparams.dropout,
         )

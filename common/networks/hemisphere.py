@@ -66,7 +66,7 @@ class HemisphereConfig:
         return cls(**values)
 
     def backbone(self) -> Backbone:
-        """Build the hemisphere's backbone, with initial weights.
+        """Build the backbone alone, with initial weights.
 
         Raises:
             UserError: the backbone cannot be built so.
@@ -80,11 +80,16 @@ class HemisphereConfig:
             pretrained=self.pretrained is not None,
         )
 
-    def spatial_filter(self) -> nn.Module | None:
-        """Build the filter between images and backbone; None if the backbone sees all of an image."""
-        if self.low_pass is None and self.high_pass is None:
-            return None
-        return SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
+    def build(self, *, freeze: bool = False) -> "Hemisphere":
+        """Build the hemisphere: its backbone, and a filter before it unless it sees all of an image.
+
+        Raises:
+            UserError: the backbone cannot be built so.
+        """
+        seen = None
+        if self.low_pass is not None or self.high_pass is not None:
+            seen = SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
+        return Hemisphere(self.backbone(), freeze=freeze, spatial_filter=seen)
 
     def difference(self, other: "HemisphereConfig") -> str | None:
         """Name the first parameter by which the two compute different functions of an image and of their weights.
@@ -120,7 +125,11 @@ class Hemisphere(nn.Module):
     """
 
     def __init__(
-        self, *, backbone: Backbone, freeze: bool, spatial_filter: nn.Module | None = None
+        self,
+        backbone: Backbone,
+        *,
+        freeze: bool = False,
+        spatial_filter: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone

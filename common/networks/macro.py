@@ -16,7 +16,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from common.networks.backbones import Backbone
 from common.networks.callosum import Callosum
 from common.networks.combine import Mean
 from common.networks.full_precision import without_autocast
@@ -211,19 +210,14 @@ class UnilateralNet(HemispheresAndHeads):
     def __init__(
         self,
         *,
-        backbone: Backbone,
+        hemisphere: Hemisphere,
         num_classes: Mapping[str, int],
         dropout: float,
-        freeze: bool = False,
-        spatial_filter: nn.Module | None = None,
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
         auxiliary: bool = False,
     ) -> None:
-        side = side_alone(next(iter(by_level(num_classes))))
         super().__init__(
-            hemispheres={
-                side: Hemisphere(backbone=backbone, freeze=freeze, spatial_filter=spatial_filter)
-            },
+            hemispheres={side_alone(next(iter(by_level(num_classes)))): hemisphere},
             num_classes=num_classes,
             dropout=dropout,
             join=join,
@@ -237,27 +231,16 @@ class BilateralNet(HemispheresAndHeads):
     def __init__(
         self,
         *,
-        left_backbone: Backbone,
-        right_backbone: Backbone,
+        left: Hemisphere,
+        right: Hemisphere,
         num_classes: Mapping[str, int],
         dropout: float,
-        freeze_left: bool,
-        freeze_right: bool,
-        left_filter: nn.Module | None = None,
-        right_filter: nn.Module | None = None,
         join: Callable[[Mapping[str, int]], Join] = Concatenate,
         auxiliary: bool = False,
         callosum: Callable[[Mapping[str, Hemisphere]], Callosum] | None = None,
     ) -> None:
         super().__init__(
-            hemispheres={
-                "left": Hemisphere(
-                    backbone=left_backbone, freeze=freeze_left, spatial_filter=left_filter
-                ),
-                "right": Hemisphere(
-                    backbone=right_backbone, freeze=freeze_right, spatial_filter=right_filter
-                ),
-            },
+            hemispheres={"left": left, "right": right},
             num_classes=num_classes,
             dropout=dropout,
             join=join,

@@ -22,6 +22,7 @@ from analysis.seed import FeatureSet
 from common.networks.backbones import build_backbone
 from common.networks.callosum import Callosum
 from common.networks.crossings import CallosumKeys
+from common.networks.hemisphere import Hemisphere
 from common.networks.macro import BilateralNet
 from study.arms import plain_name
 
@@ -50,12 +51,10 @@ def network(connected: bool = True) -> BilateralNet:
     torch.manual_seed(0)
     keys = CallosumKeys(kind="add", at=["layer1", "layer2"])
     net = BilateralNet(
-        left_backbone=build_backbone("resnet9", width=0.125),
-        right_backbone=build_backbone("resnet9", width=0.125),
+        left=Hemisphere(build_backbone("resnet9", width=0.125), freeze=True),
+        right=Hemisphere(build_backbone("resnet9", width=0.125), freeze=True),
         num_classes=CLASSES,
         dropout=0.0,
-        freeze_left=True,
-        freeze_right=True,
         callosum=partial(Callosum, keys=keys) if connected else None,
     ).eval()
     for one in net.callosum.parameters() if connected else ():

@@ -8,6 +8,7 @@ from torch import nn
 
 from analysis.networks import FeatureCache, halves_of
 from common.networks.backbones import build_backbone
+from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join
 from common.networks.macro import BilateralNet
 
@@ -82,13 +83,11 @@ class Weighed(Join):
 @pytest.mark.parametrize("join", [Concatenate, Weighed])
 def test_what_features_add_to_logits_is_asked_of_the_join(join):
     network = BilateralNet(
-        left_backbone=build_backbone("resnet9", width=0.125),
-        right_backbone=build_backbone("resnet9", width=0.25),
+        left=Hemisphere(build_backbone("resnet9", width=0.125), freeze=True),
+        right=Hemisphere(build_backbone("resnet9", width=0.25), freeze=True),
         num_classes={"fine": 6, "coarse": 3},
         dropout=0.5,
         join=join,
-        freeze_left=True,
-        freeze_right=True,
     ).eval()
     features = torch.randn(5, network.num_features, generator=torch.Generator().manual_seed(0))
     parts = network.split(features)

@@ -9,6 +9,7 @@ from common.networks.backbones import build_backbone
 from common.networks.callosum import Callosum
 from common.networks.costs import costs, training_macs
 from common.networks.crossings import KINDS, CallosumKeys
+from common.networks.hemisphere import Hemisphere
 from common.networks.macro import BilateralNet
 from common.networks.resizing import resized
 from common.system.errors import UserError
@@ -27,12 +28,10 @@ def network(*, archs=("resnet9", "resnet9"), frozen=False, off=False, **keys) ->
     found = CallosumKeys(**{"kind": "add", **keys})
     left, right = (build_backbone(arch, width=0.125) for arch in archs)
     return BilateralNet(
-        left_backbone=left,
-        right_backbone=right,
+        left=Hemisphere(left, freeze=frozen),
+        right=Hemisphere(right, freeze=frozen),
         num_classes=CLASSES,
         dropout=0.0,
-        freeze_left=frozen,
-        freeze_right=frozen,
         callosum=None if off else (lambda sides: Callosum(sides, found)),
     ).eval()
 

@@ -10,6 +10,7 @@ import arch_single_head.trainer
 from arch_single_head.schema import SingleConfig
 from common.networks.backbones import build_backbone
 from common.networks.costs import costs, training_macs
+from common.networks.hemisphere import Hemisphere
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.settings.compose import ROOT, compose
 
@@ -51,12 +52,10 @@ def test_what_is_done_once_for_a_batch_is_not_counted():
 
 def bilateral(freeze: bool) -> BilateralNet:
     return BilateralNet(
-        left_backbone=build_backbone("resnet9", width=0.125),
-        right_backbone=build_backbone("resnet9", width=0.125),
+        left=Hemisphere(build_backbone("resnet9", width=0.125), freeze=freeze),
+        right=Hemisphere(build_backbone("resnet9", width=0.125), freeze=freeze),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_left=freeze,
-        freeze_right=freeze,
     )
 
 
@@ -73,7 +72,11 @@ def test_frozen_hemispheres_are_run_but_not_trained():
 def test_an_ensemble_costs_what_its_members_cost_and_trains_nothing():
     def member() -> UnilateralNet:
         backbone = build_backbone("resnet9", width=0.125)
-        return UnilateralNet(backbone=backbone, num_classes=CLASSES, dropout=0)
+        return UnilateralNet(
+            hemisphere=Hemisphere(backbone),
+            num_classes=CLASSES,
+            dropout=0,
+        )
 
     one, three = (
         costs(member(), (32, 32)),

@@ -148,12 +148,7 @@ def test_a_high_pass_above_every_frequency_of_the_images_is_refused():
 
 def hemisphere(**options) -> Hemisphere:
     torch.manual_seed(0)
-    hemisphere_config = HemisphereConfig(arch="resnet9", width=NARROW, k=1.0, per_k=1.0, **options)
-    return Hemisphere(
-        backbone=hemisphere_config.backbone(),
-        spatial_filter=hemisphere_config.spatial_filter(),
-        freeze=False,
-    )
+    return HemisphereConfig(arch="resnet9", width=NARROW, k=1.0, per_k=1.0, **options).build()
 
 
 def test_a_hemisphere_sees_filtered_images_on_the_same_weights():
@@ -172,14 +167,13 @@ def test_a_hemisphere_sees_filtered_images_on_the_same_weights():
 # Plasticity
 
 
-def network(**freeze) -> BilateralNet:
+def network(freeze_left=False) -> BilateralNet:
     torch.manual_seed(0)
     return BilateralNet(
-        left_backbone=build_backbone("resnet9", width=NARROW),
-        right_backbone=build_backbone("resnet9", width=NARROW),
+        left=Hemisphere(build_backbone("resnet9", width=NARROW), freeze=freeze_left),
+        right=Hemisphere(build_backbone("resnet9", width=NARROW)),
         num_classes={"fine": 6, "coarse": 3},
         dropout=0.0,
-        **{"freeze_left": False, "freeze_right": False, **freeze},
     )
 
 

@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from common.networks.attention import Attention
 from common.networks.backbones import build_backbone
 from common.networks.gate import Gate
+from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join, Mean, Product
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
@@ -34,16 +35,15 @@ class Difference(Join):
         return first - sum(others)
 
 
-def network(join=Concatenate, right_width=0.125, **freeze) -> BilateralNet:
+def network(join=Concatenate, right_width=0.125, freeze_right=True) -> BilateralNet:
     torch.manual_seed(0)
     return BilateralNet(
-        left_backbone=build_backbone("resnet9", width=0.125),
-        right_backbone=build_backbone("resnet9", width=right_width),
+        left=Hemisphere(build_backbone("resnet9", width=0.125), freeze=True),
+        right=Hemisphere(build_backbone("resnet9", width=right_width), freeze=freeze_right),
         num_classes=CLASSES,
         dropout=0.0,
         join=join,
         auxiliary=True,
-        **{"freeze_left": True, "freeze_right": True, **freeze},
     ).eval()
 
 
@@ -85,7 +85,11 @@ def test_heads_see_what_the_join_makes_of_features_that_stay_as_they_are(join):
 def test_a_join_of_one_hemisphere_takes_it(join):
     backbone = build_backbone("resnet9", width=0.125)
     net = UnilateralNet(
-        backbone=backbone, num_classes=CLASSES, dropout=0.0, join=join, auxiliary=True
+        hemisphere=Hemisphere(backbone),
+        num_classes=CLASSES,
+        dropout=0.0,
+        join=join,
+        auxiliary=True,
     ).eval()
     assert {level: one.shape for level, one in net(IMAGES).items()} == {
         "fine": (5, 6),
@@ -198,7 +202,7 @@ NAMES = {"left": "fine", "right": "coarse"}
 def test_a_winner_without_heads_of_its_own_is_refused():
     with pytest.raises(UserError, match=r"hparams\.auxiliary=1"):
         UnilateralNet(
-            backbone=build_backbone("resnet9", width=0.125),
+            hemisphere=Hemisphere(build_backbone("resnet9", width=0.125)),
             num_classes=CLASSES,
             dropout=0.0,
             join=Winner,
@@ -250,7 +254,9 @@ def test_a_join_learns_at_the_rate_of_the_heads_and_leaves_frozen_features_fixed
 
 def test_an_ensemble_splits_and_classifies_as_its_members_do():
     make = partial(UnilateralNet, num_classes=CLASSES, dropout=0.0)
-    members = [make(backbone=build_backbone("resnet9", width=w)) for w in (0.125, 0.25)]
+    members = [
+        make(hemisphere=Hemisphere(build_backbone("resnet9", width=w))) for w in (0.125, 0.25)
+    ]
     ensemble = EnsembleNet(networks=members)
     features = ensemble.features(IMAGES)
     parts = ensemble.split(features)

@@ -6,6 +6,7 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor, nn
 
 from common.networks.backbones import build_backbone
+from common.networks.hemisphere import Hemisphere
 from common.networks.macro import BilateralNet, EnsembleNet, Head, UnilateralNet
 from common.system.errors import UserError
 
@@ -19,22 +20,19 @@ def backbone(arch="resnet9", width=0.125):
 def unilateral(*, levels=("fine", "coarse"), freeze=False, dropout=0.5, seed=0):
     torch.manual_seed(seed)
     return UnilateralNet(
-        backbone=backbone(),
+        hemisphere=Hemisphere(backbone(), freeze=freeze),
         num_classes={level: CLASSES[level] for level in levels},
         dropout=dropout,
-        freeze=freeze,
     )
 
 
 def bilateral(*, freeze_left=True, freeze_right=True, seed=0):
     torch.manual_seed(seed)
     return BilateralNet(
-        left_backbone=backbone(),
-        right_backbone=backbone(width=0.25),
+        left=Hemisphere(backbone(), freeze=freeze_left),
+        right=Hemisphere(backbone(width=0.25), freeze=freeze_right),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_left=freeze_left,
-        freeze_right=freeze_right,
     )
 
 
@@ -107,12 +105,10 @@ def test_every_trainable_parameter_gets_a_gradient(precision):
 
 def test_auxiliary_heads_teach_each_hemisphere_alone_and_are_for_training_only():
     network = BilateralNet(
-        left_backbone=backbone(),
-        right_backbone=backbone(),
+        left=Hemisphere(backbone()),
+        right=Hemisphere(backbone()),
         num_classes=CLASSES,
         dropout=0.0,
-        freeze_left=False,
-        freeze_right=False,
         auxiliary=True,
     )
     found = network.train().outputs(images())
@@ -135,12 +131,10 @@ def test_auxiliary_heads_teach_each_hemisphere_alone_and_are_for_training_only()
 
 def test_each_hemisphere_has_its_own_architecture():
     network = BilateralNet(
-        left_backbone=backbone("resnet9"),
-        right_backbone=backbone("resnet18"),
+        left=Hemisphere(backbone("resnet9")),
+        right=Hemisphere(backbone("resnet18"), freeze=True),
         num_classes=CLASSES,
         dropout=0.0,
-        freeze_left=False,
-        freeze_right=True,
     )
     kinds = {side: type(h.backbone).__name__ for side, h in network.hemispheres.items()}
     assert kinds == {"fine": "ResNet9", "coarse": "ResNet"}
@@ -178,7 +172,11 @@ def test_dropout_acts_in_training_only():
 
 
 def test_order_of_num_classes_does_not_matter():
-    network = UnilateralNet(backbone=backbone(), num_classes={"coarse": 3, "fine": 6}, dropout=0.5)
+    network = UnilateralNet(
+        hemisphere=Hemisphere(backbone()),
+        num_classes={"coarse": 3, "fine": 6},
+        dropout=0.5,
+    )
     assert list(network.heads) == ["fine", "coarse"]
     assert network.state_dict().keys() == unilateral().state_dict().keys()
 
@@ -186,7 +184,11 @@ def test_order_of_num_classes_does_not_matter():
 @pytest.mark.parametrize("num_classes", [{}, {"fine": 6, "medium": 4}])
 def test_unknown_levels_are_refused(num_classes):
     with pytest.raises(ValueError, match="not levels"):
-        UnilateralNet(backbone=backbone(), num_classes=num_classes, dropout=0.5)
+        UnilateralNet(
+            hemisphere=Hemisphere(backbone()),
+            num_classes=num_classes,
+            dropout=0.5,
+        )
 
 
 # Frozen hemispheres
@@ -269,7 +271,7 @@ def test_names_of_weights_do_not_depend_on_freezing():
 @pytest.mark.parametrize("level", ["fine", "coarse"])
 def test_a_hemisphere_moves_between_networks_by_its_prefix(level):
     single = UnilateralNet(
-        backbone=backbone(width=0.125 if level == "fine" else 0.25),
+        hemisphere=Hemisphere(backbone(width=0.125 if level == "fine" else 0.25)),
         num_classes={level: CLASSES[level]},
         dropout=0.5,
     )
@@ -342,7 +344,11 @@ def test_ensemble_features_are_those_of_its_members(members):
 def test_ensemble_refuses_members_that_predict_different_things():
     with pytest.raises(UserError, match="same classes"):
         EnsembleNet(networks=[unilateral(), unilateral(levels=("fine",))])
-    other = UnilateralNet(backbone=backbone(), num_classes={"fine": 7, "coarse": 3}, dropout=0.5)
+    other = UnilateralNet(
+        hemisphere=Hemisphere(backbone()),
+        num_classes={"fine": 7, "coarse": 3},
+        dropout=0.5,
+    )
     with pytest.raises(UserError, match=r"first has .*6.* number 2 has .*7"):
         EnsembleNet(networks=[unilateral(), other])
     with pytest.raises(UserError, match="at least one"):

@@ -46,12 +46,7 @@ class Deep(HemispheresAndHeads):
 
 def deep(parts: Parts) -> Deep:
     """Two hemispheres under deeper heads, by the documented function."""
-    hemispheres = {
-        side: Hemisphere(
-            backbone=parts.hemisphere_config(side).backbone(), freeze=parts.frozen(side)
-        )
-        for side in SIDES
-    }
+    hemispheres = {side: parts.hemisphere(side) for side in SIDES}
     return Deep(hemispheres=hemispheres, **parts.heads)
 
 
@@ -65,8 +60,7 @@ def right_thawed(parts: Parts) -> BilateralNet:
 def with_a_third(parts: Parts) -> BilateralNet:
     """A mistake: a frozen hemisphere that is of no side, so that nothing is ever loaded into it."""
     network = bilateral(parts)
-    backbone = parts.hemisphere_config("left").backbone()
-    network.third = Hemisphere(backbone=backbone, freeze=True)
+    network.third = Hemisphere(parts.hemisphere("left").backbone, freeze=True)
     return network
 
 

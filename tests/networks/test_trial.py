@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone, build_backbone, registry
+from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join, build_join
 from common.networks.macro import BilateralNet, UnilateralNet
 from common.networks.trial import try_alone, try_backbone, try_network
@@ -157,12 +158,10 @@ def test_the_other_hemisphere_is_not_blamed(build):
 
 def pair(left, right, join=Concatenate) -> BilateralNet:
     return BilateralNet(
-        left_backbone=left,
-        right_backbone=right,
+        left=Hemisphere(left, freeze=True),
+        right=Hemisphere(right),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_left=True,
-        freeze_right=False,
         join=join,
     )
 
@@ -179,7 +178,11 @@ def test_trying_changes_nothing_and_draws_no_random_number(build):
 
 
 def test_a_layer_that_takes_its_size_from_images_gets_it(build):
-    net = UnilateralNet(backbone=build(Lazy), num_classes=CLASSES, dropout=0.0)
+    net = UnilateralNet(
+        hemisphere=Hemisphere(build(Lazy)),
+        num_classes=CLASSES,
+        dropout=0.0,
+    )
     try_network(net, SIZE)
     assert net.sides["left"].backbone.last.weight.shape == (8, 8)
 

@@ -20,6 +20,7 @@ from arch_dual_head.networks import Parts
 from arch_dual_head.schema import DualConfig
 from common.checkpoints.files import load_network, read
 from common.networks.backbones import build_backbone
+from common.networks.hemisphere import Hemisphere
 from common.networks.macro import BilateralNet, UnilateralNet
 from common.networks.parameters import PARAMETERS
 from common.networks.size import parameters, width_for
@@ -291,7 +292,7 @@ def test_what_makes_no_arm_is_refused(overrides, named, in_process):
 
 def net(width: float, arch: str = "resnet9") -> UnilateralNet:
     return UnilateralNet(
-        backbone=build_backbone(arch, width=width),
+        hemisphere=Hemisphere(build_backbone(arch, width=width)),
         num_classes={"fine": 100, "coarse": 20},
         dropout=0,
     )
@@ -314,12 +315,10 @@ def test_swapped_hemispheres_are_alike_in_every_parameter(own):
 def test_a_wide_network_has_the_parameters_of_a_bilateral_one(arch, width):
     def bilateral() -> BilateralNet:
         return BilateralNet(
-            left_backbone=build_backbone(arch, width=width),
-            right_backbone=build_backbone(arch, width=width),
+            left=Hemisphere(build_backbone(arch, width=width)),
+            right=Hemisphere(build_backbone(arch, width=width)),
             num_classes={"fine": 100, "coarse": 20},
             dropout=0,
-            freeze_left=False,
-            freeze_right=False,
         )
 
     wanted = parameters(bilateral)

@@ -14,6 +14,7 @@ from bilateral import load
 from common.checkpoints.files import Record
 from common.data.transforms import Transforms
 from common.networks.backbones import build_backbone, registered
+from common.networks.hemisphere import Hemisphere
 from common.networks.macro import UnilateralNet
 from common.system.errors import UserError
 from common.trained.export import TOLERANCE, compare, metadata
@@ -140,10 +141,9 @@ def untrained(network, size: int) -> Trained:
 def net(arch: str) -> UnilateralNet:
     torch.manual_seed(0)
     return UnilateralNet(
-        backbone=build_backbone(arch, width=0.125),
+        hemisphere=Hemisphere(build_backbone(arch, width=0.125), freeze=True),
         num_classes={"fine": 6, "coarse": 2},
         dropout=0.5,
-        freeze=True,
     )
 
 

@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 
 from common.networks.backbones import build_backbone, registered
+from common.networks.hemisphere import Hemisphere
 from common.networks.macro import BilateralNet, UnilateralNet
 from common.system.errors import UserError
 from common.trained.grad_cam import evidence, grad_cam, hires_cam, last_maps
@@ -29,18 +30,20 @@ class Bright(nn.Module):
 def bilateral(backbone, *, freeze=True):
     torch.manual_seed(0)
     return BilateralNet(
-        left_backbone=backbone(),
-        right_backbone=backbone(),
+        left=Hemisphere(backbone(), freeze=freeze),
+        right=Hemisphere(backbone(), freeze=freeze),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_left=freeze,
-        freeze_right=freeze,
     )
 
 
 @pytest.mark.parametrize("method", [grad_cam, hires_cam])
 def test_it_looks_where_the_evidence_is(method):
-    network = UnilateralNet(backbone=Bright(), num_classes={"fine": 2}, dropout=0.5)
+    network = UnilateralNet(
+        hemisphere=Hemisphere(Bright()),
+        num_classes={"fine": 2},
+        dropout=0.5,
+    )
     network.heads["fine"].linear.weight.data = torch.tensor([[1.0, 0, 0], [-1.0, 0, 1.0]])
     images = torch.zeros(3, 3, 8, 8)
     images[0, 0, :4, :4] = 2  # red, top left
@@ -75,7 +78,11 @@ class Peaks(Bright):
 
 
 def test_after_a_maximum_only_hires_cam_looks_where_the_evidence_is():
-    network = UnilateralNet(backbone=Peaks(), num_classes={"fine": 1}, dropout=0.5)
+    network = UnilateralNet(
+        hemisphere=Hemisphere(Peaks()),
+        num_classes={"fine": 1},
+        dropout=0.5,
+    )
     network.heads["fine"].linear.weight.data = torch.tensor([[1.0, 2.0, -1.0]])
     images = torch.zeros(1, 3, 8, 8)
     images[0, 0, :2, :2] = 5  # the maximum of red: the feature is 5, and so is its evidence

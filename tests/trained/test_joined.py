@@ -8,6 +8,7 @@ import predict
 from common.checkpoints.files import Record
 from common.data.transforms import Transforms
 from common.networks.backbones import build_backbone
+from common.networks.hemisphere import Hemisphere
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet
 from common.trained.export import TOLERANCE, export
@@ -25,12 +26,10 @@ def trained(join: str) -> Trained:
     """A bilateral network of a join as if it had been trained."""
     torch.manual_seed(0)
     network = BilateralNet(
-        left_backbone=build_backbone("resnet9", width=0.125),
-        right_backbone=build_backbone("resnet9", width=0.125),
+        left=Hemisphere(build_backbone("resnet9", width=0.125), freeze=True),
+        right=Hemisphere(build_backbone("resnet9", width=0.125), freeze=True),
         num_classes=CLASSES,
         dropout=0.5,
-        freeze_left=True,
-        freeze_right=True,
         join=JOINS[join].load(),
         auxiliary=True,
     ).eval()

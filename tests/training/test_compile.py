@@ -12,6 +12,7 @@ from torch._dynamo.testing import CompileCounter
 import arch_single_head.trainer
 import common.training.callbacks as callbacks
 from common.networks.backbones import build_backbone
+from common.networks.hemisphere import Hemisphere
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet
 from common.training.fast_steps import compile_forward
@@ -27,12 +28,10 @@ def weights(place: Path, file: str = "last.ckpt") -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("join", JOINS)
 def test_a_network_is_compiled_in_one_piece_and_once(join):
     network = BilateralNet(
-        left_backbone=build_backbone("resnet9", width=0.125),
-        right_backbone=build_backbone("sparse_resnet9", width=0.125),
+        left=Hemisphere(build_backbone("resnet9", width=0.125), freeze=True),
+        right=Hemisphere(build_backbone("sparse_resnet9", width=0.125)),
         num_classes={"fine": 6, "coarse": 3},
         dropout=0.5,
-        freeze_left=True,
-        freeze_right=False,
         join=JOINS[join].load(),
         auxiliary=True,
     )
