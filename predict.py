@@ -108,11 +108,11 @@ def find(names: list[str]) -> tuple[list[Path], list[Unread]]:
 
 
 def read(trained: Trained, paths: list[Path]) -> tuple[dict[int, Tensor], list[Unread]]:
-    """Those of the pictures that can be read, by place, as uint8 (3, H, W) of the network's size; and the others."""
+    """Those of the pictures that can be read, by index, as uint8 (3, H, W) of the network's size; and the others."""
     images, unread = {}, []
-    for place, path in enumerate(paths):
+    for index, path in enumerate(paths):
         try:
-            images[place] = trained.pixels(path)[0]
+            images[index] = trained.pixels(path)[0]
         except UserError as error:
             unread.append(Unread(str(path), str(error)))
     return images, unread
@@ -149,14 +149,14 @@ def weights_of(weights: Mapping[str, Mapping[str, Any]], picture: int) -> dict[s
 
 def best(trained: Trained, level: str, probabilities: Any) -> list[dict[str, Any]]:
     """The best classes of one picture: label id, name and probability, the most likely first."""
-    values, places = probabilities.topk(min(TOP, len(probabilities)))
+    values, classes = probabilities.topk(min(TOP, len(probabilities)))
     return [
         {
-            "label": trained.label_ids[level][place],
-            "class": trained.class_names[level][place],
+            "label": trained.label_ids[level][index],
+            "class": trained.class_names[level][index],
             "probability": round(value, 6),
         }
-        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+        for value, index in zip(values.tolist(), classes.tolist(), strict=True)
     ]
 
 
@@ -167,12 +167,12 @@ def as_table(row: dict[str, Any], levels: Mapping[str, str]) -> Table:
     for name in ("level", *(view or "class" for view in views)):
         table.add_column(name)
     for level, called in levels.items():
-        for place in range(len(row[level])):
-            cells = [said[level][place] for said in views.values()]
+        for rank in range(len(row[level])):
+            cells = [said[level][rank] for said in views.values()]
             shown = [
                 Text(f"{100 * c['probability']:5.1f} %  {printable(c['class'])}") for c in cells
             ]
-            table.add_row("" if place else called, *shown)
+            table.add_row("" if rank else called, *shown)
         table.add_section()
     return table
 
@@ -200,7 +200,7 @@ def predict(cfg: DictConfig) -> None:
     unread += damaged
     if not images and len(unread) == 1:
         raise UserError(unread[0].reason)
-    paths = [paths[place] for place in images]
+    paths = [paths[index] for index in images]
     rows = answers(trained, paths, torch.stack([*images.values()])) if images else []
     show(cfg, trained, rows, unread)
     if cfg.cam and paths:

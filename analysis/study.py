@@ -207,7 +207,7 @@ def open_study(place: Path) -> FinishedStudy:
         )
     study = FinishedStudy(place, stages)
     order = list(dict.fromkeys(row.arm for row in study.rows))
-    rank = {arm: place for place, arm in enumerate(order)}
+    rank = {arm: index for index, arm in enumerate(order)}
     stages.sort(key=lambda stage: (rank.get(stage.arm, len(rank)), stage.arm, stage.seed))
     return study
 

@@ -167,8 +167,8 @@ def example_picture(
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.axis("off")
     rows = torch.cat([wrong, right])
-    for place, (row, pixels) in enumerate(zip(rows.tolist(), images[rows], strict=True)):
-        x, y = 1.05 * (place % ACROSS), 1.25 * (place // ACROSS)
+    for index, (row, pixels) in enumerate(zip(rows.tolist(), images[rows], strict=True)):
+        x, y = 1.05 * (index % ACROSS), 1.25 * (index // ACROSS)
         axes.imshow(pixels.permute(1, 2, 0).numpy(), extent=(x, x + 1, y + 1, y))
         said, truth = names[int(predictions[row])], names[int(labels[row])]
         words = truth[:20] if said == truth else f"{said[:20]}\n(is {truth[:20]})"

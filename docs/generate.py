@@ -161,9 +161,9 @@ def filled(page: str) -> str:
         KeyError: a mark names a table that is not in TABLES.
     """
     parts = page.split("<!-- table: ")
-    for place, part in enumerate(parts[1:], start=1):
+    for index, part in enumerate(parts[1:], start=1):
         name, _, rest = part.partition(" -->")
-        parts[place] = f"{name} -->\n{TABLES[name]()}\n{END}{rest.partition(END)[2]}"
+        parts[index] = f"{name} -->\n{TABLES[name]()}\n{END}{rest.partition(END)[2]}"
     return "<!-- table: ".join(parts)
 
 

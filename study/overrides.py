@@ -85,8 +85,8 @@ def _spellings(folder: str, parameter: str, specialities: Sequence[str]) -> list
     """The folder's keys of hparams that a parameter sets, each with whether it was said of both hemispheres."""
     found = []
     for name, row in PARAMETERS.items():
-        for place, level in enumerate(specialities):
+        for index, level in enumerate(specialities):
             if parameter in (name, row.keys[LEVELS.index(level)]):
-                spelling = name if folder == "single" else row.keys[place]
+                spelling = name if folder == "single" else row.keys[index]
                 found.append((spelling, parameter == name))
     return found

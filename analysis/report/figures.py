@@ -159,9 +159,9 @@ def grouped_bars(
         if len(groups) * len(sides) <= 8:
             _say(axes, x.tolist(), feet, points, shares=shares, high=limits[1])
     axes.axhline(0, color=FAINT, lw=0.8, label="_zero")
-    for place, name in enumerate(groups):
+    for index, name in enumerate(groups):
         if name in chance:
-            ends, height = [place - 0.46, place + 0.46], [chance[name]] * 2
+            ends, height = [index - 0.46, index + 0.46], [chance[name]] * 2
             said = "chance" if name == next(iter(chance)) else "_chance"
             axes.plot(ends, height, color=INK, lw=1.1, ls=(0, (4, 3)), zorder=3, label=said)
     axes.set_ylabel(label)

@@ -109,9 +109,9 @@ def via_fine(study: FinishedStudy) -> Sheet | None:
     """Coarse heads minus the coarse class with most of the fine head's probability, and these of two arms compared."""
     ours = {row.minus: row for row in both_directions(study.differences) if row.arm == REFERENCE}
     found = own_minus_via_fine(study.rows)
-    for place, row in enumerate(found):
+    for index, row in enumerate(found):
         if other := ours.get(row.arm):
-            found[place] = replace(
+            found[index] = replace(
                 row,
                 via_fine=other.via_fine,
                 via_fine_ci95_low=other.via_fine_ci95_low,

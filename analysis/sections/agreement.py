@@ -56,8 +56,8 @@ class Agreement(Section):
         shares = cases_per_class(case, truth, classes).double()
         shares = shares / shares.sum(1, keepdim=True)
         expected = expected_cases(left, right, truth, classes)
-        for place, name in enumerate(CASES):
-            where = case == place
+        for index, name in enumerate(CASES):
+            where = case == index
             for of, value in (
                 ("images in a case", where.double().mean().item()),
                 ("bilateral accuracy in a case", together[where].double().mean().item()),
@@ -70,7 +70,7 @@ class Agreement(Section):
                 ("images of a class in a case", shares),
                 ("images of a class in a case if independent", expected),
             ):
-                for label, part in zip(names, parts[:, place].tolist(), strict=True):
+                for label, part in zip(names, parts[:, index].tolist(), strict=True):
                     found.values.add(
                         of,
                         part,

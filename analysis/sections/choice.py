@@ -60,9 +60,9 @@ class Choice(Section):
         for level in LEVELS:
             truth = seed.test.labels[level]
             right = seed.logits[level].argmax(1) == truth
-            for place, side in enumerate(SIDES):
-                one = weights[level][:, place].double()
-                other = weights[level][:, 1 - place]
+            for index, side in enumerate(SIDES):
+                one = weights[level][:, index].double()
+                other = weights[level][:, 1 - index]
                 numbers = {
                     WEIGHT: mean(one),
                     RIGHT: mean(one[right]),

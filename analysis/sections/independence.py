@@ -167,12 +167,12 @@ def against_independence(
 ) -> None:
     """Draw a bar for each case, and across it what independence would give."""
     axes = figure.subplots()
-    for place, case in enumerate(CASES):
+    for index, case in enumerate(CASES):
         share = observed[case]
-        axes.bar(place, share.mean, 0.7, color=COLOUR[case], label=f"_{case}")
-        intervals(axes, [place], [share], INK, of=case)
-        label = "if independent" if place == 0 else "_if independent"
-        ends = [place - 0.45, place + 0.45]
+        axes.bar(index, share.mean, 0.7, color=COLOUR[case], label=f"_{case}")
+        intervals(axes, [index], [share], INK, of=case)
+        label = "if independent" if index == 0 else "_if independent"
+        ends = [index - 0.45, index + 0.45]
         axes.plot(ends, [expected[case].mean] * 2, color=PAPER, lw=3.2, label="_nolegend_")
         axes.plot(ends, [expected[case].mean] * 2, color=INK, lw=1.6, ls=(0, (4, 2)), label=label)
     axes.set_xticks(range(len(CASES)), CASES)

@@ -29,9 +29,9 @@ def holm(family: Sequence[float]) -> list[float]:
     """
     corrected = [0.0] * len(family)
     highest = 0.0
-    for rank, place in enumerate(sorted(range(len(family)), key=lambda place: family[place])):
-        highest = max(highest, min(1.0, (len(family) - rank) * family[place]))
-        corrected[place] = highest
+    for rank, index in enumerate(sorted(range(len(family)), key=lambda index: family[index])):
+        highest = max(highest, min(1.0, (len(family) - rank) * family[index]))
+        corrected[index] = highest
     return corrected
 
 

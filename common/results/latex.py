@@ -27,7 +27,7 @@ SPECIAL = {
 def latex(sections: Sequence[Section]) -> str:
     """Write sections as tables of LaTeX, one below the other, with their notes."""
     return "\n".join(
-        [PACKAGES, *(_table(section, place) for place, section in enumerate(sections, 1))]
+        [PACKAGES, *(_table(section, number) for number, section in enumerate(sections, 1))]
     )
 
 
@@ -36,7 +36,7 @@ def escaped(text: str) -> str:
     return "".join(SPECIAL.get(letter, letter) for letter in text)
 
 
-def _table(section: Section, place: int) -> str:
+def _table(section: Section, number: int) -> str:
     header, *lines = side_by_side(section).lines
     columns = "".join("l" if column < section.labels else "r" for column in range(len(header)))
     title = f"{section.title[:1].upper()}{section.title[1:]}"
@@ -46,7 +46,7 @@ def _table(section: Section, place: int) -> str:
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{escaped(f'{title}. {notes}'.strip())}}}",
-            rf"\label{{tab:{place}}}",
+            rf"\label{{tab:{number}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             _line(header),

@@ -52,7 +52,7 @@ def widening_of_weights(values: Sequence[Mapping[str, float]]) -> float | None:
     if number < 2:
         return 1.0
     shared = sum(
-        _cosine(one, other) for place, one in enumerate(values) for other in values[:place]
+        _cosine(one, other) for index, one in enumerate(values) for other in values[:index]
     )
     correlation = 2 * shared / (number * (number - 1))
     if correlation > 1 - 1e-9:

@@ -254,15 +254,15 @@ def _judged(found: Sequence[DifferenceRow], margin: float) -> list[DifferenceRow
     corrected: dict[int, float] = {}
     for family in (PRIMARY, REFERENCE):
         same: dict[tuple[Any, ...], list[int]] = {}
-        for place, row in enumerate(found):
+        for index, row in enumerate(found):
             if row.family == family and row.p is not None:
-                same.setdefault(row.test, []).append(place)
-        for p_holm, places in zip(holm([p for p, *_ in same]), same.values(), strict=True):
-            corrected |= dict.fromkeys(places, p_holm)
+                same.setdefault(row.test, []).append(index)
+        for p_holm, indices in zip(holm([p for p, *_ in same]), same.values(), strict=True):
+            corrected |= dict.fromkeys(indices, p_holm)
     judged = [*found]
-    for place, p_holm in corrected.items():
-        word = verdict(p_holm, found[place].equivalence_p, margin=margin)
-        judged[place] = replace(found[place], p_holm=p_holm, verdict=word)
+    for index, p_holm in corrected.items():
+        word = verdict(p_holm, found[index].equivalence_p, margin=margin)
+        judged[index] = replace(found[index], p_holm=p_holm, verdict=word)
     return judged
 
 

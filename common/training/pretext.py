@@ -51,10 +51,10 @@ class Pretext(Objective):
         """Count right answers; give the features of the images themselves, and no answers to their labels."""
         features: Batch = {}
         # One view after the other: batches of evaluation are as large as is fast.
-        for place, view in enumerate(self._views_of(batch["images"])):
+        for index, view in enumerate(self._views_of(batch["images"])):
             outputs = show({"images": view})
             logits = outputs.logits[self.task]  # (B, V)
-            truth = torch.full((len(view),), place, device=logits.device)
+            truth = torch.full((len(view),), index, device=logits.device)
             metrics.update({self.task: logits}, {self.task: truth})
             features = features or outputs.features
         return Outputs(features, {})

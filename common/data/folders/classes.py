@@ -65,11 +65,11 @@ def number_independent(pictures: Sequence[Picture], earlier: Hierarchy | None) -
     pairs = sorted({(picture.fine, picture.coarse) for picture in pictures})
     fine, coarse = (
         _numbered(
-            sorted({pair[place] for pair in pairs}),
+            sorted({pair[index] for pair in pairs}),
             {name: label for label, name in known.items()},
             known,
         )
-        for place, known in enumerate((earlier.fine, earlier.coarse) if earlier else ({}, {}))
+        for index, known in enumerate((earlier.fine, earlier.coarse) if earlier else ({}, {}))
     )
     return Classes(
         fine={label: name for name, label in fine.items()},

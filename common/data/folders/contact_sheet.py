@@ -45,11 +45,11 @@ def contact_sheet(
             pen.text(
                 (left, top + line * LINE), _shortened(text), "black" if line == 0 else "gray", font
             )
-        for place, row in enumerate(rows[label][:PER_CLASS]):
+        for column, row in enumerate(rows[label][:PER_CLASS]):
             small = ImageOps.contain(
                 read_picture(Path(files[row]), of_a_set=True, frame=frame), (SIDE - 2, SIDE - 2)
             )
-            sheet.paste(small, (left + place * SIDE, top + 2 * LINE))
+            sheet.paste(small, (left + column * SIDE, top + 2 * LINE))
     return sheet
 
 

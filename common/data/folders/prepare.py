@@ -62,11 +62,11 @@ def prepare_folders(
                 collection.skipped.append(Skipped(picture.shown, one.problem))
         if strict:
             _refuse_skipped(collection)
-        places = [place for place, one in enumerate(found) if not one.problem]
-        if not places:
+        usable = [index for index, one in enumerate(found) if not one.problem]
+        if not usable:
             raise UserError(f"{source}: no picture can be used: {collection.skipped[0].reason}")
-        pictures = [collection.pictures[place] for place in places]
-        decoded = [found[place] for place in places]
+        pictures = [collection.pictures[index] for index in usable]
+        decoded = [found[index] for index in usable]
         tree = assemble(pictures, decoded, before, options)
         settings, edited = _settings(out_dir, tree, before)
         report = _report(collection, pictures, decoded, tree, before, edited)
@@ -76,7 +76,7 @@ def prepare_folders(
                 *report.lines(),
                 f"{out_dir} is complete and made from the same pictures: nothing to do.",
             ]
-        _write(building, tree, pictures, decoded, [written_to(staged, place) for place in places])
+        _write(building, tree, pictures, decoded, [written_to(staged, index) for index in usable])
         shutil.rmtree(staged)
         write_prepared(building, settings, tree.made)
         report.write(building, out_dir.name)

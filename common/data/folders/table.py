@@ -58,8 +58,8 @@ class Table:
         named = self.first_of(PATHS)
         if named is not None or not self.rows:
             return named
-        for place, name in enumerate(self.header):
-            few = [row[place].lower().endswith(SUFFIXES) for row in self.rows[:100]]
+        for index, name in enumerate(self.header):
+            few = [row[index].lower().endswith(SUFFIXES) for row in self.rows[:100]]
             if sum(few) > 0.9 * len(few):
                 return name
         return None
