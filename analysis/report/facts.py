@@ -3,7 +3,6 @@
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
 from math import sqrt
 from pathlib import Path
 from statistics import mean
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from analysis.report.cells import decimal
-from analysis.study import FinishedStage, FinishedStudy
+from analysis.study import FinishedStudy
 from common.results.intervals import FEWEST, estimate, student
 from common.settings.compose import ROOT
 from common.settings.levels import LEVELS
@@ -175,21 +174,10 @@ def _each(environments: list[dict[str, Any]], *path: str) -> str:
 
 
 def _dates(study: FinishedStudy) -> str:
-    """The first and the last day on which a stage was begun; of earlier versions, when its result was written."""
-    days = sorted({_day(stage) for stage in study.stages} - {""})
+    """The first and the last day on which a stage was begun."""
+    dates = (stage.yaml("environment.yaml").get("date") for stage in study.stages)
+    days = sorted({str(date)[:10] for date in dates if date})
     return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "not recorded"
-
-
-def _day(stage: FinishedStage) -> str:
-    begun = stage.yaml("environment.yaml").get("date")
-    if begun:
-        return str(begun)[:10]
-    file = stage.place / "result.yaml"
-    return (
-        f"{datetime.fromtimestamp(file.stat().st_mtime, timezone.utc):%Y-%m-%d}"
-        if file.is_file()
-        else ""
-    )
 
 
 def _steps(study: FinishedStudy) -> str:

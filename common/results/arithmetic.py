@@ -12,7 +12,7 @@ from common.results.rows import finished
 from common.system.atomic_files import read_mapping
 
 # As result.yaml of a stage records it when the stage is trained. 2: heads and softmax compute in float32 under bfloat16
-# and float16. 3: steps that a GPU replays learn after the first validation too.
+# and float16. 3: a GPU computes otherwise.
 ARITHMETIC = 3
 
 
@@ -22,32 +22,23 @@ def arithmetic_of(result: Mapping[str, Any]) -> int:
 
 
 def computed_otherwise(experiment: Path) -> str:
-    """Name the stages that earlier versions computed otherwise than this one, in one or two sentences.
+    """Name the stages that earlier versions computed otherwise than this one, in a sentence.
 
     Empty, if there are none, or if all of them in half precision are of one version.
     """
-    half_precision, replayed = {}, {}
-    for file, result in finished(experiment):
-        name, version = f"{result['arm']}/seed{result['seed']}", arithmetic_of(result)
-        if (result.get("acceleration") or {}).get("cuda_graph"):
-            replayed[name] = version
-        if _in_half_precision(file.with_name("fingerprint.yaml")):
-            half_precision[name] = version
+    half_precision = {
+        f"{result['arm']}/seed{result['seed']}": arithmetic_of(result)
+        for file, result in finished(experiment)
+        if _in_half_precision(file.with_name("fingerprint.yaml"))
+    }
     rounded = sorted(name for name, version in half_precision.items() if version < 2)
-    unlearned = sorted(name for name, version in replayed.items() if version < 3)
-    sentences = []
-    if 0 < len(rounded) < len(half_precision):
-        sentences.append(
-            f"Computed by an earlier version, unlike the other stages: {', '.join(rounded)} (since then: heads "
-            "and softmax compute in float32 under bfloat16). The difference is small, but to compare seeds or arms "
-            "without it, train all of them again with fresh=true."
-        )
-    if unlearned:
-        sentences.append(
-            f"Trained by an earlier version, which on a GPU stopped learning after the first validation: "
-            f"{', '.join(unlearned)}. Train the study again with fresh=true."
-        )
-    return " ".join(sentences)
+    if not 0 < len(rounded) < len(half_precision):
+        return ""
+    return (
+        f"Computed by an earlier version, unlike the other stages: {', '.join(rounded)} (since then: heads and softmax "
+        "compute in float32 under bfloat16). The difference is small, but to compare seeds or arms without it, train "
+        "all of them again with fresh=true."
+    )
 
 
 def _in_half_precision(file: Path) -> bool:

@@ -101,7 +101,7 @@ METRICS = {
     "within_family": Metric(
         "within family",
         "share of the wrong fine predictions that lie in the right coarse class: mistakes within one coarse class. The "
-        "higher, the milder they are. Empty without a wrong prediction. Earlier versions called it severity",
+        "higher, the milder they are. Empty without a wrong prediction.",
         "common.training.hierarchy_metrics:within_family",
         better="higher",
         shown=PERCENT,
@@ -203,8 +203,6 @@ METRICS = {
         unless_accuracy=True,
     ),
 }
-# Names that earlier versions wrote into result.yaml and checkpoints, and those of today.
-RENAMED = {"severity": "within_family"}
 # What training measures too; every network and every paradigm has these two.
 BASIC = ("accuracy", "loss")
 # What evaluation adds to them, in the order of tables.

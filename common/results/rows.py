@@ -9,7 +9,7 @@ from typing import Any
 
 from yaml import YAMLError
 
-from common.results.metrics import CHANCE, FURTHER, RENAMED, chance_columns, further_columns
+from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
 from common.results.slope import slope
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
@@ -66,17 +66,7 @@ def read_result(file: Path) -> dict[str, Any] | None:
     digest = result.pop("digest", None)
     if digest not in (None, _digest(result)):
         return None
-    for part in ("validation", "test"):
-        result[part] = result[part] and _renamed(result[part])
     return result
-
-
-def _renamed(levels: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Call the metrics of each level by their names of today."""
-    return {
-        level: {RENAMED.get(name, name): value for name, value in metrics.items()}
-        for level, metrics in levels.items()
-    }
 
 
 def write_result(file: Path, result: dict[str, Any]) -> None:

@@ -78,11 +78,7 @@ def command(
             base = cfg.exp_name or "study" if sweep else ""
             fixed = os.environ.get(FIXED, "").split()
             if sweep:
-                there = Path(cfg.save_dir)
-                name = sweep_name(
-                    overrides, lambda name: (there / f"{base}_{name}").is_dir(), fixed
-                )
-                cfg.exp_name = f"{base}_{name}"
+                cfg.exp_name = f"{base}_{sweep_name(overrides, fixed)}"
             refuse_missing_paths(cfg, schema)
             score = task(cfg)
             if sweep:
@@ -142,16 +138,11 @@ def typed_overrides() -> list[str]:
     return overrides
 
 
-def sweep_name(
-    overrides: list[str],
-    earlier: Callable[[str], bool] = lambda name: False,
-    fixed: Sequence[str] = (),
-) -> str:
+def sweep_name(overrides: list[str], fixed: Sequence[str] = ()) -> str:
     """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``.
 
     Args:
         overrides: of the job.
-        earlier: says whether there is an experiment that an earlier version gave its name, which then goes on.
         fixed: keys that are the same in all jobs; a name that is too long as a whole is without them.
     """
     given = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
@@ -162,9 +153,7 @@ def sweep_name(
     # A name that lost something gains a digest of the whole, so that two jobs never share one.
     digest = blake2b(name.encode(), digest_size=4).hexdigest()
     swept = {key: value for key, value in given.items() if key not in fixed}
-    before = [f"{plain}-{digest}", "_".join([*_parts(given), digest])]
-    found = "_".join([*_parts(swept or given), digest])
-    return next((one for one in before if earlier(one)), found)
+    return "_".join([*_parts(swept or given), digest])
 
 
 def _parts(given: Mapping[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ from common.data.pictures import Frame, as_rgb, find_pictures, fit, read_picture
 from common.data.preparation import Preparation
 from common.data.transforms import Transforms
 from common.networks.macro import HemispheresAndHeads, Network
-from common.settings.levels import SIDES, side_of
+from common.settings.levels import SIDES
 from common.system.errors import UserError
 from common.trained.representation import (
     FEATURES,
@@ -32,16 +32,6 @@ Picture = str | Path | Image.Image | Tensor | np.ndarray
 Pictures = Picture | Sequence[Picture]
 # Pictures that are in the network at a time; the number changes memory and nothing else.
 BATCH = 256
-
-
-class BySide(dict[str, Tensor]):
-    """Values by the names of hemispheres; those of earlier versions, fine and coarse, find left and right."""
-
-    def __missing__(self, name: str) -> Tensor:
-        """Give the value of a hemisphere whose name is spelled as in earlier versions."""
-        if _side(name) == name:
-            raise KeyError(name)
-        return self[_side(name)]
 
 
 class Trained:
@@ -153,10 +143,10 @@ class Trained:
             raise UserError("There are no pictures to show to the network.")
         return torch.stack([self._one(picture) for picture in found])
 
-    def features(self, pictures: Pictures) -> BySide:
+    def features(self, pictures: Pictures) -> dict[str, Tensor]:
         """Compute the features of each hemisphere, by its name in `sides`: float (B, F)."""
         both = torch.cat([self._features(images) for images in self._batches(pictures)])
-        return BySide(self.network.split(both))
+        return self.network.split(both)
 
     @property
     def layers(self) -> dict[str, tuple[str, ...]]:
@@ -171,14 +161,14 @@ class Trained:
         Args:
             pictures: see `Trained`.
             layers: names in `layers`, or one of them.
-            hemisphere: its name in `sides`, or as in checkpoints.
+            hemisphere: its name in `sides`.
 
         Raises:
             UserError: there is no such hemisphere or layer.
         """
-        side = self._choose(hemisphere)
+        self._refuse_unknown(hemisphere)
         names = [layers] if isinstance(layers, str) else layers
-        return activations(self.network, side, self._batches(pictures), names)
+        return activations(self.network, hemisphere, self._batches(pictures), names)
 
     def dissimilarity(
         self, pictures: Pictures, *, layer: str = FEATURES, measure: str = "correlation"
@@ -225,7 +215,7 @@ class Trained:
         logits = self.logits(pictures, alone=alone)
         return {level: values.softmax(dim=1) for level, values in logits.items()}
 
-    def weights(self, pictures: Pictures) -> dict[str, BySide] | None:
+    def weights(self, pictures: Pictures) -> dict[str, dict[str, Tensor]] | None:
         """Compute the weight of each hemisphere in each picture: by level and side, float (B,), of sum 1 over sides.
 
         None where the join weighs hemispheres alike in all pictures, or there are several networks.
@@ -241,7 +231,7 @@ class Trained:
         if not found:
             return None
         return {
-            level: BySide(
+            level: dict(
                 zip(self.sides, torch.cat([one[level] for one in found]).cpu().T, strict=True)
             )
             for level in self.levels
@@ -255,7 +245,7 @@ class Trained:
         Args:
             pictures: see `Trained`.
             level: the head.
-            hemisphere: its name in `sides`, or as in checkpoints.
+            hemisphere: its name in `sides`.
             classes: the class to explain in each picture, as its place in ``class_names``, int64 (B,); by default
                 the one that is predicted.
         """
@@ -285,10 +275,11 @@ class Trained:
     ) -> Tensor:
         if level not in self.levels:
             raise UserError(f"There is no head {level!r}; there are {', '.join(self.levels)}.")
+        self._refuse_unknown(hemisphere)
         images = self.pixels(pictures)
         if classes is None:
             classes = self.logits(images)[level].argmax(dim=1)
-        network, name = self.network.part(self._choose(hemisphere))
+        network, name = self.network.part(hemisphere)
         batches = zip(self._batches(images), classes.to(self.device).split(BATCH), strict=True)
         return torch.cat(
             [
@@ -297,11 +288,11 @@ class Trained:
             ]
         )
 
-    def _choose(self, side: str) -> str:
-        """Find the name in `sides` of a hemisphere that is named in either spelling."""
-        if _side(side) not in self.sides:
-            raise UserError(f"There is no hemisphere {side!r}; there are {', '.join(self.sides)}.")
-        return _side(side)
+    def _refuse_unknown(self, hemisphere: str) -> None:
+        if hemisphere not in self.sides:
+            raise UserError(
+                f"There is no hemisphere {hemisphere!r}; there are {', '.join(self.sides)}."
+            )
 
     def _one(self, picture: Picture) -> Tensor:
         """Read one picture as uint8 (3, H, W)."""
@@ -353,14 +344,14 @@ class Trained:
         if alone is None:
             found = self.network(images)
         else:
-            kept = self._choose(alone)
+            self._refuse_unknown(alone)
             if not self.has_halves:
                 raise UserError(
                     f"This network has no two hemispheres of which {alone!r} could be asked alone."
                 )
             features = self.network.features(images)
             for side, part in self.network.split(features).items():
-                if side != kept:
+                if side != alone:
                     part.fill_(cast(HemispheresAndHeads, self.network).join.silent)
             found = self.network.classify(features)
         return {level: found[level].cpu() for level in self.levels}
@@ -378,9 +369,3 @@ def _image_of(pixels: np.ndarray) -> Image.Image:
             "or (B, H, W, 3) for all of them."
         )
     return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def _side(name: str) -> str:
-    """Give a hemisphere's name, left or member0.left, from either spelling."""
-    member, dot, side = name.rpartition(".")
-    return f"{member}{dot}{side_of(side)}"

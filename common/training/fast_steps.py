@@ -24,9 +24,6 @@ from common.training.graphed import (
     record_step,
 )
 
-# Stands in checkpoints since replayed steps learn after the first validation too.
-LEARNS = "learns_after_validation"
-
 
 class FastSteps(Callback):
     """Has steps compiled and recorded where that is asked for or pays; an interrupted stage goes on as it was.
@@ -37,17 +34,14 @@ class FastSteps(Callback):
     def __init__(self) -> None:
         self.used = Acceleration()
         self.before: Acceleration | None = None
-        self.learned = True
 
     def state_dict(self) -> dict[str, Any]:
         """Give what is used."""
-        return self.used._asdict() | {LEARNS: True}
+        return self.used._asdict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Note what was used before the interruption."""
-        used = dict(state_dict)
-        self.learned = used.pop(LEARNS, False)
-        self.before = Acceleration(**used)
+        self.before = Acceleration(**{name: state_dict[name] for name in Acceleration._fields})
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, once a checkpoint is restored, which replaces tensors that a recording would hold.
@@ -57,11 +51,6 @@ class FastSteps(Callback):
         """
         module = cast(Any, pl_module)
         name = f"{module.record.arm}/seed{module.record.seed}"
-        if self.before and self.before.cuda_graph and not self.learned:
-            raise UserError(
-                f"{name}: an earlier version began it, whose replayed steps stopped learning after the first "
-                "validation; give fresh=true."
-            )
         asked = module.cfg.hparams.compile
         plain = Acceleration(None if asked == AUTO else asked)
         if trainer.global_step and not self.before:

@@ -49,14 +49,3 @@ def test_stages_of_which_nothing_is_known_are_not_named(tmp_path):
     finish(tmp_path, "fine", 0, EARLIER, **METRICS)
     finish(tmp_path, "fine", 1, NOW, **METRICS)
     assert computed_otherwise(tmp_path) == ""
-
-
-@pytest.mark.parametrize(
-    ("version", "graph", "named"), [(2, True, True), (2, False, False), (3, True, False)]
-)
-def test_stages_that_a_gpu_did_not_train_to_the_end_are_named(version, graph, named, tmp_path):
-    acceleration = {"compile": None, "cuda_graph": graph}
-    finish(tmp_path, "fine", 0, {"arithmetic": version, "acceleration": acceleration}, **METRICS)
-    sentence = computed_otherwise(tmp_path)
-    assert bool(sentence) == named
-    assert ("stopped learning after the first validation: fine/seed0. Train" in sentence) == named

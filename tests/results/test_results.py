@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from common.results.metrics import CHANCE, FURTHER
-from common.results.rows import Row, collect, read_result, write_result
+from common.results.rows import Row, collect, write_result
 from common.results.statistics import summarise
 from common.results.tables import print_summary, write_tables
 from common.system.atomic_files import (
@@ -203,20 +203,6 @@ def test_tables_hold_what_the_stages_left(tmp_path):
     assert list(line)[: len(first_columns)] == first_columns
     assert (line["seeds"], line["mean"]) == ("2", "0.5")
     assert float(line["std"]) == pytest.approx(math.sqrt(0.125))
-
-
-def test_a_result_of_before_severity_was_called_within_family(tmp_path):
-    stage(tmp_path, "fine", 0, accuracy={"fine": 0.25})
-    file = tmp_path / "fine/seed0/result.yaml"
-    result = read_yaml(file)
-    metrics = {"accuracy": 0.25, "loss": 1.0, "severity": 0.125}
-    write_result(file, result | {"test": {"fine": metrics}, "validation": {"fine": metrics}})
-    assert "severity: 0.125" in file.read_text()
-    (found,) = collect(tmp_path)
-    assert (found.within_family, found.mistake_severity) == (0.125, None)
-    assert read_result(file)["validation"] == read_result(file)["test"]
-    file.write_text(file.read_text().replace("severity: 0.125", "severity: 0.25"))
-    assert read_result(file) is None  # its digest is of the names as written
 
 
 def test_chance_is_a_line_of_the_printed_tables_and_columns_of_the_others(tmp_path):

@@ -161,9 +161,6 @@ def test_features_are_those_that_test_writes(trained, checkpoints, in_process, t
     written = np.load(tmp_path / "features.npz")["features"]
     features = trained.features(load_folder(navon / "test" / "fine").images)
     assert list(features) == ["left", "right"]
-    # As in earlier versions.
-    assert features["fine"] is features["left"]
-    assert features["coarse"] is features["right"]
     # test.py may compute in bfloat16, which has 8 bits.
     both = torch.cat([*features.values()], dim=1).numpy()
     assert np.allclose(both, written, rtol=0.1, atol=0.1 * np.abs(both).max())
@@ -274,20 +271,10 @@ def test_a_hemisphere_alone_contributes_its_part_and_the_bias(trained, files):
     assert torch.allclose(alone["right"]["fine"], expected + bias, atol=1e-4)
 
 
-def test_either_spelling_names_a_hemisphere(trained, checkpoints, files):
-    for side, older in (("left", "fine"), ("right", "coarse")):
-        new, old = (trained.predict(files, alone=name)["coarse"] for name in (side, older))
-        assert torch.equal(new, old)
-        new, old = (
-            trained.grad_cam(files, level="fine", hemisphere=name) for name in (side, older)
-        )
-        assert torch.equal(new, old)
+def test_the_hemispheres_of_an_ensemble_are_named_by_member(checkpoints, files):
     ensemble = load(checkpoints["ensemble"])
     assert ensemble.sides == ("member0.left", "member1.left")
-    features = ensemble.features(files)
-    assert features["member1.fine"] is features["member1.left"]
-    with pytest.raises(KeyError):
-        features["fine"]
+    assert tuple(ensemble.features(files)) == ensemble.sides
 
 
 def test_nothing_changes_what_was_loaded(trained, files):

@@ -279,25 +279,6 @@ def test_a_replayed_run_continues_bit_for_bit_or_stops_with_a_sentence(
     assert (place / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
-def test_a_replayed_run_of_a_version_that_stopped_learning_is_not_continued(
-    replayed, tiny, in_process, killed_at_step, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
-    run = [SINGLE, *tiny, f"save_dir={tmp_path}", "exp_name=earlier"]
-    replayed(repeat)
-    killed_at_step(6, *run)
-    file = tmp_path / "earlier/fine/seed0/checkpoints/last.ckpt"
-    content = torch.load(file, weights_only=True)
-    del content["callbacks"]["FastSteps"][fast_steps.LEARNS]
-    torch.save(content, file)
-    status, _, err = in_process(*run)
-    assert status == 1
-    assert "fine/seed0: an earlier version began it" in err
-    assert err.endswith("give fresh=true.\n")
-    status, _, err = in_process(*run, "fresh=true")
-    assert status == 0, err
-
-
 def test_a_plain_run_continues_plainly_where_a_graph_could_be_used(
     replayed, tiny, in_process, killed_at_step, monkeypatch, tmp_path
 ):
