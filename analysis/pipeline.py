@@ -205,6 +205,12 @@ def examine(
                     write_events(stage, module, cache.test, images.test)
             step()
     found.finish()
+    _say_whose_hemispheres(found, study)
+    return found
+
+
+def _say_whose_hemispheres(found: Findings, study: FinishedStudy) -> None:
+    """Say what is left out where there is no bilateral network, or another one stands for it."""
     if not found.pairs:
         having = "no longer has a" if study.of(REFERENCE) else "has no"
         found.leave_out(
@@ -215,7 +221,6 @@ def examine(
             f"the hemispheres of {REFERENCE}, which the study does not have; the bilateral network below is "
             f"{found.pairs[0]}."
         )
-    return found
 
 
 def pairs(study: FinishedStudy) -> list[str]:

@@ -127,33 +127,7 @@ def accuracy_bars(
     # Words begin behind the line of chance, if that stands near the axis.
     start = chance if chance is not None and chance < NEAR else 0
     for place, (key, arm) in zip(places, arms.items(), strict=True):
-        colour, name = COLOURS.get(key, BOTH), plain_name(key)
-        bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85, label=f"_{name}")
-        # It may go on above the close-up, which has nothing at that height.
-        words = bars.text(
-            start + 0.02, place + 0.3, short(name, 46), va="bottom", fontsize=9, gid=HALO
-        )
-        words.set_in_layout(False)
-        _say_mean(bars, place, arm, start)
-        for axes in (bars, zoom):
-            spread = np.linspace(-0.12, 0.12, len(arm["seeds"])) if len(arm["seeds"]) > 1 else [0]
-            axes.plot(
-                arm["seeds"],
-                place + np.asarray(spread),
-                "o",
-                ms=4.2,
-                mfc=INK,
-                mec=PAPER,
-                mew=0.8,
-                zorder=4,
-                label=f"_{name}, seeds",
-            )
-        if arm["low"] is not None:
-            ends, style = [arm["low"], arm["high"]], "--" if arm.get("approximate") else "-"
-            said = f"{INTERVAL} of {name}"
-            zoom.plot(ends, [place, place], style, color=colour, lw=2.2, zorder=2, label=said)
-        ends, said = [place - 0.2, place + 0.2], f"_mean of {name}"
-        zoom.plot([arm["mean"]] * 2, ends, color=colour, lw=2.6, zorder=3, label=said)
+        _draw_arm(bars, zoom, place, key, arm, start)
     zoom.set_xlim(close_up(values, arms[REFERENCE]["seeds"] if REFERENCE in arms else ()))
     if REFERENCE in arms:
         said = f"_mean of {plain_name(REFERENCE)}"
@@ -173,6 +147,37 @@ def accuracy_bars(
     bars.set_title(title)
     bars.set_xticks([0, 0.5, 1])
     zoom.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+
+
+def _draw_arm(
+    bars: Axes, zoom: Axes, place: float, key: str, arm: Mapping[str, Any], start: float
+) -> None:
+    """Draw an arm at its height: bar, name and mean on one scale; on both its seeds; close up its interval and mean."""
+    colour, name = COLOURS.get(key, BOTH), plain_name(key)
+    bars.barh(place, arm["mean"], height=0.42, color=colour, alpha=0.85, label=f"_{name}")
+    # It may go on above the close-up, which has nothing at that height.
+    words = bars.text(start + 0.02, place + 0.3, short(name, 46), va="bottom", fontsize=9, gid=HALO)
+    words.set_in_layout(False)
+    _say_mean(bars, place, arm, start)
+    for axes in (bars, zoom):
+        spread = np.linspace(-0.12, 0.12, len(arm["seeds"])) if len(arm["seeds"]) > 1 else [0]
+        axes.plot(
+            arm["seeds"],
+            place + np.asarray(spread),
+            "o",
+            ms=4.2,
+            mfc=INK,
+            mec=PAPER,
+            mew=0.8,
+            zorder=4,
+            label=f"_{name}, seeds",
+        )
+    if arm["low"] is not None:
+        ends, style = [arm["low"], arm["high"]], "--" if arm.get("approximate") else "-"
+        said = f"{INTERVAL} of {name}"
+        zoom.plot(ends, [place, place], style, color=colour, lw=2.2, zorder=2, label=said)
+    ends, said = [place - 0.2, place + 0.2], f"_mean of {name}"
+    zoom.plot([arm["mean"]] * 2, ends, color=colour, lw=2.6, zorder=3, label=said)
 
 
 def _say_mean(axes: Axes, place: float, arm: Mapping[str, Any], start: float) -> None:
