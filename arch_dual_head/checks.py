@@ -10,6 +10,7 @@ from arch_dual_head.macro_architectures import (
     MACRO_ARCHITECTURES,
     MEMBERS,
     NOTHING,
+    SPECIALISTS,
     described_sides,
     frozen_sides,
     macro_architecture,
@@ -111,6 +112,11 @@ def check_paths(hparams: Mapping[str, Any]) -> None:
         raise UserError(
             f"hparams.{first} must be a list of checkpoints with hparams.macro_arch={' or '.join(lists)}, and one "
             f"path or null with the others; it is {value}."
+        )
+    if row.members == SPECIALISTS and len(value) != len(SIDES):
+        raise UserError(
+            f"hparams.{first} lists {len(value)} checkpoints; hparams.macro_arch={hparams['macro_arch']} takes "
+            f"{len(SIDES)}, of the left and of the right hemisphere."
         )
     for name in others if members else (first, *others):
         if hparams[name] is not None and not isinstance(hparams[name], str):

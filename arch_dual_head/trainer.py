@@ -28,7 +28,14 @@ def train(cfg: DictConfig) -> float | None:
     refuse_missing_sources(cfg)
     cfg.exp_name = free_name(cfg)
     stages = [
-        Stage(arm=cfg.arm, seed=seed, folder=FOLDER.name, config=cfg, seeds=mixed_seeds(cfg, seed))
+        Stage(
+            arm=cfg.arm,
+            seed=seed,
+            folder=FOLDER.name,
+            config=cfg,
+            seeds=mixed_seeds(cfg, seed),
+            alike=len(cfg.seeds),
+        )
         for seed in cfg.seeds
     ]
     # Imported late: torch takes seconds, Lightning more of them, and --help needs neither.

@@ -29,7 +29,8 @@ def train(cfg: DictConfig) -> float | None:
     refuse_missing_sets(cfg.dataset, cfg.seeds)
     cfg.exp_name = free_name(cfg)
     stages = [
-        Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg) for seed in cfg.seeds
+        Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg, alike=len(cfg.seeds))
+        for seed in cfg.seeds
     ]
     # Imported late: torch takes seconds, Lightning more of them, and --help needs neither.
     from common.runs.plan_line import print_plan

@@ -176,4 +176,5 @@ def _stage(
         config=config,
         needs=tuple(needs),
         seeds=tuple(mixed) if row.folder == "dual" else (),
+        alike=len(seeds),
     )

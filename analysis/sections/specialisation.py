@@ -52,7 +52,7 @@ class Specialisation(Section):
         if not over_training:
             found.leave_out(
                 f"the course of specialisation over the training of {seed.arm}; the stages in which its hemispheres "
-                "learned saved no features of the same images (training too short, or by an earlier version)."
+                "learned saved no features of the same images (training was too short)."
             )
         for reading in (*over_training, trained):
             self.competences += reading.competences()

@@ -99,8 +99,7 @@ def _pair(
 ) -> tuple[Places, dict[str, dict[str, Tensor]]] | None:
     """Places by split, and features by split and side, of the images that both have; None if there are none.
 
-    A stage may have saved fewer images than another, and a paradigm that sees no validation images as they are draws
-    some of them.
+    A stage may have saved fewer images than another; the first of several processes saves its share of them.
     """
     if left is None or right is None:
         return None

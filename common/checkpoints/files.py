@@ -23,6 +23,8 @@ from common.system.errors import UserError, checkpoint_in, nothing_in
 RECORD = "bilateral"
 ARCHIVE = b"PK"  # how a zip archive begins, as torch writes it
 ALLOWED = "a best.ckpt or last.ckpt, which training leaves in a stage's checkpoints/"
+# Of a file that takes the place of the one without this ending once the last checkpoint is written.
+NEXT = ".next"
 
 
 class NoArchiveError(zipfile.BadZipFile):
@@ -35,6 +37,8 @@ class DurableCheckpoints(TorchCheckpointIO):
     Lightning's own are written to the system's temporary folder and moved, which is neither atomic across file
     systems nor flushed. With ``last`` set, all other checkpoints wait in memory until the one of that path is saved:
     an epoch may take less time than writing its weights, and what is continued from needs the best ones of its moment.
+    So they are written beside the earlier ones, and take their places once the last one is there; what an interruption
+    leaves undone of that, `common.checkpoints.resume` does.
     """
 
     last: Path | None = None
@@ -51,10 +55,12 @@ class DurableCheckpoints(TorchCheckpointIO):
         if self.last not in (None, path):
             self.waiting[path] = deepcopy(checkpoint)
             return
-        for name in list(self.waiting):
-            _write(self.waiting[name], name)
-            del self.waiting[name]
+        for name in self.waiting:
+            _write(self.waiting[name], name.with_name(f"{name.name}{NEXT}"))
         _write(checkpoint, path)
+        for name in self.waiting:
+            name.with_name(f"{name.name}{NEXT}").replace(name)
+        self.waiting.clear()
         for name in self.leaving:
             super().remove_checkpoint(name)
         self.leaving.clear()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from common.checkpoints.files import RECORD, load
+from common.checkpoints.files import NEXT, RECORD, load
 from common.system.errors import UserError
 
 # What Lightning reads beside the weights, and what this project adds.
@@ -38,7 +38,10 @@ def find_resume_checkpoint(
         if content is None:
             continue
         best = checkpoints / Path(_best(content)).name
-        if best == checkpoints or _load_or_set_aside(best, name, fingerprint, parts=()) is not None:
+        settled = _settle(checkpoints, name, fingerprint, step=content["global_step"])
+        if settled and (
+            best == checkpoints or _load_or_set_aside(best, name, fingerprint, parts=()) is not None
+        ):
             if path != found[0]:
                 print(f"{name}: goes on from {path}, step {content['global_step']}")
             return path, content["global_step"]
@@ -48,7 +51,26 @@ def find_resume_checkpoint(
     for path in found:
         if path.is_file():
             path.replace(path.with_name(f"{path.name}.unused"))
+    for path in checkpoints.glob(f"*{NEXT}"):
+        path.unlink()
     return None
+
+
+def _settle(checkpoints: Path, name: str, fingerprint: str, *, step: int) -> bool:
+    """Let the files that were written with the checkpoint of ``step`` take their places; say whether they are whole.
+
+    Those of a later step were written with another checkpoint, which is not there.
+    """
+    whole = True
+    for path in checkpoints.glob(f"*{NEXT}"):
+        content = _load_or_set_aside(path, name, fingerprint, parts=())
+        if content is None:
+            whole = False
+        elif content["global_step"] <= step:
+            path.replace(path.with_name(path.name.removesuffix(NEXT)))
+        else:
+            path.unlink()
+    return whole
 
 
 def _load_or_set_aside(

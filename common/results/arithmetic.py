@@ -12,7 +12,7 @@ from common.results.rows import finished
 from common.system.atomic_files import read_mapping
 
 # As result.yaml of a stage records it when the stage is trained. 2: heads and softmax compute in float32 under bfloat16
-# and float16. 3: a GPU computes otherwise.
+# and float16. 3: no difference to 2 on the CPU.
 ARITHMETIC = 3
 
 

@@ -18,7 +18,8 @@ class Stage:
     """One arm with one seed: a plain description of work, apart from how it is executed.
 
     ``config`` is the resolved configuration of ``folder``'s trainer.py; ``needs`` names the stages whose
-    checkpoints it builds on; ``seeds`` are those of all networks it is made of, its own if empty.
+    checkpoints it builds on; ``seeds`` are those of all networks it is made of, its own if empty; ``alike`` counts the
+    command's stages that differ from it by their seed alone, itself included.
     """
 
     arm: str
@@ -27,6 +28,7 @@ class Stage:
     config: DictConfig
     needs: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    alike: int = 1
 
     @property
     def name(self) -> str:

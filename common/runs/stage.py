@@ -90,6 +90,7 @@ def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
     module = architecture.module(cfg=stage.config, record=record_of(stage, data, prepared.name))
     module.load_hemispheres(data)
     module.record = replace(module.record, training=training_of(module, data, prepared.parents))
+    module.fast_steps.alike = stage.alike
     return module
 
 
@@ -233,7 +234,7 @@ def _train_along(
 def keep_features(
     stage: Stage, module: TrainingModule, data: HierarchicalData, precision: str
 ) -> None:
-    """Compute once what never changes: the features of all training and validation images.
+    """Compute once what never changes: the features of validation images, and of training images without augmentation.
 
     In a fixed order and fixed batches, so that a resumed run finds the same ones bit for bit. Where they would take
     too much memory, the network sees the images at every step.
@@ -241,7 +242,8 @@ def keep_features(
     trainer = make_trainer(stage, precision, [], logger=False)
     if trainer.world_size > 1:  # each process would need its own: they see the images
         return
-    for images in (data.train_set, data.val_set):
+    fixed = [data.val_set] if module.transforms.augments else [data.train_set, data.val_set]
+    for images in fixed:
         if len(images) * module.network.num_features * 4 > FEATURE_BYTES:
             continue
         batches: Any = trainer.predict(module, data.in_order(images))
@@ -288,8 +290,9 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
         why = f"{stage.best} is missing"
     else:
         why = f"{stage.best} is not the checkpoint that result.yaml records"
-    print(f"{stage.name}: {why}; starting anew")
-    file.unlink()
+    aside = file.with_name(f"{file.name}.unused")
+    print(f"{stage.name}: {why}; starting anew (the old result is kept as {aside.name})")
+    file.replace(aside)
     for other in ("last.ckpt", "previous.ckpt"):
         stage.best.with_name(other).unlink(missing_ok=True)
     return None

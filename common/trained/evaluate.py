@@ -17,12 +17,12 @@ from common.networks.crossings import BOTH_WAYS
 from common.networks.macro import HemispheresAndHeads
 from common.results.metrics import METRICS
 from common.results.predictions import write_predictions
-from common.runs.description import Architecture
-from common.runs.lightning import quieten
+from common.runs.description import Architecture, Stage
+from common.runs.lightning import make_trainer, quieten
 from common.runs.per_seed import for_seed
 from common.settings.levels import SIDES
 from common.system.atomic_files import replacing
-from common.system.environment import precision_of_test, use_fast_kernels
+from common.system.environment import precision_of_test
 from common.system.errors import UserError
 from common.trained.load import load_module
 from common.training.metrics import by_level
@@ -49,6 +49,11 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     quieten()
     checkpoint = Path(cfg.checkpoint)
     module = load_module(checkpoint, {folder: architecture})
+    if cfg.predictions and {*module.record.levels} & {*WITHOUT_LABELS}:
+        raise UserError(
+            f"predictions={cfg.predictions}: {checkpoint} learned without labels, so it answers to none; leave "
+            "predictions out."
+        )
     run = module.cfg
     _use_dataset(run, cfg)
     run.dataset = for_seed(run.dataset, module.record.seed)
@@ -56,19 +61,15 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
     data.setup("test")
     _compare(module, data, run.dataset.test_dir, checkpoint)
     predictions = _predictions(cfg.predictions, module, data)
+    # As when it was trained and tested, but on all images: products in TF32 may change an answer.
     params = run.trainer_params
-    precision: Any = precision_of_test(params.precision, params.accelerator)
-    # As when it was trained and tested: products in TF32 may change an answer.
-    use_fast_kernels(params.accelerator, deterministic=params.deterministic)
-    trainer = pl.Trainer(
-        accelerator=params.accelerator,
-        devices=1,
-        precision=precision,
+    params.limit_test_batches, params.enable_progress_bar = 1.0, False
+    trainer = make_trainer(
+        Stage(arm=module.record.arm, seed=module.record.seed, folder=folder, config=run),
+        precision_of_test(params.precision, params.accelerator),
+        [predictions] if predictions else [],
         logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[predictions] if predictions else [],
+        alone=True,
     )
     with _severed(module, cfg.cut, checkpoint):
         _test(cfg, module, data, trainer, predictions)

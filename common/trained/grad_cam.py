@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from common.networks.hemisphere import Hemisphere
 from common.networks.macro import HemispheresAndHeads
-from common.settings.levels import side_of
 from common.system.errors import UserError
 
 
@@ -39,7 +38,7 @@ def grad_cam(
         network: unilateral or bilateral; of an ensemble, one of its ``networks``.
         images: normalised float (B, 3, H, W), as the network takes them.
         level: the head, "fine" or "coarse".
-        side: the hemisphere, "left" or "right" ("fine" or "coarse", as in checkpoints).
+        side: the hemisphere, "left" or "right".
         classes: position among the head's outputs of the class to explain in each image, int64 (B,).
 
     Returns:
@@ -79,7 +78,7 @@ def evidence(
         UserError: the backbone has no maps of more than one pixel at this image size.
     """
     with _watched(network):
-        layer = last_maps(network.sides[side_of(side)].backbone, images[:1], network)
+        layer = last_maps(network.sides[side].backbone, images[:1], network)
 
         def logits(images: Tensor) -> Tensor:
             return network(images)[level]

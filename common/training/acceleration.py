@@ -9,7 +9,7 @@ PLAIN_MODES = ("default",)
 GRAPHING_MODES = ("reduce-overhead", "max-autotune")
 AUTO = "auto"
 # Compiling took 21 s where nothing was cached, and saves about 1 ms of a replayed step (ResNet-9, batches of 256, bare
-# loops on an H100; benchmarks/README.md).
+# loops on an H100; benchmarks/README.md). Its kernels are kept on disk: stages that are alike compile them once.
 PAYS_AFTER = 20_000
 
 
@@ -24,7 +24,7 @@ class Circumstances(NamedTuple):
     """What a stage trains on, and how.
 
     ``parallel`` says whether its strategy is one for several devices, also where there is one; ``steps`` is how many
-    are to come.
+    are to come, with those of the command's stages that are alike.
     """
 
     gpu: bool

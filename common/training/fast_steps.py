@@ -32,6 +32,7 @@ class FastSteps(Callback):
     """
 
     def __init__(self) -> None:
+        self.alike = 1  # stages of the command that share compiled kernels, because they differ by their seed alone
         self.used = Acceleration()
         self.before: Acceleration | None = None
 
@@ -42,6 +43,8 @@ class FastSteps(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Note what was used before the interruption."""
         self.before = Acceleration(**{name: state_dict[name] for name in Acceleration._fields})
+        # Lightning takes no step of a stage whose last epoch is over.
+        self.used = self.before
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, once a checkpoint is restored, which replaces tensors that a recording would hold.
@@ -55,7 +58,9 @@ class FastSteps(Callback):
         plain = Acceleration(None if asked == AUTO else asked)
         if trainer.global_step and not self.before:
             self.before = plain  # its checkpoint knew of nothing but hparams.compile
-        chosen, why = choose(asked, module.cfg.hparams.cuda_graph, _circumstances(trainer, module))
+        chosen, why = choose(
+            asked, module.cfg.hparams.cuda_graph, _circumstances(trainer, module, self.alike)
+        )
         if self.before and not (self.before.cuda_graph and why):
             chosen, why = self.before, None
         if chosen.cuda_graph:
@@ -183,11 +188,11 @@ def compile_forward(module: Any, mode: str | None) -> None:
     module.forward_pass = torch.compile(module.network.outputs, mode=mode, dynamic=False)
 
 
-def _circumstances(trainer: pl.Trainer, module: Any) -> Circumstances:
+def _circumstances(trainer: pl.Trainer, module: Any, alike: int) -> Circumstances:
     return Circumstances(
         gpu=module.device.type == "cuda",
         parallel=not isinstance(trainer.strategy, SingleDeviceStrategy),
         precision=str(trainer.precision),
         deterministic=module.cfg.trainer_params.deterministic,
-        steps=int(trainer.estimated_stepping_batches) - trainer.global_step,
+        steps=int(trainer.estimated_stepping_batches) * alike - trainer.global_step,
     )

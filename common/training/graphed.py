@@ -99,7 +99,7 @@ def record_on_gpu(work: Callable[[], Tensor]) -> tuple[Callable[[], object], Ten
         # Of this thread alone: another one may be pinning memory for the first batches.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             loss = work()
-    except RuntimeError:
+    except Exception:
         graph.reset()
         _leave_recording(stream)
         raise
@@ -276,8 +276,11 @@ def record_step(
 
     try:
         found = trial.compare(plain, other, compiled=compiled)
-    except RuntimeError as error:
-        why = str(_first(error)).strip().partition("\n")[0].rstrip(".")
+    except UserError:
+        raise
+    except Exception as error:
+        # Of any kind: compiled code asserts the sizes of its inputs, and Triton's errors are none of torch's.
+        why = str(_first(error)).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise NotReplayedError(f"recording the step failed ({why})") from error
     if not found.agrees:
         raise NotReplayedError(
@@ -289,7 +292,7 @@ def record_step(
 
 def _first(error: BaseException) -> BaseException:
     """Give what went wrong first: where a recording breaks off, its end fails too, and says nothing of why."""
-    while isinstance(error.__context__, RuntimeError):
+    while isinstance(error.__context__, RuntimeError | AssertionError):
         error = error.__context__
     return error
 

@@ -113,9 +113,8 @@ class TrainingModule(pl.LightningModule):
 
     @property
     def features_are_fixed(self) -> bool:
-        """Say whether steps may be given an image's features instead of the image, because they never change."""
-        fixed = self.network.features_are_fixed and not self.transforms.augments
-        return fixed and self.objective.needs_features_alone
+        """Say whether an image as it is may be replaced by its features, because these never change."""
+        return self.network.features_are_fixed and self.objective.needs_features_alone
 
     def seen(self, batch: Batch) -> Batch:
         """Give a batch as the network sees it: images float (B, 3, H, W), in training augmented."""

@@ -65,7 +65,7 @@ class Objective(ABC):
     def evaluate(self, batch: Batch, show: Show, metrics: LevelMetrics) -> Outputs:
         """Add a validation or test batch to metrics, and give what the network makes of its images as they are.
 
-        Of either, features and logits, none where the objective asks for others.
+        The features of every hemisphere, and logits unless the objective asks for other answers than labels.
         """
 
     def chance(self, labels: Batch) -> dict[str, dict[str, float | None]]:

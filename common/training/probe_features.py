@@ -51,20 +51,6 @@ def affordable(train_images: int, passes: int, saves: int) -> int:
     return count if count >= FEWEST else 0
 
 
-def shared_out(affordable: Tensor, validation_images: int) -> dict[str, Tensor]:
-    """Share out what can be afforded where validation images have to be seen once more; empty if too few are left.
-
-    Args:
-        affordable: places of training images (N,), of which the first are kept.
-        validation_images: in their set; half of N at most are drawn.
-    """
-    count = min(validation_images, len(affordable) // 2)
-    train = affordable[: len(affordable) - count]
-    if len(train) < FEWEST or not count:
-        return {}
-    return {"train": train, "validation": drawn(validation_images, count, "validation")}
-
-
 @dataclass(frozen=True)
 class SavedFeatures:
     """What a file holds: by split (`SPLITS`) the places of images (N,), and their features (N, F) by side."""
@@ -107,9 +93,8 @@ class ProbeFeatures(Checkpoint):
     """Saves features after the epochs of `saving_epochs`, before the checkpoint to continue from is written.
 
     So the checkpoint of an epoch never exists without that epoch's file. Training images are seen once more, without
-    augmentation; those of the validation images are what ``validation_step`` gives as it goes. Where an objective gives
-    none, half of the images that can be afforded are validation images, which are seen once more too. Nothing random is
-    drawn, and the network is left as it was.
+    augmentation; those of the validation images are what ``validation_step`` gives as it goes. Nothing random is drawn,
+    and the network is left as it was.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -140,30 +125,24 @@ class ProbeFeatures(Checkpoint):
         """Keep the features of validation images in an epoch whose features are saved."""
         assert isinstance(pl_module, TrainingModule)
         assert isinstance(outputs, Outputs)
-        features = outputs.features
-        if trainer.current_epoch + 1 in self.epochs and features:
-            self.validation.append({side: as_half(values) for side, values in features.items()})
+        if trainer.current_epoch + 1 in self.epochs:
+            features = {side: as_half(values) for side, values in outputs.features.items()}
+            self.validation.append(features)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the epoch's features; its validation is over."""
         validation, self.validation = self.validation, []
-        if trainer.current_epoch + 1 not in self.epochs:
+        if not validation:
             return
         assert isinstance(pl_module, TrainingModule)
         data: HierarchicalData = trainer.datamodule  # type: ignore[attr-defined]
-        if validation:
-            joined = {side: torch.cat([one[side] for one in validation]) for side in validation[0]}
-            seen = len(next(iter(joined.values())))
-            places = {
-                "train": self.places,
-                "validation": torch.arange(rank(), len(data.val_set), world_size())[:seen],
-            }
-        else:
-            places = shared_out(self.places, len(data.val_set))
-            if not places:
-                return
-            joined = self._seen(trainer, pl_module, data.val_set, places["validation"])
-        train = self._seen(trainer, pl_module, data.train_set, places["train"])
+        joined = {side: torch.cat([one[side] for one in validation]) for side in validation[0]}
+        seen = len(next(iter(joined.values())))
+        places = {
+            "train": self.places,
+            "validation": torch.arange(rank(), len(data.val_set), world_size())[:seen],
+        }
+        train = self._seen(trainer, pl_module, data.train_set, self.places)
         features = {"train": train, "validation": joined}
         saved = SavedFeatures(pl_module.record.fingerprint, places, features)
         saved.write(self.folder / f"epoch{trainer.current_epoch + 1:04d}.npz")

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pytest
 import torch
 import yaml
-from helpers import before_step, terminate, wrap
+from helpers import Killed, before_step, terminate, wrap
 from omegaconf import OmegaConf
 
 import arch_dual_head.trainer
@@ -190,6 +190,39 @@ def test_a_signal_while_a_checkpoint_is_read_is_no_damage(
     status, out, _ = command(stopped)
     assert (status, "fine/seed0: continued" in out) == (0, True)
     same(stopped, places["whole"])
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before the last one is", "after it is"])
+def test_the_kept_weights_are_those_of_the_last_checkpoint_wherever_writing_them_ends(
+    written, command, tmp_path, monkeypatch
+):
+    """Killed while the weights of the second epoch are saved together with a checkpoint to continue from."""
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
+    every_epoch = "ckpt_callback.select=last"
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    checkpoints = stage(killed) / "checkpoints"
+    kept, last, beside = (checkpoints / n for n in ("best.ckpt", "last.ckpt", "best.ckpt.next"))
+    replace = Path.replace
+
+    def ending(path: Path, target: Path) -> Path:
+        now = path == beside if written else Path(target) == last
+        if now and kept.is_file() and beside.is_file():
+            raise Killed
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", ending)
+        with pytest.raises(Killed):
+            command(killed, every_epoch)
+    with before_step(1, terminate):
+        assert command(killed, every_epoch)[0] == 143
+    epochs = 2 if written else 1
+    steps = [torch.load(file)["global_step"] for file in (kept, last)]
+    assert steps == [epochs * STEPS, epochs * STEPS + 1]
+    assert not beside.exists()
+    for place in (killed, whole):
+        assert command(place, every_epoch)[0] == 0
+    same(killed, whole)
 
 
 def test_metrics_are_whole_though_they_were_not_wanted_for_a_while(command, stopped, places):

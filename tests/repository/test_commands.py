@@ -259,6 +259,14 @@ def test_value_that_is_not_allowed_is_one_line(refused, script, argument):
     inside(refused(COMMANDS[script], argument), value if value.startswith("nowhere") else key)
 
 
+@pytest.mark.parametrize("paths", ["[a.ckpt]", "[a.ckpt,b.ckpt,c.ckpt]"])
+@pytest.mark.parametrize("macro_arch", ["product", "mean_of_specialists"])
+def test_specialists_are_two(refused, macro_arch, paths):
+    given = [f"hparams.macro_arch={macro_arch}", f"hparams.model_path_fine={paths}"]
+    number = f"lists {paths.count(',') + 1} checkpoints"
+    inside(refused(DUAL, *given, "hparams.model_path_coarse=null"), macro_arch, number, "takes 2")
+
+
 @pytest.mark.parametrize("main", [TEST_SINGLE, TEST_DUAL])
 def test_test_without_a_checkpoint_says_what_to_give(refused, main):
     inside(refused(main), "checkpoint=PATH")

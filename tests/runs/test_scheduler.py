@@ -32,6 +32,11 @@ def test_any_task_of_a_job_logs_as_a_command_at_a_terminal_does(command, tiny, t
     stage = tmp_path / "run/fine/seed0"
     assert (stage / "checkpoints/best.ckpt").is_file()
     assert b"val_accuracy" in next(stage.glob("events.out.tfevents.*")).read_bytes()
+    # As one of several tasks, of which each runs the command.
+    checkpoint = f"checkpoint={stage / 'checkpoints/best.ckpt'}"
+    done = command("arch_single_head/test.py", checkpoint, **task, SLURM_NTASKS="2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "accuracy" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process some of the cores")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import SCRATCH, equal
+from helpers import SCRATCH, Killed, equal
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -35,6 +35,7 @@ from common.training.graphed import (
     record_step,
 )
 from common.training.metrics import LevelMetrics
+from common.training.module import TrainingModule
 
 SINGLE = arch_single_head.trainer.main
 GPU = Circumstances(
@@ -81,6 +82,11 @@ def repeat(work):
     with Launched() as launched:
         step = work()
     return launched.replay, step
+
+
+def asserts(work):
+    """Fail as compiled code does whose inputs have another size."""
+    raise AssertionError("expected size 5==6")
 
 
 def fails(work):
@@ -182,7 +188,12 @@ def test_a_replayed_run_has_the_weights_of_a_plain_one(
 
 
 @pytest.mark.parametrize(
-    ("record", "why"), [(fails, "stream is capturing"), (forgets, "is not the plain one")]
+    ("record", "why"),
+    [
+        (fails, "stream is capturing"),
+        (asserts, "expected size 5==6"),
+        (forgets, "is not the plain one"),
+    ],
 )
 def test_where_recording_fails_or_replays_something_else_steps_are_plain(
     record, why, replayed, tiny, in_process, tmp_path
@@ -291,6 +302,40 @@ def test_a_plain_run_continues_plainly_where_a_graph_could_be_used(
     assert "not replayed" not in out
     result = yaml.safe_load((tmp_path / "killed/fine/seed0/result.yaml").read_text())
     assert result["acceleration"] == {"compile": None, "cuda_graph": False}
+
+
+def test_seeds_of_a_command_share_what_is_compiled(tiny, in_process, monkeypatch, tmp_path):
+    """The steps of all of them are what compiling has to pay for; an interrupted one has fewer left."""
+    seen = []
+
+    def choosing(*asked):
+        seen.append(asked[-1].steps)
+        return Acceleration(), None
+
+    monkeypatch.setattr(fast_steps, "choose", choosing)
+    for name, seeds in (("one", "[0]"), ("three", "[0,1,2]")):
+        run = [*tiny, f"save_dir={tmp_path}", f"exp_name={name}", f"seeds={seeds}"]
+        assert in_process(SINGLE, *run, "evaluate=false")[0] == 0
+    one, *three = seen
+    assert three == [3 * one] * 3
+
+
+def test_what_was_used_is_recorded_also_of_a_stage_that_was_only_to_be_tested(
+    replayed, tiny, in_process, monkeypatch, tmp_path
+):
+    replayed(repeat)
+    run = [SINGLE, *tiny, f"save_dir={tmp_path}", "exp_name=run"]
+
+    def ending(module, batch, batch_idx):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingModule, "test_step", ending)
+        with pytest.raises(Killed):
+            in_process(*run)
+    assert in_process(*run)[0] == 0
+    result = yaml.safe_load((tmp_path / "run/fine/seed0/result.yaml").read_text())
+    assert result["acceleration"] == {"compile": None, "cuda_graph": True}
 
 
 def test_a_strategy_for_several_devices_replays_nothing(tiny, in_process, monkeypatch, tmp_path):

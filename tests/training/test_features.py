@@ -102,9 +102,26 @@ def test_heads_on_kept_features_learn_what_they_learn_on_images(
 
 @pytest.mark.parametrize(
     "override",
+    ["dataset.flip=true", pytest.param("dataset.crop_padding=2", marks=pytest.mark.slow)],
+)
+def test_augmented_images_are_shown_and_features_of_validation_images_kept(
+    override, base, shown, in_process, monkeypatch, tmp_path
+):
+    for name, limit in (("kept", stage.FEATURE_BYTES), ("seen", 0)):
+        shown.clear()
+        monkeypatch.setattr(stage, "FEATURE_BYTES", limit)
+        status, _, err = in_process(
+            DUAL, *base, override, f"save_dir={tmp_path}", f"exp_name={name}"
+        )
+        assert status == 0, err
+        assert kinds(shown["training_step"]) == {"images"}
+        assert kinds(shown["validation_step"]) == {"features" if limit else "images"}
+    same(tmp_path / "kept", tmp_path / "seen")
+
+
+@pytest.mark.parametrize(
+    "override",
     [
-        "dataset.flip=true",
-        pytest.param("dataset.crop_padding=2", marks=pytest.mark.slow),
         "hparams.ffreeze=false",
         pytest.param("hparams.cfreeze=false", marks=pytest.mark.slow),
     ],

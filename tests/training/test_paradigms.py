@@ -58,6 +58,14 @@ def test_a_hemisphere_trained_without_labels_is_loaded_by_two_heads(tiny, in_pro
     )
     assert status == 0
     assert f"{100 * result['test']['rotation']['accuracy']:.2f} %" in out
+    status, _, err = in_process(
+        arch_single_head.test.main,
+        f"checkpoint={place / 'checkpoints/best.ckpt'}",
+        f"predictions={tmp_path}/answers.csv.gz",
+    )
+    assert status == 1
+    assert "learned without labels, so it answers to none; leave predictions out" in err
+    assert err.count("\n") == 1
 
 
 def test_it_continues_bit_for_bit(tiny, in_process, killed_at_step, monkeypatch, tmp_path):

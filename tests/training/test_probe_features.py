@@ -9,12 +9,9 @@ from helpers import before_step, terminate
 
 import arch_dual_head.trainer
 import arch_single_head.trainer
-from common.networks.macro import Outputs
 from common.trained.load import load_module
 from common.training import probe_features
-from common.training.paradigms import PARADIGMS, Paradigm
-from common.training.probe_features import SavedFeatures, affordable, saving_epochs, shared_out
-from common.training.supervised import Supervised
+from common.training.probe_features import SavedFeatures, affordable, saving_epochs
 
 DUAL, SINGLE = arch_dual_head.trainer.main, arch_single_head.trainer.main
 SCRATCH = [
@@ -120,49 +117,8 @@ def test_what_is_saved_is_what_the_network_makes_of_the_images(tiny, succeed, tm
             assert np.allclose(found, expected[side], rtol=2e-3, atol=1e-4)
 
 
-class Quiet(Supervised):
-    """Learns from labels, and gives nobody the features of validation images."""
-
-    def evaluate(self, batch, show, metrics):
-        return Outputs({}, super().evaluate(batch, show, metrics).logits)
-
-
-@pytest.fixture
-def quiet(monkeypatch) -> str:
-    """The override that chooses a paradigm, which here is such a one."""
-    monkeypatch.setitem(PARADIGMS, "supervised", Paradigm("", f"{__name__}:Quiet"))
-    return "hparams.paradigm=supervised"
-
-
-def test_a_paradigm_that_sees_other_validation_images_saves_features_too(
-    quiet, tiny, succeed, tmp_path, afford
-):
-    """Half of what can be afforded are validation images, and each is what the network makes of it."""
-    options = [*tiny, f"save_dir={tmp_path}", "exp_name=run", "trainer_params.precision=32-true"]
-    succeed(SINGLE, *options, quiet, "hparams.mode=coarse")
-    place = tmp_path / "run/coarse/seed0"
-    assert [*files_of(place)] == ["epoch0001.npz", "epoch0002.npz"]
-    saved = SavedFeatures.read(place / "features/epoch0002.npz")
-    from architectures import ARCHITECTURES
-
-    module = load_module(place / "checkpoints/last.ckpt", ARCHITECTURES)
-    data = ARCHITECTURES[module.record.folder].data(module.cfg, seed=0)
-    data.load()
-    # 384 images are afforded each time: 4 batches of 32 in 2 epochs, twice saved, each counting a third.
-    assert {split: len(one) for split, one in saved.places.items()} == {
-        "train": 384 - len(data.val_set),
-        "validation": len(data.val_set),
-    }
-    for split, images in (("train", data.train_set), ("validation", data.val_set)):
-        seen = images.batch(saved.places[split])["images"]
-        with torch.no_grad():
-            expected = module.network.features(module.transforms(seen))
-        (found,) = saved.features[split].values()
-        assert np.allclose(found, expected, rtol=2e-3, atol=1e-4)
-
-
-def test_saving_them_changes_no_training(quiet, tiny, succeed, tmp_path, monkeypatch):
-    options = [*tiny, *CHANCE, f"save_dir={tmp_path}", quiet]
+def test_saving_them_changes_no_training(tiny, succeed, tmp_path, monkeypatch):
+    options = [*tiny, *CHANCE, f"save_dir={tmp_path}"]
     succeed(SINGLE, *options, "exp_name=without")
     monkeypatch.setattr(probe_features, "FEWEST", 1)
     monkeypatch.setattr(probe_features, "SHARE", 1.0)
@@ -173,23 +129,6 @@ def test_saving_them_changes_no_training(quiet, tiny, succeed, tmp_path, monkeyp
     ours, theirs = weights_of(saved), weights_of(without)
     assert all(ours[name].equal(theirs[name]) for name in ours)
     assert (saved / "metrics.csv").read_text() == (without / "metrics.csv").read_text()
-
-
-@pytest.mark.parametrize(
-    ("affordable", "validation", "expected"),
-    [(1000, 300, (700, 300)), (1000, 900, (500, 500)), (398, 900, None), (1000, 0, None)],
-)
-def test_what_is_afforded_is_shared_out(affordable, validation, expected):
-    places = torch.arange(affordable).flip(0)
-    found = shared_out(places, validation)
-    if expected is None:
-        assert found == {}
-        return
-    train, others = found["train"], found["validation"]
-    assert (len(train), len(others)) == expected
-    assert train.equal(places[: len(train)])
-    assert len(set(others.tolist())) == len(others)
-    assert int(others.max()) < validation
 
 
 def test_frozen_hemispheres_save_nothing(tiny, succeed, checkpoints, tmp_path, afford):
