@@ -63,7 +63,7 @@ def feature_callbacks(stage: Stage, module: TrainingModule) -> list[Callback]:
 
 
 class EpochBar(RichProgressBar):
-    """Lightning's own bar of the current epoch, which it counts from 1 as all lines and files here do."""
+    """Lightning's own bar of the current epoch, which it counts from 1 as all lines here do."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         # As wide as the bar of validation, so that neither flickers.
