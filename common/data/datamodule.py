@@ -2,7 +2,7 @@
 
 import math
 import sys
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -35,7 +35,7 @@ GPU_EVAL_PIXELS = 1024 * 32 * 32
 SHOWN = 5  # of the classes that a warning names
 
 
-class HierarchicalData(pl.LightningDataModule):
+class HierarchicalData(pl.LightningDataModule, ABC):
     """Load images with fine and coarse labels, hold out a validation set, and make batches.
 
     After `load`: ``classes`` per level, and ``level_names``, what people read in place of fine and coarse;

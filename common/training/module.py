@@ -5,6 +5,7 @@ checkpoint holds. An experiment folder adds how its network is built (`build_net
 objective (`common.training.objective`) says what a step computes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -34,7 +35,7 @@ from common.training.optimisers import optimisation
 T = TypeVar("T")
 
 
-class TrainingModule(pl.LightningModule):
+class TrainingModule(pl.LightningModule, ABC):
     """Trains the network of an experiment folder.
 
     Args:
@@ -75,9 +76,9 @@ class TrainingModule(pl.LightningModule):
     # What an experiment folder adds
 
     @staticmethod
+    @abstractmethod
     def objective_type(cfg: DictConfig) -> type[Objective]:
         """Choose what is learned."""
-        raise NotImplementedError
 
     @staticmethod
     def sides(cfg: DictConfig) -> Sequence[str | None]:
@@ -95,9 +96,9 @@ class TrainingModule(pl.LightningModule):
         return cfg.trainer_params.max_epochs
 
     @classmethod
+    @abstractmethod
     def build_network(cls, cfg: DictConfig, record: Record) -> Network:
         """Build the network: images float (B, 3, H, W) to logits (B, C) per level."""
-        raise NotImplementedError
 
     @staticmethod
     def hemisphere_paths(cfg: DictConfig, seed: int) -> dict[str, Path]:
