@@ -4,6 +4,8 @@ All weights of a crossing start at zero (those on the receiver's own maps at the
 two hemispheres that do not know of each other.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from common.networks.crossings import SIGNS, CallosumKeys, channels_sent
 from common.networks.resizing import resized
 
 
-class Link(nn.Module):
+class Link(nn.Module, ABC):
     """One crossing: the receiver's maps (B, C, h, w) and the sender's (B, C', h', w') → maps (B, C, h, w).
 
     Args:
@@ -36,9 +38,9 @@ class Link(nn.Module):
         sent = maps[:, : self.sent]
         return self.up(sent if self.down is None else self.down(sent))
 
+    @abstractmethod
     def forward(self, own: Tensor, other: Tensor | None) -> Tensor:
         """Give the receiver's maps (B, C, h, w) with what crosses; ``other`` None: as if the message were 0."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def constrain(self) -> None:
