@@ -1,9 +1,18 @@
-# make help lists what there is. Everything lives in .venv, which is made when it is missing.
+# make help lists what there is. Everything lives in .venv, which PYTHON makes when it is missing. With PY=python3 that
+# interpreter, which has what is needed, runs instead, and nothing is installed.
 PYTHON ?= python3
+PY :=
 BIN := .venv/bin
+ifeq ($(PY),)
+RUN := $(BIN)/python
+INSTALLED := .venv/installed
+else
+RUN := $(PY)
+INSTALLED :=
+endif
 # Two processes of one thread each: torch's threads would wait for each other. In the order of their names, so that the
 # kills, one test of many minutes, do not come last.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install navon smoke demo study test test-all lint
@@ -24,39 +33,39 @@ help: ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	touch $@
 
-install: .venv/installed ## make .venv and install what a study needs
+install: $(INSTALLED) ## make .venv and install what a study needs
 
-datasets/NAVON/index.csv: | .venv/installed
-	$(BIN)/python data_scripts/make_navon.py
-	$(BIN)/python data_scripts/prepare_cifar.py --raw-dir datasets/navon-python --out-dir datasets/NAVON
+datasets/NAVON/index.csv: | $(INSTALLED)
+	$(RUN) data_scripts/make_navon.py
+	$(RUN) data_scripts/prepare_cifar.py --raw-dir datasets/navon-python --out-dir datasets/NAVON
 
 navon: datasets/NAVON/index.csv ## make the embedded data set of Navon figures
 
-datasets/NAVON-smoke/index.csv: | .venv/installed
-	$(BIN)/python data_scripts/make_navon.py --train 1000 --test 1000 --out-dir datasets/navon-smoke-python
-	$(BIN)/python data_scripts/prepare_cifar.py --raw-dir datasets/navon-smoke-python --out-dir datasets/NAVON-smoke
+datasets/NAVON-smoke/index.csv: | $(INSTALLED)
+	$(RUN) data_scripts/make_navon.py --train 1000 --test 1000 --out-dir datasets/navon-smoke-python
+	$(RUN) data_scripts/prepare_cifar.py --raw-dir datasets/navon-smoke-python --out-dir datasets/NAVON-smoke
 
 smoke: install datasets/NAVON-smoke/index.csv ## the whole way within a minute: small data set, three small networks, report
-	$(BIN)/python train_system.py dataset=navon dataset.root=datasets/NAVON-smoke dataset.width=0.125 \
+	$(RUN) train_system.py dataset=navon dataset.root=datasets/NAVON-smoke dataset.width=0.125 \
 	hparams.batch_size=32 num_seeds=1 exp_name=smoke
 
 demo: install navon ## run the study on Navon figures with three seeds, print its table and write its report
-	$(BIN)/python train_system.py dataset=navon dataset.epochs.single=12 num_seeds=3 \
+	$(RUN) train_system.py dataset=navon dataset.epochs.single=12 num_seeds=3 \
 	'arms=[bilateral,unspecialised_pair]' exp_name=demo
 
 # Stopped at any moment, also by a scheduler (SLICE=590 stops it after so many seconds), it goes on where it was.
 study: install ## every arm of the study on CIFAR-100, five seeds (ARGS=... adds keys)
 	$(if $(SLICE),timeout --foreground --signal=TERM $(SLICE)) \
-	$(BIN)/python train_system.py arms=all num_seeds=5 exp_name=all-CIFAR100 $(ARGS) \
+	$(RUN) train_system.py arms=all num_seeds=5 exp_name=all-CIFAR100 $(ARGS) \
 	|| { status=$$?; [ $$status = 124 ] && echo "Stopped after $(SLICE) s; the same command goes on." || exit $$status; }
 
-lint: .venv/installed-dev ## check format, style and types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+lint: $(INSTALLED:=-dev) ## check format, style and types
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 test: lint ## lint, then the tests that take minutes
 	$(PYTEST) -m "not slow"
 
-test-all: lint .venv/installed-ray ## every test, the long ones too
+test-all: lint $(INSTALLED:=-ray) ## every test, the long ones too
 	$(PYTEST)
