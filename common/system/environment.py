@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -28,6 +29,7 @@ PACKAGES = (
     "jinja2",
     "tensorboard",
 )
+COMMIT_FILE = ".commit"
 
 
 def uses_gpu(accelerator: str) -> bool:
@@ -86,12 +88,13 @@ def cpu_has_bfloat16() -> bool:
 
 def describe(accelerator: str, root: Path) -> dict[str, Any]:
     """Describe time, versions, git commit and device in plain containers; memory is the machine's, not a GPU's."""
+    commit, changed = _code(root)
     return {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%MZ}",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "commit": _git(root, "rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git(root, "status", "--porcelain", "--untracked-files=no")),
+        "commit": commit,
+        "uncommitted_changes": changed,
         "device": device_name(accelerator),
         "memory_gib": _memory(),
         "threads": torch.get_num_threads(),
@@ -128,6 +131,26 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _code(root: Path) -> tuple[str | None, bool | None]:
+    """Find the commit, and whether files were changed since; None where nothing says so.
+
+    A copy without its repository may have a file ``.commit``, which whoever made it wrote the commit into.
+    """
+    if (root / COMMIT_FILE).is_file() and not (root / ".git").exists():
+        return _noted_commit(root / COMMIT_FILE), None
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return _git(root, "rev-parse", "HEAD"), None if changes is None else bool(changes)
+
+
+def _noted_commit(file: Path) -> str | None:
+    """Read a commit's hash from a file; None if it holds something else."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    return text if re.fullmatch("[0-9a-f]{7,64}", text) else None
 
 
 def _git(root: Path, *arguments: str) -> str | None:

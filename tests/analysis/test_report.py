@@ -159,7 +159,7 @@ def test_what_was_run_is_enough_to_run_it_again(finished):
     )
     assert facts["date"] == environment["date"][:10]
     assert facts["data set"] == "NAVON at ../NAVON"
-    changes = {False: "no", True: "yes"}[environment["uncommitted_changes"]]
+    changes = {False: "no", True: "yes", None: "not recorded"}[environment["uncommitted_changes"]]
     assert facts["uncommitted changes"] == changes
     assert facts["precision"] in ("bf16-mixed", "32-true")
     assert str(finished.root) not in finished.html.split("Configuration</summary>")[1]

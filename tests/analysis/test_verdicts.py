@@ -496,6 +496,20 @@ def test_banners_say_what_makes_a_study_less_sure(finished, tmp_path):
         assert words in text
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [((True, None), "yes"), ((False, False), "no"), ((False, None), "not recorded")],
+)
+def test_changes_that_nobody_looked_for_are_not_called_none(finished, tmp_path, changed, told):
+    study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR}, seeds=1)
+    for stage, known in zip(study.stages, changed, strict=True):
+        environment = {"command": COMMAND, "uncommitted_changes": known}
+        (stage.place / "environment.yaml").write_text(yaml.safe_dump(environment))
+    page = render(study, Findings(), seconds=1)
+    assert f"<dt>uncommitted changes</dt><dd>{told}</dd>" in page
+    assert ("Uncommitted changes:" in page) == (told == "yes")
+
+
 def test_a_stage_without_a_result_was_begun_or_not(finished, tmp_path):
     study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR}, dataset={"name": "NAVON"})
     study.stages.pop(1)
