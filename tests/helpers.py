@@ -4,6 +4,7 @@ import csv
 import importlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,7 @@ from common.networks.backbones import build_backbone
 from common.results.metrics import FURTHER
 from common.results.rows import Row
 
+ROOT = Path(__file__).resolve().parents[1]
 CLASSES = {"fine": 100, "coarse": 20}
 # Overrides for two heads on hemispheres that nobody has trained.
 SCRATCH = [
@@ -31,6 +33,22 @@ SCRATCH = [
     "hparams.ffreeze=false",
     "hparams.cfreeze=false",
 ]
+
+
+def tracked(*patterns: str) -> list[str]:
+    """Files of the repository, those not yet added too; a test is skipped in a copy without git, which cannot tell."""
+    if not (ROOT / ".git").exists():
+        pytest.skip(
+            "git is not here to say what belongs to the repository", allow_module_level=True
+        )
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
 def moved(batch) -> dict[str, torch.Tensor]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers import ROOT, tracked
 
-ROOT = Path(__file__).resolve().parents[2]
 EXTENDING = ROOT / "docs" / "extending.md"
 # Options that make a training of a few seconds out of the page's commands.
 SHORT = "trainer_params.limit_train_batches=3 trainer_params.max_epochs=1 analyse=false"
@@ -45,18 +45,10 @@ def examples() -> list[Example]:
 @pytest.fixture
 def copy(tmp_path, navon) -> Path:
     """A copy of the repository with the small Navon set, and a ``python`` that trains for a few steps."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     place = tmp_path / "bilateral"
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, place / name)
+    for name in tracked():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, place / name)
     (place / "datasets" / "NAVON").symlink_to(navon)
     shim = tmp_path / "bin" / "python"
     shim.parent.mkdir()

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers import ROOT, tracked
 
-ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 DOCUMENTS = [
     README,
@@ -74,18 +74,6 @@ def marked(*marks: str, documents: list[Path] = DOCUMENTS) -> list[Block]:
 def code(text: str) -> list[str]:
     """What stands in backticks outside of blocks."""
     return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
-
-
-def tracked(*patterns: str) -> list[str]:
-    """Files of the repository, those not yet added too."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
 # ---------------------------------------------------------------- marks
@@ -204,16 +192,15 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", tracked("*.md"))
-def test_links_lead_somewhere(name):
-    page = ROOT / name
-    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-        if target.startswith("https://"):
-            continue
-        path, _, anchor = target.partition("#")
-        found = page.parent / path if path else page
-        assert found.exists(), target
-        assert not anchor or anchor in anchors(found), target
+def test_links_lead_somewhere():
+    for page in (ROOT / name for name in tracked("*.md")):
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+            if target.startswith("https://"):
+                continue
+            path, _, anchor = target.partition("#")
+            found = page.parent / path if path else page
+            assert found.exists(), (page, target)
+            assert not anchor or anchor in anchors(found), (page, target)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda page: page.name)

@@ -1,11 +1,10 @@
 """The rooms: nothing imports upward, no modules import each other, and no function is a room of its own."""
 
 import ast
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers import ROOT, tracked
 
 # From the roof down. A room imports only from itself and from the rooms further down, not from another one of its line.
 ROOMS = (
@@ -41,15 +40,7 @@ LONGEST = 80  # lines of a function
 
 
 def python_files() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names = [name for name in listed.stdout.split() if not name.startswith("tests/")]
-    return [ROOT / name for name in names if (ROOT / name).is_file()]
+    return [ROOT / name for name in tracked("*.py") if not name.startswith("tests/")]
 
 
 def module_of(file: Path) -> str:
