@@ -1,15 +1,27 @@
-"""A training step: what it logs, how its gradients are clipped, where its random numbers come from."""
+"""A training step: what it logs, how its gradients are clipped, what it draws, and what it asks of the device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
-from helpers import CLASSES
-from omegaconf import OmegaConf
+from helpers import SCRATCH
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torchmetrics import Metric
 
 import arch_single_head.trainer
-from arch_dual_head.module import DualHead
-from common.checkpoints.files import read
+from architectures import ARCHITECTURES
+from common.runs.description import Stage
+from common.runs.stage import record_of
+from common.settings.compose import ROOT, compose
 from common.system.randomness import derive
 from common.training.module import TrainingModule
 
@@ -79,24 +91,89 @@ def test_a_step_draws_what_torch_draws_with_its_seed(tiny, in_process, monkeypat
             assert drawn[4 * epoch + batch].equal(torch.rand(3))
 
 
-def test_steps_leave_everything_on_the_device(small_study):
-    """Tensors of the meta device have no values: copying one to the CPU or reading one is an error."""
-    record, _ = read(small_study.best["bilateral"])
-    with torch.device("meta"):
-        module = DualHead(cfg=OmegaConf.create(record.config), record=record)
-    module.to("meta")
-    batch = {"images": torch.zeros(8, 3, 32, 32, dtype=torch.uint8, device="meta")}
-    batch |= {level: torch.zeros(8, dtype=torch.long, device="meta") for level in CLASSES}
-    # Whatever augmentation does belongs to the step.
-    module.transforms.crop_padding, module.transforms.flip = 4, True
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        batch["fine"].cpu()
-    loss = module.training_step(batch, batch_idx=1)
-    module.validation_step(batch, batch_idx=1)
-    module.test_step(batch, batch_idx=1)
-    assert loss.device.type == "meta"
-    counted = [part for part in module.modules() if isinstance(part, Metric)]
-    assert len(counted) > 12
-    for metric in counted:
-        assert metric.update_count == 1
-        assert {state.device.type for state in metric.metric_state.values()} == {"meta"}
+# ---------------------------------------------------------- what a step asks of the device
+
+
+class MovedError(Exception):
+    """An operation has tensors of two devices."""
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations between devices, where they are called."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        results = operation(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves((args, kwargs, results)) if isinstance(one, Tensor)]
+        if len({one.device for one in tensors}) > 1:
+            raise MovedError(f"{operation} of {[(str(one.device), one.shape) for one in tensors]}")
+        return results
+
+
+@contextmanager
+def on_a_gpu(folder: str, options: list[str]) -> Iterator[tuple[TrainingModule, dict]]:
+    """Give an untrained module and a batch, on a GPU that need not be there.
+
+    Fake tensors have a device and a shape, but no values: torch itself refuses what a step would wait for, such as a
+    number or a selection by a mask.
+    """
+    architecture = ARCHITECTURES[folder]
+    cfg = compose(ROOT / folder, schema=architecture.schema, overrides=options)
+    data = architecture.data(cfg, seed=0)
+    data.load()
+    record = record_of(Stage("any", 0, folder, cfg), data, "")
+    module = architecture.module(cfg=cfg, record=record)
+    batch = data.train_set.batch(torch.arange(4))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        module.to("cuda:0")
+        batch = {name: one.to("cuda:0") for name, one in batch.items()}
+        with OneDevice():
+            yield module, batch
+
+
+@pytest.mark.parametrize(
+    ("folder", "options"),
+    [
+        (
+            "arch_single_head",
+            ["hparams.arch=sparse_resnet9", "hparams.low_pass=4", "dataset.crop_padding=2"],
+        ),
+        ("arch_single_head", ["hparams.mode=rotation", "dataset.crop_scale=0.5"]),
+        (
+            "arch_dual_head",
+            [*SCRATCH, "hparams.join=gate", "hparams.auxiliary=1", "hparams.loss=decorrelated"],
+        ),
+    ],
+)
+def test_steps_stay_on_the_device_and_wait_for_nothing(folder, options, tiny):
+    with on_a_gpu(folder, [*tiny, "dataset.flip=true", *options]) as (module, batch):
+        assert module.train().training_step(batch, batch_idx=1).device.type == "cuda"
+        with torch.no_grad():
+            module.eval().validation_step(batch, batch_idx=1)
+            module.test_step(batch, batch_idx=1)
+    metrics = [part for part in module.modules() if isinstance(part, Metric)]
+    assert all(one.update_count for one in metrics)
+    sums = [state for one in metrics for state in one.metric_state.values()]
+    assert {state.device.type for state in sums} == {"cuda"}
+
+
+WAITS = (DataDependentOutputException, DynamicOutputShapeException)
+FAULTS = [
+    (lambda logits, labels: logits.max().item(), WAITS),
+    (lambda logits, labels: logits.sum() if labels.any() else logits.mean(), WAITS),
+    (lambda logits, labels: logits[labels > 3].sum(), WAITS),
+    (lambda logits, labels: logits[torch.arange(2)].sum(), MovedError),
+    (lambda logits, labels: logits.sum() + torch.tensor(1.0), MovedError),
+    (lambda logits, labels: torch.tensor([1.0, 2.0]).to(logits.device).sum(), MovedError),
+    (lambda logits, labels: logits.cpu().sum(), MovedError),
+]
+
+
+def test_a_loss_that_waits_or_moves_data_would_be_found(tiny):
+    with on_a_gpu("arch_single_head", tiny) as (module, batch):
+        for fault, refused in FAULTS:
+            module.objective.loss = lambda outputs, labels, fault=fault: fault(
+                outputs.logits["fine"], labels["fine"]
+            )
+            with pytest.raises(refused) as found:
+                module.training_step(batch, batch_idx=1)
+            assert fault.__code__ in [entry.frame.code.raw for entry in found.traceback]
