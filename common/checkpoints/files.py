@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.checkpoints.record import Record, refuse_damaged, refuse_lost_backbones
 from common.networks.hemisphere import HemisphereConfig
 from common.settings.levels import BOTH, LEVELS
-from common.system.atomic_files import replacing
+from common.system.atomic_files import replacing, sync_folder
 from common.system.errors import UserError, checkpoint_in, nothing_in
 
 RECORD = "bilateral"
@@ -60,6 +60,7 @@ class DurableCheckpoints(TorchCheckpointIO):
         _write(checkpoint, path)
         for name in self.waiting:
             name.with_name(f"{name.name}{NEXT}").replace(name)
+            sync_folder(name.parent)
         self.waiting.clear()
         for name in self.leaving:
             super().remove_checkpoint(name)

@@ -86,10 +86,10 @@ class HemisphereConfig:
         Raises:
             UserError: the backbone cannot be built so.
         """
-        seen = None
+        before = None
         if self.low_pass is not None or self.high_pass is not None:
-            seen = SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
-        return Hemisphere(self.backbone(), freeze=freeze, spatial_filter=seen)
+            before = SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
+        return Hemisphere(self.backbone(), freeze=freeze, spatial_filter=before)
 
     def difference(self, other: "HemisphereConfig") -> str | None:
         """Name the first parameter by which the two compute different functions of an image and of their weights.

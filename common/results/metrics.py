@@ -101,7 +101,7 @@ METRICS = {
     "within_family": Metric(
         "within family",
         "share of the wrong fine predictions that lie in the right coarse class: mistakes within one coarse class. The "
-        "higher, the milder they are. Empty without a wrong prediction.",
+        "higher, the milder they are. Empty without a wrong prediction",
         "common.training.hierarchy_metrics:within_family",
         better="higher",
         shown=PERCENT,
