@@ -1,7 +1,8 @@
 """Multinomial logistic regression on features, the probe of all analyses: the same kind for every hemisphere.
 
 Its L2 penalty is chosen on validation images. Features are standardised by the training images' mean and deviation, so
-that one penalty means the same for every hemisphere.
+that one penalty means the same for every hemisphere. Everything is computed where the features are: on a GPU, or on the
+CPU on one thread.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,8 +39,9 @@ class Probe:
     strength: float
 
     def logits(self, features: Tensor) -> Tensor:
-        """Give logits (N, C), float64."""
-        return (features.double() - self.mean) / self.spread @ self.weight + self.bias
+        """Give logits (N, C), float64: computed on the probe's device, and given on that of the features."""
+        inputs = (features.to(self.mean.device).double() - self.mean) / self.spread
+        return (inputs @ self.weight + self.bias).to(features.device)
 
     @property
     def at_end(self) -> bool:
@@ -47,41 +49,78 @@ class Probe:
         return self.strength in (STRENGTHS[0], STRENGTHS[-1])
 
 
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Let torch compute on one thread of the CPU, and on a GPU multiply in all digits of float32.
+
+    Operations are so small that several threads would wait for one another, most of all on a busy machine. In TF32,
+    which tests and training may have chosen, a loss is not known to the `TOLERANCE` at which a fit ends.
+    """
+    threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(products)
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Features of training images, standardised and turned: the same whatever labels are read off them.
+
+    ``mean`` and ``spread`` (F,) standardise; ``axes`` (F, F) are the principal ones, in columns, of which ``inputs``
+    (N, F) are the coordinates and ``variances`` (F,) theirs. All are float64.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    axes: Tensor
+    inputs: Tensor
+    variances: Tensor
+
+    @classmethod
+    @exactly()
+    def of(cls, features: Tensor) -> "Standardised":
+        """Standardise features (N, F), and turn them to their principal axes.
+
+        Along these the penalty is the same, and each coordinate can be scaled by its own curvature.
+        """
+        mean, spread = features.double().mean(0), features.double().std(0)
+        spread = torch.where(spread > 1e-6, spread, 1.0)  # a feature that never changes stays 0
+        inputs = (features.double() - mean) / spread
+        variances, axes = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
+        return cls(mean, spread, axes, inputs @ axes, variances.clamp_min(0))
+
+
 Labelled = tuple[Tensor, Tensor]
 
 
+@exactly()
 def fit(
     train: Labelled,
     validation: Labelled,
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
+    standardised: Standardised | None = None,
 ) -> Probe:
     """Fit from the strongest penalty to weaker ones, until fewer validation images are right, and give the best.
 
-    On one thread: operations are so small that several would wait for one another, most of all on a busy machine.
-
     Args:
         train: features (N, F) and labels int64 (N,).
-        validation: the same, of other images.
+        validation: the same, of other images, on the same device.
         classes: number of labels.
         strengths: to choose from, rising.
+        standardised: the training features, where that is known from a fit of other labels.
     """
-    with one_thread():
-        return _fit(train, validation, classes, strengths)
-
-
-def _fit(train: Labelled, validation: Labelled, classes: int, strengths: Sequence[float]) -> Probe:
-    mean, spread = train[0].double().mean(0), train[0].double().std(0)
-    spread = torch.where(spread > 1e-6, spread, 1.0)  # a feature that never changes stays 0
-    inputs = (train[0].double() - mean) / spread
-    # Along the principal axes the penalty is the same, and each coordinate can be scaled by its own curvature.
-    variances, axes = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
-    problem = _Problem(inputs @ axes, variances.clamp_min(0), train[1], classes)
-    weight = torch.zeros(inputs.shape[1] + 1, classes, dtype=torch.float64)
+    known = standardised or Standardised.of(train[0])
+    problem = _Problem(known, train[1], classes)
+    weight = problem.inputs.new_zeros(problem.inputs.shape[1], classes, dtype=torch.float64)
     best, chosen = -1, None
     for strength in strengths:
-        weight = problem.solve(1 / (strength * len(inputs)), weight)
-        probe = Probe(mean, spread, axes @ weight[:-1], weight[-1], strength)
+        weight = problem.solve(1 / (strength * len(train[1])), weight)
+        probe = Probe(known.mean, known.spread, known.axes @ weight[:-1], weight[-1], strength)
         right = int((probe.logits(validation[0]).argmax(1) == validation[1]).sum())
         if right < best:
             break
@@ -91,30 +130,19 @@ def _fit(train: Labelled, validation: Labelled, classes: int, strengths: Sequenc
     return chosen
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class _Problem:
     """The penalised mean cross-entropy of training images, whose minimum L-BFGS finds (Liu & Nocedal 1989).
 
     Args:
-        inputs: along their principal axes, float64 (N, F).
-        variances: of these (F,).
+        features: of the images, (N, F).
         labels: int64 (N,).
         classes: number of labels.
     """
 
-    def __init__(self, inputs: Tensor, variances: Tensor, labels: Tensor, classes: int) -> None:
-        self.inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1).float()
-        self.variances = torch.cat([variances, torch.ones(1)])
+    def __init__(self, features: Standardised, labels: Tensor, classes: int) -> None:
+        inputs, variances = features.inputs, features.variances
+        self.inputs = torch.cat([inputs, inputs.new_ones(len(inputs), 1)], dim=1).float()
+        self.variances = torch.cat([variances, variances.new_ones(1)])
         self.labels = labels
         self.targets = functional.one_hot(labels, classes).float()
 
@@ -155,10 +183,17 @@ class _Problem:
 
 
 class Fits:
-    """Probes that were fitted already, by what they were fitted on: hemispheres and labels recur across analyses."""
+    """Probes that were fitted already, by what they were fitted on: hemispheres and labels recur across analyses.
 
-    def __init__(self) -> None:
+    Args:
+        device: on which they are fitted.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = device
         self._known: dict[str, Probe] = {}
+        # The features of the last fit alone: labels of several kinds are read off them one after the other.
+        self._last: tuple[str, Standardised] | None = None
 
     def fit(
         self,
@@ -167,9 +202,13 @@ class Fits:
         classes: int,
         strengths: Sequence[float] = STRENGTHS,
     ) -> Probe:
-        """Call `fit`, or give the earlier answer."""
-        held = {"x": train[0], "y": train[1], "vx": validation[0], "vy": validation[1]}
-        key = digest(held | {"c": torch.tensor(strengths)})
+        """Call `fit`, or give the earlier answer. All tensors given are on the CPU."""
+        features = digest({"x": train[0]})
+        held = {"y": train[1], "vx": validation[0], "vy": validation[1]}
+        key = features + digest(held | {"c": torch.tensor(strengths)})
         if key not in self._known:
-            self._known[key] = fit(train, validation, classes, strengths)
+            x, y, vx, vy = (one.to(self.device) for one in (*train, *validation))
+            if self._last is None or self._last[0] != features:
+                self._last = features, Standardised.of(x)
+            self._known[key] = fit((x, y), (vx, vy), classes, strengths, self._last[1])
         return self._known[key]

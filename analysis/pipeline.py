@@ -197,7 +197,7 @@ def examine(
             module = load(stage.checkpoint)
             images = sources.of(stage, module)
             found.images = found.images or images.counts()
-            cache = caches.setdefault(images, Caches(images))
+            cache = caches.setdefault(images, Caches(images, module.device))
             if stage.arm in found.pairs:
                 found.add(see(stage, whole, images, module, cache))
             if events:

@@ -30,13 +30,14 @@ class Caches:
 
     Args:
         images: of the study.
+        device: of the networks, on which probes are fitted too.
     """
 
-    def __init__(self, images: "StudyImages") -> None:
+    def __init__(self, images: "StudyImages", device: torch.device) -> None:
         self.train = FeatureCache(images.data.train_set.images, images.train_rows)
         self.validation = FeatureCache(images.data.val_set.images, images.validation_rows)
         self.test = FeatureCache(images.test.images)
-        self.fits = Fits()
+        self.fits = Fits(device)
 
 
 class StudyImages:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from pretended_gpu import GPU, PretendedGpu
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from analysis import logistic
-from analysis.logistic import STRENGTHS, Fits, fit
+from analysis.logistic import STRENGTHS, Fits, Probe, Standardised, exactly, fit
 
 
 def some(count: int, seed: int, noise: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,3 +101,50 @@ def test_a_fit_gives_torch_its_threads_back():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+def same(one: Probe, other: Probe) -> bool:
+    names = ("mean", "spread", "weight", "bias")
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+def test_features_from_which_several_labels_are_read_are_standardised_once(monkeypatch):
+    asked, original = [], Standardised.of
+    monkeypatch.setattr(Standardised, "of", lambda x: asked.append(x) or original(x))
+    fits, (x, y), validation = Fits(), some(60, 0), some(30, 1)
+    others = ((x, y), (x, (y + 1) % 3), (x + 1, y))
+    probes = [fits.fit(one, validation, 3) for one in others]
+    assert len(asked) == 2
+    for probe, train in zip(probes, others, strict=True):
+        assert same(probe, fit(train, validation, 3))
+
+
+def test_a_fit_stays_on_the_gpu_and_finds_the_same_there():
+    train, validation = some(60, 0, noise=3), some(30, 1, noise=3)
+    with PretendedGpu() as gpu:
+        probe = Fits(GPU).fit(train, validation, 3)
+        assert {one.device for one in (probe.mean, probe.spread, probe.weight, probe.bias)} == {GPU}
+        # Features and labels of both kinds of images go there, and nothing comes back.
+        assert (gpu.asked["to meta"], gpu.asked["to cpu"]) == (4, 0)
+        logits = probe.logits(validation[0])
+        assert (gpu.asked["to meta"], gpu.asked["to cpu"]) == (5, 1)
+    theirs = fit(train, validation, 3)
+    assert logits.device == validation[0].device
+    assert torch.equal(logits, theirs.logits(validation[0]))
+    assert probe.strength == theirs.strength
+
+
+def test_a_pretended_gpu_refuses_tensors_of_the_cpu():
+    with PretendedGpu(), pytest.raises(AssertionError, match="on the CPU"):
+        torch.ones(3, device=GPU) + torch.ones(3)
+
+
+def test_a_fit_multiplies_in_all_digits_whatever_tests_chose():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with exactly():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
