@@ -187,8 +187,11 @@ class FeatureCache:
 
 
 def silence(features: Tensor, mean: Tensor, which: Tensor) -> Tensor:
-    """Set the features in ``which`` (bool (F,)) of features (N, F) to their ``mean`` (F,) in every image."""
-    return torch.where(which, mean, features)
+    """Set the features in ``which`` (bool (F,)) of features (N, F) to their ``mean`` (F,) in every image.
+
+    That is computed where the features are.
+    """
+    return torch.where(which.to(features.device), mean.to(features.device), features)
 
 
 def classify(
@@ -199,8 +202,9 @@ def classify(
     with as_tested(module):
         for batch in features.split(EVAL_BATCH):
             for level, logits in network.classify(batch.to(module.device)).items():
-                found.setdefault(level, []).append(logits.float().cpu())
-    return {level: torch.cat(batches) for level, batches in found.items()}
+                found.setdefault(level, []).append(logits.float())
+    # At once: a GPU would be waited for after each batch.
+    return {level: torch.cat(batches).cpu() for level, batches in found.items()}
 
 
 def choices(

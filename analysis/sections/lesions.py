@@ -42,7 +42,8 @@ class Lesions(Section):
 
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add the accuracy of each head for each share of either hemisphere, and what all of it costs."""
-        joined, trained = seed.test.of("both"), seed.train.of("both")
+        # Where they are classified, more than a hundred times.
+        joined, trained = seed.test.of("both").to(seed.module.device), seed.train.of("both")
         mean = trained.mean(0)
         # A single image says nothing of the spread.
         spread = trained.std(0) if len(trained) > 1 else torch.ones_like(mean)
@@ -50,23 +51,29 @@ class Lesions(Section):
         weights = [side_by_side([*halves.values()]) for halves in slopes.values()]
         used = use(weights, spread)
         is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
+        known: dict[bytes, dict[str, float]] = {}
+
+        def without(chosen: Tensor) -> dict[str, float]:
+            """The accuracies without these features: every order begins with none and ends with all."""
+            key = chosen.numpy().tobytes()
+            if key not in known:
+                known[key] = accuracies(seed, silence(joined, mean, chosen))
+            return known[key]
+
         for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
             orders = random_orders(len(used), derive(seed.number, f"lesions {side}"))
             by_use, by_chance = (
                 {
-                    part: [
-                        accuracies(seed, silence(joined, mean, most_used(order, half, part)))
-                        for order in tried
-                    ]
+                    part: [without(most_used(order, half, part)) for order in tried]
                     for part in SHARES
                 }
                 for tried in (used[None], orders)
             )
             for of, found_right in ((OF, by_use), (OF_RANDOM, by_chance)):
                 _add(found, of, found_right, side, seed.number)
-            whole, without = (by_use[end][0] for end in (SHARES[0], SHARES[-1]))
+            whole, silenced = (by_use[end][0] for end in (SHARES[0], SHARES[-1]))
             for level in LEVELS:
-                lost = whole[level] - without[level]
+                lost = whole[level] - silenced[level]
                 found.values.add(LOST, lost, level=level, side=side, seed=seed.number)
         for level, logits in seed.alone.items():
             own = accuracy(logits, seed.test.labels[level])

@@ -26,6 +26,7 @@ from analysis.sections.independence import (
     show_independence,
 )
 from analysis.sections.lesions import random_orders
+from analysis.seed import FeatureSet
 from analysis.values import CORRELATION, SHARE, Item, Value, Values, as_csv
 
 LEFT = torch.tensor([1, 1, 1, 0, 0, 0, 1, 0, 1, 1], dtype=torch.bool)
@@ -95,6 +96,43 @@ def test_random_orders_are_the_same_at_each_call_and_others_for_another_seed():
     orders = random_orders(20, 1).argsort(1)
     assert len({tuple(order) for order in orders.tolist()}) == lesions.ORDERS
     assert all(sorted(order) == [*range(20)] for order in orders.tolist())
+
+
+def test_what_is_silenced_is_asked_once_however_many_orders_come_to_it(monkeypatch):
+    """The left hemisphere's only features tell the fine class, the right one's the coarse class, half of them each."""
+    asked = []
+
+    def classify(module: object, network: object, features: torch.Tensor) -> dict:
+        asked.append(features)
+        return {"fine": features[:, :2], "coarse": features[:, 2:]}
+
+    eye, labels = torch.eye(2), torch.tensor([0, 1, 0, 1])
+    monkeypatch.setattr(lesions, "classify", classify)
+    # A head sees the features of one hemisphere alone.
+    slopes = {
+        "fine": {"left": eye, "right": torch.zeros(2, 2)},
+        "coarse": {"left": torch.zeros(2, 2), "right": eye},
+    }
+    monkeypatch.setattr(lesions, "halves_of", lambda network, features: slopes)
+    images = FeatureSet(
+        {"left": eye[labels], "right": eye[labels]}, {"fine": labels, "coarse": labels}
+    )
+    module = SimpleNamespace(device=torch.device("cpu"))
+    found = Findings()
+    seed = SimpleNamespace(
+        number=0, module=module, network=None, train=images, test=images, alone={}
+    )
+    lesions.Lesions().compute(seed, found)
+    # None, either or both of two features, of two hemispheres: none is the same for both.
+    assert 5 <= len(asked) <= 7
+    assert len({tuple(one.flatten().tolist()) for one in asked}) == len(asked)
+    get = found.values.get
+    for level, own, other in (("fine", "left", "right"), ("coarse", "right", "left")):
+        # All features at their mean: every image is given the first class, half are right.
+        assert get(lesions.LOST, level, own).mean == 0.5
+        assert get(lesions.LOST, level, other).mean == 0
+        assert get(lesions.OF, level, own, "0.0").mean == 1
+        assert get(lesions.OF_RANDOM, level, own, "1.0").mean == 0.5
 
 
 def test_curves_of_another_label_smoothing_stand_only_after_the_temperature():

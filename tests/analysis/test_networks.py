@@ -1,12 +1,15 @@
 """Features and logits of trained networks."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from pretended_gpu import GPU, PretendedGpu
 from torch import nn
 
-from analysis.networks import FeatureCache, halves_of
+from analysis import networks
+from analysis.networks import FeatureCache, classify, halves_of, silence
 from common.networks.backbones import build_backbone
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join
@@ -95,3 +98,20 @@ def test_what_features_add_to_logits_is_asked_of_the_join(join):
         added = sum(parts[side] @ half.T for side, half in halves.items())
         logits = network.classify(features)[level].detach()
         assert torch.allclose(added + network.heads[level].linear.bias, logits, atol=1e-5)
+
+
+def test_silenced_features_on_a_gpu_stay_there_until_all_are_classified(monkeypatch):
+    monkeypatch.setattr(networks, "as_tested", lambda module: nullcontext())
+    network = SimpleNamespace(classify=lambda x: {"fine": x[:, :2] - x[:, 1:], "coarse": 2 * x})
+    module, features = SimpleNamespace(device=GPU), torch.arange(1800.0).view(600, 3)
+    mean, which = torch.tensor([7.0, 8, 9]), torch.tensor([False, True, False])
+    with PretendedGpu() as gpu:
+        there = silence(features.to(GPU), mean, which)
+        assert gpu.asked["to meta"] == 3
+        logits = classify(module, network, there)  # in three batches
+        # One for each head: a GPU is waited for twice.
+        assert (gpu.asked["to meta"], gpu.asked["to cpu"]) == (3, 2)
+    expected = features.clone()
+    expected[:, 1] = 8
+    assert logits["coarse"].equal(2 * expected)
+    assert logits["fine"].equal(expected[:, :2] - expected[:, 1:])
