@@ -2,14 +2,15 @@
 
 Three phases for each backbone: training one head, training two heads on two frozen hemispheres, evaluation. Every
 measurement is made in a process of its own; rounds alternate between the sides. On a GPU this project is measured
-twice: as it trains a stage of usual length, and with its steps compiled too. README.md here says what is measured and
-how.
+twice: as it trains a stage of usual length, and with its steps compiled too. What fails is said, and costs nothing
+else; with --json the rows so far are on disk after each measurement. README.md here says what is measured and how.
 """
 
 import argparse
-import json
+import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from statistics import median
 from typing import Any
 
 from case import Case
-from fresh import failure, fresh
+from fresh import LIMIT_S, failure, fresh, left
+from keep import Keep, keep_in, nowhere
 from rich.console import Console
 from rich.table import Table
 
@@ -31,15 +33,78 @@ SIDES = ("ours", "compiled", "ordinary")
 # By device: steps before the clock starts, and steps measured.
 WARMUP = {"cpu": 1, "cuda": 20}
 STEPS = {"cpu": 1, "cuda": 150}
+# And seconds after which a measurement counts as hung: a CPU may be slow.
+LIMITS = {"cpu": 3600.0, "cuda": LIMIT_S}
 EPOCH = 45_000  # the training part of CIFAR-100
 
+# What each round gave, by phase and backbone, then by side; and why a side gave nothing, likewise.
+Measured = dict[tuple[str, str], dict[str, list[dict[str, Any]]]]
+Failed = dict[tuple[str, str], dict[str, str]]
 
-def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
-    """Measure and print; one row per phase and backbone."""
+
+def throughput(
+    args: argparse.Namespace,
+    console: Console,
+    keep: Keep = nowhere,
+    *,
+    where: dict[str, Any] | None = None,
+    end: float = math.inf,
+) -> list[dict[str, Any]]:
+    """Measure and print; one row per phase and backbone, which says of a side that fails why.
+
+    Args:
+        args: the command line.
+        console: to print on.
+        keep: is given the rows so far after each measurement.
+        where: the hardware, if it is known.
+        end: the time, by time.monotonic, after which nothing is begun.
+    """
     started = time.monotonic()
-    where = fresh("hardware", args.accelerator)
-    device = where["device"]
-    settings = {
+    where = where or fresh("hardware", args.accelerator)
+    settings = settings_of(args, where["device"])
+    cases = cases_of(args.backbones, where["device"])
+    measured: Measured = {(phase, backbone): {} for phase, backbone, _ in cases}
+    failed: Failed = {place: {} for place in measured}
+    rows: list[dict[str, Any]] = []
+    with console.status("") as status:
+        for number in range(1, args.rounds + 1):
+            # The side that comes first alternates too.
+            for phase, backbone, side in cases if number % 2 else reversed(cases):
+                # What failed once may take long to do so again.
+                if side in failed[phase, backbone] or time.monotonic() > end:
+                    continue
+                words = f"{backbone}, {PHASES[phase]}, {side}"
+                status.update(f"round {number} of {args.rounds}: {words}")
+                case = Case(phase=phase, backbone=backbone, **settings)
+                if side == "compiled":
+                    case = replace(case, compile="default")
+                try:
+                    result = fresh(
+                        "measure",
+                        "ordinary" if side == "ordinary" else "ours",
+                        case,
+                        limit=left(end, LIMITS[where["device"]]),
+                    )
+                except Exception as error:  # the others are not to be lost for it
+                    if time.monotonic() >= end:
+                        continue  # all the time is up, which is no failure of this one
+                    failed[phase, backbone][side] = failure(error)
+                    console.print(f"{words} failed: {failure(error)}", markup=False)
+                else:
+                    measured[phase, backbone].setdefault(side, []).append(result)
+                rows = rows_of(where, measured, failed)
+                keep(rows)
+            # The next round takes about as long as one of those so far.
+            if (time.monotonic() - started) * (number + 1) / number > 60 * args.minutes:
+                break
+    print_rows(rows, where, settings, number, console)
+    console.print(f"Measured in {time.monotonic() - started:.0f} s.")
+    return rows
+
+
+def settings_of(args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """What all cases have in common."""
+    return {
         "data_dir": args.data_dir,
         "width": args.width,
         "batch_size": args.batch_size,
@@ -47,47 +112,26 @@ def throughput(args: argparse.Namespace, console: Console) -> list[dict[str, Any
         "steps": args.steps or STEPS[device],
         "accelerator": args.accelerator,
     }
-    # Nothing compiles for an evaluation alone, nor, unless asked, on a CPU.
-    cases = [
+
+
+def cases_of(backbones: Sequence[str], device: str) -> list[tuple[str, str, str]]:
+    """Phase, backbone and side; nothing compiles for an evaluation alone, nor, unless asked, on a CPU."""
+    return [
         (phase, backbone, side)
-        for backbone in args.backbones
+        for backbone in backbones
         for phase in PHASES
         for side in SIDES
         if side != "compiled" or (device == "cuda" and phase != "eval")
     ]
-    measured: dict[Any, dict[str, list[dict[str, Any]]]] = {}
-    with console.status("") as status:
-        for number in range(1, args.rounds + 1):
-            # The side that comes first alternates too.
-            for phase, backbone, side in cases if number % 2 else reversed(cases):
-                status.update(
-                    f"round {number} of {args.rounds}: {backbone}, {PHASES[phase]}, {side}"
-                )
-                case = Case(phase=phase, backbone=backbone, **settings)
-                if side == "compiled":
-                    case = replace(case, compile="default")
-                try:
-                    result = fresh("measure", "ordinary" if side == "ordinary" else "ours", case)
-                except Exception as error:
-                    if side != "compiled":
-                        raise
-                    # What everybody has is not to be lost for it.
-                    console.print(
-                        f"{PHASES[phase]}, compiled failed: {failure(error)}", markup=False
-                    )
-                    continue
-                measured.setdefault((phase, backbone), {}).setdefault(side, []).append(result)
-            # The next round takes about as long as one of those so far.
-            if (time.monotonic() - started) * (number + 1) / number > 60 * args.minutes:
-                break
-    rows = [
-        row_of(phase, backbone, where, measured[phase, backbone])
-        for backbone in args.backbones
-        for phase in PHASES
+
+
+def rows_of(where: dict[str, Any], measured: Measured, failed: Failed) -> list[dict[str, Any]]:
+    """A row for each phase and backbone of which there is anything to say."""
+    return [
+        row_of(*place, where, sides, failed[place])
+        for place, sides in measured.items()
+        if sides or failed[place]
     ]
-    print_rows(rows, where, settings, number, console)
-    console.print(f"Measured in {time.monotonic() - started:.0f} s.")
-    return rows
 
 
 def row_of(
@@ -95,6 +139,7 @@ def row_of(
     backbone: str,
     where: dict[str, Any],
     measured: dict[str, list[dict[str, Any]]],
+    failed: dict[str, str],
 ) -> dict[str, Any]:
     """Medians over rounds: images per second, ratios to the ordinary way, and what else was measured, or None.
 
@@ -103,6 +148,7 @@ def row_of(
         backbone: of the network.
         where: the hardware.
         measured: what `measure.measure` gave in each round, by side.
+        failed: why a side gave nothing, by side; in the row if any did.
     """
     row: dict[str, Any] = {"phase": phase, "backbone": backbone, "device": where["device"]}
     for side, results in measured.items():
@@ -112,20 +158,19 @@ def row_of(
         row[f"{side}_peak_mib"] = round(max(r["memory"] for r in results))
         if side != "ordinary":
             row[f"{side}_steps"] = {name: results[0][name] for name in Acceleration._fields}
-    ours = measured["ours"]
-    row["ratio"] = round(row["ours"] / row["ordinary"], 3)
-    row["compiled_ratio"] = (
-        round(row["compiled"] / row["ordinary"], 3) if "compiled" in row else None
-    )
+    ours = measured.get("ours", [])
+    for name, side in (("ratio", "ours"), ("compiled_ratio", "compiled")):
+        both = side in row and "ordinary" in row
+        row[name] = round(row[side] / row["ordinary"], 3) if both else None
     # Time of a step in trainer.fit over its time in a bare loop, minus 1; each round has both.
     costs = [r["bare_rate"] / r["rate"] - 1 for r in ours if "bare_rate" in r]
     row["loop_cost"] = round(median(costs), 4) if costs else None
     row["loop_cost_range"] = [round(min(costs), 4), round(max(costs), 4)] if costs else None
     row["matrix_share"] = None
-    if where["matrix_rate"]:
+    if where["matrix_rate"] and ours:
         share = median(r["operations"] * r["rate"] for r in ours) / where["matrix_rate"]
         row["matrix_share"] = round(share, 4)
-    return row
+    return row | ({"failed": failed} if failed else {})
 
 
 def print_rows(
@@ -154,12 +199,10 @@ def print_rows(
                 cells.append(f"{row[side]:,.0f} ({low:,.0f}–{high:,.0f})")
             else:
                 cells.append("")
-        cells.append(f"{row['ratio']:.2f}")
-        if gpu:
-            ratio = row["compiled_ratio"]
-            cells.append("" if ratio is None else f"{ratio:.2f}")
-        cells += [f"{row[f'{side}_peak_mib']:,}" for side in ("ours", "ordinary")]
-        table.add_row(*cells, *([f"{row['matrix_share']:.1%}"] if gpu else []))
+        ratios = [row["ratio"], *([row["compiled_ratio"]] if gpu else [])]
+        cells += [_or_nothing(ratio, ".2f") for ratio in ratios]
+        cells += [_or_nothing(row.get(f"{side}_peak_mib"), ",") for side in ("ours", "ordinary")]
+        table.add_row(*cells, *([_or_nothing(row["matrix_share"], ".1%")] if gpu else []))
     console.print(table)
     for row in rows:
         if row["loop_cost"] is not None:
@@ -176,6 +219,10 @@ def print_rows(
         f"width {settings['width']:g}; rounds: {rounds}, of {settings['steps']} steps after {settings['warmup']}."
     )
     say(", ".join(f"{name} {version}" for name, version in where["versions"].items()))
+
+
+def _or_nothing(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def parser_of(
@@ -246,14 +293,14 @@ def main() -> None:
     args = arguments()
     try:
         check(args)
-        rows = throughput(args, Console(width=None if sys.stdout.isatty() else 120))
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        rows = throughput(args, console, keep_in(args.json))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    sys.exit(1 if any("failed" in row for row in rows) else 0)
 
 
 if __name__ == "__main__":

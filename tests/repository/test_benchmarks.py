@@ -4,6 +4,7 @@ import io
 import json
 import math
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +12,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from common.system.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 OURS_FIRST = [("ours", "auto"), ("ours", "default"), ("ordinary", "auto")]
 PROGRAM = "benchmarks/throughput.py"
+GPU = {"device": "cuda", "name": "a GPU", "cores": 16, "threads": 16}
+GPU |= {"precision": "bf16-mixed", "versions": {}, "matrix_rate": 1e12}
 
 
 @pytest.mark.slow
@@ -57,10 +62,9 @@ def test_on_a_gpu_compiled_steps_are_measured_beside(monkeypatch, tmp_path):
     rates = {"auto": 80.0, "default": 100.0}
     asked = []
 
-    def fresh(function, *arguments):
+    def fresh(function, *arguments, **limits):
         if function == "hardware":
-            about = {"device": "cuda", "name": "a GPU", "cores": 16, "threads": 16}
-            return about | {"precision": "bf16-mixed", "versions": {}, "matrix_rate": 1e12}
+            return GPU
         side, case = arguments
         asked.append((case.phase, side, case.compile))
         if side == "ordinary":
@@ -83,27 +87,104 @@ def test_on_a_gpu_compiled_steps_are_measured_beside(monkeypatch, tmp_path):
     assert "100 (100–100)" in console.file.getvalue()
 
 
-def test_what_fails_compiled_costs_no_other_side(monkeypatch, tmp_path):
+@pytest.mark.parametrize("lost", [("default", "dual"), ("auto", "dual"), ("ordinary", "single")])
+def test_a_side_that_fails_costs_no_other(lost, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import throughput
 
-    def fresh(function, *arguments):
-        if function == "hardware":
-            about = {"device": "cuda", "name": "a GPU", "cores": 16, "threads": 16}
-            return about | {"precision": "bf16-mixed", "versions": {}, "matrix_rate": 1e12}
-        _, case = arguments
-        if case.compile == "default":
+    asked, kept = [], []
+    name = {"default": "compiled", "auto": "ours", "ordinary": "ordinary"}[lost[0]]
+
+    def fresh(function, side, case, **limits):
+        asked.append((case.phase, side, case.compile))
+        if (case.compile if side == "ours" else side, case.phase) == lost:
             raise RuntimeError("no compiler\nat all")
         used = {"compile": None, "cuda_graph": True}
         return {"rate": 10.0, "memory": 1.0, "operations": 1e9, **used}
 
+    def keep(rows):
+        kept.append(json.loads(json.dumps(rows)))
+
     monkeypatch.setattr(throughput, "fresh", fresh)
     args = SimpleNamespace(data_dir=tmp_path, backbones=["resnet9"], width=1.0, batch_size=256)
-    args.rounds, args.minutes, args.steps, args.accelerator = 1, 1, None, "gpu"
+    args.rounds, args.minutes, args.steps, args.accelerator = 2, 1, None, "gpu"
     console = Console(file=io.StringIO(), width=200)
-    rows = throughput.throughput(args, console)
-    assert [(row["ratio"], row["compiled_ratio"]) for row in rows] == [(1.0, None)] * 3
-    assert "one head, compiled failed: RuntimeError: no compiler\n" in console.file.getvalue()
+    rows = throughput.throughput(args, console, keep, where=GPU)
+    assert [row["phase"] for row in rows] == ["single", "dual", "eval"]
+    for row in rows:
+        failed = row["phase"] == lost[1]
+        assert row.get("failed") == ({name: "RuntimeError: no compiler"} if failed else None)
+        assert (name in row) == (not failed and (name, row["phase"]) != ("compiled", "eval"))
+        assert row["ratio"] == (None if failed and name != "compiled" else 1.0)
+    # What failed is not tried again; each row is handed on as soon as there is anything in it.
+    assert len(asked) == 2 * 8 - 1
+    assert len(kept) == len(asked)
+    assert kept[-1] == rows
+    assert [[row["phase"] for row in one] for one in kept[:4]] == [["single"]] * 3 + [
+        ["single", "dual"]
+    ]
+    words = {"single": "one head", "dual": "two heads, frozen"}[lost[1]]
+    assert f"{words}, {name} failed: RuntimeError: no compiler\n" in console.file.getvalue()
+
+
+def test_when_the_time_is_up_nothing_is_begun_and_nothing_has_failed(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import throughput
+
+    asked, now = [], [0.0]
+
+    def fresh(function, side, case, *, limit):
+        asked.append((case.phase, side, limit))
+        now[0] += 60
+        if now[0] > 100:
+            raise UserError("killed")
+        return {"rate": 10.0, "memory": 1.0, "operations": 1e9, "compile": None, "cuda_graph": True}
+
+    monkeypatch.setattr(throughput, "fresh", fresh)
+    monkeypatch.setattr(throughput.time, "monotonic", lambda: now[0])
+    args = SimpleNamespace(data_dir=tmp_path, backbones=["resnet9"], width=1.0, batch_size=256)
+    args.rounds, args.minutes, args.steps, args.accelerator = 1, 9, None, "gpu"
+    console = Console(file=io.StringIO(), width=200)
+    (row,) = throughput.throughput(args, console, where=GPU, end=100.0)
+    assert asked == [("single", "ours", 100.0), ("single", "ours", 40.0)]
+    assert (row["ours"], row["ratio"], row.get("failed")) == (10.0, None, None)
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """`fresh` without what measurements import, which takes seconds."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import fresh
+
+    monkeypatch.setattr(fresh, "HEAVY", [])
+    return fresh.fresh
+
+
+def test_a_process_that_hangs_is_killed_and_said_to_have_been(fresh):
+    started = time.monotonic()
+    with pytest.raises(UserError, match="killed, for it took longer than 1 s"):
+        fresh("time.sleep", 60, limit=1.0)
+    assert time.monotonic() - started < 30
+    assert fresh("operator.add", 1, 2) == 3
+    with pytest.raises(UserError, match="broke off"):
+        fresh("os.abort")
+    with pytest.raises(ZeroDivisionError):
+        fresh("operator.truediv", 1, 0)
+
+
+def test_what_is_kept_is_whole_at_any_time(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from keep import keep_in
+
+    file = tmp_path / "rows.json"
+    keep = keep_in(file)
+    keep([{"rate": 1.0}])
+    with file.open() as before:
+        keep([{"rate": 1.0}, {"rate": 2.0, "where": tmp_path}])
+        assert json.load(before) == [{"rate": 1.0}]  # of another file than the new one
+    assert json.loads(file.read_text()) == [{"rate": 1.0}, {"rate": 2.0, "where": str(tmp_path)}]
+    assert [one.name for one in tmp_path.iterdir()] == ["rows.json"]
+    keep_in(None)([])
 
 
 def test_evaluation_is_measured_in_the_batches_of_a_study(monkeypatch, navon, tmp_path):
