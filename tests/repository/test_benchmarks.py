@@ -203,6 +203,23 @@ def test_evaluation_is_measured_in_the_batches_of_a_study(monkeypatch, navon, tm
     assert datamodule.evaluation_batch(data.image_size, gpu=True, limits=limits) == own
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("phase", "times"), [("single", 1), ("dual", 0), ("eval", 0)])
+def test_steps_are_made_fast_again_only_for_a_bare_loop(phase, times, monkeypatch, navon):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import measure
+    from case import Case
+
+    made = []
+    monkeypatch.setattr(measure, "_make_fast", lambda *arguments, graph: made.append(graph))
+    monkeypatch.setattr(measure, "prepare", lambda: None)  # which would quieten this process too
+    case = Case(phase, "resnet9", navon, 0.05, 16, warmup=1, steps=1, accelerator="cpu")
+    values = measure.measure("ours", case)
+    assert len(made) == times
+    assert ("bare_rate" in values) == (phase == "single")
+    assert values["rate"] > 0
+
+
 def test_a_missing_set_is_one_sentence(command, tmp_path):
     done = command(PROGRAM, "--data-dir", str(tmp_path / "absent"))
     assert done.returncode == 1
