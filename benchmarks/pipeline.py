@@ -1,6 +1,7 @@
 """The wall time of a whole study by phase:  python benchmarks/pipeline.py --dataset navon --seeds 1.
 
-Runs train_system.py in this process, into a folder that is deleted at the end, and counts where the time goes.
+Runs train_system.py in this process, into a folder that is deleted at the end, and counts where the time goes; with
+--json the file is written anew after each stage.
 """
 
 import time
@@ -8,7 +9,6 @@ import time
 STARTED = time.perf_counter()  # before the imports, which belong to the start-up
 
 import argparse  # noqa: E402
-import json  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections import defaultdict  # noqa: E402
@@ -16,6 +16,7 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from keep import Keep, keep_in, nowhere  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
@@ -26,9 +27,18 @@ PARTS = ("images", "features", "training", "evaluation", "analysis", "other")
 
 
 class Stopwatch:
-    """Seconds by arm and part; what runs inside a timed call is counted there and not in the call around it."""
+    """Seconds by arm and part; what runs inside a timed call is counted there and not in the call around it.
 
-    def __init__(self) -> None:
+    ``first_step`` is when the first training step had been done, compiling and recording included.
+
+    Args:
+        keep: is given what is known after each stage.
+    """
+
+    def __init__(self, keep: Keep = nowhere) -> None:
+        self.keep = keep
+        self.ended: list[str] = []
+        self.first_step: float | None = None
         self.seconds: dict[tuple[str, str], float] = defaultdict(float)
         self.arm = "start-up"
         self.parts = ["other"]
@@ -63,11 +73,41 @@ class Stopwatch:
             self.arm = stage.arm
             try:
                 run_stage(stage, *args)
+                self.ended.append(stage.name)
             finally:
                 self.book()
                 self.arm = REST
+                self.keep(self.result())
 
         return timed
+
+    def first(self, owner: Any, name: str) -> None:
+        """Note when the first call of ``owner.name`` has ended."""
+        original = getattr(owner, name)
+
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            found = original(*args, **kwargs)
+            if self.first_step is None:
+                self.first_step = _now() - STARTED
+            setattr(owner, name, original)
+            return found
+
+        setattr(owner, name, noting)
+
+    def result(self, *, finished: bool = False) -> dict[str, Any]:
+        """Give all that is known: seconds so far, until the first step and by phase and part, and what stages ended."""
+        rows = [
+            {"phase": arm, "part": part, "seconds": round(seconds, 2)}
+            for (arm, part), seconds in self.seconds.items()
+        ]
+        step = self.first_step
+        return {
+            "finished": finished,
+            "seconds": round(_now() - STARTED, 2),
+            "first_step": None if step is None else round(step, 2),
+            "stages": list(self.ended),
+            "rows": rows,
+        }
 
 
 def _now() -> float:
@@ -78,9 +118,9 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def pipeline(overrides: list[str]) -> dict[str, Any]:
-    """Run a study with these overrides of train_system.py; total seconds, and rows of phase, part and seconds."""
-    watch = Stopwatch()
+def pipeline(overrides: list[str], keep: Keep = nowhere) -> dict[str, Any]:
+    """Run a study with these overrides of train_system.py; gives `Stopwatch.result`, and keeps it after each stage."""
+    watch = Stopwatch(keep)
     # The study imports these itself; the time of it is start-up either way.
     from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
 
@@ -88,6 +128,7 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
     import common.runs.stage as stage
     from analysis import pipeline as analysis
     from common.data.datamodule import HierarchicalData
+    from common.training.module import TrainingModule
 
     watch.book()
     watch.seconds["start-up", "imports"] = watch.seconds.pop(("start-up", "other"))
@@ -96,6 +137,7 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
         watch.time(HierarchicalData, name, "images")
     watch.time(stage, "keep_features", "features")
     watch.time(stage, "_fit", "training")
+    watch.first(TrainingModule, "optimizer_step")
     # Validation within training, and the test.
     watch.time(_EvaluationLoop, "run", "evaluation")
     watch.time(analysis, "analyse_after_training", "analysis")
@@ -106,11 +148,7 @@ def pipeline(overrides: list[str]) -> dict[str, Any]:
     finally:
         sys.argv = argv
     watch.book()
-    rows = [
-        {"phase": arm, "part": part, "seconds": round(seconds, 2)}
-        for (arm, part), seconds in watch.seconds.items()
-    ]
-    return {"seconds": round(_now() - STARTED, 2), "rows": rows}
+    return watch.result(finished=True)
 
 
 def print_result(result: dict[str, Any], console: Console) -> None:
@@ -131,6 +169,10 @@ def print_result(result: dict[str, Any], console: Console) -> None:
     table.add_section()
     table.add_row("all", *[f"{column:,.1f}" for column in columns], f"{result['seconds']:,.1f}")
     console.print(table)
+    if result["first_step"] is not None:
+        console.print(
+            f"From the command to the end of its first training step: {result['first_step']:.1f} s."
+        )
 
 
 def arguments() -> argparse.Namespace:
@@ -152,16 +194,20 @@ def main() -> None:
     if args.json and not args.json.parent.is_dir():
         print(f"error: There is no folder {args.json.parent} to write to.", file=sys.stderr)
         sys.exit(1)
+    about = {"dataset": args.dataset, "seeds": args.seeds}
+    keep = keep_in(args.json)
     with tempfile.TemporaryDirectory() as folder:
         overrides = [f"dataset={args.dataset}", f"num_seeds={args.seeds}", f"save_dir={folder}"]
         if args.data_dir:
             root = str(args.data_dir.resolve()).replace("'", "\\'")
             overrides.append(f"dataset.root='{root}'")
-        result = pipeline([*overrides, "exp_name=pipeline", *args.overrides])
+        overrides += ["exp_name=pipeline", *args.overrides]
+        result = pipeline(overrides, lambda found: keep(found | about))
     from measure import hardware  # late: it takes time that is not the study's
 
     where = hardware("auto")
-    result |= {"dataset": args.dataset, "seeds": args.seeds, "hardware": where}
+    result |= about | {"hardware": where}
+    keep(result)
     console = Console(width=None if sys.stdout.isatty() else 120)
     print_result(result, console)
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
@@ -171,8 +217,6 @@ def main() -> None:
         highlight=False,
         soft_wrap=True,
     )
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
