@@ -27,6 +27,7 @@ from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
+from common.data import datamodule
 from common.data.datamodule import HierarchicalData
 from common.runs.description import Stage
 from common.runs.lightning import checkpoint_callbacks, make_trainer, progress_callbacks, quieten
@@ -35,6 +36,7 @@ from common.settings.compose import ROOT, compose
 from common.system.cores import cores
 from common.system.environment import choose_precision, describe, use_fast_kernels, uses_gpu
 from common.system.errors import UserError
+from common.training.acceleration import AUTO, Acceleration
 from common.training.fast_steps import compile_forward, record_steps, return_to_plain_steps
 from common.training.module import TrainingModule
 from common.training.optimisers import optimisation
@@ -166,13 +168,15 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, Any]:
     trainer = make_trainer(stage, precision, callbacks, logger=False)
     if case.phase == "eval":
         _enough(len(data.val_dataloader()), batches)
+        used = Acceleration(None if case.compile == AUTO else case.compile)
+        compile_forward(module, used.compile)
         # Not a key of trainer_params, with which a GPU takes smaller batches than in a study.
         trainer.limit_val_batches = batches
         trainer.validate(module, datamodule=data, verbose=False)
     else:
         _enough(len(data.train_dataloader()), batches)
         trainer.fit(module, datamodule=data)
-    used = module.fast_steps.used
+        used = module.fast_steps.used
     values = {"rate": clock.rate, "memory": _peak_memory(case.accelerator), **used._asdict()}
 
     device = detach(module, case)
@@ -187,6 +191,15 @@ def _measure_ours(folder: Path, case: Case) -> dict[str, Any]:
         return_to_plain_steps(module)  # a replay launches nothing that torch can count
         values["operations"] = operations(run, batch) / len(batch)
     return values
+
+
+def evaluation(case: Case) -> dict[str, Any]:
+    """As `measure` of ours in the phase eval, but in batches of ``case.batch_size`` images, whatever a study takes.
+
+    For a process of its own: its other evaluations would be of such batches too.
+    """
+    datamodule.EVAL_BATCH, datamodule.GPU_EVAL_PIXELS = case.batch_size, 0
+    return measure("ours", case)
 
 
 def bare(case: Case, variant: str) -> dict[str, float]:
