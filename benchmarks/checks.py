@@ -7,13 +7,16 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from case import Case
-from fresh import failure, fresh
+from fresh import failure, fresh, left
+from keep import Keep
 from rich.console import Console
 from rich.table import Table
 
@@ -27,7 +30,10 @@ DIFFER = ("seconds", "checkpoint")
 # another order grow apart as training goes on, but what does not learn is farther.
 LOSSES = 0.05
 # Within which each small study ends, or is broken off.
-LONGEST_S = 180
+LONGEST_S = 180.0
+
+# Runs the small study under a name, with more keys, and gives its results.
+Study = Callable[..., list[dict[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -39,78 +45,98 @@ class Check:
     found: str
 
 
-def check_all(args: Namespace, console: Console, case: Case, end: float) -> list[dict[str, Any]]:
-    """Check what there is time for, print a table, and give its rows.
+def check_all(
+    args: Namespace, console: Console, keep: Keep, end: float, case: Case
+) -> list[dict[str, Any]]:
+    """Check what there is time for, print a table, and give its rows; what cannot be checked does not hold.
 
     Args:
         args: the data set, and ``checks``, the keys of the small study that is repeated.
         console: to print on.
-        case: the steps that are compared.
+        keep: is given the rows so far after each check.
         end: the time, by time.monotonic, after which nothing is begun.
+        case: the steps that are compared.
     """
-    found: list[Check] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for part in (_of_studies(args, Path(folder)), _of_steps(args, case)):
-            if time.monotonic() > end:
-                break
-            try:
-                for one in part:
-                    found.append(one)
-                    if time.monotonic() > end:
-                        break
-            except Exception as error:  # what was found before is not to be lost for it
-                found.append(Check("the rest of these", False, failure(error)))
+    rows: list[dict[str, Any]] = []
     table = Table(title="Is it right?")
     for name in ("check", "holds", "found"):
         table.add_column(name)
-    for one in found:
-        table.add_row(one.name, "yes" if one.holds else "NO", one.found)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, check in _checks(args, Path(folder), case, end).items():
+            try:
+                holds, words = check() if time.monotonic() < end else (None, "")
+            except Exception as error:  # the others are not to be lost for it
+                holds, words = (False, failure(error)) if time.monotonic() < end else (None, "")
+            if holds is None:
+                console.print(f"No time is left to check: {name}.")
+                break
+            rows.append(asdict(Check(name, holds, words)))
+            keep(rows)
+            table.add_row(name, "yes" if holds else "NO", words)
     console.print(table)
-    return [asdict(one) for one in found]
+    return rows
 
 
-def _of_studies(args: Namespace, folder: Path) -> Iterator[Check]:
-    """A small study, deterministic: twice, once interrupted after an epoch and continued, once with plain steps."""
-    first = _run(args, folder, "first")
-    second = _run(args, folder, "second")
-    yield Check("the same seed twice", first == second, _apart(first, second))
-    tensors, differing = fresh("agreement.frozen", str(folder / "first"))
-    words = f"{differing} of {tensors} tensors differ"
-    yield Check("a frozen hemisphere stays", tensors > 0 and differing == 0, words)
-    _stop_after_an_epoch(args, folder, "stopped")
+def _checks(
+    args: Namespace, folder: Path, case: Case, end: float
+) -> dict[str, Callable[[], tuple[bool, str]]]:
+    """By name, what says whether it holds and what was found."""
+    # A small study, deterministic; the others need the one that the first check leaves.
+    study = partial(_run, args, folder, end)
+    found: dict[str, Callable[[], tuple[bool, str]]] = {
+        "the same seed twice": partial(_twice, study),
+        "a frozen hemisphere stays": partial(_frozen, folder, end),
+        "stopped and continued": partial(_continued, study, args, folder, end),
+        "a study learns as with plain steps": partial(_learns, study, folder),
+    }
+    for mode, graph in args.ways:
+        words = filter(None, (mode and f"compiled ({mode})", "replayed" if graph else ""))
+        found[f"{' and '.join(words)} as plain"] = partial(_step, case, mode, graph, end)
+    return found
+
+
+def _twice(study: Study) -> tuple[bool, str]:
+    first, second = study("first"), study("second")
+    return first == second, _apart(first, second)
+
+
+def _frozen(folder: Path, end: float) -> tuple[bool, str]:
+    _results(folder / "first")
+    tensors, differing = fresh("agreement.frozen", str(folder / "first"), limit=left(end))
+    return tensors > 0 and differing == 0, f"{differing} of {tensors} tensors differ"
+
+
+def _continued(study: Study, args: Namespace, folder: Path, end: float) -> tuple[bool, str]:
+    """Interrupt it after an epoch, and continue it."""
+    first = _results(folder / "first")
+    _stop_after_an_epoch(_command(args, folder, "stopped"), left(end, LONGEST_S))
     stage = folder / "stopped/fine/seed0"
     begun = (stage / "checkpoints/last.ckpt").is_file() and not (stage / "result.yaml").is_file()
-    third = _run(args, folder, "stopped")
+    third = study("stopped")
     words = _apart(first, third) if begun else "it was not interrupted within a stage"
-    yield Check("stopped and continued", begun and first == third, words)
-    _run(args, folder, "plain", "hparams.cuda_graph=false")
+    return begun and first == third, words
+
+
+def _learns(study: Study, folder: Path) -> tuple[bool, str]:
+    _results(folder / "first")
+    study("plain", "hparams.cuda_graph=false")
     plain, losses = _losses(folder / "plain"), _losses(folder / "first")
     apart = max(abs(losses[place] - loss) / loss for place, loss in plain.items())
-    yield Check(
-        "a study learns as with plain steps",
-        apart <= LOSSES,
-        f"training losses of {len(plain)} epochs at most {apart:.1e} apart",
+    return apart <= LOSSES, f"training losses of {len(plain)} epochs at most {apart:.1e} apart"
+
+
+def _step(case: Case, mode: str | None, graph: bool, end: float) -> tuple[bool, str]:
+    """Compare a compiled or replayed step with the plain one."""
+    result = fresh("agreement.steps", case, mode, graph, limit=left(end))
+    words = (
+        f"{result['precision']}: losses {result['loss']:.1e} apart, gradients {result['gradients']:.1e} of "
+        f"{result['tolerance']:.0e}"
     )
-
-
-def _of_steps(args: Namespace, case: Case) -> Iterator[Check]:
-    """Compiled and replayed steps beside the plain one."""
-    for mode, graph in args.ways:
-        way = " and ".join(
-            filter(None, (mode and f"compiled ({mode})", "replayed" if graph else ""))
+    if result["gradients"] > result["tolerance"]:
+        words += (
+            f"; these {result['rounding']:.1e} from float32, plain {result['plain_rounding']:.1e}"
         )
-        try:
-            result = fresh("agreement.steps", case, mode, graph)
-        except Exception as error:
-            yield Check(f"{way} as plain", False, failure(error))
-            continue
-        words = (
-            f"{result['precision']}: losses {result['loss']:.1e} apart, gradients {result['gradients']:.1e} of "
-            f"{result['tolerance']:.0e}"
-        )
-        if result["gradients"] > result["tolerance"]:
-            words += f"; these {result['rounding']:.1e} from float32, plain {result['plain_rounding']:.1e}"
-        yield Check(f"{way} as plain", result["agrees"], words)
+    return result["agrees"], words
 
 
 def _command(args: Namespace, folder: Path, name: str, *more: str) -> list[str]:
@@ -127,14 +153,30 @@ def _command(args: Namespace, folder: Path, name: str, *more: str) -> list[str]:
     ]
 
 
-def _run(args: Namespace, folder: Path, name: str, *more: str) -> list[dict[str, str]]:
+def _run(args: Namespace, folder: Path, end: float, name: str, *more: str) -> list[dict[str, str]]:
     """Run the study; gives its results without the columns that may differ."""
-    command = _command(args, folder, name, *more)
-    # One that hangs must not take what the others found with it.
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LONGEST_S)
+    limit = left(end, LONGEST_S)
+    try:
+        done = subprocess.run(
+            _command(args, folder, name, *more),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"a study was killed, for it took longer than {limit:.0f} s") from error
     if done.returncode:
         raise UserError(f"A study failed: {(done.stderr.strip() or 'no word').splitlines()[-1]}")
-    with (folder / name / "results.csv").open(newline="", encoding="utf-8") as text:
+    return _results(folder / name)
+
+
+def _results(study: Path) -> list[dict[str, str]]:
+    """Read the results of a study without the columns that may differ."""
+    file = study / "results.csv"
+    if not file.is_file():
+        raise UserError(f"the {study.name} study gave no results")
+    with file.open(newline="", encoding="utf-8") as text:
         return [{k: v for k, v in row.items() if k not in DIFFER} for row in csv.DictReader(text)]
 
 
@@ -147,21 +189,30 @@ def _losses(study: Path) -> dict[tuple[str, float], float]:
     }
 
 
-def _stop_after_an_epoch(args: Namespace, folder: Path, name: str) -> None:
-    """Start the study, and stop it, which leaves a checkpoint to continue from, once it has told of its first epoch."""
+def _stop_after_an_epoch(command: Sequence[str], limit: float) -> None:
+    """Start a study, and stop it, which leaves a checkpoint to continue from, once it has told of its first epoch.
+
+    Raises:
+        UserError: it had not ended after ``limit`` seconds, and was killed.
+    """
     with subprocess.Popen(
-        _command(args, folder, name),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
+        killer = Timer(limit, process.kill)
+        killer.daemon = True
+        killer.start()
         for line in process.stdout or ():
             if "epoch 1/" in line:
                 break
         process.send_signal(signal.SIGTERM)
         for _ in process.stdout or ():  # until it has ended
             pass
+        status = process.wait()
+        killer.cancel()
+    if status == -signal.SIGKILL:
+        raise UserError(
+            f"a study that was to be stopped was killed, for it took longer than {limit:.0f} s"
+        )
 
 
 def _apart(one: list[dict[str, str]], other: list[dict[str, str]]) -> str:

@@ -3,8 +3,10 @@
 import io
 import json
 import math
-import subprocess
+import re
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +14,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from common.system.errors import UserError
+from common.networks.backbone_names import backbone_names
+from common.system.errors import StageFailed, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS_PAGE = (ROOT / "benchmarks/README.md").read_text()
 
 OURS_FIRST = [("ours", "auto"), ("ours", "default"), ("ordinary", "auto")]
 PROGRAM = "benchmarks/throughput.py"
@@ -255,7 +259,9 @@ def test_the_pipeline_counts_all_of_a_study(command, navon, tmp_path):
     assert {phase for phase, part in seconds if part == "features"} == {"bilateral"}
     # Nothing is counted twice, nothing is lost.
     assert sum(seconds.values()) == pytest.approx(result["seconds"], abs=0.2)
-    assert (result["dataset"], result["seeds"]) == ("navon", 2)
+    assert (result["dataset"], result["seeds"], result["finished"]) == ("navon", 2, True)
+    assert len(result["stages"]) == 6
+    assert seconds["start-up", "imports"] < result["first_step"] < result["seconds"]
     assert "bilateral/seed1: started" in done.stdout
     assert "start-up" in done.stdout
 
@@ -287,19 +293,21 @@ TRIAL = """
 import json, sys
 sys.path.insert(0, "benchmarks")
 import gpu
+from fresh import fresh
 from rich.console import Console
 
 if __name__ == "__main__":
     args = gpu.arguments()
     args.accelerator = "cpu"
     args.width, args.batch_size, args.steps, args.images = 0.125, 32, 2, 500
-    args.epoch_batches, args.others = (32, 64), ["resnet18"]
+    args.epoch_batches, args.evaluation_batches, args.at_once = (32, 64), (48,), (1, 2)
+    args.together = ["dataset=navon", "trainer_params.max_epochs=8"]
     args.variants = {"single": ("plain", "pinned"), "dual": ("plain", "pinned")}
     args.study = ["--dataset", "navon", "--seeds", "1"]
     args.study += ["dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"]
     args.checks = ["dataset=navon", "dataset.width=0.125", "trainer_params.max_epochs=2"]
     args.ways = (("default", False),)
-    gpu.measure_all(args, Console(width=120))
+    gpu.measure_all(args, Console(width=120), fresh("hardware", "cpu"))
 """
 
 
@@ -310,6 +318,7 @@ def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
     done = command(
         str(trial),
         *("--data-dir", str(navon), "--json", str(file)),
+        *("--backbones", "resnet18"),
         *("--minutes", "60"),  # no part is to be left out, however slow this machine is
         PYTHONPATH=".",
         OMP_NUM_THREADS="1",
@@ -344,113 +353,527 @@ def test_the_parts_of_the_gpu_benchmark_work_on_a_cpu(command, navon, tmp_path):
         ("compiled (default) as plain", True),
     ], found["checks"]
     assert found["study"]["seeds"] == 1
+    assert found["study"]["finished"]
+    assert found["study"]["stages"] == ["fine/seed0", "coarse/seed0", "bilateral/seed0"]
+    assert [(row["batch_size"], row["compile"]) for row in found["evaluation"]] == [
+        (48, None),
+        (48, "default"),
+    ]
+    assert [row["at_once"] for row in found["together"]] == [1, 2]
+    for row in found["evaluation"] + found["together"]:
+        assert row["rate"] > 0, row
     assert "Left out" not in done.stdout
 
 
-def test_what_there_is_no_time_for_is_left_out_and_said(monkeypatch):
+@pytest.fixture
+def gpu(monkeypatch):
+    """`gpu` with parts that only note that they ran, in ``gpu.ran``."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import gpu
 
     ran = []
-    monkeypatch.setattr(gpu, "fresh", lambda *arguments: {})
-    for name in ("beside_the_ordinary_way", "epochs", "variants"):
-        monkeypatch.setattr(gpu, name, lambda *arguments, name=name: ran.append(name) or [])
-    monkeypatch.setattr(gpu, "study", lambda *arguments: None)
-    console = Console(file=io.StringIO(), width=200)
-    others = ["vgg11", "resnet18"]
-    args = SimpleNamespace(minutes=1.5, accelerator="cpu", others=others, json=None)
-    args.parts, args.batch_size = [*gpu.NEEDS], 32
+
+    def part(name):
+        def run(args, console, keep, end, *more):
+            ran.append(more[-1] if name == "beside_the_ordinary_way" else name)
+            keep([{"rate": 1}])
+
+        return run
+
+    for name in (*PARTS, "beside_the_ordinary_way"):
+        monkeypatch.setattr(gpu, name, part(name))
     monkeypatch.setattr(gpu, "case_of", lambda *arguments: None)
+    monkeypatch.setattr(gpu, "ran", ran, raising=False)
+    return gpu
+
+
+PARTS = ("epochs", "check_all", "whole_study", "variants", "evaluation", "together")
+
+
+def gpu_arguments(gpu, monkeypatch, *given):
+    monkeypatch.setattr(gpu.sys, "argv", ["gpu.py", *given])
+    return gpu.arguments()
+
+
+def test_what_there_is_no_time_for_is_left_out_and_said(gpu, monkeypatch):
+    console = Console(file=io.StringIO(), width=200)
+    args = gpu_arguments(gpu, monkeypatch, "--backbones", "vgg11", "resnet18")
+    args.minutes = 1.5
     longer = ("checks", "study", "others")  # than the 90 seconds that there are
-    monkeypatch.setattr(gpu, "NEEDS", {name: 60 + 40 * (name in longer) for name in gpu.NEEDS})
-    found = gpu.measure_all(args, console)
-    assert ran == ["beside_the_ordinary_way", "epochs", "variants"]
+    needs = {name: gpu.Need(60 + 40 * (name in longer), "") for name in gpu.NEEDS}
+    monkeypatch.setattr(gpu, "NEEDS", needs)
+    found = gpu.measure_all(args, console, {})
+    assert gpu.ran == ["resnet9", "epochs", "variants", "evaluation", "together"]
     assert found["left_out"] == ["checks", "study", "others vgg11", "others resnet18"]
     assert "others vgg11, others resnet18" in console.file.getvalue()
+
+
+def test_the_other_backbones_begin_with_vgg11_before_what_else_takes_long(gpu, monkeypatch):
+    args = gpu_arguments(gpu, monkeypatch, "--parts", "others", "together")
+    gpu.measure_all(args, Console(file=io.StringIO()), {})
+    assert gpu.ran[:2] == ["vgg11", "together"]
+    assert sorted(gpu.ran[2:]) == sorted({*backbone_names()} - {"vgg11", "resnet9"})
+    gpu.ran.clear()
+    args = gpu_arguments(gpu, monkeypatch, "--parts", "others", "--backbones", "resnet50", "vgg11")
+    gpu.measure_all(args, Console(file=io.StringIO()), {})
+    assert gpu.ran == ["resnet50", "vgg11"]
+
+
+def test_an_unknown_backbone_is_one_sentence(command):
+    done = command("benchmarks/gpu.py", "--backbones", "vgg11", "vgg12", "vgg13")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "error: There is no backbone vgg12, vgg13 for --backbones; allowed: "
+    )
+    assert "vgg11" in done.stderr.partition("allowed")[2]
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_hardware_is_asked_for_once(gpu, monkeypatch, navon):
+    asked, given = [], []
+
+    def fresh(*arguments):
+        asked.append(arguments)
+        return GPU
+
+    def throughput(args, console, keep, *, where, end):
+        given.append(where)
+
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import parts
+
+    monkeypatch.setattr(gpu, "fresh", fresh)
+    monkeypatch.setattr(parts, "fresh", fresh)
+    monkeypatch.setattr(parts, "throughput", throughput)
+    command = ("--data-dir", str(navon), "--parts", "throughput", "others", "--backbones", "vgg11")
+    monkeypatch.setattr(gpu.sys, "argv", ["gpu.py", *command])
+    with pytest.raises(SystemExit) as stop:
+        gpu.main()
+    assert not stop.value.code
+    assert asked == [("hardware", "auto")]
+    assert given == [GPU, GPU]
+
+
+def test_help_says_what_each_part_measures_and_about_how_long_it_takes(gpu, monkeypatch, capsys):
+    monkeypatch.setitem(gpu.NEEDS, "epochs", gpu.Need(71, "how long 100 % of an epoch takes"))
+    with pytest.raises(SystemExit):
+        gpu_arguments(gpu, monkeypatch, "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "epochs 71 s how long 100 % of an epoch takes" in said
+    for name, need in gpu.NEEDS.items():
+        assert f"{name} {need.seconds} s {need.what}" in said
+
+
+CALLS = re.findall(r"python benchmarks/gpu\.py --parts ([\w ]+?) --json", BENCHMARKS_PAGE)
+
+
+def test_the_page_calls_for_every_part_once(gpu):
+    assert sorted(name for call in CALLS for name in call.split()) == sorted(gpu.NEEDS)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_parts_of_each_recommended_call_fit_into_its_time(call, gpu, monkeypatch):
+    args = gpu_arguments(gpu, monkeypatch, "--parts", *call.split())
+    assert sum(gpu.NEEDS[part].seconds for part in args.parts) <= 60 * args.minutes
+
+
+def test_all_parts_but_the_last_four_fit_into_the_usual_time(gpu, monkeypatch):
+    """Each takes what it is said to need."""
+    args = gpu_arguments(gpu, monkeypatch)
+    most = ("throughput", "epochs", "checks", "study")
+    assert sum(gpu.NEEDS[part].seconds for part in most) <= 60 * args.minutes
+
+
+def test_a_part_that_fails_costs_neither_another_nor_what_it_has(gpu, monkeypatch, tmp_path):
+    file = tmp_path / "gpu.json"
+
+    def fail(args, console, keep, end):
+        keep([{"rate": 2}])
+        assert json.loads(file.read_text())["epochs"] == [{"rate": 2}]  # at once
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(gpu, "epochs", fail)
+    parts = ("--parts", "throughput", "epochs", "study", "--json", str(file))
+    args = gpu_arguments(gpu, monkeypatch, *parts)
+    returned = gpu.measure_all(args, Console(file=io.StringIO()), {})
+    found = json.loads(file.read_text())
+    assert found == returned
+    assert (found["throughput"], found["study"]) == ([{"rate": 1}], [{"rate": 1}])
+    assert found["epochs"] == [{"rate": 2}]
+    assert found["failed"] == {"epochs": "RuntimeError: no compiler"}
+
+
+@pytest.mark.parametrize(
+    ("found", "well"),
+    [
+        ({"epochs": [{"rate": 1}], "checks": [{"holds": True}], "left_out": ["study"]}, True),
+        ({"epochs": [{"rate": 1}, {"failed": "why"}]}, False),
+        ({"checks": [{"holds": False}]}, False),
+        ({"failed": {"study": "why"}}, False),
+    ],
+)
+def test_what_fails_or_does_not_hold_is_the_status(found, well, gpu):
+    assert gpu.all_is_well({"left_out": [], "failed": {}, "hardware": {}} | found) == well
+
+
+@pytest.fixture
+def cases(monkeypatch):
+    """Say of each case of `parts` or `checks` what `fresh` gives: no module is imported that measures."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import checks
+    import parts
+
+    def install(measured):
+        monkeypatch.setattr(parts, "fresh", measured)
+        monkeypatch.setattr(checks, "fresh", measured)
+        return parts, checks
+
+    return install
+
+
+SMALL = {"width": 1.0, "batch_size": 32, "images": 45_000, "steps": 80, "accelerator": "gpu"}
+SMALL |= {"data_dir": Path("none")}
+
+
+def test_an_epoch_or_a_variant_that_fails_costs_no_other(cases):
+    def measured(function, *arguments, limit):
+        assert 0 < limit <= 180
+        compiled = arguments[-1].compile if function == "measure" else arguments[-1]
+        if compiled == "default":
+            raise RuntimeError("no compiler\nat all")
+        used = {"compile": None, "cuda_graph": True}
+        return {"rate": 10.0, "first": 1.0, **used}
+
+    parts, _ = cases(measured)
+    kept = []
+    console = Console(file=io.StringIO(), width=200)
+    args = SimpleNamespace(**SMALL, variants={"single": ("plain", "default", "pinned")})
+    found = parts.variants(args, console, lambda rows: kept.append(len(rows)), math.inf)
+    assert [row.get("failed") for row in found] == [None, "RuntimeError: no compiler", None]
+    assert [row.get("rate") for row in found] == [10.0, None, 10.0]
+    args.epoch_batches = (32, 64)
+    found = parts.epochs(args, console, lambda rows: kept.append(len(rows)), math.inf)
+    assert [(row["batch_size"], row["asked"], "failed" in row) for row in found] == [
+        (32, "auto", False),
+        (32, "default", True),
+        (64, "auto", False),
+        (64, "default", True),
+    ]
+    assert kept == [1, 2, 3, 1, 2, 3, 4]
+    assert "batch_size 64, asked default failed: RuntimeError: no compiler" in (
+        console.file.getvalue()
+    )
+    assert parts.epochs(args, console, lambda rows: None, -math.inf) == []
+    assert "No time is left for batch_size 32, asked auto." in console.file.getvalue()
+
+
+def test_steps_that_cannot_be_plain_leave_nothing_to_compare_with(cases):
+    def measured(function, case, name, *, limit):
+        if name == "plain":
+            raise RuntimeError("no memory")
+        return {"rate": 10.0, "first": 1.0}
+
+    parts, _ = cases(measured)
+    args = SimpleNamespace(**SMALL, variants={"single": ("plain", "graph")})
+    console = Console(file=io.StringIO(), width=200)
+    failed, graph = parts.variants(args, console, lambda rows: None, math.inf)
+    assert (failed["failed"], graph["rate"]) == ("RuntimeError: no memory", 10.0)
+    assert "pays_after_steps" not in graph
+
+
+def test_evaluation_is_asked_for_in_each_batch_size_over_all_images(cases):
+    asked = []
+
+    def measured(function, case, *, limit):
+        asked.append((function, case.phase, case.batch_size, case.compile, case.steps))
+        return {"rate": 10.0, "memory": 1.0}
+
+    parts, _ = cases(measured)
+    args = SimpleNamespace(**SMALL, evaluation_batches=(512, 4096))
+    console = Console(file=io.StringIO(), width=200)
+    rows = parts.evaluation(args, console, lambda rows: None, math.inf)
+    assert asked == [
+        ("evaluation", "eval", 512, "auto", 85),
+        ("evaluation", "eval", 512, "default", 85),
+        ("evaluation", "eval", 4096, "auto", 8),
+        ("evaluation", "eval", 4096, "default", 8),
+    ]
+    assert [(row["batch_size"], row["compile"], row["rate"]) for row in rows] == [
+        (512, None, 10.0),
+        (512, "default", 10.0),
+        (4096, None, 10.0),
+        (4096, "default", 10.0),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", ["auto", "default"])
+def test_evaluation_takes_batches_of_the_size_asked_for(mode, monkeypatch, navon):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import measure
+    from case import Case
+
+    from common.data import datamodule
+
+    sizes, modes = [], []
+    tick = measure.Clock.tick
+    monkeypatch.setattr(
+        measure.Clock, "tick", lambda clock, images: (sizes.append(images), tick(clock, images))
+    )
+    monkeypatch.setattr(measure, "compile_forward", lambda module, mode: modes.append(mode))
+    monkeypatch.setattr(measure, "prepare", lambda: None)  # which would quieten this process too
+    for name in ("EVAL_BATCH", "GPU_EVAL_PIXELS"):  # put back afterwards
+        monkeypatch.setattr(datamodule, name, getattr(datamodule, name))
+    case = Case("eval", "resnet9", navon, 0.05, 48, warmup=1, steps=2, accelerator="cpu")
+    found = measure.evaluation(replace(case, compile=mode))
+    assert sizes == [48] * 3
+    assert modes == [None if mode == "auto" else "default"]
+    assert found["compile"] == modes[0]
+    assert found["rate"] > 0
+
+
+EPOCHS = """
+import sys, time
+seconds, count, wait = (float(word) for word in sys.argv[1:])
+time.sleep(wait)
+for number in range(int(count)):
+    time.sleep(seconds)
+    print(f"fine/seed0  epoch {number + 1}/{int(count)}  train loss 1.000", flush=True)
+"""
+
+
+def epochs_of(seconds, count, wait=0):
+    return [sys.executable, "-c", EPOCHS, str(seconds), str(count), str(wait)]
+
+
+@pytest.fixture
+def together(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import together
+
+    return together
+
+
+def test_stages_at_once_are_counted_while_all_of_them_train(together, tmp_path):
+    """The second one begins late, and the first ends early: neither alone is to count."""
+    commands = [epochs_of(0.4, 12), epochs_of(0.2, 40, wait=1.5)]
+    rate = together.epochs_per_second(commands, tmp_path, limit=60)
+    assert rate == pytest.approx(1 / 0.4 + 1 / 0.2, rel=0.3)  # this machine may be busy
+
+
+def test_the_rate_counts_parts_of_epochs(together):
+    # From 3, when the second has ended its first epoch, to 7, when the first has ended its last.
+    ends = [[1.0, 3.0, 5.0, 7.0], [3.0, 6.0, 9.0]]
+    assert together._rate(ends) == pytest.approx((2 + 1 + 1 / 3) / 4)
+    for nothing in ([[1.0, 2.0], []], [[1.0, 2.0], [3.0, 4.0]]):
+        with pytest.raises(UserError, match="2 at once did not train at the same time"):
+            together._rate(nothing)
+
+
+def test_stages_at_once_are_watched_for_a_while_and_then_killed(together, tmp_path):
+    started = time.monotonic()
+    rate = together.epochs_per_second([epochs_of(0.1, 10_000)], tmp_path, limit=60, watched=1.0)
+    assert rate == pytest.approx(10, rel=0.5)
+    assert time.monotonic() - started < 30
+
+
+def test_stages_at_once_that_fail_or_hang_are_said(together, tmp_path):
+    failing = [sys.executable, "-c", "import sys; sys.exit('error: no memory')"]
+    with pytest.raises(UserError, match="one of 2 at once failed: error: no memory"):
+        together.epochs_per_second([epochs_of(60, 1), failing], tmp_path, limit=60)
+    with pytest.raises(UserError, match="killed, for they took longer than 1 s"):
+        together.epochs_per_second([epochs_of(60, 1)], tmp_path, limit=1)
+
+
+def test_how_many_stages_are_fastest_is_said(together, monkeypatch):
+    asked = []
+
+    def epochs_per_second(commands, folder, *, limit):
+        asked.append(commands)
+        if len(commands) == 8:
+            raise UserError("no memory")
+        return {1: 1.0, 2: 1.6, 4: 1.5}[len(commands)]
+
+    monkeypatch.setattr(together, "epochs_per_second", epochs_per_second)
+    args = SimpleNamespace(**SMALL, at_once=(1, 2, 4, 8), together=["dataset=cifar100"])
+    console = Console(file=io.StringIO(), width=200)
+    rows = together.together(args, console, lambda rows: None, math.inf)
+    # Whole batches alone are trained on.
+    assert [row.get("rate") for row in rows] == [44_992.0, 44_992 * 1.6, 44_992 * 1.5, None]
+    assert rows[3]["failed"] == "no memory"
+    assert "stages_per_gpu=2 is the fastest: 1.60 times one alone" in console.file.getvalue()
+    names = [word for one in asked[2] for word in one if word.startswith("exp_name=")]
+    assert len(set(names)) == 4
+
+
+def test_a_check_that_fails_costs_no_other(cases, monkeypatch):
+    def measured(function, *arguments, limit):
+        if function == "agreement.frozen":
+            return 3, 0
+        if arguments[1] == "default":
+            raise RuntimeError("no compiler\nat all")
+        steps = {"precision": "32-true", "loss": 0.0, "gradients": 0.0, "tolerance": 1e-4}
+        return steps | {"agrees": True}
+
+    _, checks = cases(measured)
+    kept = []
+
+    def run(args, folder, end, name, *more):
+        if name == "second":
+            raise UserError("a study was killed")
+        return [{"accuracy": "1"}]
+
+    monkeypatch.setattr(checks, "_run", run)
+    monkeypatch.setattr(checks, "_results", lambda study: [{"accuracy": "1"}])
+    monkeypatch.setattr(checks, "_stop_after_an_epoch", lambda *arguments: None)
+    monkeypatch.setattr(checks, "_losses", lambda study: {("fine", 1.0): 2.0})
+    ways = ((None, True), ("default", True), ("reduce-overhead", False))
+    args = SimpleNamespace(**SMALL, checks=[], ways=ways)
+    console = Console(file=io.StringIO(), width=200)
+    found = checks.check_all(args, console, lambda rows: kept.append(len(rows)), math.inf, None)
+    assert [(one["name"], one["holds"]) for one in found] == [
+        ("the same seed twice", False),
+        ("a frozen hemisphere stays", True),
+        ("stopped and continued", False),
+        ("a study learns as with plain steps", True),
+        ("replayed as plain", True),
+        ("compiled (default) and replayed as plain", False),
+        ("compiled (reduce-overhead) as plain", True),
+    ]
+    assert found[0]["found"] == "a study was killed"
+    assert found[2]["found"] == "it was not interrupted within a stage"
+    assert found[5]["found"] == "RuntimeError: no compiler"
+    assert kept == [1, 2, 3, 4, 5, 6, 7]
+    assert checks.check_all(args, console, lambda rows: None, -math.inf, None) == []
+    assert "No time is left to check: the same seed twice." in console.file.getvalue()
+
+
+def test_without_a_first_study_nothing_is_compared_with_it(cases, monkeypatch, tmp_path):
+    _, checks = cases(None)
+    with pytest.raises(UserError, match="the first study gave no results"):
+        checks._continued(None, None, tmp_path, math.inf)
+    with pytest.raises(UserError, match="the first study gave no results"):
+        checks._learns(None, tmp_path)
+
+
+def test_a_study_of_the_checks_that_hangs_is_killed_and_said_to_have_been(
+    cases, monkeypatch, tmp_path
+):
+    _, checks = cases(None)
+    silent = [sys.executable, "-c", "import time; time.sleep(60)"]
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"to be stopped was killed, .* than 1 s"):
+        checks._stop_after_an_epoch(silent, 1.0)
+    monkeypatch.setattr(checks, "_command", lambda *arguments: silent)
+    with pytest.raises(UserError, match="a study was killed, for it took longer than 1 s"):
+        checks._run(None, tmp_path, -math.inf, "first")
+    assert time.monotonic() - started < 30
+    talking = "import time; print('epoch 1/2', flush=True); time.sleep(60)"
+    checks._stop_after_an_epoch([sys.executable, "-c", talking], 30.0)
+    assert time.monotonic() - started < 30
+
+
+STUDY = """
+import json, pathlib, sys, time
+file = pathlib.Path(sys.argv[sys.argv.index("--json") + 1])
+part = {"finished": False, "seconds": 1.0, "first_step": 0.5, "rows": []}
+for stage in sys.argv[-1].split(","):
+    (file.parent / "new").write_text(json.dumps(part | {"stages": [stage]}))
+    (file.parent / "new").replace(file)
+    time.sleep(60 if stage == "hangs" else 0)
+    if stage == "fails":
+        sys.exit("error: no memory")
+"""
+
+
+@pytest.fixture
+def study(monkeypatch, tmp_path):
+    """The part of a whole study, over a program that ends stages of the given names at once."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import whole_study
+
+    program, kept = tmp_path / "study.py", []
+    program.write_text(STUDY)
+    monkeypatch.setattr(whole_study, "PROGRAM", program)
+    monkeypatch.setattr(whole_study, "LOOK_S", 0.05)
+
+    def run(stages, seconds):
+        args = SimpleNamespace(data_dir=Path("none"), study=[stages])
+        console = Console(file=io.StringIO(), width=200)
+        end = time.monotonic() + seconds
+        try:
+            return whole_study.whole_study(args, console, kept.append, end), kept, console.file
+        except UserError as error:
+            return str(error), kept, console.file
+
+    return run
+
+
+def test_a_study_that_is_broken_off_leaves_its_stages(study):
+    result, kept, said = study("hangs", 4)
+    assert result["stages"] == ["hangs"]
+    assert kept == [result]
+    assert "did not end in time; of its stages 1 did" in said.getvalue()
+    assert "first training step: 0.5 s" in said.getvalue()
+    result, kept, said = study("fine,hangs", 0)
+    assert result is None
+    assert "of its stages 0 did" in said.getvalue()
+
+
+def test_a_study_that_fails_says_why_and_leaves_its_stages(study):
+    result, kept, _ = study("fails", 60)
+    assert result == "the study failed: error: no memory"
+    assert [one["stages"] for one in kept] == [["fails"]]
 
 
 @pytest.mark.parametrize(("left", "seeds"), [(30, 1), (120, 1), (200, 2), (540, 5)])
 def test_a_study_is_of_as_many_seeds_as_there_is_time_for(left, seeds, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import gpu
-
-    asked = []
+    import whole_study
 
     def run(command, **_):
-        asked.append(command[command.index("--seeds") + 1])
-        raise subprocess.TimeoutExpired(command, left)
+        raise UserError(command[command.index("--seeds") + 1])
 
-    monkeypatch.setattr(gpu.subprocess, "run", run)
-    monkeypatch.setattr(gpu.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(whole_study.subprocess, "Popen", run)
+    monkeypatch.setattr(whole_study.time, "monotonic", lambda: 1000.0)
     args = SimpleNamespace(data_dir=Path("none"), study=[])
-    assert gpu.study(args, Console(file=io.StringIO()), 1000.0 + left) is None
-    assert asked == [str(seeds)]
+    with pytest.raises(UserError, match=f"^{seeds}$"):
+        whole_study.whole_study(args, Console(file=io.StringIO()), print, 1000.0 + left)
 
 
-def test_all_parts_but_variants_and_others_fit_into_the_usual_time(monkeypatch):
-    """Each takes what it is said to need."""
+def test_the_pipeline_hands_on_what_it_has_after_each_stage(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import gpu
+    from pipeline import Stopwatch
 
-    monkeypatch.setattr(gpu.sys, "argv", ["gpu.py"])
-    args = gpu.arguments()
-    most = ("throughput", "epochs", "checks", "study")
-    assert sum(gpu.NEEDS[part] for part in most) <= 60 * args.minutes
+    class Module:
+        def step(self, number):
+            return number + 1
 
+    plain, kept = Module.step, []
+    watch = Stopwatch(kept.append)
+    watch.first(Module, "step")
 
-def test_a_part_that_fails_costs_no_other(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import gpu
+    def run_stage(stage, fails):
+        assert Module().step(1) == 2
+        if fails:
+            raise StageFailed("no memory")
 
-    def fail(*arguments):
-        raise RuntimeError("no compiler")
-
-    monkeypatch.setattr(gpu, "fresh", lambda *arguments: {})
-    monkeypatch.setattr(gpu, "beside_the_ordinary_way", lambda *arguments: [{"ratio": 3}])
-    monkeypatch.setattr(gpu, "epochs", fail)
-    monkeypatch.setattr(gpu, "study", lambda *arguments: {"seconds": 1})
-    monkeypatch.setattr(gpu, "variants", fail)
-    file = tmp_path / "gpu.json"
-    args = SimpleNamespace(minutes=9, accelerator="cpu", others=[], json=file)
-    args.parts, args.batch_size = [part for part in gpu.NEEDS if part != "checks"], 32
-    monkeypatch.setattr(gpu, "case_of", lambda *arguments: None)
-    gpu.measure_all(args, Console(file=io.StringIO()))
-    found = json.loads(file.read_text())
-    assert (found["throughput"], found["study"]) == ([{"ratio": 3}], {"seconds": 1})
-    reason = "RuntimeError: no compiler"
-    assert found["failed"] == {"epochs": reason, "variants": reason}
-
-
-def test_a_variant_or_a_check_that_fails_costs_no_other(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import checks
-    import gpu
-
-    def measured(function, case, name, *more):
-        if name == "default":
-            raise RuntimeError("no compiler\nat all")
-        steps = {"precision": "32-true", "loss": 0.0, "gradients": 0.0, "tolerance": 1e-4}
-        return {"rate": 10.0, "first": 1.0, **steps, "agrees": True}
-
-    monkeypatch.setattr(gpu, "fresh", measured)
-    monkeypatch.setattr(gpu, "case_of", lambda *arguments: None)
-    args = SimpleNamespace(variants={"single": ("plain", "default", "pinned")}, batch_size=32)
-    console = Console(file=io.StringIO(), width=200)
-    found = gpu.variants(args, console, math.inf)
-    assert [row.get("failed") for row in found] == [None, "RuntimeError: no compiler", None]
-    assert [row.get("rate") for row in found] == [10.0, None, 10.0]
-
-    def study_fails(*arguments):
-        raise ValueError("no study")
-
-    monkeypatch.setattr(checks, "fresh", measured)
-    monkeypatch.setattr(checks, "_run", study_fails)
-    args.ways = ((None, True), ("default", True), ("reduce-overhead", False))
-    found = checks.check_all(args, console, None, math.inf)
-    assert [one["holds"] for one in found] == [False, True, False, True]
-    assert "no study" in found[0]["found"]
-    assert found[2]["found"] == "RuntimeError: no compiler"
-    assert checks.check_all(args, console, None, -math.inf) == []
+    timed = watch.stages(run_stage)
+    timed(SimpleNamespace(arm="fine", name="fine/seed0"), False)
+    first = kept[0]["first_step"]
+    assert 0 < first <= kept[0]["seconds"]
+    with pytest.raises(StageFailed):
+        timed(SimpleNamespace(arm="coarse", name="coarse/seed0"), True)
+    assert [one["stages"] for one in kept] == [["fine/seed0"]] * 2
+    assert [{row["phase"] for row in one["rows"]} for one in kept] == [
+        {"start-up", "fine"},
+        {"start-up", "fine", "the rest", "coarse"},
+    ]
+    # Of the first step alone, and later ones pay nothing for it.
+    assert (kept[1]["first_step"], Module.step) == (first, plain)
+    assert not any(one["finished"] for one in kept)
+    assert watch.result(finished=True)["finished"]
 
 
 def test_gradients_of_compiled_steps_that_are_wrong_are_found(monkeypatch, navon):
