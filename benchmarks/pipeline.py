@@ -87,9 +87,8 @@ class Stopwatch:
 
         def noting(*args: Any, **kwargs: Any) -> Any:
             found = original(*args, **kwargs)
-            if self.first_step is None:
-                self.first_step = _now() - STARTED
-            setattr(owner, name, original)
+            self.first_step = _now() - STARTED
+            setattr(owner, name, original)  # later calls pay nothing for it
             return found
 
         setattr(owner, name, noting)
