@@ -21,7 +21,7 @@ from analysis.section import Findings, Section
 from analysis.sections.agreement import coarse_answers
 from analysis.seed import Seed, drawn
 from analysis.values import SHARE
-from common.settings.levels import LEVELS, SIDES, SPELLING
+from common.settings.levels import LEVELS, SIDES
 from common.system.errors import UserError
 from common.system.randomness import derive
 from common.trained.grad_cam import evidence, hires_cam
@@ -231,10 +231,10 @@ def look(seed: Seed, chosen: Sequence[tuple[str, int]]) -> list[Look]:
     inputs = module.transforms(pictures.to(module.device))
     maps: dict[tuple[str, str], Tensor] = {}
     for level in seed.network.heads:
-        for side, name in SPELLING.items():
+        for side in SIDES:
             classes = labels[level][rows].to(module.device)
             try:
-                found = hires_cam(seed.network, inputs, level=level, side=name, classes=classes)
+                found = hires_cam(seed.network, inputs, level=level, side=side, classes=classes)
             except UserError:  # no maps at this size of images
                 return []
             maps[level, side] = found.cpu()
