@@ -6,6 +6,7 @@ They derive from Lightning's Checkpoint because only such callbacks run after th
 import csv
 import io
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,16 +48,16 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let other checkpoints wait for this one.
 
-        Lightning's handler of signals is taken back: one of several processes would wait in it for the others, and
-        a second signal must stop at once.
+        Lightning's handler of signals is taken back: it would stop at places where nothing is saved, such as in
+        validation, one of several processes would wait in it for the others, and a second signal must stop at once.
         """
         writer = trainer.strategy.checkpoint_io
         assert isinstance(writer, DurableCheckpoints)
         writer.last = self.path
-        if signals.pending == signal.SIGTERM:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        elif trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, self.on_sigterm)
+        # Only the main thread can, and only there has Lightning set its own.
+        if threading.current_thread() is threading.main_thread():
+            again = signals.pending == signal.SIGTERM
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if again else self.on_sigterm)
 
     @property
     def seconds(self) -> float:

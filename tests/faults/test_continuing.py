@@ -1,6 +1,7 @@
 """Checkpoints to continue from that are damaged, and losses that are no numbers."""
 
 import csv
+import importlib
 import os
 import pickle
 import re
@@ -223,6 +224,38 @@ def test_the_kept_weights_are_those_of_the_last_checkpoint_wherever_writing_them
     for place in (killed, whole):
         assert command(place, every_epoch)[0] == 0
     same(killed, whole)
+
+
+@pytest.mark.parametrize(
+    ("where", "steps"),
+    [
+        # Once the checkpoint of the epoch would have been written: the next step ends first.
+        ("common.training.callbacks:LastCheckpoint.on_train_epoch_end", STEPS + 1),
+        # The epoch ends first.
+        ("common.training.module:TrainingModule.validation_step", STEPS),
+    ],
+    ids=["after an epoch", "in validation"],
+)
+def test_a_signal_leaves_a_checkpoint_wherever_it_comes(
+    where, steps, command, places, tmp_path, monkeypatch
+):
+    module, _, path = where.partition(":")
+    owner, name = path.split(".")
+    owner = getattr(importlib.import_module(module), owner)
+    hook, told = getattr(owner, name), []
+
+    def told_once(*args, **kwargs):
+        found = hook(*args, **kwargs)
+        if not told:
+            told.append(terminate())
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, told_once)
+        assert command(tmp_path)[0] == 143
+    assert torch.load(stage(tmp_path) / "checkpoints/last.ckpt")["global_step"] == steps
+    assert command(tmp_path)[0] == 0
+    same(tmp_path, places["whole"])
 
 
 def test_metrics_are_whole_though_they_were_not_wanted_for_a_while(command, stopped, places):

@@ -305,7 +305,8 @@ if __name__ == "__main__":
     args.variants = {"single": ("plain", "pinned"), "dual": ("plain", "pinned")}
     args.study = ["--dataset", "navon", "--seeds", "1"]
     args.study += ["dataset.width=0.125", "trainer_params.max_epochs=1", "logger=csv"]
-    args.checks = ["dataset=navon", "dataset.width=0.125", "trainer_params.max_epochs=2"]
+    # Epochs enough that a stage of few images is still training when it is told to stop.
+    args.checks = ["dataset=navon", "dataset.width=0.125", "trainer_params.max_epochs=6"]
     args.ways = (("default", False),)
     gpu.measure_all(args, Console(width=120), fresh("hardware", "cpu"))
 """
