@@ -55,11 +55,12 @@ class DurableCheckpoints(TorchCheckpointIO):
         if self.last not in (None, path):
             self.waiting[path] = deepcopy(checkpoint)
             return
-        for name in self.waiting:
-            _write(self.waiting[name], name.with_name(f"{name.name}{NEXT}"))
+        beside = {name: name.with_name(f"{name.name}{NEXT}") for name in self.waiting}
+        for name, new in beside.items():
+            _write(self.waiting[name], new)
         _write(checkpoint, path)
-        for name in self.waiting:
-            name.with_name(f"{name.name}{NEXT}").replace(name)
+        for name, new in beside.items():
+            new.replace(name)
             sync_folder(name.parent)
         self.waiting.clear()
         for name in self.leaving:

@@ -1,7 +1,6 @@
 """Checkpoints to continue from that are damaged, and losses that are no numbers."""
 
 import csv
-import importlib
 import os
 import pickle
 import re
@@ -227,21 +226,18 @@ def test_the_kept_weights_are_those_of_the_last_checkpoint_wherever_writing_them
 
 
 @pytest.mark.parametrize(
-    ("where", "steps"),
+    ("owner", "name", "steps"),
     [
         # Once the checkpoint of the epoch would have been written: the next step ends first.
-        ("common.training.callbacks:LastCheckpoint.on_train_epoch_end", STEPS + 1),
+        (callbacks.LastCheckpoint, "on_train_epoch_end", STEPS + 1),
         # The epoch ends first.
-        ("common.training.module:TrainingModule.validation_step", STEPS),
+        (TrainingModule, "validation_step", STEPS),
     ],
     ids=["after an epoch", "in validation"],
 )
 def test_a_signal_leaves_a_checkpoint_wherever_it_comes(
-    where, steps, command, places, tmp_path, monkeypatch
+    owner, name, steps, command, places, tmp_path, monkeypatch
 ):
-    module, _, path = where.partition(":")
-    owner, name = path.split(".")
-    owner = getattr(importlib.import_module(module), owner)
     hook, told = getattr(owner, name), []
 
     def told_once(*args, **kwargs):
