@@ -91,7 +91,11 @@ class HierarchicalData(pl.LightningDataModule, ABC):
         for part, name in ((self.train_set, "training"), (self.val_set, "validation")):
             if len(part) == 0:
                 raise UserError(f"{directory} leaves no {name} images: more images are needed.")
-        self._warn_of_untrained(directory.parent)
+        self._warn_of_absent(
+            self.train_set,
+            f"{directory.parent} has no training image of",
+            "networks cannot learn it",
+        )
         self.mean, self.std = pixel_statistics(
             folder.pixel_counts - count_pixels(folder.images, left_out)
         )
@@ -104,11 +108,16 @@ class HierarchicalData(pl.LightningDataModule, ABC):
         self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
         self._loaded = True
 
-    def _warn_of_untrained(self, where: Path) -> None:
-        """Warn of the classes of which no training image is there."""
+    def warn_of_untested(self, images: ImageSet) -> None:
+        """Warn of the classes of which a test set has no image."""
+        lacks = f"{Path(self.cfg.dataset.test_dir).parent} has no test image of"
+        self._warn_of_absent(images, lacks, "how well it is recognised is not measured")
+
+    def _warn_of_absent(self, images: ImageSet, lacks: str, so: str) -> None:
+        """Warn of the classes of which a set has no image, and of what follows."""
         for level in (one for one in self.levels if one in self.level_names):
             classes = self.classes[level]
-            seen = self.train_set.labels[level][self.train_set.subset]
+            seen = images.labels[level][images.subset]
             counts = torch.bincount(seen, minlength=len(classes.ids)).tolist()
             absent = [
                 f"{label} ({name})"
@@ -118,9 +127,8 @@ class HierarchicalData(pl.LightningDataModule, ABC):
             if absent:
                 more = ", ..." if len(absent) > SHOWN else ""
                 warn_once(
-                    f"{where} has no training image of {self.level_names[level]} class "
-                    f"{', '.join(absent[:SHOWN])}{more}: "
-                    "networks cannot learn it."
+                    f"{lacks} {self.level_names[level]} class "
+                    f"{', '.join(absent[:SHOWN])}{more}: {so}."
                 )
 
     def load_test(self) -> ImageSet:

@@ -251,9 +251,13 @@ def keep_features(
 
 
 def _refuse_untestable(data: HierarchicalData, cfg: DictConfig) -> None:
-    """Refuse before training what Lightning would refuse after it: a share of batches that leaves none."""
+    """Refuse before training what Lightning would refuse after it: a share of batches that leaves none.
+
+    Warn of classes that the test cannot judge.
+    """
     share = cfg.trainer_params.limit_test_batches
     images = data.load_test()
+    data.warn_of_untested(images)
     batches = math.ceil(len(images) / data.evaluation_batch(images))
     if isinstance(share, float) and int(share * batches) == 0:
         raise UserError(
