@@ -70,6 +70,8 @@ class Outcome(Sequence[SummaryRow]):
         # Imported late: matplotlib takes a second, which a study on a cluster need not.
         from matplotlib.figure import Figure
 
+        from common.system.letters import families
+
         levels = list(dict.fromkeys(row.level for row in self.summary))
         arms = list(dict.fromkeys(row.arm for row in self.summary))
         figure = Figure(
@@ -91,7 +93,7 @@ class Outcome(Sequence[SummaryRow]):
                     ends = [100 * row.ci95_low, 100 * row.ci95_high]
                     axes.plot(ends, [y, y], color="black", lw=1.5, zorder=2)
             called = next(level_shown(row) for row in self.summary if row.level == level)
-            axes.set_title(f"{called} labels")
+            axes.set_title(f"{called} labels", fontfamily=families())
             axes.set_xlabel("test accuracy, %")
             axes.set_yticks(range(len(arms)), arms)
             axes.grid(axis="x", color="0.9")

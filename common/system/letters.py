@@ -11,10 +11,17 @@ import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib.font_manager import findSystemFonts, fontManager
+from matplotlib.font_manager import (
+    FontProperties,
+    findfont,
+    findSystemFonts,
+    fontManager,
+    get_font,
+)
 
 # As Linux, macOS and Windows bring them, or let them be installed. First those that have all letters of the three
 # scripts, then those of each one.
@@ -57,6 +64,17 @@ def families() -> list[str]:
     ]
     chosen = mpl.rcParams["font.family"]
     return [*chosen, *(one for one in found if one not in chosen)]
+
+
+def font_file(text: str) -> Path:
+    """Find the font of `families` that has most letters of a text, for what draws a text with one font."""
+
+    def letters_in(file: str) -> int:
+        font = get_font(file)
+        return sum(bool(font.get_char_index(ord(letter))) for letter in text)
+
+    files = [findfont(FontProperties(family=[family])) for family in families()]
+    return Path(max(files, key=letters_in))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from helpers import finish
 from bilateral import outcome
 from common.results.tables import write_tables
 from common.system.errors import UserError
+from common.system.letters import families
 from study.arms import PRIMARY, REFERENCE, order
 
 COSTS = {"parameters": 100, "trained_parameters": 100, "macs": 1000, "fingerprint": "f"}
@@ -57,6 +58,7 @@ def test_the_figure_shows_means_intervals_and_seeds(study):
     found = outcome(study)
     left, right = found.plot().axes
     assert (left.get_title(), right.get_title()) == ("fine labels", "coarse labels")
+    assert left.title.get_fontfamily() == families()
     assert [tick.get_text() for tick in left.get_yticklabels()] == [
         "bilateral",
         "unspecialised_pair",

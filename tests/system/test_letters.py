@@ -11,7 +11,7 @@ from matplotlib.font_manager import findfont, fontManager
 
 from analysis.report.svg import Frame, drawn_here, picture
 from common.system import letters
-from common.system.letters import all_letters, families, warn_of_boxes
+from common.system.letters import all_letters, families, font_file, warn_of_boxes
 
 BUTTERFLY = "\u8774"  # of no font that matplotlib brings
 OWN = frozenset({"DejaVu Sans"})
@@ -62,8 +62,14 @@ def font_with_a_butterfly(tmp_path, installed):
     before = [*fontManager.ttflist]
     fontManager.addfont(file)
     installed("IPAGothic")
-    yield
+    yield file
     fontManager.ttflist[:] = before
+
+
+def test_a_text_of_one_font_takes_that_with_most_of_its_letters(font_with_a_butterfly):
+    own = findfont("DejaVu Sans")
+    assert font_file(f"{BUTTERFLY} (Papilio)") == font_with_a_butterfly
+    assert [str(font_file(text)) for text in ("Käfer", "", "\u9f98")] == [own] * 3
 
 
 def named(figure: Figure) -> None:

@@ -20,7 +20,7 @@ def contact_sheet(
 ) -> Image.Image:
     """Draw the first pictures of each class, under its name, its label id and its coarse class's name.
 
-    The label id tells apart names that are cut off, or of letters that the font lacks.
+    The label id tells apart names that are cut off, or of letters that no font here has.
 
     Args:
         index: the images of a set; the first ones are training images.
@@ -28,6 +28,9 @@ def contact_sheet(
         files: of each image.
         frame: the size that they are brought to.
     """
+    # Imported late: matplotlib takes a second, and what is wrong with the pictures has been said by then.
+    from common.system.letters import font_file
+
     rows = defaultdict(list)
     for row, label in enumerate(index.fine.tolist()):
         rows[label].append(row)
@@ -36,28 +39,23 @@ def contact_sheet(
     width, height = PER_CLASS * SIDE + GAP, SIDE + 2 * LINE + GAP
     down = -(-len(labels) // across)
     sheet = Image.new("RGB", (across * width + GAP, down * height + GAP), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.truetype(_font_file(), LINE - 4)
+    pen = ImageDraw.Draw(sheet)
     for number, label in enumerate(labels):
         left, top = GAP + number % across * width, GAP + number // across * height
         for line, text in enumerate(
             (hierarchy.fine[label], f"{label} · {hierarchy.above(label)}".rstrip(" ·"))
         ):
-            pen.text(
-                (left, top + line * LINE), _shortened(text), "black" if line == 0 else "gray", font
-            )
+            font = ImageFont.truetype(font_file(text), LINE - 4)
+            shade = "black" if line == 0 else "gray"
+            # By their baseline: fonts differ in how far letters reach above it.
+            at = (left, top + (line + 1) * LINE - 4)
+            pen.text(at, _shortened(text), shade, font, anchor="ls")
         for column, row in enumerate(rows[label][:PER_CLASS]):
             small = ImageOps.contain(
                 read_picture(Path(files[row]), of_a_set=True, frame=frame), (SIDE - 2, SIDE - 2)
             )
             sheet.paste(small, (left + column * SIDE, top + 2 * LINE))
     return sheet
-
-
-def _font_file() -> Path:
-    """Find the font that matplotlib brings, which has the letters of most alphabets; Pillow's has no umlauts."""
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
 def _shortened(text: str, most: int = 44) -> str:
