@@ -7,7 +7,7 @@ from typing import Any
 
 from arch_dual_head.macro_architectures import frozen_sides
 from common.networks.callosum import Callosum
-from common.networks.combine import MeanOfSpecialists, Product
+from common.networks.combine import MeanOfSpecialists, ProductOfSpecialists
 from common.networks.crossings import CallosumKeys
 from common.networks.hemisphere import Hemisphere, HemisphereConfig
 from common.networks.joins import JOINS
@@ -102,7 +102,7 @@ def ensemble(parts: Parts) -> EnsembleNet:
 
 def product(parts: Parts) -> EnsembleNet:
     """Build two specialists whose own heads' probabilities are multiplied."""
-    combine = Product(parts.coarse_of_fine, parts.num_classes["coarse"])
+    combine = ProductOfSpecialists(parts.coarse_of_fine, parts.num_classes["coarse"])
     return EnsembleNet(networks=_specialists(parts), combine=combine)
 
 

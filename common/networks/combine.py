@@ -15,7 +15,7 @@ from common.settings.hierarchy import refuse_unknown_hierarchy
 Logits = Mapping[str, Tensor]
 
 
-class Mean(nn.Module):
+class MeanOfNetworks(nn.Module):
     """The mean of the probabilities of networks that all have the same levels."""
 
     def forward(self, logits: Sequence[Logits]) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ class _Specialists(nn.Module):
         return fine, summed, right
 
 
-class Product(_Specialists):
+class ProductOfSpecialists(_Specialists):
     """The product of the two specialists' probabilities, as if they were independent given the image.
 
     p(fine) ∝ p_left(fine) · p_right(coarse class of fine), and p(coarse) is its sum over the fine classes of each

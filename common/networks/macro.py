@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.callosum import Callosum
-from common.networks.combine import Mean
+from common.networks.combine import MeanOfNetworks
 from common.networks.full_precision import without_autocast
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join, build_join
@@ -43,7 +43,7 @@ class Head(nn.Module):
             return self.linear(self.dropout(features.float()))
 
 
-def by_level(num_classes: Mapping[str, int]) -> dict[str, int]:
+def in_order(num_classes: Mapping[str, int]) -> dict[str, int]:
     """Put `num_classes` in the order of LEVELS, whatever order it was written in; one other task may stand alone."""
     if len(num_classes) == 1:
         return dict(num_classes)
@@ -90,7 +90,7 @@ class HemispheresAndHeads(nn.Module):
         callosum: Callable[[Mapping[str, Hemisphere]], Callosum] | None = None,
     ) -> None:
         super().__init__()
-        self.num_classes = by_level(num_classes)
+        self.num_classes = in_order(num_classes)
         self.widths = {side: one.num_features for side, one in hemispheres.items()}
         self.num_features = sum(self.widths.values())
         self.hemispheres = nn.ModuleDict({SPELLING[side]: one for side, one in hemispheres.items()})
@@ -217,7 +217,7 @@ class UnilateralNet(HemispheresAndHeads):
         auxiliary: bool = False,
     ) -> None:
         super().__init__(
-            hemispheres={side_alone(next(iter(by_level(num_classes)))): hemisphere},
+            hemispheres={side_alone(next(iter(in_order(num_classes)))): hemisphere},
             num_classes=num_classes,
             dropout=dropout,
             join=join,
@@ -271,10 +271,10 @@ class EnsembleNet(nn.Module):
                     f"networks of an ensemble must have the same classes: the first has "
                     f"{networks[0].num_classes}, number {i + 1} has {network.num_classes}"
                 )
-        self.num_classes = by_level(
+        self.num_classes = in_order(
             {level: n for one in networks for level, n in one.num_classes.items()}
         )
-        self.combine = combine or Mean()
+        self.combine = combine or MeanOfNetworks()
         self.num_features = sum(network.num_features for network in networks)
         self.networks = nn.ModuleList(networks)
         self.requires_grad_(False)

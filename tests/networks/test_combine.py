@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
-from common.networks.combine import Mean, MeanOfSpecialists, Product
+from common.networks.combine import MeanOfNetworks, MeanOfSpecialists, ProductOfSpecialists
 from common.system.errors import UserError
 
 TREE = [0, 1, 0, 1, 1]  # the coarse class of each fine one
@@ -21,7 +21,7 @@ def logits() -> list[dict[str, torch.Tensor]]:
 def test_a_product_by_hand():
     """Left: 0.5, 0.3, 0.2 of the fine classes 0, 1, 2; right: 0.1, 0.9. Fine 0 lies in 0, fine 1 and 2 in 1."""
     left, right = torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[0.1, 0.9]]).log()
-    found = Product([0, 1, 1], 2)([{"fine": left}, {"coarse": right}])
+    found = ProductOfSpecialists([0, 1, 1], 2)([{"fine": left}, {"coarse": right}])
     total = 0.05 + 0.27 + 0.18
     torch.testing.assert_close(found["fine"].exp(), torch.tensor([[0.05, 0.27, 0.18]]) / total)
     torch.testing.assert_close(found["coarse"].exp(), torch.tensor([[0.05, 0.45]]) / total)
@@ -32,7 +32,7 @@ def test_a_product_and_a_mean_of_specialists_in_numpy():
     fine = softmax(both[0]["fine"].numpy(), axis=1)
     right = softmax(both[1]["coarse"].numpy(), axis=1)
     summed = np.stack([fine[:, [0, 2]].sum(axis=1), fine[:, [1, 3, 4]].sum(axis=1)], axis=1)
-    product = Product(TREE, 2)(both)
+    product = ProductOfSpecialists(TREE, 2)(both)
     raw = fine * right[:, TREE]
     np.testing.assert_allclose(product["fine"].exp(), raw / raw.sum(1, keepdims=True), rtol=1e-5)
     raw = summed * right
@@ -44,23 +44,23 @@ def test_a_product_and_a_mean_of_specialists_in_numpy():
 
 def test_the_order_of_specialists_does_not_matter():
     both = logits()
-    for combine in (Product(TREE, 2), MeanOfSpecialists(TREE, 2)):
+    for combine in (ProductOfSpecialists(TREE, 2), MeanOfSpecialists(TREE, 2)):
         one, other = combine(both), combine(both[::-1])
         assert all(one[level].equal(other[level]) for level in one)
 
 
 def test_probabilities_that_are_nearly_nothing_stay_numbers():
     left, right = torch.tensor([[200.0, -200.0]]), torch.tensor([[-200.0, 200.0]])
-    found = Product([0, 1], 2)([{"fine": left}, {"coarse": right}])
+    found = ProductOfSpecialists([0, 1], 2)([{"fine": left}, {"coarse": right}])
     assert all(bool(torch.isfinite(one).all()) for one in found.values())
 
 
 def test_a_mean_is_of_probabilities():
     ones = [{"fine": torch.tensor([[0.9, 0.1]]).log()}, {"fine": torch.tensor([[0.5, 0.5]]).log()}]
-    torch.testing.assert_close(Mean()(ones)["fine"].exp(), torch.tensor([[0.7, 0.3]]))
+    torch.testing.assert_close(MeanOfNetworks()(ones)["fine"].exp(), torch.tensor([[0.7, 0.3]]))
 
 
-@pytest.mark.parametrize("kind", [Product, MeanOfSpecialists])
+@pytest.mark.parametrize("kind", [ProductOfSpecialists, MeanOfSpecialists])
 def test_specialists_without_a_known_tree_are_refused(kind):
     with pytest.raises(UserError, match="needs the coarse class of each fine class"):
         kind([], 2)
