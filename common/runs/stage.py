@@ -67,7 +67,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     if result is not None:
         print(f"{stage.name}: trained before, tested now")
     if evaluate:
-        _refuse_untestable(data, stage.config)
+        _check_test_images(data, stage.config)
     module = _build(prepared, architecture)
     if result is None:
         if asked.config.trainer_params.max_epochs is None:
@@ -250,10 +250,10 @@ def keep_features(
         images.features = torch.cat([batch["features"] for batch in batches])
 
 
-def _refuse_untestable(data: HierarchicalData, cfg: DictConfig) -> None:
-    """Refuse before training what Lightning would refuse after it: a share of batches that leaves none.
+def _check_test_images(data: HierarchicalData, cfg: DictConfig) -> None:
+    """Warn before training of classes that cannot be tested, and refuse a share of batches that leaves none.
 
-    Warn of classes that the test cannot judge.
+    Lightning would refuse it after training.
     """
     share = cfg.trainer_params.limit_test_batches
     images = data.load_test()
