@@ -11,6 +11,9 @@ AUTO = "auto"
 # Compiling took 21 s where nothing was cached, and saves about 1 ms of a replayed step (ResNet-9, batches of 256, bare
 # loops on an H100; benchmarks/README.md). Its kernels are kept on disk: stages that are alike compile them once.
 PAYS_AFTER = 20_000
+# Earlier versions of PyTorch compile bfloat16 for a CPU without rounding where plain code does: the gradient of a
+# maximum, as at the end of ResNet-9, is then NaN.
+ROUNDS_ON_CPU = (2, 13)
 
 
 class Acceleration(NamedTuple):
@@ -24,7 +27,7 @@ class Circumstances(NamedTuple):
     """What a stage trains on, and how.
 
     ``parallel`` says whether its strategy is one for several devices, also where there is one; ``steps`` is how many
-    are to come, with those of the command's stages that are alike.
+    are to come, with those of the command's stages that are alike; ``torch`` is PyTorch's version.
     """
 
     gpu: bool
@@ -32,6 +35,7 @@ class Circumstances(NamedTuple):
     precision: str
     deterministic: bool
     steps: int
+    torch: tuple[int, ...]
 
 
 def choose(
@@ -45,12 +49,19 @@ def choose(
         now: the circumstances.
 
     Raises:
-        UserError: a mode is asked for where nothing may be compiled.
+        UserError: a mode is asked for where nothing may be compiled, or is compiled wrongly.
     """
     if now.deterministic and compile not in (None, AUTO):
         raise UserError(
             f"hparams.compile={compile} is not for trainer_params.deterministic=true, where nothing is compiled; "
             "allowed with it: auto, null."
+        )
+    rounds = now.gpu or not now.precision.startswith("bf16") or now.torch >= ROUNDS_ON_CPU
+    if not rounds and compile not in (None, AUTO):
+        here, needed = (".".join(map(str, version)) for version in (now.torch, ROUNDS_ON_CPU))
+        raise UserError(
+            f"hparams.compile={compile} in bfloat16 on a CPU gives wrong gradients with PyTorch {here}; allowed: auto, "
+            f"null, trainer_params.precision=32-true, or PyTorch {needed} and later."
         )
     mode = compile
     if compile == AUTO:

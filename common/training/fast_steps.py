@@ -195,4 +195,5 @@ def _circumstances(trainer: pl.Trainer, module: Any, alike: int) -> Circumstance
         precision=str(trainer.precision),
         deterministic=module.cfg.trainer_params.deterministic,
         steps=int(trainer.estimated_stepping_batches) * alike - trainer.global_step,
+        torch=tuple(int(number) for number in torch.__version__.split(".")[:2]),
     )

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from playwright.sync_api import sync_playwright
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import analyse
@@ -742,11 +741,15 @@ QUIET = [
 
 @pytest.fixture(scope="module")
 def chromium():
-    """Debian's Chromium without a window; where it must be there, BILATERAL_BROWSER=required forbids to skip."""
+    """Debian's Chromium without a window, by playwright; BILATERAL_BROWSER=required forbids to skip."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not program and os.environ.get("BILATERAL_BROWSER") != "required":
-        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    if os.environ.get("BILATERAL_BROWSER") != "required":
+        pytest.importorskip("playwright", reason="playwright is not installed")
+        if not program:
+            pytest.skip("no Chromium is installed (apt-get install chromium)")
     assert program, "BILATERAL_BROWSER=required, but there is no Chromium"
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=QUIET)
         yield browser

@@ -17,12 +17,19 @@ class Abacus:
 """
 
 
+def beside_the_code(folder: str, names: list[str]) -> set[str]:
+    """What of a folder is not to be copied."""
+    if Path(folder) != ROOT:
+        return {"__pycache__"}
+    others = ("runs", "datasets", "tests", "docs", "results", "build")
+    return {name for name in names if name.startswith((".", *others))}
+
+
 @pytest.fixture
 def broken(tmp_path) -> Path:
     """A copy of the code with a backbone that is no Python."""
     place = tmp_path / "bilateral"
-    leave = shutil.ignore_patterns(".*", "runs", "datasets", "tests", "docs", "results", "build*")
-    shutil.copytree(ROOT, place, ignore=leave)
+    shutil.copytree(ROOT, place, ignore=beside_the_code)
     (place / "common/networks/backbones/abacus.py").write_text(UNCLOSED)
     return place
 

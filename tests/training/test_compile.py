@@ -15,6 +15,7 @@ from common.networks.backbones import build_backbone
 from common.networks.hemisphere import Hemisphere
 from common.networks.joins import JOINS
 from common.networks.macro import BilateralNet
+from common.training.acceleration import ROUNDS_ON_CPU
 from common.training.fast_steps import compile_forward
 
 SINGLE = arch_single_head.trainer.main
@@ -45,6 +46,10 @@ def test_a_network_is_compiled_in_one_piece_and_once(join):
     assert graphs.frame_count == 1
 
 
+@pytest.mark.skipif(
+    torch.__version__ < ROUNDS_ON_CPU,
+    reason="this PyTorch compiles bfloat16 wrongly for a CPU, and is not asked to",
+)
 def test_a_maximum_of_rounded_maps_has_the_gradient_of_the_plain_one():
     """As at the end of ResNet-9: whoever fuses these, and rounds the maximum alone, finds it nowhere in the maps."""
 

@@ -24,7 +24,13 @@ from common.runs.description import Stage
 from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.system.errors import UserError
-from common.training.acceleration import PAYS_AFTER, Acceleration, Circumstances, choose
+from common.training.acceleration import (
+    PAYS_AFTER,
+    ROUNDS_ON_CPU,
+    Acceleration,
+    Circumstances,
+    choose,
+)
 from common.training.finite import FiniteLoss
 from common.training.graphed import (
     Comparison,
@@ -39,7 +45,12 @@ from common.training.module import TrainingModule
 
 SINGLE = arch_single_head.trainer.main
 GPU = Circumstances(
-    gpu=True, parallel=False, precision="bf16-mixed", deterministic=False, steps=1000
+    gpu=True,
+    parallel=False,
+    precision="bf16-mixed",
+    deterministic=False,
+    steps=1000,
+    torch=(2, 11),
 )
 REPLAYED = Acceleration(None, True)
 REFUSED = "operation not permitted when stream is capturing\nCUDA kernel errors ..."
@@ -132,7 +143,7 @@ def test_a_gpu_replays_steps_and_compiles_where_many_are_to_come():
 
 
 def test_a_cpu_does_neither_and_says_so_only_where_it_was_asked():
-    cpu = GPU._replace(gpu=False, steps=PAYS_AFTER)
+    cpu = GPU._replace(gpu=False, steps=PAYS_AFTER, torch=ROUNDS_ON_CPU)
     assert choose("auto", "auto", cpu) == (Acceleration(), None)
     assert choose("auto", True, cpu) == (Acceleration(), "there is no CUDA GPU")
     assert choose("default", "auto", cpu) == (Acceleration("default"), None)
@@ -157,6 +168,20 @@ def test_nothing_is_compiled_where_results_must_be_deterministic():
     assert choose("auto", "auto", strict) == (Acceleration(None, True), None)
     with pytest.raises(UserError, match="deterministic=true"):
         choose("default", "auto", strict)
+
+
+def test_a_cpu_compiles_bfloat16_only_where_pytorch_rounds_it():
+    cpu = GPU._replace(gpu=False)
+    for asked in ("auto", None):
+        assert choose(asked, "auto", cpu) == (Acceleration(), None)
+    with pytest.raises(UserError) as caught:
+        choose("default", "auto", cpu)
+    assert "hparams.compile=default" in str(caught.value)
+    assert "PyTorch 2.11; allowed: auto, null, trainer_params.precision=32-true" in str(
+        caught.value
+    )
+    for other in ({"torch": (2, 13)}, {"precision": "32-true"}, {"gpu": True}):
+        assert choose("default", False, cpu._replace(**other)) == (Acceleration("default"), None)
 
 
 # --------------------------------------------------------------- a whole run
