@@ -46,6 +46,13 @@ def test_a_network_is_compiled_in_one_piece_and_once(join):
     assert graphs.frame_count == 1
 
 
+@pytest.fixture
+def tiny(tiny) -> list[str]:
+    """In what this PyTorch can compile for a CPU."""
+    whole = torch.__version__ < ROUNDS_ON_CPU
+    return [*tiny, *(["trainer_params.precision=32-true"] if whole else [])]
+
+
 @pytest.mark.skipif(
     torch.__version__ < ROUNDS_ON_CPU,
     reason="this PyTorch compiles bfloat16 wrongly for a CPU, and is not asked to",
