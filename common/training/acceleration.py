@@ -51,13 +51,14 @@ def choose(
     Raises:
         UserError: a mode is asked for where nothing may be compiled, or is compiled wrongly.
     """
-    if now.deterministic and compile not in (None, AUTO):
+    asked = compile not in (None, AUTO)
+    if asked and now.deterministic:
         raise UserError(
             f"hparams.compile={compile} is not for trainer_params.deterministic=true, where nothing is compiled; "
             "allowed with it: auto, null."
         )
     rounds = now.gpu or not now.precision.startswith("bf16") or now.torch >= ROUNDS_ON_CPU
-    if not rounds and compile not in (None, AUTO):
+    if asked and not rounds:
         here, needed = (".".join(map(str, version)) for version in (now.torch, ROUNDS_ON_CPU))
         raise UserError(
             f"hparams.compile={compile} in bfloat16 on a CPU gives wrong gradients with PyTorch {here}; allowed: auto, "

@@ -19,6 +19,8 @@ from common.training.acceleration import ROUNDS_ON_CPU
 from common.training.fast_steps import compile_forward
 
 SINGLE = arch_single_head.trainer.main
+# Whether this PyTorch compiles bfloat16 for a CPU.
+ROUNDS = torch.__version__ >= ROUNDS_ON_CPU
 
 
 def weights(place: Path, file: str = "last.ckpt") -> dict[str, torch.Tensor]:
@@ -49,12 +51,11 @@ def test_a_network_is_compiled_in_one_piece_and_once(join):
 @pytest.fixture
 def tiny(tiny) -> list[str]:
     """In what this PyTorch can compile for a CPU."""
-    whole = torch.__version__ < ROUNDS_ON_CPU
-    return [*tiny, *(["trainer_params.precision=32-true"] if whole else [])]
+    return tiny if ROUNDS else [*tiny, "trainer_params.precision=32-true"]
 
 
 @pytest.mark.skipif(
-    torch.__version__ < ROUNDS_ON_CPU,
+    not ROUNDS,
     reason="this PyTorch compiles bfloat16 wrongly for a CPU, and is not asked to",
 )
 def test_a_maximum_of_rounded_maps_has_the_gradient_of_the_plain_one():
