@@ -1,8 +1,8 @@
 """Which arms and seeds a study has, and in which order its stages come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from common.settings.suggestions import closest
 from common.system.errors import UserError
@@ -50,10 +50,9 @@ def chosen_arms(cfg: DictConfig, seeds: int) -> list[str]:
 
 def _asked(cfg: DictConfig) -> list[str]:
     """The names that ``arms`` gives, each of them known; hemispheres alone with ``no_bilateral``."""
-    asked = list(cfg.arms) if OmegaConf.is_list(cfg.arms) else [cfg.arms]
     own = arms_of(cfg.study)
-    if own and asked == list(DEFAULT_ARMS):
-        asked = list(own)
+    given = list(own or DEFAULT_ARMS) if cfg.arms is None else cfg.arms
+    asked = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     if asked == ["all"]:
         asked = list(usual_names() + tuple(arm for arm in own if ARMS[arm].study))
     # In full they would fill half a screen.

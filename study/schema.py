@@ -55,10 +55,11 @@ class StudyKeys:
         choices=(None, *asymmetries()),
     )
     arms: Any = key(
-        list(DEFAULT_ARMS),
-        "arms to run, as docs/tables.md lists them; what an arm builds on is run with it",
+        None,
+        "arms to run, as docs/tables.md lists them; what an arm builds on is run with it; "
+        f"null: {', '.join(DEFAULT_ARMS)}, or all of study=NAME",
         each=("all", *names()),
-        words=f"all, or a list of {', '.join(names())}",
+        words=f"null, all, or a list of {', '.join(names())}",
     )
     exp_name: str | None = key(
         None, "name of the study and of its folder in save_dir; null: study-<name of the data set>"

@@ -714,7 +714,7 @@ def test_a_study_of_natures_runs(tiny, succeed, tmp_path):
 
 
 def test_a_study_of_the_callosum_connects_those_arms_that_have_one():
-    found = planned("num_seeds=1", "study=callosum", "arms=[fine,coarse,bilateral]")
+    found = planned("num_seeds=1", "study=callosum", "arms=null")
     assert set(found) == {*arms_of("callosum"), "unilateral", "unilateral_second"}
     kinds = {arm: found[arm].hparams.callosum.kind for arm in found if ARMS[arm].folder == "dual"}
     assert {arm for arm, kind in kinds.items() if kind} == {
@@ -729,6 +729,13 @@ def test_a_study_of_the_callosum_connects_those_arms_that_have_one():
         assert (callosum.kind, callosum.sign) == (
             ("gate", "inhibitory") if kind else (None, "free")
         )
+
+
+def test_arms_that_are_named_are_those_of_the_study():
+    default = {"fine", "coarse", "bilateral"}
+    assert set(planned("num_seeds=1", "arms=null")) == default
+    named = planned("num_seeds=1", "study=callosum", f"arms=[{','.join(default)}]")
+    assert set(named) == default
 
 
 def test_connected_arms_are_of_that_study_unless_they_are_asked_for():

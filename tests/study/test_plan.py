@@ -231,7 +231,8 @@ def test_the_published_protocol_chooses_epochs_on_the_test_images():
     [
         (["arms=[fine,monolateral]"], "monolateral"),
         (["arms=[]"], "arms"),
-        (["arms=null"], "arms"),
+        (["arms=[null]"], "arms"),
+        (["arms=5"], "arms names 5"),
         (["arms=[ensemble]", "num_seeds=1"], "num_seeds"),
         (["arms=[fine,unilateral]", "no_bilateral=true"], "no_bilateral"),
         (
