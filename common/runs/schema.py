@@ -20,7 +20,7 @@ C = TypeVar("C", bound=type)
 COMPILE_MODES = (AUTO, None, *PLAIN_MODES, *GRAPHING_MODES)
 CUDA_GRAPH = (AUTO, True, False)
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 CLASS_WEIGHTS = (None, "balanced")
 SCHEDULES = ("one_cycle", "constant")
 SPLIT_SEEDS = f"an integer at least 0, {PER_SEED} or null"
@@ -176,7 +176,11 @@ class Recipe:
 class TrainingKeys:
     """How a network is trained; PART stands for the part of the recipe that a value comes from."""
 
-    optimizer: str = key("${recipe.PART.optimizer}", "optimiser of training", choices=OPTIMIZERS)
+    optimizer: str = key(
+        "${recipe.PART.optimizer}",
+        "optimiser of training; muon: orthogonal steps of hemispheres' weights, and adamw for all else",
+        choices=OPTIMIZERS,
+    )
     lr: float = key(
         "${recipe.PART.lr}",
         "learning rate; with schedule=one_cycle its highest value",
@@ -185,7 +189,7 @@ class TrainingKeys:
     )
     momentum: float = key(
         "${recipe.PART.momentum}",
-        "Nesterov momentum of sgd; other optimisers ignore it",
+        "Nesterov momentum of sgd and muon; other optimisers ignore it",
         low=0,
         high=0.9999,
     )

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from common.settings.levels import side_of
+from common.training.muon import Muon
 
 
 def optimisation(
@@ -29,7 +30,9 @@ def optimisation(
         steps: of the whole training.
         fused: whether one kernel takes all parameters.
     """
-    groups = parameter_groups(network, lr=hparams.lr, plasticity=plasticity)
+    groups = parameter_groups(
+        network, lr=hparams.lr, plasticity=plasticity, matrices=hparams.optimizer == "muon"
+    )
     optimizer = _optimizer(groups, hparams, fused=fused)
     if hparams.schedule == "constant":
         return optimizer
@@ -52,7 +55,7 @@ def one_cycle(step: int, *, steps: int, warmup: float) -> float:
 
 
 def parameter_groups(
-    network: nn.Module, *, lr: float, plasticity: Mapping[str, float]
+    network: nn.Module, *, lr: float, plasticity: Mapping[str, float], matrices: bool = False
 ) -> list[dict[str, Any]]:
     """Group what is not frozen by learning rate: ``lr`` itself, which is the join's and the heads', comes first.
 
@@ -60,19 +63,27 @@ def parameter_groups(
         network: of hemispheres and heads.
         lr: base learning rate.
         plasticity: for each side, what multiplies the rate of its hemisphere.
+        matrices: whether the hemispheres' weights of two dimensions or more are apart, in groups with ``orthogonal``
+            (`common.training.muon`).
     """
-    rates: dict[float, list[nn.Parameter]] = {lr: []}
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {(lr, False): []}
     for name, parameter in network.named_parameters():
         part, _, path = name.partition(".")
         side = side_of(path.partition(".")[0]) if part == "hemispheres" else ""
         if parameter.requires_grad:
-            rates.setdefault(lr * plasticity.get(side, 1.0), []).append(parameter)
-    return [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
+            apart = matrices and part == "hemispheres" and parameter.ndim > 1
+            found.setdefault((lr * plasticity.get(side, 1.0), apart), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate} | ({"orthogonal": True} if apart else {})
+        for (rate, apart), parameters in found.items()
+    ]
 
 
 def _optimizer(
     groups: list[dict[str, Any]], hparams: DictConfig, *, fused: bool
 ) -> torch.optim.Optimizer:
+    if hparams.optimizer == "muon":
+        return Muon(groups, momentum=hparams.momentum, weight_decay=hparams.weight_decay)
     # None, not False: where it is not fused, PyTorch may still take all weights at once.
     common: dict[str, Any] = {"weight_decay": hparams.weight_decay, "fused": fused or None}
     if hparams.optimizer == "sgd":
