@@ -13,7 +13,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-# Of the polynomial that `orthogonal` iterates, and how often: singular values end between 0.7 and 1.2 (Jordan et al.).
+# Of the polynomial that `orthogonal` iterates, and how often (Jordan et al.). A singular value of 0.005 to 1 times the
+# matrix's norm ends between 0.68 and 1.16.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 # The root mean square of a step of AdamW, in learning rates (Liu et al.).

@@ -24,6 +24,7 @@ from common.runs.stage import record_of
 from common.settings.compose import ROOT, compose
 from common.system.randomness import derive
 from common.training.module import TrainingModule
+from common.training.optimisers import optimisation
 
 SINGLE = arch_single_head.trainer.main
 
@@ -154,6 +155,17 @@ def test_steps_stay_on_the_device_and_wait_for_nothing(folder, options, tiny):
     assert all(one.update_count for one in metrics)
     sums = [state for one in metrics for state in one.metric_state.values()]
     assert {state.device.type for state in sums} == {"cuda"}
+
+
+def test_a_step_of_muon_stays_on_the_device_and_waits_for_nothing(tiny):
+    with on_a_gpu("arch_single_head", [*tiny, "hparams.optimizer=muon"]) as (module, _):
+        for one in module.parameters():
+            one.grad = torch.zeros_like(one)
+        recipe = module.cfg.hparams
+        found = optimisation(module.network, recipe, plasticity={}, steps=9, fused=True)
+        found["optimizer"].step()
+    states = [value for state in found["optimizer"].state.values() for value in state.values()]
+    assert len(states) > len(list(module.parameters()))
 
 
 WAITS = (DataDependentOutputException, DynamicOutputShapeException)
