@@ -100,7 +100,7 @@ def test_it_goes_on_from_its_state():
 def test_hemispheres_take_orthogonal_steps_and_heads_do_not(first_step):
     built = first_step(SINGLE, "hparams.optimizer=muon", "hparams.plasticity=3")
     names = {id(one): name for name, one in built.network.named_parameters()}
-    orthogonal = {
+    rates = {
         names[id(one)]: group["lr"]
         for group in built.optimizer.param_groups
         if group["orthogonal"]
@@ -111,10 +111,10 @@ def test_hemispheres_take_orthogonal_steps_and_heads_do_not(first_step):
         for name, one in built.network.named_parameters()
         if name.startswith("hemispheres.") and one.ndim > 1
     }
-    assert set(orthogonal) == matrices
+    assert set(rates) == matrices
     assert len(matrices) == 8
     first = built.optimizer.param_groups[0]["lr"]
-    assert [lr / first for lr in orthogonal.values()] == pytest.approx([3] * 8)
+    assert [lr / first for lr in rates.values()] == pytest.approx([3] * 8)
 
 
 def test_a_run_continues_bit_for_bit(tiny, in_process, killed_at_step, monkeypatch, tmp_path):
