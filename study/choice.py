@@ -1,8 +1,8 @@
 """Which arms and seeds a study has, and in which order its stages come."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from common.settings.suggestions import closest
 from common.system.errors import UserError
@@ -51,8 +51,10 @@ def chosen_arms(cfg: DictConfig, seeds: int) -> list[str]:
 def _asked(cfg: DictConfig) -> list[str]:
     """The names that ``arms`` gives, each of them known; hemispheres alone with ``no_bilateral``."""
     own = arms_of(cfg.study)
-    given = list(own or DEFAULT_ARMS) if cfg.arms is None else cfg.arms
-    asked = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if cfg.arms is None:
+        asked = list(own or DEFAULT_ARMS)
+    else:
+        asked = list(cfg.arms) if OmegaConf.is_list(cfg.arms) else [cfg.arms]
     if asked == ["all"]:
         asked = list(usual_names() + tuple(arm for arm in own if ARMS[arm].study))
     # In full they would fill half a screen.

@@ -69,9 +69,10 @@ def parameter_groups(
     found: dict[tuple[float, bool], list[nn.Parameter]] = {(lr, False): []}
     for name, parameter in network.named_parameters():
         part, _, path = name.partition(".")
-        side = side_of(path.partition(".")[0]) if part == "hemispheres" else ""
+        in_hemisphere = part == "hemispheres"
+        side = side_of(path.partition(".")[0]) if in_hemisphere else ""
         if parameter.requires_grad:
-            apart = matrices and part == "hemispheres" and parameter.ndim > 1
+            apart = matrices and in_hemisphere and parameter.ndim > 1
             found.setdefault((lr * plasticity.get(side, 1.0), apart), []).append(parameter)
     return [
         {"params": parameters, "lr": rate} | ({"orthogonal": True} if apart else {})
