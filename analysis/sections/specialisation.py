@@ -11,7 +11,7 @@ from analysis.specialisation.necessity import necessities
 from analysis.specialisation.page import part
 from analysis.specialisation.reading import Reading, read
 from analysis.specialisation.rows import Competence, Index
-from analysis.specialisation.seeds import Pair, between_seeds, pair_of
+from analysis.specialisation.seeds import Pair, between_seeds, pair_of, same_networks
 from analysis.specialisation.tasks import COARSE, first_task
 from analysis.values import CORRELATION, Bounds, Item
 
@@ -32,6 +32,7 @@ class Specialisation(Section):
     def __init__(self) -> None:
         self.competences: list[Competence] = []
         self.indices: list[Index] = []
+        self.tests: list[Index] = []
         self.pairs: dict[str, dict[int, Pair]] = {}
         self.networks: dict[str, dict[int, dict[str, float]]] = {}
         self.at_end: dict[str, None] = {}
@@ -80,20 +81,20 @@ class Specialisation(Section):
         for row in self.competences:
             if row.epoch is None:
                 self._add(found, "competence", row.kappa, row.arm, row.seed, row.task, row.side)
-        for index in self.indices:
-            if index.epoch is None and index.seed is not None:
-                self._add(
-                    found,
-                    index.measure,
-                    index.value,
-                    index.arm,
-                    index.seed,
-                    index.task,
-                    index.side,
-                )
-        self.indices += sign_flips(self.indices)
+        # Their differences add up to 0 over all seeds by construction.
+        reordered = {arm for arm, pairs in self.pairs.items() if same_networks([*pairs.values()])}
+        compared = [
+            index
+            for index in self.indices
+            if index.epoch is None and not (index.arm in reordered and index.measure in SIGNED)
+        ]
+        for index in compared:
+            if index.seed is not None:
+                place = index.arm, index.seed, index.task, index.side
+                self._add(found, index.measure, index.value, *place)
+        self.tests = sign_flips(compared)
         found.tables["specialisation"] = (Competence, self.competences)
-        found.tables["specialisation_indices"] = (Index, self.indices)
+        found.tables["specialisation_indices"] = (Index, [*self.indices, *self.tests])
 
     def _add(
         self, found: Findings, of: str, value: float, arm: str, seed: int, task: str, side: str
@@ -136,7 +137,7 @@ class Specialisation(Section):
             return None
         order = [arm for arm in found.pairs if arm in self.pairs]
         over_training = [row for row in self.competences if row.epoch is not None]
-        page = part(found.values, order, over_training, sign_flips(self.indices))
+        page = part(found.values, order, over_training, self.tests)
         if self.at_end:
             page.notes.append(
                 "Warning: the penalty chosen is the strongest or the weakest that was tried for the probe of "
@@ -146,10 +147,14 @@ class Specialisation(Section):
 
 
 def sign_flips(indices: Sequence[Index]) -> list[Index]:
-    """The p of the test by sign flips over seeds, for each signed measure of which there are six seeds or more."""
+    """The p of the test by sign flips over seeds, for each signed measure of which there are six seeds or more.
+
+    Args:
+        indices: of trained networks, by seed.
+    """
     values: dict[tuple[str, str, str], list[float]] = {}
     for index in indices:
-        if index.measure in SIGNED and index.epoch is None and index.seed is not None:
+        if index.measure in SIGNED:
             values.setdefault((index.arm, index.measure, index.task), []).append(index.value)
     found = [
         Index(arm, None, None, f"{measure}, p of sign flips", task, "", sign_flip_p(numbers))

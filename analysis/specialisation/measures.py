@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.results import agreement
 
-# Where the smaller competence of the two hemispheres is below this, one of them is dead on the task.
+# A hemisphere whose competence on a task is below this is dead on it: it knows next to nothing of it.
 DEAD = 0.1
 # Of seeds for a test by sign flips: with five, the smallest p is 1 / 16, above 0.05.
 FEWEST_FLIPPED = 6
@@ -26,13 +26,18 @@ def competence(accuracy: float, chance: float) -> float:
 
 
 def dead(left: float, right: float) -> bool:
-    """Say whether one of two competences is so small that an index of the two would be noise."""
+    """Say whether one of two competences is next to nothing."""
     return not min(left, right) >= DEAD
 
 
 def laterality(left: float, right: float) -> float:
-    """Give the laterality index (L - R) / (L + R) of two positive numbers, -1 to 1: 1 is all left (Seghier 2008)."""
-    return (left - right) / (left + right)
+    """Give the laterality index (L - R) / (|L| + |R|) of two numbers, -1 to 1: 1 is all left (Seghier 2008).
+
+    NaN where |L| + |R| is below `DEAD`: a ratio of two numbers near zero is noise. Where one alone is near zero, the
+    other one has it all.
+    """
+    total = abs(left) + abs(right)
+    return (left - right) / total if total >= DEAD else math.nan
 
 
 class Dissociation(NamedTuple):
@@ -90,12 +95,6 @@ def necessity(accuracy: float, silenced: float, chance: float) -> float:
     if competence(accuracy, chance) < DEAD:
         return math.nan
     return (accuracy - silenced) / (accuracy - chance)
-
-
-def necessity_laterality(left: float, right: float) -> float:
-    """Give (L - R) / (|L| + |R|) of two necessities, -1 to 1; NaN where hardly anything is lost without either."""
-    total = abs(left) + abs(right)
-    return (left - right) / total if total >= DEAD else math.nan
 
 
 def dissimilarity(between: float, left: float, right: float) -> float:

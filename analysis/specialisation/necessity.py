@@ -33,7 +33,7 @@ def necessities(seed: Seed) -> list[Index]:
             for side, one in without.items()
         }
         values = {("necessity", side): value for side, value in lost.items()}
-        values["necessity laterality", ""] = measures.necessity_laterality(**lost)
+        values["necessity laterality", ""] = measures.laterality(**lost)
         found += [
             Index(seed.arm, seed.number, None, measure, task, side, value)
             for (measure, side), value in values.items()

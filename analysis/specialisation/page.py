@@ -51,8 +51,8 @@ def part(
             "Probes: multinomial logistic regression, its L2 penalty chosen on validation images. "
             f"{ABOUT_WITHIN if tasks_of(values, arms[0])[0] == WITHIN else ''}A dissociation is called double only "
             "where each hemisphere is better at one task and both 95 % intervals exclude 0; p of D is that of "
-            "the test by sign flips, from six seeds. (1): of one seed, where competences are of more; an index takes "
-            "two hemispheres that are not dead. docs/specialisation.md defines every measure."
+            "the test by sign flips, from six seeds. (1): of one seed, where competences are of more: laterality "
+            "takes a hemisphere that is not dead. docs/specialisation.md defines every measure."
         ],
     )
     arm = next((arm for arm in arms if any(row.arm == arm for row in course)), None)

@@ -1,6 +1,7 @@
 """What probes read off two hemispheres: which images are right on each task, competences, and indices from these."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -38,15 +39,6 @@ class Reading:
         """The competence."""
         return measures.competence(self.accuracy(half, task), self.chance[task])
 
-    def sides(self, task: str) -> tuple[float, float]:
-        """The competences of the left and the right hemisphere."""
-        left, right = (self.kappa(side, task) for side in SIDES)
-        return left, right
-
-    def alive(self, task: str) -> bool:
-        """Whether no hemisphere is dead on a task."""
-        return not measures.dead(*self.sides(task))
-
     def competences(self) -> list[Competence]:
         """The rows of specialisation.csv."""
         return [
@@ -64,28 +56,47 @@ class Reading:
         ]
 
     def indices(self) -> list[Index]:
-        """Measures 2 to 4, and the consistency of errors; none of a task on which a hemisphere is dead."""
-        found = []
-
-        def add(measure: str, value: float, task: str = "", side: str = "") -> None:
-            found.append(Index(self.arm, self.seed, self.epoch, measure, task, side, value))
-
-        for task in filter(self.alive, self.chance):
-            left, right = self.sides(task)
-            add("laterality", measures.laterality(left, right), task)
-            parts = measures.commonality(left, right, self.kappa("both", task))
-            add("unique", parts.left, task, "left")
-            add("unique", parts.right, task, "right")
-            add("shared", parts.shared, task)
+        """Measures 2 to 4, and the consistency of errors where it is defined."""
+        found = indices_of(self.competences())
+        for task in self.chance:
             answers = (self.right[side][task] for side in SIDES)
-            add("error consistency", measures.error_consistency(*answers), task, "left-right")
-        first = first_task(self.chance)
-        if all(task in self.chance and self.alive(task) for task in (first, COARSE)):
-            found_effects = measures.dissociation(self.sides(first), self.sides(COARSE))
-            add("double dissociation", found_effects.double)
-            add("simple effect", found_effects.within, first)
-            add("simple effect", found_effects.coarse, COARSE)
+            value = measures.error_consistency(*answers)
+            if not math.isnan(value):
+                place = self.arm, self.seed, self.epoch
+                found.append(Index(*place, "error consistency", task, "left-right", value))
         return found
+
+
+def indices_of(competences: Sequence[Competence]) -> list[Index]:
+    """Compute measures 2 to 4 from all competences of one arm, seed and epoch. NaN is left out."""
+    kappa = {(row.task, row.side): row.kappa for row in competences}
+    tasks = dict.fromkeys(row.task for row in competences)
+    found: list[tuple[str, str, str, float]] = []
+    for task in tasks:
+        left, right, both = (kappa[task, half] for half in HALVES)
+        parts = measures.commonality(left, right, both)
+        found += [
+            ("laterality", task, "", measures.laterality(left, right)),
+            ("unique", task, "left", parts.left),
+            ("unique", task, "right", parts.right),
+            ("shared", task, "", parts.shared),
+        ]
+    first = first_task(tasks)
+    if first in tasks and COARSE in tasks:
+        effects = measures.dissociation(
+            *((kappa[task, "left"], kappa[task, "right"]) for task in (first, COARSE))
+        )
+        found += [
+            ("double dissociation", "", "", effects.double),
+            ("simple effect", first, "", effects.within),
+            ("simple effect", COARSE, "", effects.coarse),
+        ]
+    return [
+        Index(row.arm, row.seed, row.epoch, *one)
+        for row in competences[:1]
+        for one in found
+        if not math.isnan(one[-1])
+    ]
 
 
 Probes = Mapping[tuple[str, str], Probe]

@@ -4,7 +4,8 @@ Two networks are compared on the same images. Where each seed has test images of
 are shown to all its networks.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import mean
@@ -68,6 +69,12 @@ def pair_of(seed: Seed, reading: Reading, images: StudyImages) -> Pair:
     )
 
 
+def same_networks(pairs: Sequence[Pair]) -> bool:
+    """Say whether the left hemispheres of all pairs are their right ones, in another order."""
+    left, right = (sorted(pair.weights[side] for pair in pairs) for side in SIDES)
+    return left == right
+
+
 def between_seeds(pairs: Mapping[int, Pair]) -> list[Index]:
     """Give `measures.dissimilarity` of each seed, and how consistent the errors of two seeds' equal hemispheres are.
 
@@ -86,11 +93,10 @@ def between_seeds(pairs: Mapping[int, Pair]) -> list[Index]:
             for seed in (one, other):
                 alike.setdefault((seed, side), []).append(similarity)
             for task in a.reading.chance:
-                if a.reading.alive(task) and b.reading.alive(task):
-                    answers = (pair.reading.right[side][task] for pair in (a, b))
-                    value = measures.error_consistency(*answers)
-                    for seed in (one, other):
-                        errors.setdefault((seed, side, task), []).append(value)
+                answers = (pair.reading.right[side][task] for pair in (a, b))
+                value = measures.error_consistency(*answers)
+                for seed in (one, other) if not math.isnan(value) else ():
+                    errors.setdefault((seed, side, task), []).append(value)
     found = []
     for seed, pair in pairs.items():
         arm = pair.reading.arm

@@ -41,7 +41,7 @@ def deaths(values: Values, arm: str) -> str:
                 )
     if not found:
         return ""
-    return f"In {arm}, {'; '.join(found)}. Where a competence is under {measures.DEAD:g}, the two are not compared."
+    return f"In {arm}, {'; '.join(found)}: it knows next to nothing of that task."
 
 
 def of_fewer(summary: Summary, seeds: int) -> str:
@@ -55,11 +55,13 @@ VERDICTS = {
     "one better": "This is no dissociation: one hemisphere is better at both tasks.",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
     "too few seeds": (
-        f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds in which neither hemisphere is dead, "
-        "and that do not share all."
+        f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds that do not share all."
     ),
     "one task": "No dissociation is given, because the set has not both tasks.",
-    "dead": "No dissociation is given, because a hemisphere is dead on a task.",
+    "same networks": (
+        "No dissociation is given: over the seeds, the left and the right hemispheres are the same networks in "
+        "another order, so that their differences are 0 by construction."
+    ),
 }
 
 
@@ -70,16 +72,13 @@ def tasks_of(values: Values, arm: str) -> tuple[str, str]:
 
 
 def verdict(values: Values, arm: str) -> str:
-    """Which dissociation the simple effects of an arm show, one of `VERDICTS`.
-
-    A seed in which a hemisphere is dead has none; those that have are counted.
-    """
+    """Which dissociation the simple effects of an arm show, one of `VERDICTS`."""
     tasks = tasks_of(values, arm)
     effects = [values.get("simple effect", task, item=arm) for task in tasks]
     within, coarse = (interval(one) for one in effects)
     if None in effects:
         known = [values.get("competence", task, "left", arm) for task in tasks]
-        return "one task" if None in known and not deaths(values, arm) else "dead"
+        return "one task" if None in known else "same networks"
     if within is None or coarse is None:
         return "too few seeds"
     if measures.is_double(within, coarse):

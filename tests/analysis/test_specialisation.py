@@ -23,7 +23,8 @@ import arch_dual_head.trainer
 import arch_single_head.trainer
 import bilateral
 import train_system
-from analysis.sections.specialisation import sign_flips
+from analysis.section import Findings
+from analysis.sections.specialisation import Specialisation, sign_flips
 from analysis.seed import FeatureSet
 from analysis.specialisation.measures import (
     commonality,
@@ -35,11 +36,12 @@ from analysis.specialisation.measures import (
     is_double,
     laterality,
     necessity,
-    necessity_laterality,
     sign_flip_p,
 )
 from analysis.specialisation.page import competence_table
+from analysis.specialisation.reading import Reading
 from analysis.specialisation.rows import Index
+from analysis.specialisation.seeds import Pair
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, sentence, verdict
 from analysis.values import Values
@@ -69,6 +71,15 @@ def test_a_hemisphere_below_a_tenth_is_dead():
 def test_laterality_by_hand():
     assert laterality(0.999, 0.230) == pytest.approx(0.769 / 1.229)
     assert laterality(0.885, 0.895) == pytest.approx(-0.01 / 1.78)
+
+
+def test_what_one_hemisphere_alone_knows_is_all_its_own():
+    """However little the other one knows, also where it is worse than guessing."""
+    assert laterality(0.9, 0.0) == 1
+    assert laterality(0.9, -0.02) == 1
+    assert laterality(-0.02, 0.9) == -1
+    assert math.isnan(laterality(0.05, -0.04))
+    assert math.isnan(laterality(0.0, 0.0))
 
 
 @given(KAPPA, KAPPA, KAPPA)
@@ -113,9 +124,9 @@ def test_necessity_by_hand():
     assert necessity(0.9, 0.5, 0.1) == pytest.approx(0.5)
     assert necessity(0.9, 0.9, 0.1) == 0
     assert math.isnan(necessity(0.15, 0.1, 0.1))
-    assert necessity_laterality(0.6, 0.2) == pytest.approx(0.5)
-    assert necessity_laterality(0.6, -0.2) == 1
-    assert math.isnan(necessity_laterality(0.04, 0.04))
+    # Of necessities the sign may differ: without the right one the network is better.
+    assert laterality(0.6, 0.2) == pytest.approx(0.5)
+    assert laterality(0.6, -0.2) == 1
 
 
 def test_hemispheres_as_alike_as_two_of_a_kind_are_not_dissimilar():
@@ -197,7 +208,6 @@ def test_a_dead_hemisphere_is_said_with_its_seeds():
         in said
     )
     assert "left" not in said
-    assert verdict(values, "arm") == "dead"
     alive = competences({("within_coarse", "left"): [0.8], ("within_coarse", "right"): [0.5]})
     assert verdict(alive, "arm") == "one task"  # of a set with one coarse class
     assert deaths(competences({("coarse", "left"): [0.8]}), "arm") == ""
@@ -231,6 +241,72 @@ def test_a_verdict_follows_from_the_intervals_of_both_simple_effects(within, coa
         for seed, number in enumerate(numbers):
             values.add("simple effect", number, level=task, item="arm", seed=seed)
     assert verdict(values, "arm") == said
+
+
+def seeds_of_an_arm(kappas: dict[int, tuple[float, float]], weights: list[str]) -> Specialisation:
+    """The section with an arm whose hemispheres have these competences (left, right) on the fine task by seed.
+
+    On the coarse one the right hemisphere knows what the left one knows on the fine one, and the other way round.
+    ``weights`` are a letter for each hemisphere, left and right of each seed.
+    """
+    section = Specialisation()
+    for seed, (one, other) in kappas.items():
+        knows = {
+            "left": {"fine": one, "coarse": other},
+            "right": {"fine": other, "coarse": one},
+            "both": {"fine": max(one, other), "coarse": max(one, other)},
+        }
+        answers = {
+            half: {task: torch.arange(1000) < round(1000 * kappa) for task, kappa in tasks.items()}
+            for half, tasks in knows.items()
+        }
+        reading = Reading("arm", seed, None, answers, {"fine": 0.0, "coarse": 0.0}, {}, ())
+        section.competences += reading.competences()
+        section.indices += reading.indices()
+        grams = dict.fromkeys(("left", "right"), torch.eye(4))
+        pair = Pair(None, reading, grams, dict(zip(("left", "right"), weights[seed], strict=True)))
+        section.pairs.setdefault("arm", {})[seed] = pair
+        section.networks["arm"] = {
+            seed: dict.fromkeys(letters, 1) for seed, letters in enumerate(weights)
+        }
+    return section
+
+
+def test_hemispheres_that_know_nothing_of_each_others_task_are_a_double_dissociation():
+    """The strongest there is: each is dead on the other's task."""
+    section, found = (
+        seeds_of_an_arm({0: (0.9, 0.02), 1: (0.8, 0.0), 2: (0.85, 0.04)}, ["ab", "cd", "ef"]),
+        Findings(),
+    )
+    section.finish(found)
+    assert verdict(found.values, "arm") == "double"
+    assert found.values.get("double dissociation", item="arm").mean == pytest.approx(0.83)
+    assert found.values.get("laterality", "fine", item="arm").seeds == 3
+    assert found.values.get("unique", "fine", "left", "arm").mean == pytest.approx(0.83)
+    said = f"{deaths(found.values, 'arm')} {sentence(found.values, 'arm')}"
+    assert (
+        "the left hemisphere is dead on the coarse class (competence at most 0.040, seeds 0, 1, 2)"
+        in said
+    )
+    assert "each hemisphere is better at one task" in said
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"), [(["ab", "bc", "ca"], "same networks"), (["ab", "bc", "cd"], "double")]
+)
+def test_sides_that_are_the_same_networks_over_all_seeds_are_not_compared(weights, said):
+    """Whatever the networks, their differences would add up to 0."""
+    section, found = (
+        seeds_of_an_arm({0: (0.9, 0.2), 1: (0.8, 0.2), 2: (0.85, 0.3)}, weights),
+        Findings(),
+    )
+    section.finish(found)
+    assert verdict(found.values, "arm") == said
+    assert (found.values.get("laterality", "fine", item="arm") is None) == (said != "double")
+    assert found.values.get("unique", "fine", "left", "arm").seeds == 3
+    # One by one they stay in the file.
+    _, rows = found.tables["specialisation_indices"]
+    assert sum(row.measure == "double dissociation" for row in rows) == 3
 
 
 # ---------------------------------------------------------------- a small study
@@ -275,7 +351,7 @@ def test_every_arm_with_two_hemispheres_is_measured_at_each_saved_epoch(small):
     assert all(measured == all_of_them for measured in found.values())
 
 
-def test_indices_are_those_of_the_competences_and_none_of_a_dead_hemisphere(small):
+def test_indices_are_those_of_the_competences(small):
     kappas = defaultdict(dict)
     for row in small.rows:
         chance = {"coarse": 1 / 20, "within_coarse": 1 / 5}[row["task"]]
@@ -290,10 +366,11 @@ def test_indices_are_those_of_the_competences_and_none_of_a_dead_hemisphere(smal
     }
     for key, one in kappas.items():
         left, right, both = one["left"], one["right"], one["both"]
-        if min(left, right) < 0.1:
+        if abs(left) + abs(right) < 0.1:
             assert (*key, "laterality", "") not in found
-            continue
-        assert found[(*key, "laterality", "")] == pytest.approx((left - right) / (left + right))
+        else:
+            index = (left - right) / (abs(left) + abs(right))
+            assert found[(*key, "laterality", "")] == pytest.approx(index)
         assert found[(*key, "unique", "left")] == pytest.approx(both - right)
         assert found[(*key, "shared", "")] == pytest.approx(left + right - both)
 

@@ -3,12 +3,15 @@
 import csv
 import math
 import typing
+from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
 
+from analysis.specialisation.reading import indices_of
+from analysis.specialisation.rows import Competence
 from common.results.metrics import FURTHER
 from common.results.rows import Row
 from common.results.statistics import (
@@ -185,3 +188,40 @@ def contrast(row: DifferenceRow) -> str:
     low, high = 100 * row.ci95_low, 100 * row.ci95_high
     star = " *" if row.p_holm is not None and row.p_holm < 0.05 else ""
     return f"{100 * row.mean:+.2f} ({low:.2f} to {high:.2f}){star}"
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted((ROOT / "results").rglob("specialisation_indices.csv")),
+    ids=lambda f: f.parent.name,
+)
+def test_indices_of_specialisation_follow_from_the_competences(file):
+    """In each arm, seed and epoch, by the definitions of today."""
+    kappas = defaultdict(list)
+    for row in rows_of(file.with_name("specialisation.csv")):
+        place = row["arm"], int(row["seed"]), int(row["epoch"]) if row["epoch"] else None
+        kappa = Competence(
+            *place, row["task"], row["side"], float(row["accuracy"]), float(row["kappa"])
+        )
+        kappas[place].append(kappa)
+    expected = {
+        (
+            index.arm,
+            str(index.seed),
+            str(index.epoch or ""),
+            index.measure,
+            index.task,
+            index.side,
+        ): index.value
+        for rows in kappas.values()
+        for index in indices_of(rows)
+    }
+    names = {name for _, _, _, name, _, _ in expected}
+    found = {
+        tuple(row[n] for n in ("arm", "seed", "epoch", "measure", "task", "side")): float(
+            row["value"]
+        )
+        for row in rows_of(file)
+        if row["measure"] in names
+    }
+    assert found == pytest.approx(expected, abs=1e-9)
