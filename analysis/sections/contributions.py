@@ -27,7 +27,7 @@ from analysis.sections.reliance import (
     MARGIN,
     MEANING,
     reliance_table,
-    where_they_disagree,
+    which_is_shown,
 )
 from analysis.seed import Seed
 from analysis.values import SHARE, Item, Summary
@@ -107,7 +107,7 @@ class Contributions(Section):
                 "How to read it: one dot for each class. Below the dashed line the left hemisphere gives more "
                 "evidence for the correct answer, above it the right hemisphere does.",
                 MEANING,
-                *where_they_disagree(found),
+                *which_is_shown(found),
             ],
             tables=[reliance_table(found)],
             notes=[

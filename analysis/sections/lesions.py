@@ -27,6 +27,7 @@ from common.system.randomness import derive
 OF = "accuracy with a share silenced"
 OF_RANDOM = "accuracy with a random share silenced"
 LOST = "accuracy lost when silenced"
+LOST_MORE = "accuracy lost when silenced, left minus right"
 ALONE = "accuracy of a hemisphere alone"
 # Training images over which the slopes of logits are averaged; where the join is linear, all have the same.
 SLOPE_IMAGES = 64
@@ -60,6 +61,7 @@ class Lesions(Section):
                 known[key] = accuracies(seed, silence(joined, mean, chosen))
             return known[key]
 
+        costs: dict[str, list[float]] = {level: [] for level in LEVELS}
         for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
             orders = random_orders(len(used), derive(seed.number, f"lesions {side}"))
             by_use, by_chance = (
@@ -73,8 +75,10 @@ class Lesions(Section):
                 _add(found, of, found_right, side, seed.number)
             whole, silenced = (by_use[end][0] for end in (SHARES[0], SHARES[-1]))
             for level in LEVELS:
-                lost = whole[level] - silenced[level]
-                found.values.add(LOST, lost, level=level, side=side, seed=seed.number)
+                costs[level].append(whole[level] - silenced[level])
+                found.values.add(LOST, costs[level][-1], level=level, side=side, seed=seed.number)
+        for level, (left, right) in costs.items():
+            found.values.add(LOST_MORE, left - right, level=level, seed=seed.number)
         for level, logits in seed.alone.items():
             own = accuracy(logits, seed.test.labels[level])
             found.values.add(

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_columns
 from analysis.section import Findings
-from analysis.sections.lesions import LOST
+from analysis.sections.lesions import LOST, LOST_MORE
+from analysis.specialisation.words import of_fewer
+from analysis.values import Summary
 from common.settings.levels import LEVELS, SIDES
 
 EVIDENCE, MARGIN = "share of evidence", "share of margin"
@@ -48,31 +50,44 @@ def reliance_table(found: Findings) -> Sheet:
     )
 
 
-def where_they_disagree(found: Findings) -> Iterator[str]:
-    """For each head, which hemisphere each measure names as the more important one, and what is left to the other."""
+def which_is_shown(found: Findings) -> Iterator[str]:
+    """For each head, which hemisphere each measure shows to be the more important one, and its numbers.
+
+    A share shows it where its interval leaves out one half, the accuracy lost where that of left minus right leaves
+    out 0.
+    """
     for level in LEVELS:
-        numbers = {
-            of: {side: found.values.get(of, level, side) for side in SIDES} for of in MEASURES
+        shares = {of: found.values.get(of, level, "left") for of in (EVIDENCE, MARGIN)}
+        lost = {side: found.values.get(LOST, level, side) for side in SIDES}
+        more = found.values.get(LOST_MORE, level)
+        if not (lost["left"] and lost["right"] and more):
+            continue
+        named = {
+            EVIDENCE: _more(shares[EVIDENCE], equal=0.5),
+            MARGIN: _more(shares[MARGIN], equal=0.5),
+            LOST: _more(more, equal=0),
         }
-        means = {
-            of: {side: one.mean for side, one in sides.items() if one}
-            for of, sides in numbers.items()
-        }
-        if any(len(set(sides.values())) < len(SIDES) for sides in means.values()):
-            continue  # a number is missing, or a measure makes no difference
-        named = {of: max(sides, key=lambda side: sides[side]) for of, sides in means.items()}
-        first, second = sorted(SIDES, key=lambda side: -[*named.values()].count(side))
-        dissent = [MEASURES[of] for of, side in named.items() if side == second]
-        who = "the more important hemisphere"
-        verdict = (
-            f"{dissent[0]} names the {second} one as {who}, the other two the {first} one"
-            if dissent
-            else f"all three name the {first} one as {who}"
+        shown = ", ".join(
+            f"{f'the {side} one' if side else 'not shown'} by {MEASURES[of]}"
+            for of, side in named.items()
         )
-        lost = means[LOST]
+        numbers = [
+            f"{decimal(100 * share.mean, 0)} % of {MEASURES[of]}{of_fewer(share, more.seeds)}"
+            for of, share in shares.items()
+            if share
+        ]
+        gives = f"The left one gives {' and '.join(numbers)}. " if numbers else ""
         yield (
-            f"For the {level} head, {verdict}. To the {second} one they give "
-            f"{decimal(100 * means[EVIDENCE][second], 0)} % of the evidence, "
-            f"{decimal(100 * means[MARGIN][second], 0)} % of the margin and "
-            f"{decimal(100 * lost[second], 1)} of {decimal(100 * sum(lost.values()), 1)} points lost."
+            f"The hemisphere that matters more for the {level} head is {shown}. {gives}"
+            f"Silencing the left one costs {decimal(100 * lost['left'].mean, 1)} points, "
+            f"silencing the right one {decimal(100 * lost['right'].mean, 1)}."
         )
+
+
+def _more(measured: Summary | None, *, equal: float) -> str:
+    """The side that an interval shows to matter more, or "" where it holds what is ``equal`` for both."""
+    if measured is None or measured.ci95_low is None or measured.ci95_high is None:
+        return ""
+    if measured.ci95_low > equal:
+        return "left"
+    return "right" if measured.ci95_high < equal else ""
