@@ -36,5 +36,5 @@ def equal_epochs(
         network = specialist(reference, side, SPELLING[side])
         operations += training_macs(network, image_size, images=epochs[side], distinct=0)
     # Of its own callosum, if it has one, the operations count.
-    own = macro_architecture(hparams).builder()(Parts(hparams, num_classes))
+    own = macro_architecture(hparams).load()(Parts(hparams, num_classes))
     return max(1, round(operations / training_macs(own, image_size, images=1, distinct=0)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.settings.choices import load
+from common.settings.choices import Choice
 from common.settings.levels import SIDES
 
 # What the checkpoints of hparams.model_path_fine and model_path_coarse are.
@@ -19,28 +19,22 @@ FREEZE_KEYS = {"left": "ffreeze", "right": "cfreeze"}
 
 
 @dataclass(frozen=True)
-class MacroArchitecture:
+class MacroArchitecture(Choice):
     """A row: how hemispheres make up a network.
 
     Args:
         help: one sentence for a person.
-        build: 'module:function', imported when a network is built: `arch_dual_head.networks.Parts` → network.
+        where: 'module:function', imported when a network is built: `arch_dual_head.networks.Parts` → network.
         sides: its hemispheres.
         loads: what the checkpoints of its sides are: HEMISPHERES, MEMBERS or NOTHING.
         members: the macro-architecture of its members, if it loads those, or SPECIALISTS.
         sized_like: the macro-architecture whose number of parameters it takes, if it does.
     """
 
-    help: str
-    build: str
     sides: tuple[str, ...]
     loads: str = HEMISPHERES
     members: str = ""
     sized_like: str = ""
-
-    def builder(self) -> Any:
-        """Import the function that builds it; see `common.settings.choices.load`."""
-        return load(self.build)
 
 
 MACRO_ARCHITECTURES = {

@@ -66,19 +66,19 @@ class DualHead(TrainingModule):
             UserError: the network cannot be built so, or is not what its row of the table says.
         """
         row = macro_architecture(cfg.hparams)
-        network = row.builder()(Parts(cfg.hparams, record.num_classes, record.coarse_of_fine))
+        network = row.load()(Parts(cfg.hparams, record.num_classes, record.coarse_of_fine))
         if row.loads != MEMBERS:
             found = {side: one.frozen for side, one in network.sides.items()}
             frozen = frozen_sides(cfg.hparams)
             wanted = {side: side in frozen for side in row.sides}
             if found != wanted:
                 raise UserError(
-                    f"{row.build} builds a network whose hemispheres (frozen: true) are {found}; "
+                    f"{row.where} builds a network whose hemispheres (frozen: true) are {found}; "
                     f"the row {cfg.hparams.macro_arch} of MACRO_ARCHITECTURES and the configuration ask for {wanted}."
                 )
             if tuple(row.sides) == SIDES and cfg.hparams.callosum.kind and not network.callosum:
                 raise UserError(
-                    f"{row.build} builds a network without a callosum (`Parts.callosum`), but hparams.callosum.kind is "
+                    f"{row.where} builds a network without a callosum (`Parts.callosum`), but hparams.callosum.kind is "
                     f"{cfg.hparams.callosum.kind}."
                 )
         return network

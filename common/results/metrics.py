@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from common.settings.choices import load
+from common.settings.choices import Choice
 from common.settings.levels import LEVELS
 
 C = TypeVar("C", bound=type)
@@ -24,13 +24,13 @@ UNBALANCED = "classes of unequal size"
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(Choice):
     """A row: what is measured of the predictions of each level.
 
     Args:
-        title: heading of its column in printed tables.
         help: what it is, in one sentence.
-        compute: 'module:name' of a function or class, see `common.training.metrics`.
+        where: 'module:name' of a function or class, see `common.training.metrics`.
+        title: heading of its column in printed tables.
         better: "higher" or "lower".
         shown: PERCENT for a fraction from 0 to 1, NUMBER for anything else.
         levels: those that it is measured of.
@@ -41,8 +41,6 @@ class Metric:
     """
 
     title: str
-    help: str
-    compute: str
     better: str
     shown: str
     levels: tuple[str, ...] = LEVELS
@@ -53,10 +51,6 @@ class Metric:
     def measures(self, level: str) -> bool:
         """Say whether it is measured of a level, or of a task beside the levels, as what is measured of all is."""
         return level in self.levels or (level not in LEVELS and self.levels == LEVELS)
-
-    def load(self) -> Any:
-        """Import the function or class; see `common.settings.choices.load`."""
-        return load(self.compute)
 
     def text(self, value: float | None, std: float | None = None) -> str:
         """Write a value as tables show it, with its standard deviation where there is one."""
@@ -69,40 +63,40 @@ class Metric:
 
 METRICS = {
     "accuracy": Metric(
-        "accuracy",
         "share of images whose highest output is the label's",
         "common.training.metrics:Accuracy",
+        title="accuracy",
         better="higher",
         shown=PERCENT,
     ),
     "loss": Metric(
-        "loss",
         "mean cross-entropy, without label smoothing",
         "common.training.metrics:CrossEntropy",
+        title="loss",
         better="lower",
         shown=NUMBER,
     ),
     "top5": Metric(
-        "top-5",
         "share of images whose label is among the five highest outputs (always 1 with five classes or fewer)",
         "common.training.metrics:Top5",
+        title="top-5",
         better="higher",
         shown=PERCENT,
     ),
     "consistency": Metric(
-        "consistency",
         "share of images whose fine prediction lies in the coarse class that the other head predicts, right or wrong; "
         "one value for both levels, of networks with two heads",
         "common.training.hierarchy_metrics:consistency",
+        title="consistency",
         better="higher",
         shown=PERCENT,
         needs=("fine", "coarse", "hierarchy"),
     ),
     "within_family": Metric(
-        "within family",
         "share of the wrong fine predictions that lie in the right coarse class: mistakes within one coarse class. The "
         "higher, the milder they are. Empty without a wrong prediction",
         "common.training.hierarchy_metrics:within_family",
+        title="within family",
         better="higher",
         shown=PERCENT,
         levels=("fine",),
@@ -110,28 +104,28 @@ METRICS = {
         table=MISTAKES,
     ),
     "tice": Metric(
-        "TICE",
         "tree-based inconsistency error rate (Park et al. 2025), 1 - consistency: share of images whose two "
         "predictions are no path of the hierarchy",
         "common.training.hierarchy_metrics:tice",
+        title="TICE",
         better="lower",
         shown=PERCENT,
         needs=("fine", "coarse", "hierarchy"),
     ),
     "path": Metric(
-        "path",
         "full-path accuracy: share of images whose fine and coarse predictions are both right; one value for both "
         "levels, of networks with two heads",
         "common.training.hierarchy_metrics:path",
+        title="path",
         better="higher",
         shown=PERCENT,
         needs=("fine", "coarse"),
     ),
     "coarse_via_fine": Metric(
-        "via fine",
         "share of images whose fine prediction lies in the right coarse class: the coarse accuracy of a network that "
         "is asked for fine classes alone, with which every coarse head is to be compared",
         "common.training.hierarchy_metrics:coarse_via_fine",
+        title="via fine",
         better="higher",
         shown=PERCENT,
         levels=("fine",),
@@ -139,10 +133,10 @@ METRICS = {
         table=VIA_FINE,
     ),
     "coarse_via_fine_sum": Metric(
-        "by sum",
         "the same by probabilities: share of images whose right coarse class has the highest sum of its fine classes' "
         "probabilities",
         "common.training.hierarchy_metrics:coarse_via_fine_sum",
+        title="by sum",
         better="higher",
         shown=PERCENT,
         levels=("fine",),
@@ -150,10 +144,10 @@ METRICS = {
         table=VIA_FINE,
     ),
     "within_coarse": Metric(
-        "in coarse",
         "share of images whose label has the highest fine output among the fine classes of its coarse class: fine "
         "accuracy where the coarse class is given",
         "common.training.hierarchy_metrics:within_coarse",
+        title="in coarse",
         better="higher",
         shown=PERCENT,
         levels=("fine",),
@@ -161,10 +155,10 @@ METRICS = {
         table=VIA_FINE,
     ),
     "mistake_severity": Metric(
-        "severity",
         "mean tree distance between a wrong fine prediction and the label (Bertinetto et al. 2020), by the height of "
         "their lowest common ancestor: 1 in the same coarse class, 2 in another. Empty without a wrong prediction",
         "common.training.hierarchy_metrics:mistake_severity",
+        title="severity",
         better="lower",
         shown=NUMBER,
         levels=("fine",),
@@ -172,10 +166,10 @@ METRICS = {
         table=MISTAKES,
     ),
     "ahd1": Metric(
-        "AHD@1",
         "average hierarchical distance of the fine prediction (Bertinetto et al. 2020): mean tree distance to the "
         "label of all images, 0 where it is right",
         "common.training.hierarchy_metrics:ahd1",
+        title="AHD@1",
         better="lower",
         shown=NUMBER,
         levels=("fine",),
@@ -183,9 +177,9 @@ METRICS = {
         table=MISTAKES,
     ),
     "ahd5": Metric(
-        "AHD@5",
         "the same of the five highest fine outputs: the mean of their five tree distances to the label",
         "common.training.hierarchy_metrics:ahd5",
+        title="AHD@5",
         better="lower",
         shown=NUMBER,
         levels=("fine",),
@@ -193,10 +187,10 @@ METRICS = {
         table=MISTAKES,
     ),
     "balanced_accuracy": Metric(
-        "balanced accuracy",
         "mean over classes of the share of their images that are right, of classes that have test images: each class "
         "counts alike, however many images it has. It is the accuracy where all have equally many",
         "common.training.metrics:BalancedAccuracy",
+        title="balanced accuracy",
         better="higher",
         shown=PERCENT,
         table=UNBALANCED,

@@ -18,25 +18,17 @@ class Choice:
     where: str
 
     def load(self) -> Any:
-        """Import the function or class; see `load`."""
-        return load(self.where)
+        """Import the function or class.
 
-
-def load(where: str) -> Any:
-    """Import what a row of a table stands for.
-
-    Args:
-        where: 'module:name'.
-
-    Raises:
-        UserError: it cannot be imported.
-    """
-    module, _, name = where.partition(":")
-    missing = f"A table of names has a row with {where!r}, which cannot be imported"
-    try:
-        found = import_module(module)
-    except ImportError as error:
-        raise UserError(f"{missing}: {error}.") from error
-    if not hasattr(found, name):
-        raise UserError(f"{missing}: {module} has no '{name}'.")
-    return getattr(found, name)
+        Raises:
+            UserError: it cannot be imported.
+        """
+        module, _, name = self.where.partition(":")
+        missing = f"A table of names has a row with {self.where!r}, which cannot be imported"
+        try:
+            found = import_module(module)
+        except ImportError as error:
+            raise UserError(f"{missing}: {error}.") from error
+        if not hasattr(found, name):
+            raise UserError(f"{missing}: {module} has no '{name}'.")
+        return getattr(found, name)

@@ -1,11 +1,13 @@
 """The ways to train a hemisphere: from labels, or without them. Imports no torch."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-from common.settings.choices import load
+from common.settings.choices import Choice
 
 
-class Paradigm(NamedTuple):
+@dataclass(frozen=True)
+class Paradigm(Choice):
     """A row: how a hemisphere is trained.
 
     One that learns from labels is chosen by hparams.paradigm, and hparams.mode says which labels. One that learns
@@ -17,13 +19,7 @@ class Paradigm(NamedTuple):
         classes: of its task, in the order of the head's outputs; empty: those of the labels.
     """
 
-    help: str
-    where: str
     classes: tuple[str, ...] = ()
-
-    def load(self) -> Any:
-        """Import its class; see `common.settings.choices.load`."""
-        return load(self.where)
 
 
 PARADIGMS = {

@@ -52,7 +52,7 @@ def test_a_further_metric_is_a_column_where_the_others_are(monkeypatch):
 
 
 def test_shares_are_printed_as_percentages_and_other_numbers_as_they_are():
-    number = Metric("nats", "", "", better="lower", shown=NUMBER)
+    number = Metric("", "", title="nats", better="lower", shown=NUMBER)
     accuracy = METRICS["accuracy"]
     assert accuracy.text(0.12345) == "12.35 %"
     assert accuracy.text(0.5, 0.01) == "50.00 ± 1.00 %"

@@ -769,7 +769,7 @@ def test_the_wide_network_is_as_large_as_the_connected_one():
         for name, macro in (("wide", wide), ("pair", [])):
             cfg = alone("config", *macro, *keys)
             classes = {"fine": 100, "coarse": 20}
-            network = macro_architecture(cfg.hparams).builder()(Parts(cfg.hparams, classes))
+            network = macro_architecture(cfg.hparams).load()(Parts(cfg.hparams, classes))
             sizes[name, kind] = sum(p.numel() for p in network.parameters())
     for kind in ("null", "concatenate"):
         assert sizes["wide", kind] == pytest.approx(sizes["pair", kind], rel=0.05)
