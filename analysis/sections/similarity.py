@@ -19,13 +19,14 @@ from analysis.seed import Seed, StudyImages
 from analysis.values import CORRELATION, Item, Networks, Summary
 from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
-from common.trained.representation import FEATURES
+from common.trained.representation import FEATURES, watched
 from common.training.module import TrainingModule
 from study.arms import controls, plain_name
 
 # Deeper networks are thinned out to this many layers, first and last kept.
 MAX_LAYERS = 10
 OTHER_SEED = "other seed"
+Grams = dict[str, Tensor]  # the `gram` of each layer, by its name, from the image to the features
 # What is compared: label, colour, marker and line of each pair.
 PAIRS = {
     "left-right": ("left and right", BOTH, "o", "-"),
@@ -45,7 +46,7 @@ class Similarity(Section):
         self.layers: dict[str, list[str]] = {}  # names by side
         self.baseline: str | None = None  # the arm of the unspecialised hemisphere
         self.earlier: tuple[StudyImages, TrainingModule] | None = None
-        self.earlier_grams: dict[str, list[Tensor]] = {}
+        self.earlier_grams: dict[str, Grams] = {}
         self.earlier_networks: Networks = {}  # of the seed before
         self.earlier_weights: dict[str, list[str]] = {"left": [], "right": []}
 
@@ -56,11 +57,9 @@ class Similarity(Section):
         grams = {
             side: grams_of(seed.module, one, chosen) for side, one in sides(seed.network).items()
         }
-        self.layers = {
-            side: [*compared(one), FEATURES] for side, one in sides(seed.network).items()
-        }
-        for i, left in enumerate(grams["left"]):
-            for j, right in enumerate(grams["right"]):
+        self.layers = {side: [*layers] for side, layers in grams.items()}
+        for i, (layer, left) in enumerate(grams["left"].items()):
+            for j, (other_layer, right) in enumerate(grams["right"].items()):
                 found.values.add(
                     "cka",
                     cka(left, right),
@@ -68,7 +67,7 @@ class Similarity(Section):
                     item=f"{i},{j}",
                     seed=seed.number,
                     within=CORRELATION,
-                    means=Item(layer=self.layers["left"][i], other_layer=self.layers["right"][j]),
+                    means=Item(layer=layer, other_layer=other_layer),
                 )
         both_seeds = {**found.values.networks_of(seed.number), **self.earlier_networks}
         self.earlier_networks = found.values.networks_of(seed.number)
@@ -78,23 +77,23 @@ class Similarity(Section):
         for pair, theirs in others.items():
             mine = grams[pair.split("-")[0]]
             if len(mine) == len(theirs):
-                for i, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+                for i, (layer, other) in enumerate(zip(mine, theirs.values(), strict=True)):
                     found.values.add(
                         "cka",
-                        cka(one, other),
+                        cka(mine[layer], other),
                         side=pair,
                         item=str(i),
                         seed=seed.number,
                         within=CORRELATION,
                         # Pairs of seeds overlap: 0 and 1, 1 and 2.
                         made_of=both_seeds if pair.endswith(OTHER_SEED) else None,
-                        means=Item(layer=self.layers[pair.split("-")[0]][i]),
+                        means=Item(layer=layer),
                     )
         add_cosines(seed, found)
 
     def _other_seed(
-        self, seed: Seed, found: Findings, grams: dict[str, list[Tensor]], images: Tensor
-    ) -> dict[str, list[Tensor]]:
+        self, seed: Seed, found: Findings, grams: dict[str, Grams], images: Tensor
+    ) -> dict[str, Grams]:
         """The `gram`s of the seed before, by pair, of the same images; a hemisphere that both share is left out."""
         others = {}
         if self.earlier is not None and self.earlier[0] is not seed.images:
@@ -118,9 +117,7 @@ class Similarity(Section):
         self.earlier, self.earlier_grams = (seed.images, seed.module), grams
         return others
 
-    def _unspecialised(
-        self, seed: Seed, found: Findings, images: Tensor
-    ) -> dict[str, list[Tensor]]:
+    def _unspecialised(self, seed: Seed, found: Findings, images: Tensor) -> dict[str, Grams]:
         """The `gram`s of an unspecialised hemisphere of the same seed, for either side."""
         self.baseline = next((arm for arm in controls() if seed.study.of(arm)), None)
         if self.baseline is None:
@@ -205,41 +202,41 @@ class Similarity(Section):
 
 def layer_grams(
     backbone: nn.Module, images: Tensor, *, forward: Callable[[Tensor], Tensor]
-) -> list[Tensor]:
-    """`gram`s of a backbone's layers: the outputs of its convolutions and linear layers, then its features.
+) -> Grams:
+    """`gram`s of a backbone's layers by name: the outputs of its convolutions and linear layers, then its features.
+
+    A layer that does not run, because a function alone takes its weights, is left out: VGG's first linear one on small
+    images, Swin's attention. One that runs more than once gives its last output.
 
     Args:
         backbone: in evaluation mode.
         images: few enough to go through at once.
         forward: how to run the backbone on them, to features (N, F).
     """
-    chosen = compared(backbone).values()
-    grams: list[Tensor] = []
-    handles = [
-        layer.register_forward_hook(lambda module, inputs, output: grams.append(gram(output)))
-        for layer in chosen
-    ]
-    try:
-        features = forward(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [*(one.cpu() for one in grams), gram(features).cpu()]
-
-
-def compared(hemisphere: nn.Module) -> dict[str, nn.Module]:
-    """The layers of a hemisphere, or of its backbone, that are compared, by name: convolutions and linear layers."""
-    backbone = getattr(hemisphere, "backbone", hemisphere)
-    layers = [
-        (name, one)
+    layers = {
+        name: one
         for name, one in backbone.named_modules()
         if isinstance(one, nn.Conv2d | nn.Linear)
-    ]
-    count = min(MAX_LAYERS, len(layers))
-    return dict(layers[round(i * (len(layers) - 1) / max(count - 1, 1))] for i in range(count))
+    }
+    # One image shows which layers run, and in which order.
+    running: dict[str, nn.Module] = {}
+    with watched(layers, lambda name, output: running.update({name: layers[name]})):
+        forward(images[:1])
+    grams: Grams = {}
+    with watched(thinned(running), lambda name, output: grams.update({name: gram(output)})):
+        grams[FEATURES] = gram(forward(images))
+    return {name: one.cpu() for name, one in grams.items()}
 
 
-def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> list[Tensor]:
+def thinned(layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """`MAX_LAYERS` of the layers, or all where there are no more."""
+    names = [*layers]
+    count = min(MAX_LAYERS, len(names))
+    places = (round(i * (len(names) - 1) / max(count - 1, 1)) for i in range(count))
+    return {names[place]: layers[names[place]] for place in places}
+
+
+def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> Grams:
     """`layer_grams` of a hemisphere of a network for images uint8 (N, 3, H, W)."""
     with as_tested(module):
         return layer_grams(

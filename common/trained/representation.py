@@ -1,14 +1,14 @@
 """What happens inside a hemisphere: activations of its layers, and how dissimilar pictures are to it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.spatial.distance import pdist, squareform
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.networks.hemisphere import Hemisphere
 from common.networks.macro import Network
@@ -25,6 +25,19 @@ FEATURES = "features"
 def layer_names(hemisphere: Hemisphere) -> tuple[str, ...]:
     """Name the layers of a hemisphere in the order in which they are defined, `FEATURES` last."""
     return (*(name for name, _ in hemisphere.backbone.named_modules() if name), FEATURES)
+
+
+@contextmanager
+def watched(layers: Mapping[str, nn.Module], keep: Callable[[str, Any], None]) -> Iterator[None]:
+    """Hand each layer's name and output to ``keep`` when it runs; not where a function alone takes its weights."""
+
+    def hook(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        keep(name, output)
+
+    with ExitStack() as hooks:
+        for name, layer in layers.items():
+            hooks.callback(layer.register_forward_hook(partial(hook, name)).remove)
+        yield
 
 
 @torch.no_grad()
@@ -56,13 +69,7 @@ def activations(
     kept: dict[str, list[Tensor]] = {name: [] for name in layers}
     seen: dict[str, Any] = {}
 
-    def keep(name: str, module: Any, inputs: Any, output: Any) -> None:
-        seen[name] = output
-
-    with ExitStack() as hooks:
-        for name in (name for name in layers if name != FEATURES):
-            handle = modules[name].register_forward_hook(partial(keep, name))
-            hooks.callback(handle.remove)
+    with watched({name: modules[name] for name in layers if name != FEATURES}, seen.__setitem__):
         for images in batches:
             seen[FEATURES] = network.split(network.features(images))[side]
             for name in layers:

@@ -1,5 +1,6 @@
 """The analyses, on numbers whose answers are known."""
 
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ from analysis.seed import VALIDATION_IMAGES, FeatureSet, Seed, StudyImages, chec
 from analysis.study import FinishedStage, FinishedStudy
 from analysis.values import CORRELATION, SHARE, Bounds, Values
 from common.data.image_set import ImageSet
+from common.networks.backbones import build_backbone, registered
+from common.networks.hemisphere import Hemisphere
 from common.results.intervals import estimate, student
 
 
@@ -263,9 +266,9 @@ def test_layers_are_those_with_weights_and_then_the_features(some):
     images = torch.randn(10, 3, 6, 6, generator=some)
     with torch.no_grad():
         grams = layer_grams(backbone, images, forward=backbone)
-        assert len(grams) == 4
-        assert grams[0].equal(gram(backbone[0](images)))
-        assert grams[-1].equal(gram(backbone(images)))
+        assert [*grams] == ["0", "2", "4", "features"]
+        assert grams["0"].equal(gram(backbone[0](images)))
+        assert grams["features"].equal(gram(backbone(images)))
     assert not backbone[0]._forward_hooks
 
 
@@ -273,8 +276,9 @@ def test_deep_networks_are_thinned_out(some):
     backbone = nn.Sequential(*(nn.Linear(3, 3) for _ in range(40)))
     with torch.no_grad():
         grams = layer_grams(backbone, torch.randn(6, 3, generator=some), forward=backbone)
-    assert len(grams) == 11
-    assert grams[-1].equal(grams[-2])  # the last layer is kept
+    names = [*grams]
+    assert (len(names), names[0], names[-2:]) == (11, "0", ["39", "features"])
+    assert grams["39"].equal(grams["features"])
 
 
 def test_cosines_are_those_of_all_pairs(some):
@@ -419,7 +423,7 @@ def seed(
 
 def test_cka_sees_images_of_every_class(images, monkeypatch):
     looked: list[torch.Tensor] = []
-    monkeypatch.setattr(similarity, "grams_of", lambda _, __, these: looked.append(these) or [])
+    monkeypatch.setattr(similarity, "grams_of", lambda _, __, these: looked.append(these) or {})
     monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
     Similarity().compute(seed(0, images), Findings())
     counts = torch.bincount(looked[0][:, 0, 0, 0].long(), minlength=10)
@@ -439,9 +443,56 @@ def test_probes_are_chosen_on_validation_images_of_every_class(images):
 def one_gram(monkeypatch, some):
     """Each look at a hemisphere gives one layer, another one each time."""
     monkeypatch.setattr(
-        similarity, "grams_of", lambda *_: [gram(torch.randn(20, 5, generator=some))]
+        similarity, "grams_of", lambda *_: {"conv": gram(torch.randn(20, 5, generator=some))}
     )
     monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
+
+
+def outputs(hemisphere: Hemisphere, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What each layer of a backbone that runs gives, by name in the order of running, and its features."""
+    seen: dict[str, torch.Tensor] = {}
+    for name, layer in hemisphere.backbone.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # A copy, over which no ReLU in place writes.
+            layer.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out + 0}))
+    with torch.no_grad():
+        features = hemisphere(images)
+    return {**seen, "features": features}
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [*registered(), *(f"torchvision:{one}" for one in ("swin_t", "mobilenet_v3_small"))],
+)
+def test_each_number_is_that_of_the_layers_that_it_names(arch, some, monkeypatch):
+    """Not all run: the weights of some are taken by a function alone (VGG, Swin)."""
+    monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
+    torch.manual_seed(0)
+    pictures = torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8, generator=some)
+    labels = {level: torch.arange(8) for level in ("fine", "coarse")}
+    images = StudyImages(SimpleNamespace(classes={}), ImageSet(pictures, labels, torch.arange(8)))
+    width = 1 if arch.startswith("torchvision") else 0.125
+    left = Hemisphere(build_backbone(arch, width=width)).eval()
+    right = Hemisphere(build_backbone("resnet9", width=0.125)).eval()
+    only = seed(0, images, left)
+    only.network.hemispheres["coarse"] = right
+    only.module.device = torch.device("cpu")
+    params = SimpleNamespace(precision="32-true", accelerator="cpu")
+    only.module.cfg = SimpleNamespace(trainer_params=params)
+    only.module.transforms = lambda raw: raw.float() / 255 - 0.5
+    section, found = Similarity(), Findings()
+    section.compute(only, found)
+
+    ran, others = (outputs(one, only.module.transforms(pictures)) for one in (left, right))
+    # All layers, or 10 of them, and the features; the first and the last among them.
+    shown = section.layers["left"]
+    assert len(shown) == min(11, len(ran))
+    assert [shown[i] for i in (0, -2, -1)] == [[*ran][i] for i in (0, -2, -1)]
+    numbers = {(one.means.layer, one.means.other_layer): one.value for one in found.values.values}
+    assert [*numbers] == [*itertools.product(shown, section.layers["right"])]
+    for (layer, other), number in numbers.items():
+        expected = cka(gram(ran[layer]), gram(others[other]))
+        assert number == pytest.approx(expected, abs=1e-4), (layer, other)
 
 
 def test_pairs_of_seeds_that_overlap_have_an_approximate_interval(images, one_gram):
