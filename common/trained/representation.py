@@ -69,7 +69,11 @@ def activations(
     kept: dict[str, list[Tensor]] = {name: [] for name in layers}
     seen: dict[str, Any] = {}
 
-    with watched({name: modules[name] for name in layers if name != FEATURES}, seen.__setitem__):
+    def keep(name: str, output: Any) -> None:
+        # A copy: the layer behind may write over it, as a ReLU in place does.
+        seen[name] = output.clone() if isinstance(output, Tensor) else output
+
+    with watched({name: modules[name] for name in layers if name != FEATURES}, keep):
         for images in batches:
             seen[FEATURES] = network.split(network.features(images))[side]
             for name in layers:

@@ -7,10 +7,13 @@ from scipy.stats import pearsonr
 from torch import nn
 
 from bilateral import load
+from common.networks.backbones import build_backbone
 from common.networks.callosum import Callosum
 from common.networks.crossings import CallosumKeys
+from common.networks.hemisphere import Hemisphere
+from common.networks.macro import UnilateralNet
 from common.system.errors import UserError
-from common.trained.representation import dissimilarity
+from common.trained.representation import activations, dissimilarity
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,19 @@ def test_any_layer_gives_what_it_computed_for_each_picture(trained, files):
     assert np.allclose(found[name], expected, atol=1e-6)
     # Nothing is left behind.
     assert not any(one._forward_hooks for one in hemisphere.modules())
+
+
+def test_a_layer_is_seen_as_it_was_before_the_next_one_wrote_over_it():
+    hemisphere = Hemisphere(build_backbone("vgg11", width=0.125)).eval()
+    network = UnilateralNet(hemisphere=hemisphere, num_classes={"fine": 2}, dropout=0.0).eval()
+    images = torch.randn(2, 3, 32, 32)
+    backbone = hemisphere.backbone
+    found = activations(network, "left", iter([images]), ["features.0", "features.1"])
+    with torch.no_grad():
+        convolved = backbone.features[0](images)
+    assert backbone.features[1].inplace
+    assert np.allclose(found["features.0"], convolved, atol=1e-6)
+    assert np.allclose(found["features.1"], convolved.relu(), atol=1e-6)
 
 
 def test_a_connected_hemisphere_hears_the_other_one(checkpoints, files):
