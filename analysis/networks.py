@@ -1,6 +1,6 @@
 """Trained networks on fixed images: the features of each hemisphere, computed once, and the logits for them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -192,6 +192,18 @@ def silence(features: Tensor, mean: Tensor, which: Tensor) -> Tensor:
     That is computed where the features are.
     """
     return torch.where(which.to(features.device), mean.to(features.device), features)
+
+
+def without(silent: str, features: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Tensor:
+    """Join features (N, F_side) by side, the ``silent`` ones at their mean over training images in every image.
+
+    Args:
+        silent: the side.
+        features: of any images.
+        known: of training images (M, F_side).
+    """
+    mean = known[silent].mean(0).expand_as(features[silent])
+    return side_by_side([*{**features, silent: mean}.values()])
 
 
 def classify(

@@ -1,16 +1,15 @@
 """What crosses the callosum for: accuracy intact and cut, level by level, class by class, and beside lesions.
 
 A cut takes the message away (`common.networks.callosum.Callosum.severed`); nothing is trained again. A hemisphere is
-silenced (`analysis.networks.silence`), behind the callosum: what it sent while it computed has arrived.
+silenced (`analysis.networks.without`), behind the callosum: what it sent while it computed has arrived.
 """
 
 from collections.abc import Mapping
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.networks import FeatureCache, classify, side_by_side, silence
+from analysis.networks import FeatureCache, classify, side_by_side, without
 from analysis.report.cells import (
     Cell,
     Sheet,
@@ -32,6 +31,7 @@ from common.networks.crossings import BOTH_WAYS
 from common.settings.levels import LEVELS, SIDES
 from study.arms import plain_name
 
+Features = Mapping[str, Tensor]  # (N, F_side) by side
 INTACT = "intact"
 # What is measured, each with the arm and the cut as item.
 OF = "accuracy with the callosum cut"
@@ -69,7 +69,7 @@ class CallosumCut(Section):
         right: dict[str, dict[str, Tensor]] = {}
         for cut in cuts:
             with callosum.severed(None if cut == INTACT else cut):
-                test, mean = self._features(seed, cut)
+                test, train = self._features(seed, cut)
             logits = classify(seed.module, seed.network, side_by_side([*test.values()]))
             labels = seed.test.labels
             right[cut] = {level: logits[level].argmax(1) == labels[level] for level in LEVELS}
@@ -79,7 +79,7 @@ class CallosumCut(Section):
                 self._add(seed, found, OF, now, item, level=level)
                 self._add(seed, found, LOST, whole - now, item, level=level)
             if cut in (INTACT, cuts[-1]):
-                self._add_lesions(seed, found, item, test, mean)
+                self._add_lesions(seed, found, item, test, train)
         for level in LEVELS:
             truth, classes = seed.test.labels[level], seed.images.classes[level]
             before, after = (
@@ -90,24 +90,22 @@ class CallosumCut(Section):
                 self._add(seed, found, OF_CLASS, lost, Item(seed.arm, name), level=level)
 
     @staticmethod
-    def _features(seed: Seed, cut: str) -> tuple[Mapping[str, Tensor], Tensor]:
-        """Give features (N, F_side) of test images by side, and the mean of all over training images, (F,)."""
+    def _features(seed: Seed, cut: str) -> tuple[Features, Features]:
+        """Give the features of test images, and of training images."""
         if cut == INTACT:
-            return seed.test.features, seed.train.of("both").mean(0)
+            return seed.test.features, seed.train.features
         images = seed.images
         test = FeatureCache(images.test.images)
         train = FeatureCache(images.data.train_set.images, images.train_rows)
         seen, known = (one.of_network(seed.module, seed.network) for one in (test, train))
-        return seen, side_by_side([*known.values()]).mean(0)
+        return seen, known
 
     def _add_lesions(
-        self, seed: Seed, found: Findings, item: Item, test: Mapping[str, Tensor], mean: Tensor
+        self, seed: Seed, found: Findings, item: Item, test: Features, train: Features
     ) -> None:
         """Add the accuracy of each head without either hemisphere."""
-        joined = side_by_side([*test.values()])
-        is_left = torch.arange(joined.shape[1]) < test["left"].shape[1]
-        for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
-            logits = classify(seed.module, seed.network, silence(joined, mean, half))
+        for side in SIDES:
+            logits = classify(seed.module, seed.network, without(side, test, train))
             for level in LEVELS:
                 share = accuracy(logits[level], seed.test.labels[level])
                 self._add(seed, found, SILENCED, share, item, level=level, side=side)

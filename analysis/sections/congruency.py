@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from analysis.networks import classify, silence
+from analysis.networks import classify, without
 from analysis.report.cells import Cell, Sheet, decimal, ends_words, summary_cells, word_columns
 from analysis.report.figures import INTERVALS, grouped_bars
 from analysis.report.part import Part
@@ -157,10 +156,9 @@ class Congruency(Section):
 
 def by_half(seed: Seed) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Give the logits (N, C) by level of the left and of the right hemisphere, the other one silent, and of both."""
-    joined, mean = seed.test.of("both"), seed.train.of("both").mean(0)
-    is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
-    for side, silent in zip(SIDES, (~is_left, is_left), strict=True):
-        yield side, classify(seed.module, seed.network, silence(joined, mean, silent))
+    for side, other in zip(SIDES, reversed(SIDES), strict=True):
+        alone = without(other, seed.test.features, seed.train.features)
+        yield side, classify(seed.module, seed.network, alone)
     yield "both", seed.logits
 
 
