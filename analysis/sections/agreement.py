@@ -1,6 +1,7 @@
 """Which hemisphere is correct when, and what the bilateral network predicts then."""
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +16,19 @@ from analysis.report.part import MAX_ROWS, Part
 from analysis.report.svg import INK, LEFT, OTHER, RIGHT, Frame, labels, picture, short
 from analysis.section import Findings, Section
 from analysis.sections.gains import add_gains, show_gains
-from analysis.sections.independence import add_independence, expected_cases, show_independence
+from analysis.sections.independence import (
+    CASES,
+    EXPECTED,
+    OBSERVED,
+    add_independence,
+    expected_cases,
+    show_independence,
+)
 from analysis.seed import Seed
 from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS
 
-CASES = ("both", "left only", "right only", "neither")
+BILATERAL = "bilateral accuracy in a case"
 
 
 class Agreement(Section):
@@ -59,8 +67,8 @@ class Agreement(Section):
         for index, name in enumerate(CASES):
             where = case == index
             for of, value in (
-                ("images in a case", where.double().mean().item()),
-                ("bilateral accuracy in a case", together[where].double().mean().item()),
+                (OBSERVED, where.double().mean().item()),
+                (BILATERAL, together[where].double().mean().item()),
             ):
                 found.values.add(
                     of, value, item=name, seed=seed.number, within=SHARE, means=Item(case=name)
@@ -201,20 +209,20 @@ def show_cases(part: Part, found: Findings) -> None:
 
 
 def case_table(found: Findings) -> Sheet:
-    """How many images are in each case, and how many of these the bilateral network got correct."""
-    titles = ("images", "95 % interval", "bilateral correct", "95 % interval")
+    """How many images are in each case and would be if errors were independent, and the accuracy of both on them."""
+    measures = {"images": OBSERVED, "if independent": EXPECTED, "bilateral correct": BILATERAL}
+    rows = []
+    for case in CASES:
+        cells = (summary_cells(found.values.get(of, item=case)) for of in measures.values())
+        rows.append([Cell(case, case, True), *chain.from_iterable(cells)])
     return Sheet(
         "cases",
-        "Test images by which hemisphere alone is correct, and accuracy of the bilateral network, %",
-        word_columns(("correct alone",), titles),
-        [
-            [
-                Cell(case, case, True),
-                *summary_cells(found.values.get("images in a case", item=case)),
-                *summary_cells(found.values.get("bilateral accuracy in a case", item=case)),
-            ]
-            for case in CASES
-        ],
+        "Test images by which hemisphere alone is correct, their share if errors were independent, and accuracy of "
+        "the bilateral network, %",
+        word_columns(
+            ("correct alone",), [head for name in measures for head in (name, "95 % interval")]
+        ),
+        rows,
     )
 
 

@@ -84,7 +84,7 @@ def expected_cases(left: Tensor, right: Tensor, labels: Tensor, classes: int) ->
 
 
 def show_independence(part: Part, found: Findings) -> None:
-    """Add observed against expected cases as a figure and a table, and what each hemisphere corrects."""
+    """Add observed against expected cases as a figure, and a table of what each hemisphere corrects."""
     observed, expected = (found.values.items(of) for of in (OBSERVED, EXPECTED))
     if not expected:
         return
@@ -106,26 +106,7 @@ def show_independence(part: Part, found: Findings) -> None:
             f"Line across a bar: what independence would give. {INTERVALS}",
         ),
     )
-    part.tables += [case_table(observed, expected), correction_table(found)]
-
-
-def case_table(observed: Mapping[str, Summary], expected: Mapping[str, Summary]) -> Sheet:
-    """The share of images in each case, and that under independence."""
-    return Sheet(
-        "independence",
-        "Test images by which hemisphere alone is correct, and if they erred independently, %",
-        word_columns(
-            ("correct alone",), ("images", "95 % interval", "if independent", "95 % interval")
-        ),
-        [
-            [
-                Cell(case, case, True),
-                *summary_cells(observed.get(case)),
-                *summary_cells(expected.get(case)),
-            ]
-            for case in CASES
-        ],
-    )
+    part.tables.append(correction_table(found))
 
 
 def correction_table(found: Findings) -> Sheet:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from analysis.report.part import Part
 from analysis.section import Findings
 from analysis.sections import lesions
+from analysis.sections.agreement import case_table
 from analysis.sections.calibration import Calibration
 from analysis.sections.independence import (
     CASES,
@@ -18,6 +19,7 @@ from analysis.sections.independence import (
     EXPECTED,
     IF_INDEPENDENT,
     KAPPA,
+    OBSERVED,
     RELATED,
     add_independence,
     correlation,
@@ -81,12 +83,19 @@ def test_the_page_shows_cases_against_independence():
     for seed in range(3):
         add_independence(SimpleNamespace(number=seed), found, LEFT, RIGHT)
         for case in CASES:
-            found.values.add("images in a case", 0.25, item=case, seed=seed, within=SHARE)
+            for of, value in ((OBSERVED, 0.25), ("bilateral accuracy in a case", 0.9)):
+                found.values.add(of, value, item=case, seed=seed, within=SHARE)
     part = Part("agreement", "")
     show_independence(part, found)
     assert len(part.figures) == 1
-    cases, corrections = part.tables
-    assert [row[3].text for row in cases.rows] == ["42.0", "18.0", "28.0", "12.0"]
+    cases, (corrections,) = case_table(found), part.tables
+    shown = [[row[at].text for at in (0, 1, 3, 5)] for row in cases.rows]
+    assert shown == [
+        ["both", "25.0", "42.0", "90.0"],
+        ["left only", "25.0", "18.0", "90.0"],
+        ["right only", "25.0", "28.0", "90.0"],
+        ["neither", "25.0", "12.0", "90.0"],
+    ]
     assert [row[1].text for row in corrections.rows[:2]] == ["50.0", "33.3"]
 
 

@@ -292,6 +292,7 @@ PLACES = {
     ],
     "cases": lambda case: [
         ("images in a case", "", "", case),
+        ("images in a case if independent", "", "", case),
         ("bilateral accuracy in a case", "", "", case),
     ],
     "cases-by-class": lambda name: [

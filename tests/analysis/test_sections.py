@@ -20,7 +20,7 @@ from analysis.report.part import Part
 from analysis.report.svg import Frame, drawn_here, picture
 from analysis.section import Findings, Section, listed
 from analysis.sections import agreement, attention, similarity
-from analysis.sections.agreement import CASES, case_of, cases_per_class, confusion
+from analysis.sections.agreement import case_of, cases_per_class, confusion
 from analysis.sections.attention import CASES as LOOKS
 from analysis.sections.attention import PER_CASE, Attention, choose, share_of_same_cells
 from analysis.sections.calibration import BINS, brier_score, calibration_error, reliability, scores
@@ -34,6 +34,7 @@ from analysis.sections.contributions import (
 )
 from analysis.sections.cosine import cosine_within_and_between
 from analysis.sections.gains import accuracy_per_class
+from analysis.sections.independence import CASES
 from analysis.sections.lesions import accuracy, most_used, use
 from analysis.sections.probe import small_letters
 from analysis.sections.reliance import which_is_shown
