@@ -26,15 +26,6 @@ class Estimate(NamedTuple):
     approximate: bool
 
 
-class Spread(NamedTuple):
-    """Mean, sample standard deviation and Student's 95 % confidence interval of the mean."""
-
-    mean: float
-    std: float | None
-    ci95_low: float | None
-    ci95_high: float | None
-
-
 Interval = tuple[float, float] | tuple[None, None]
 NOTHING: Interval = (None, None)
 
@@ -94,12 +85,6 @@ def student_within(found: Estimate, lowest: float, highest: float) -> Interval:
     centre = math.log(share / (1 - share))
     half = _quantile(found.freedom) * found.error / width / (share * (1 - share))
     return tuple(lowest + width * _logistic(end) for end in (centre - half, centre + half))  # type: ignore[return-value]
-
-
-def spread(values: Sequence[float], *, independent: bool) -> Spread:
-    """Estimate the mean of one or more values; only independent values give an interval."""
-    found = estimate(values, widening=1.0 if independent else None)
-    return Spread(found.mean, found.std, *student(found))
 
 
 def _quantile(freedom: int) -> float:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from common.results.contrasts import MARGIN, equivalence, holm, paired_t, verdict
-from common.results.intervals import Estimate, estimate, spread, student, student_of_share
+from common.results.intervals import Estimate, estimate, student, student_of_share
 from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
 from common.results.power import seeds_needed
 from common.results.rows import Row
@@ -304,4 +304,4 @@ def _slope(group: Sequence[Row]) -> dict[str, float | None]:
 
 def _mean_and_std(rows: Sequence[Row], name: str) -> tuple[float | None, float | None]:
     known = [value for row in rows if (value := getattr(row, name)) is not None]
-    return spread(known, independent=False)[:2] if known else (None, None)
+    return mean(known) if known else None, stdev(known) if len(known) > 1 else None
