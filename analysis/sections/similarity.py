@@ -21,7 +21,7 @@ from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
 from common.trained.representation import FEATURES, watched
 from common.training.module import TrainingModule
-from study.arms import controls, plain_name
+from study.arms import ARMS, PRIMARY, plain_name
 
 # Deeper networks are thinned out to this many layers, first and last kept.
 MAX_LAYERS = 10
@@ -118,11 +118,16 @@ class Similarity(Section):
         return others
 
     def _unspecialised(self, seed: Seed, found: Findings, images: Tensor) -> dict[str, Grams]:
-        """The `gram`s of an unspecialised hemisphere of the same seed, for either side."""
-        self.baseline = next((arm for arm in controls() if seed.study.of(arm)), None)
+        """The `gram`s of an unspecialised hemisphere of the same seed, for either side.
+
+        One that learned alone: of two that learned together, each knows what the other one leaves to it.
+        """
+        alone = [arm for taken in ARMS[PRIMARY].loads.values() for arm, _ in taken]
+        self.baseline = next((arm for arm in alone if seed.study.of(arm)), None)
         if self.baseline is None:
             found.leave_out(
-                "similarity to an unspecialised hemisphere; no arm of the study has one that learned both levels."
+                "similarity to an unspecialised hemisphere; the study has no arm of one that learned both levels: "
+                f"add {alone[0]}."
             )
             return {}
         stage = seed.study.of(self.baseline).get(seed.number)

@@ -645,6 +645,7 @@ def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
     text = "".join(Page((place / "report.html").read_text()).text)
     assert "Left out: which hemisphere is correct when" in text
     assert "Left out: similarity to an unspecialised hemisphere" in text
+    assert "add unilateral." in text
     assert "Confusions of both hemispheres together" in (place / "report.html").read_text()
     values = {row["of"] for row in rows_of(place / "analysis" / "summary.csv")}
     assert "images in a case" not in values

@@ -416,6 +416,11 @@ def test_the_page_shows_the_course_and_says_who_is_dead(small):
         assert re.search(f"In {arm}, [^<]*the {side} hemisphere is dead on", small.html)
 
 
+def test_half_of_a_pair_that_learned_together_is_no_unspecialised_hemisphere(small):
+    assert "similarity to an unspecialised hemisphere" in small.html
+    assert "add unilateral." in small.html
+
+
 @pytest.mark.slow
 def test_python_gives_the_same_numbers(small, tmp_path):
     found = bilateral.specialisation(small.place)
