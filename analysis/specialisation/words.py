@@ -4,6 +4,7 @@ from analysis.report.cells import decimal
 from analysis.specialisation import measures
 from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN
 from analysis.values import Summary, Values
+from common.results.intervals import FEWEST
 from common.settings.levels import SIDES
 
 TASK_NAMES = {
@@ -11,7 +12,6 @@ TASK_NAMES = {
     FINE: "the fine class",
     COARSE: "the coarse class",
 }
-FEWEST = 3  # seeds, for an interval
 
 
 def interval(summary: Summary | None) -> measures.Interval | None:

@@ -2,9 +2,9 @@
 
 import math
 
+from common.results.contrasts import LEVEL
 from common.results.intervals import FEWEST
 
-LEVEL = 0.05  # two-sided
 POWER = 0.8
 # A t-test of three seeds or more finds a mean of so many standard errors, and scipy's series ends before.
 CERTAIN = 40
