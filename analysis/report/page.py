@@ -1,11 +1,12 @@
 """report.html: a finished study on one page that needs nothing but itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis.report import forest, result_figures, results
@@ -34,13 +35,6 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
         found: its analyses.
         seconds: that they took.
     """
-    # What came from a file may hold anything: all of it is escaped, in text and in attributes.
-    page = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=False,
-    )
     say = LevelWords(study.level_names)
     curves = result_figures.curves(study)
     drawing = draw_network(study)
@@ -49,19 +43,15 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
     # Last: a section whose figure has the name of another is left out, and the page's own are there.
     parts = [say.part(captioned(part)) for part in found.parts()]
     tested = {row.level for row in study.summary}
-    named = [("results", "Results")]
-    named += [("learning", "Learning")] if curves else []
-    named += [(part.id, part.nav or part.title) for part in parts]
     left_out = [say.text(sentence) for sentence in found.omissions()]
-    named += [("left-out", "Left out")] if left_out else []
-    return page.get_template("report.html").render(
+    return _template().render(
         name=study.place.name,
         question=ask(study).text,
         answer=answer(study),
         subject=upper(subject()),
         reference=upper(plain_name(REFERENCE)),
         subtitle=_subtitle(study),
-        sections=[("answer", "Answer"), *named, ("run", "What was run"), ("words", "Words")],
+        sections=_sections(parts, curves=bool(curves), left_out=bool(left_out)),
         banners=banners(study),
         debug=study.debug,
         few=all(row.seeds < FEWEST for row in study.summary),
@@ -98,6 +88,37 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
 def captioned(part: Part) -> Part:
     """A section whose captions explain no interval where none is drawn."""
     return replace(part, figures=[(svg, true_caption(svg, said)) for svg, said in part.figures])
+
+
+def _template() -> Template:
+    """The page without its contents."""
+    # What came from a file may hold anything: all of it is escaped, in text and in attributes.
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).resolve().parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=False,
+    )
+    return page.get_template("report.html")
+
+
+def _sections(parts: Sequence[Part], *, curves: bool, left_out: bool) -> list[tuple[str, str]]:
+    """The page's sections in their order, each with its id and its name in the contents.
+
+    Args:
+        parts: those of the analyses.
+        curves: whether there are learning curves.
+        left_out: whether anything was left out.
+    """
+    return [
+        ("answer", "Answer"),
+        ("results", "Results"),
+        *([("learning", "Learning")] if curves else []),
+        *((part.id, part.nav or part.title) for part in parts),
+        *([("left-out", "Left out")] if left_out else []),
+        ("run", "What was run"),
+        ("words", "Words"),
+    ]
 
 
 def _data_set(study: FinishedStudy) -> str:

@@ -91,15 +91,7 @@ def from_table(
         UserError: a column is missing, or the table lists no picture that is there.
     """
     fine = table.column(columns.fine)
-    if columns.coarse is not None:
-        coarse, source = table.column(columns.coarse), f"{columns.coarse} → coarse class"
-    else:
-        assert hierarchy is not None
-        above = families(hierarchy, set(fine))
-        coarse, source = (
-            [above.get(name, "") for name in fine],
-            f"coarse class from {hierarchy.name}",
-        )
+    coarse, source = _coarse(table, columns, hierarchy)
     splits = table.column(columns.split) if columns.split else [""] * len(fine)
     groups = table.column(columns.group) if columns.group else [""] * len(fine)
     found = Collection("", [])
@@ -142,6 +134,16 @@ def from_table(
     parts += [f"{columns.group} → group"] if columns.group else []
     found.layout = f"{table.file}: {', '.join(parts)}"
     return found
+
+
+def _coarse(table: Table, columns: Columns, hierarchy: Path | None) -> tuple[Sequence[str], str]:
+    """Give the coarse class of each row, empty where there is none, and where it comes from."""
+    if columns.coarse is not None:
+        return table.column(columns.coarse), f"{columns.coarse} → coarse class"
+    assert hierarchy is not None
+    fine = table.column(columns.fine)
+    above = families(hierarchy, set(fine))
+    return [above.get(name, "") for name in fine], f"coarse class from {hierarchy.name}"
 
 
 def _split(text: str) -> tuple[str | None, str | None]:
