@@ -8,7 +8,8 @@ a table of the coarse classes (families.csv, or --hierarchy); or a table with a 
 (labels.csv beside the pictures, or that table itself). The script finds out which. It changes nothing there, and
 reports what it skipped and what looks wrong. Run it again after changes: classes keep their numbers.
 
-Of a table whose two columns of labels say nothing about each other (colour and shape), give --independent:
+Of a table whose two columns of labels say nothing about each other (colour and shape), give --independent (of labelled
+folders too, unless their hierarchy.yaml says it):
 
     python data_scripts/prepare_folders.py labels.csv --columns path,colour,shape --independent --out-dir datasets/TOYS
 """
@@ -19,13 +20,13 @@ import shlex
 from pathlib import Path
 
 from common.data.folders.assemble import Options
+from common.data.folders.from_labelled import is_labelled
 from common.data.folders.prepare import prepare_folders
 from common.data.folders.problems import refuse_empty_parts
 from common.data.folders.sources import Reading
-from common.data.index import names_of_levels, read_index
+from common.data.index import names_of_levels, read_hierarchy, read_index
 from common.data.pictures import Frame
 from common.settings.compose import spelled
-from common.settings.levels import LEVEL_NAMES
 from common.system.errors import UserError, run_script
 
 SMALLEST, LARGEST = 8, 4096  # pixels of a side
@@ -100,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--independent",
         action="store_true",
-        help="of a table: its two labels say nothing about each other",
+        help="of a table or labelled folders: the two labels say nothing about each other",
     )
     add(
         "--levels",
@@ -112,22 +113,24 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def level_names(args: argparse.Namespace) -> dict[str, str]:
-    """Give what people read in place of fine and coarse.
+def level_names(args: argparse.Namespace) -> dict[str, str] | None:
+    """Give what people read in place of fine and coarse; None where nobody said it.
 
     Raises:
         UserError: independent labels are asked for without the columns that hold them, or a name is none.
     """
-    if args.independent and (args.columns is None or len(args.columns) < 3):
+    labelled = args.columns is None and is_labelled(args.photos)
+    if args.independent and not labelled and len(args.columns or ()) < 3:
         raise UserError(
-            "--independent takes the columns of a table that hold the two labels: give --columns path,colour,shape"
+            "--independent takes labelled folders, or the columns of a table that hold the two labels: give --columns "
+            "path,colour,shape"
         )
     if args.levels:
         return names_of_levels(args.levels, "--levels")
-    if args.independent:
+    if args.independent and not labelled:
         where = "--columns (give --levels for names of your own)"
         return names_of_levels([name.replace("_", " ") for name in args.columns[1:3]], where)
-    return LEVEL_NAMES
+    return None
 
 
 def root_given(place: Path) -> str:
@@ -153,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
             args.photos, args.out_dir, options, reading, strict=args.strict
         ):
             print(line)
-        nested = not args.independent
+        nested = read_hierarchy(args.out_dir).nested
         refuse_empty_parts(read_index(args.out_dir, nested=nested), args.out_dir)
         print(f"Train on it: python train_system.py dataset=folders {root_given(args.out_dir)}")
 

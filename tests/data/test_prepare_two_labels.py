@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common.data.index import read_hierarchy, read_index
-from data_scripts import prepare_folders
+from data_scripts import index_folders, prepare_folders
 
 COLOURS, SHAPES = ("red", "green", "blue"), ("ball", "cube")
 
@@ -31,8 +31,8 @@ def toys(root: Path, count: int, colours=COLOURS) -> Path:
     return root
 
 
-def run(source: Path, *options: str) -> int:
-    out = ["--out-dir", str(source.parent / "SET"), "--size", "8"]
+def run(source: Path, *options: str, name: str = "SET") -> int:
+    out = ["--out-dir", str(source.parent / name), "--size", "8"]
     return prepare_folders.main([str(source), *out, *options])
 
 
@@ -94,5 +94,46 @@ def test_without_the_option_a_colour_of_two_shapes_is_two_classes_as_before(
 )
 def test_independent_labels_take_the_names_of_their_columns(tmp_path, capsys, options) -> None:
     assert run(toys(tmp_path / "toys", 1), *options) == 1
-    assert "--independent takes the columns of a table" in capsys.readouterr().err
+    assert "or the columns of a table that hold the two labels" in capsys.readouterr().err
     assert not (tmp_path / "SET").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--independent",), ("--keep", "--fit", "pad", "--strict")]
+)
+def test_a_set_of_two_labels_prepared_again_is_the_same_set(tmp_path, options) -> None:
+    assert run(toys(tmp_path / "toys", 12), *INDEPENDENT) == 0
+    assert run(tmp_path / "SET", *options, name="AGAIN") == 0
+    one, other = tmp_path / "SET", tmp_path / "AGAIN"
+    assert read_hierarchy(other) == read_hierarchy(one)
+    assert (other / "index.csv").read_text() == (one / "index.csv").read_text()
+    pictures = [sorted(p.relative_to(root) for p in root.rglob("*.png")) for root in (one, other)]
+    assert pictures[0] == pictures[1]
+
+
+def test_what_is_said_goes_before_what_a_set_of_two_labels_says(tmp_path) -> None:
+    assert run(toys(tmp_path / "toys", 3), *INDEPENDENT) == 0
+    assert run(tmp_path / "SET", "--levels", "hue", "form", "--size", "12x8", name="AGAIN") == 0
+    before, after = read_hierarchy(tmp_path / "SET"), read_hierarchy(tmp_path / "AGAIN")
+    assert (after.nested, after.fine, after.coarse) == (False, before.fine, before.coarse)
+    assert after.level_names == {"fine": "hue", "coarse": "form"}
+
+
+def test_labelled_folders_that_nobody_described_may_have_two_labels(tmp_path) -> None:
+    assert run(toys(tmp_path / "toys", 3), *INDEPENDENT) == 0
+    for file in ("hierarchy.yaml", "index.csv"):
+        (tmp_path / "SET" / file).unlink()
+    assert run(tmp_path / "SET", "--independent", name="AGAIN") == 0
+    found = read_hierarchy(tmp_path / "AGAIN")
+    assert (found.nested, found.level_names) == (False, {"fine": "fine", "coarse": "coarse"})
+    assert (found.fine, found.coarse) == ({0: "0", 1: "1", 2: "2"}, {0: "0", 1: "1"})
+
+
+def test_folders_that_index_folders_called_independent_are_prepared_as_such(tmp_path) -> None:
+    assert run(toys(tmp_path / "toys", 12), *INDEPENDENT) == 0
+    root = tmp_path / "SET"
+    assert index_folders.main([str(root), "--levels", "hue", "form", "--split-seed", "5"]) == 0
+    assert run(root, name="AGAIN") == 0
+    found, index = read_hierarchy(tmp_path / "AGAIN"), read_index(tmp_path / "AGAIN", nested=False)
+    assert (found.nested, found.level_names) == (False, {"fine": "hue", "coarse": "form"})
+    assert index.held_out.tolist() == read_index(root, nested=False).held_out.tolist()

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from common.data.folders.classes import number_classes, number_independent
-from common.data.folders.collection import Picture
+from common.data.folders.collection import Collection, Picture
 from common.data.folders.decoding import Decoded, highest, is_kept
 from common.data.folders.earlier import Earlier, held_out_digest
 from common.data.folders.naming import image_names
@@ -26,7 +26,8 @@ class Options:
 
     ``keep`` links the originals in place of writing images of ``frame``; ``test`` is the share of test pictures to
     draw, None where the collection has its own or a fifth is right. ``independent``: fine and coarse are two labels
-    that say nothing about each other; ``level_names`` are what people read in place of these words.
+    that say nothing about each other; ``level_names`` are what people read in place of these words, None where nobody
+    said it.
     """
 
     frame: Frame
@@ -34,7 +35,15 @@ class Options:
     test: float | None = None
     split_seed: int = 0
     independent: bool = False
-    level_names: Mapping[str, str] = field(default_factory=LEVEL_NAMES.copy)
+    level_names: Mapping[str, str] | None = None
+
+    def of(self, collection: Collection) -> "Options":
+        """Add what a set of two independent labels says of itself, when it is prepared again."""
+        known = collection.two_labels
+        if known is None:
+            return self
+        names = self.level_names or known.level_names
+        return replace(self, independent=True, level_names=names)
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def assemble(
         digest=_digest(index, classes.fine, classes.coarse, [decoded[row] for row in rows]),
         counts=index.counts(),
         nested=not options.independent,
-        level_names=dict(options.level_names),
+        level_names=dict(options.level_names or LEVEL_NAMES),
     )
     grouped = any(picture.group is not None for picture in pictures)
     made = Made(

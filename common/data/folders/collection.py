@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from common.data.index import Hierarchy
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -37,7 +39,8 @@ class Collection:
 
     ``layout`` says in one line how the collection is laid out; ``notes`` are sentences that a person should read;
     ``others`` counts files that are no pictures, by suffix; ``named`` are the classes, (coarse, fine), that folders or
-    rows name, with pictures or without, ("", fine) where no table says the coarse class.
+    rows name, with pictures or without, ("", fine) where no table says the coarse class; ``two_labels`` is what
+    hierarchy.yaml of labelled folders says, where it calls their labels independent.
     """
 
     layout: str
@@ -46,6 +49,7 @@ class Collection:
     notes: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     named: set[tuple[str, str]] = field(default_factory=set)
+    two_labels: Hierarchy | None = None
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

@@ -17,7 +17,9 @@ def is_labelled(root: Path) -> bool:
 
 
 def from_labelled(root: Path) -> Collection:
-    """Read both trees of each split; names of classes come from hierarchy.yaml, held-out images from index.csv.
+    """Read both trees of each split.
+
+    Names of classes, and whether labels are independent, come from hierarchy.yaml, held-out images from index.csv.
 
     Raises:
         UserError: something in a tree does not belong there, or a file of the two is damaged.
@@ -26,9 +28,11 @@ def from_labelled(root: Path) -> Collection:
     names = (known.fine, known.coarse) if known else ({}, {})
     held = set()
     if known and (root / INDEX_FILE).is_file():
-        index = read_index(root)
+        index = read_index(root, nested=known.nested)
         held = {image for image, out in zip(index.image, index.held_out, strict=True) if out}
     found = Collection(f"{root}: labelled folders, fine and coarse", [])
+    if known and not known.nested:
+        found.two_labels = known
     for split in SPLITS:
         if not (root / split / "fine").is_dir():
             continue

@@ -49,6 +49,7 @@ def prepare_folders(
             f"--test {options.test:g}: allowed is a share above 0 and below 1, such as 0.2"
         )
     collection = collect(source, reading)
+    options = options.of(collection)
     _refuse_one_in_the_other(source, out_dir)
     print(collection.layout)
     with replacing_tree(out_dir) as building:
