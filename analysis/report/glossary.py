@@ -92,8 +92,8 @@ GLOSSARY = {
     "dead": "A hemisphere whose competence is below 0.1 on a task: it knows next to nothing of it.",
     "laterality": "+1: only the left hemisphere is competent at a task; −1: only the right one; 0: both alike.",
     "cycles per image, octave": (
-        "How fine a pattern is (its spatial frequency): how often it repeats across the image. An octave more is twice "
-        "as many cycles."
+        "How dense a pattern is (its spatial frequency): how often it repeats across the image. An octave more is "
+        "twice as many cycles."
     ),
     "noise sensitivity": (
         "The share of the competence that is lost where noise of one octave is added to the images, mean of three "

@@ -24,7 +24,8 @@ COLUMNS = ("level", "head", "what", "labels", "task", "images of")
 WORD = re.compile(r"(?<![\w./=])(fine|coarse)\b(?! arm\b)(?![/=]|\.\w)", re.IGNORECASE)
 # In a picture stand names of classes and arms too: there only what is certain.
 CERTAIN = re.compile(
-    r"(?<![\w./=])(?:(?<=one )|(?<=two )|(?<=left, )|(?<=right, )|(?=\w+ (?:label|class|head|task|accuracy)))"
+    r"(?<![\w./=])(?:(?<=one )|(?<=two )|(?<=left, )|(?<=right, )|(?<=within )|"
+    r"(?=\w+ (?:label|class|head|task|accuracy|within)))"
     r"(fine|coarse)\b",
     re.IGNORECASE,
 )

@@ -45,6 +45,7 @@ def render(study: FinishedStudy, found: Findings, *, seconds: float) -> str:
     tested = {row.level for row in study.summary}
     left_out = [say.text(sentence) for sentence in found.omissions()]
     return _template().render(
+        say=say.text,
         name=study.place.name,
         question=ask(study).text,
         answer=answer(study),

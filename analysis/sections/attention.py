@@ -33,12 +33,12 @@ CAM_IMAGES = 128  # test images on which HiResCAM and Grad-CAM are compared
 SAME_CELL = "hottest cell of Grad-CAM is that of HiResCAM"
 ABOUT_COARSE = (
     "What is correct in the headings is about the coarse class, as below. The left and the right alone are the "
-    "networks of the fine and of the coarse arm: the left one's coarse class is that of its fine answer, with the "
+    "networks of the fine arm and of the coarse arm: the left one's coarse class is that of its fine answer, with the "
     "sum of the probabilities of its fine classes; the right one knows no fine classes."
 )
 ABOUT_OWN = (
     "What is correct in the headings is about the label that each hemisphere learned, fine (left) and coarse (right), "
-    "and of both together about both labels. The left and the right alone are the networks of the fine and of the "
+    "and of both together about both labels. The left and the right alone are the networks of the fine arm and of the "
     "coarse arm."
 )
 CASES = (
@@ -102,7 +102,7 @@ class Attention(Section):
             nav="Attention",
             text=[
                 "How to read it: bright is where a hemisphere finds evidence for the correct class. Left and "
-                "right are the two hemispheres of the bilateral network, fine and coarse its heads; a map "
+                "right are the two hemispheres of the bilateral network, and its heads are fine and coarse; a map "
                 "without light shows no evidence for it. Below each picture stand three answers for each level, with "
                 "the probability that the network gives them: ✓ is correct, ✗ wrong.",
             ],

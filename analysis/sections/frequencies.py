@@ -97,7 +97,7 @@ class Frequencies(Section):
                 *robustness(found.values, subject),
                 "How to read it: every image gets noise of one octave of spatial frequencies, low ones on the left of "
                 "the axis, high ones on the right. The higher the curve, the more of what a hemisphere knows is lost, "
-                "and the more it uses these frequencies. A hemisphere for coarse form has its curve further left.",
+                "and the more it uses these frequencies. A hemisphere for global form has its curve further left.",
             ],
             tables=[table(found.values, dict.fromkeys((subject, *arms)))],
             notes=[
@@ -113,7 +113,7 @@ class Frequencies(Section):
             ],
         )
         for task in (task for task in TASKS if found.values.get(CENTRE, task, "left", arms[0])):
-            title = f"{plain_name(arms[0])}, {SHORT[task]}"
+            title = f"{plain_name(arms[0])}, {SHORT[task]} task"
             svg = picture(
                 Frame(f"frequencies-{task}", f"What noise of an octave costs: {title}", height=3.3),
                 curves,

@@ -157,7 +157,7 @@ class Probes(Section):
             "which it was not trained."
         ]
         fine, coarse = (100 / classes[level] for level in LEVELS)
-        chance = f"Chance is {fine:.3g} % for fine and {coarse:.3g} % for coarse labels."
+        chance = f"Chance is {fine:.3g} % for fine labels and {coarse:.3g} % for coarse ones."
         return "What can be read off each hemisphere", text, chance
 
 

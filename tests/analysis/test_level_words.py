@@ -1,5 +1,9 @@
 """Names of levels on the page, and two tasks that are independent of each other."""
 
+import ast
+import re
+from collections.abc import Iterator
+
 import pytest
 import torch
 from markupsafe import Markup
@@ -10,7 +14,12 @@ from analysis.report.part import Part, Tile
 from analysis.report.svg import Frame, picture
 from analysis.sections.probe import small_letters
 from analysis.specialisation.tasks import chances, right
+from common.settings.compose import ROOT
 
+# Where any name fits: before what a level has, before the other level, or at the end of a phrase.
+FITS = re.compile(
+    r"§(?: (?:label|class|head|level|task|answer|one)| (?:and|or|within) (?:the )?§| ?[^\w ]|$)"
+)
 SAY = LevelWords({"fine": "local", "coarse": "large letter"})
 
 
@@ -28,6 +37,34 @@ SAY = LevelWords({"fine": "local", "coarse": "large letter"})
 def test_sentences_say_the_levels_names_and_keep_arms_and_keys(text, said):
     assert SAY.text(text) == said
     assert LevelWords({"fine": "fine", "coarse": "coarse"}).text(text) == text
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """All strings of a piece of code but its docstrings; what is filled in is "…"."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(
+            str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values
+        )
+        for one in node.values:
+            yield from texts(one) if isinstance(one, ast.FormattedValue) else ()
+    elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        for one in ast.iter_child_nodes(node):
+            yield from texts(one)
+
+
+@pytest.mark.parametrize("folder", ["report", "sections", "specialisation"])
+def test_fine_and_coarse_are_names_of_levels_and_no_other_words_of_a_sentence(folder):
+    found = [
+        said[place:]
+        for file in sorted((ROOT / "analysis" / folder).glob("*.py"))
+        for text in texts(ast.parse(file.read_text()))
+        for said in [LevelWords({"fine": "§", "coarse": "§"}).text(text)]
+        for place, sign in enumerate(said)
+        if sign == "§" and not FITS.match(said, place)
+    ]
+    assert found == []
 
 
 def test_in_tables_only_columns_of_levels_are_renamed():
@@ -53,6 +90,12 @@ def test_pictures_keep_tags_arms_and_names_of_classes():
     assert "<text>fine</text>" in SAY.picture(svg, alone=False)
     legend = Markup("<svg><text>left, fine</text><text>salt, fine</text></svg>")
     assert SAY.picture(legend) == "<svg><text>left, local</text><text>salt, fine</text></svg>"
+    task = Markup(
+        "<svg><text>left, fine within coarse</text><text>an arm, coarse task</text></svg>"
+    )
+    assert SAY.picture(task) == (
+        "<svg><text>left, local within large letter</text><text>an arm, large letter task</text></svg>"
+    )
 
 
 def test_the_files_of_a_figure_say_what_the_page_says():
