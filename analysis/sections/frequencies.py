@@ -21,7 +21,7 @@ from analysis.seed import HALVES, Seed
 from analysis.specialisation.measures import DEAD, competence, dead
 from analysis.specialisation.page import SHORT
 from analysis.specialisation.reading import ask, fit_probes
-from analysis.specialisation.tasks import COARSE, FINE, TASKS, chances
+from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN, chances
 from analysis.specialisation.words import TASK_NAMES, interval, of_fewer
 from analysis.values import Bounds, Item, Summary, Values
 from common.settings.levels import SIDES
@@ -113,7 +113,9 @@ class Frequencies(Section):
             ],
         )
         for task in (task for task in TASKS if found.values.get(CENTRE, task, "left", arms[0])):
-            title = f"{plain_name(arms[0])}, {SHORT[task]} task"
+            # One word alone in a picture may be a class, and stays (`analysis.report.level_words`).
+            about = SHORT[task] if task == WITHIN else f"{SHORT[task]} task"
+            title = f"{plain_name(arms[0])}, {about}"
             svg = picture(
                 Frame(f"frequencies-{task}", f"What noise of an octave costs: {title}", height=3.3),
                 curves,
