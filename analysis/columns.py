@@ -96,6 +96,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "ahead_ci95_high": "upper end of it",
         "mcnemar": "share of seeds in which the two networks differ by McNemar's test (p below 0.05)",
         "kappa": "error consistency: mean over seeds of Cohen's kappa of being correct",
+        "kappa_seeds": "how many seeds have one: none where both networks are right everywhere, or wrong everywhere",
     },
     "analysis/values.csv": {"value": "the number"},
     "analysis/summary.csv": {

@@ -27,7 +27,7 @@ class ImageRow:
     ``images`` counts different ones: where each seed has a set of its own, those of all seeds. ``ci95_low`` and
     ``ci95_high`` of a bootstrap over seeds and images; ``ahead``, the share of seeds in which ``arm`` is ahead, with
     its interval; ``mcnemar``, the share of seeds in which the two networks differ (p below 0.05); ``kappa``, mean
-    error consistency. Intervals take three seeds or more that share no networks.
+    error consistency over the ``kappa_seeds`` that have one. Intervals take three seeds or more that share no networks.
     """
 
     arm: str
@@ -43,6 +43,7 @@ class ImageRow:
     ahead_ci95_high: float | None = None
     mcnemar: float | None = None
     kappa: float | None = None
+    kappa_seeds: int = 0
     level_name: str = ""
 
 
@@ -126,14 +127,16 @@ def _row(names: tuple[str, str, str], seeds: Sequence[Compared], independent: bo
     mean = (one - other).mean()
     if shared:  # the same but for rounding
         mean = np.stack(ours).mean() - np.stack(theirs).mean()
-    kappa = float(over_seeds(error_consistency).mean())
+    kappas = over_seeds(error_consistency)
+    kappas = kappas[~np.isnan(kappas)]  # of a seed in which both are right everywhere
     row = ImageRow(
         *names,
         seeds=len(seeds),
         images=len(ours[0]) if shared else sum(map(len, ours)),
         mean=float(mean),
         mcnemar=float((over_seeds(mcnemar) < LEVEL).mean()),
-        kappa=None if np.isnan(kappa) else kappa,
+        kappa=float(kappas.mean()) if len(kappas) else None,
+        kappa_seeds=len(kappas),
     )
     if not independent or len(seeds) < FEWEST:
         return row

@@ -173,17 +173,26 @@ def image_sections(found: Sequence[ImageRow]) -> list[Section]:
     lines = [["arm", "level", "points\n95 % interval", "ahead\n95 % interval", "differ\nkappa"]]
     for row in found:
         ahead = NONE if row.ahead is None else f"{100 * row.ahead:.0f} %"
-        kappa = NONE if row.kappa is None else f"{row.kappa:.2f}"
+        kappa = NONE if row.kappa is None else f"{row.kappa:.2f}{_of_fewer(row)}"
         points = f"{100 * row.mean:+.2f}\n{_ends(row.ci95_low, row.ci95_high, '+.2f')}"
         ahead += f"\n{_ends(row.ahead_ci95_low, row.ahead_ci95_high, '.0f')}"
         differ = f"{round((row.mcnemar or 0) * row.seeds)} of {row.seeds}"
         lines.append([row.arm, level_shown(row), points, ahead, f"{differ}\n{kappa}"])
-    notes = (
+    notes: tuple[str, ...] = (
         "points: interval of a bootstrap over seeds and images; ahead: share of seeds in which the arm is ahead.",
         f"differ: seeds in which the two networks differ (McNemar, p below {LEVEL:g}); kappa: error consistency.",
     )
+    if any(row.kappa is not None and _of_fewer(row) for row in found):
+        notes += (
+            "(1): kappa of one seed; it has none where both are right, or wrong, everywhere.",
+        )
     title = f"image by image: arm minus {found[0].minus}, in percentage points" if found else ""
     return [Section(title, 2, lines, notes)] if found else []
+
+
+def _of_fewer(row: ImageRow) -> str:
+    """Say of how many seeds kappa is, where others of the row are of more: " (1)"; else nothing."""
+    return f" ({row.kappa_seeds})" if row.kappa_seeds < row.seeds else ""
 
 
 def _further(summary: Sequence[SummaryRow]) -> list[Section]:

@@ -60,6 +60,7 @@ def test_each_arm_is_compared_with_the_reference_on_the_same_images(study, tmp_p
         assert (row.seeds, row.images) == (3, IMAGES)
         assert (row.mean, row.ci95_low, row.ci95_high) == images_and_seeds(ours, theirs)
         assert row.kappa == pytest.approx(error_consistency(ours, theirs).mean())
+        assert row.kappa_seeds == 3
         assert row.ahead == (ours.mean(1) > theirs.mean(1)).mean()
         assert 0 <= row.ahead_ci95_low <= row.ahead <= row.ahead_ci95_high <= 1
         assert row.mcnemar in (0, 1 / 3, 2 / 3, 1)
@@ -135,6 +136,34 @@ def test_arms_of_a_seed_must_have_answered_the_same_images(tmp_path):
     stage(tmp_path, "third", 1, first=5)
     found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
     assert {row.arm for row in found} == {"other"}
+
+
+def test_kappa_is_of_the_seeds_that_have_one_and_says_of_how_many(tmp_path):
+    right = {}
+    for arm in ("bilateral", "other"):
+        for seed in range(2):
+            stage(tmp_path, arm, seed, hit=1.0)
+        right[arm] = stage(tmp_path, arm, 2, hit=0.7)
+    for row in image_contrasts(tmp_path, collect(tmp_path), reference="bilateral"):
+        third = [right[arm][row.level][None] for arm in ("other", "bilateral")]
+        assert row.kappa == pytest.approx(error_consistency(*third)[0])
+        assert (row.seeds, row.kappa_seeds) == (3, 1)
+    write_tables(tmp_path, order=(), reference="bilateral")
+    page = (tmp_path / "summary.md").read_text()
+    assert f"{row.kappa:.2f} (1)" in page
+    assert "(1): kappa of one seed" in page
+
+
+def test_without_errors_there_is_no_kappa(tmp_path):
+    for arm in ("bilateral", "other"):
+        for seed in range(3):
+            stage(tmp_path, arm, seed, hit=1.0)
+    row, _ = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    assert (row.kappa, row.kappa_seeds) == (None, 0)
+    write_tables(tmp_path, order=(), reference="bilateral")
+    page = (tmp_path / "summary.md").read_text()
+    assert "| 0 of 3 | – |" in page
+    assert "(1)" not in page
 
 
 def test_two_seeds_and_shared_networks_have_no_interval(study, tmp_path):
