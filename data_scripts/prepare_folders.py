@@ -74,6 +74,28 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="link the originals; training brings them to size when it reads them",
     )
+    add(
+        "--test",
+        type=float,
+        metavar="SHARE",
+        help="of test pictures to draw, where there are none (default 0.2)",
+    )
+    add(
+        "--split-seed",
+        type=int,
+        default=0,
+        help="of test pictures and of the held-out tenth (default 0)",
+    )
+    add("--strict", action="store_true", help="stop where a picture would be skipped")
+    _describe_reading(found)
+    return found
+
+
+def _describe_reading(found: argparse.ArgumentParser) -> None:
+    """Add what a person says about classes and groups."""
+    add = found.add_argument_group(
+        "classes and groups, where they cannot be found out"
+    ).add_argument
     add("--hierarchy", type=Path, help="table of the coarse class of each fine one (fine,coarse)")
     add(
         "--columns",
@@ -87,18 +109,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--group-by-folder", action="store_true", help="pictures of one folder belong together")
     add(
-        "--test",
-        type=float,
-        metavar="SHARE",
-        help="of test pictures to draw, where there are none (default 0.2)",
-    )
-    add(
-        "--split-seed",
-        type=int,
-        default=0,
-        help="of test pictures and of the held-out tenth (default 0)",
-    )
-    add(
         "--independent",
         action="store_true",
         help="of a table or labelled folders: the two labels say nothing about each other",
@@ -109,8 +119,6 @@ def parser() -> argparse.ArgumentParser:
         metavar=("FINE", "COARSE"),
         help="what people read in place of fine and coarse (with --independent, the columns' names)",
     )
-    add("--strict", action="store_true", help="stop where a picture would be skipped")
-    return found
 
 
 def level_names(args: argparse.Namespace) -> dict[str, str] | None:
