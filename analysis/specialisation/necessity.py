@@ -1,8 +1,6 @@
 """What a network with two hemispheres loses without either of them."""
 
-import torch
-
-from analysis.networks import classify, silence
+from analysis.networks import classify, without
 from analysis.seed import Seed
 from analysis.specialisation import measures
 from analysis.specialisation.rows import Index
@@ -18,19 +16,18 @@ def necessities(seed: Seed) -> list[Index]:
     labels, parents = seed.test.labels, seed.images.parents
     classes = seed.images.classes
     chance = chances(labels, parents, classes["coarse"], classes["fine"])
-    joined, mean = seed.test.of("both"), seed.train.of("both").mean(0)
-    is_left = torch.arange(joined.shape[1]) < seed.test.features["left"].shape[1]
     whole = right(seed.logits, labels, parents)
-    without = {}
-    for side, half in zip(SIDES, (is_left, ~is_left), strict=True):
-        logits = classify(seed.module, seed.network, silence(joined, mean, half))
-        without[side] = right(logits, labels, parents)
+    silenced = {}
+    for side in SIDES:
+        features = without(side, seed.test.features, seed.train.features)
+        logits = classify(seed.module, seed.network, features)
+        silenced[side] = right(logits, labels, parents)
     found = []
     for task, guessing in chance.items():
         accuracy = float(whole[task].double().mean())
         lost = {
             side: measures.necessity(accuracy, float(one[task].double().mean()), guessing)
-            for side, one in without.items()
+            for side, one in silenced.items()
         }
         values = {("necessity", side): value for side, value in lost.items()}
         values["necessity laterality", ""] = measures.laterality(**lost)
