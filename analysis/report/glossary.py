@@ -26,7 +26,7 @@ DATA_SETS = {
 GLOSSARY = {
     "level; fine, coarse": (
         "Every image has two labels: a fine one (dolphin) and a coarse one (aquatic mammal). Each fine class "
-        "belongs to one coarse class."
+        "belongs to one coarse class, unless the two labels are independent of each other."
     ),
     "hemisphere; left, right": (
         "One of two networks that turn an image into features (a backbone). The left one learns fine labels, the "

@@ -119,6 +119,21 @@ def test_what_is_said_goes_before_what_a_set_of_two_labels_says(tmp_path) -> Non
     assert after.level_names == {"fine": "hue", "coarse": "form"}
 
 
+def test_nested_classes_prepared_again_keep_the_names_of_their_levels(tmp_path) -> None:
+    beetles = tmp_path / "beetles"
+    rng = np.random.default_rng(0)
+    for species in ("stag/lucanus", "stag/dorcus", "ground/carabus"):
+        (beetles / species).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(beetles / species / f"{number}.png")
+    names = ("--levels", "species", "family")
+    assert run(beetles, *names) == 0
+    assert run(tmp_path / "SET", name="AGAIN") == 0
+    found = read_hierarchy(tmp_path / "AGAIN")
+    assert (found.nested, found.level_names) == (True, {"fine": "species", "coarse": "family"})
+
+
 def test_labelled_folders_that_nobody_described_may_have_two_labels(tmp_path) -> None:
     assert run(toys(tmp_path / "toys", 3), *INDEPENDENT) == 0
     for file in ("hierarchy.yaml", "index.csv"):

@@ -38,12 +38,15 @@ class Options:
     level_names: Mapping[str, str] | None = None
 
     def of(self, collection: Collection) -> "Options":
-        """Add what a set of two independent labels says of itself, when it is prepared again."""
-        known = collection.two_labels
+        """Add what a set says of itself that is prepared again."""
+        known = collection.described
         if known is None:
             return self
-        names = self.level_names or known.level_names
-        return replace(self, independent=True, level_names=names)
+        return replace(
+            self,
+            independent=self.independent or not known.nested,
+            level_names=self.level_names or known.level_names,
+        )
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class Collection:
 
     ``layout`` says in one line how the collection is laid out; ``notes`` are sentences that a person should read;
     ``others`` counts files that are no pictures, by suffix; ``named`` are the classes, (coarse, fine), that folders or
-    rows name, with pictures or without, ("", fine) where no table says the coarse class; ``two_labels`` is what
-    hierarchy.yaml of labelled folders says, where it calls their labels independent.
+    rows name, with pictures or without, ("", fine) where no table says the coarse class; ``described`` is what
+    hierarchy.yaml of labelled folders says.
     """
 
     layout: str
@@ -49,7 +49,7 @@ class Collection:
     notes: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     named: set[tuple[str, str]] = field(default_factory=set)
-    two_labels: Hierarchy | None = None
+    described: Hierarchy | None = None
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

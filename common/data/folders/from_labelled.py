@@ -19,7 +19,8 @@ def is_labelled(root: Path) -> bool:
 def from_labelled(root: Path) -> Collection:
     """Read both trees of each split.
 
-    Names of classes, and whether labels are independent, come from hierarchy.yaml, held-out images from index.csv.
+    Names of classes and levels, and whether labels are independent, come from hierarchy.yaml, held-out images from
+    index.csv.
 
     Raises:
         UserError: something in a tree does not belong there, or a file of the two is damaged.
@@ -30,9 +31,7 @@ def from_labelled(root: Path) -> Collection:
     if known and (root / INDEX_FILE).is_file():
         index = read_index(root, nested=known.nested)
         held = {image for image, out in zip(index.image, index.held_out, strict=True) if out}
-    found = Collection(f"{root}: labelled folders, fine and coarse", [])
-    if known and not known.nested:
-        found.two_labels = known
+    found = Collection(f"{root}: labelled folders, fine and coarse", [], described=known)
     for split in SPLITS:
         if not (root / split / "fine").is_dir():
             continue
