@@ -16,7 +16,7 @@ from common.settings.levels import LEVELS
 from common.settings.schema import keys_of
 from common.settings.suggestions import closest
 from common.system.errors import UserError
-from study.arms import ARMS, CONNECTS, SIZES, STUDIES, TRAINED_LIKE
+from study.arms import ARMS, CONNECTS, REFERENCE, SIZES, STUDIES, TRAINED_LIKE
 from study.choice import chosen_arms, chosen_seeds, ordered
 from study.configurations import configurations
 from study.overrides import FOLDERS
@@ -44,6 +44,10 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     for config in configs.values():
         refuse_missing_sets(config.dataset, seeds)
     configs = _of_independent_labels(configs, seeds)
+    if not configs:
+        raise UserError(
+            f"{', '.join(arms)} cannot be run on this data set, and arms names no others: add one, as {REFERENCE}."
+        )
     arms = list(configs)
     _name(cfg, configs)
     stages: dict[tuple[str, int], Stage] = {}

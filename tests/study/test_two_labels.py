@@ -14,6 +14,7 @@ from bilateral import load
 from common.data.tree import write_tree
 from common.results.metrics import METRICS
 from common.settings.compose import ROOT, SHARED, compose
+from common.system.errors import UserError
 from common.trained.export import metadata
 from study.arms import ARMS
 from study.plan import plan
@@ -40,6 +41,12 @@ def test_arms_that_need_a_tree_are_left_out_with_a_sentence(independent, navon, 
     said = capsys.readouterr().out
     for name in tree:
         assert f"{name} is left out: it needs the coarse class of each fine class" in said
+
+
+def test_a_study_of_which_no_arm_is_left_is_refused_in_a_sentence(independent):
+    asked = ["dataset=navon", f"dataset.root={independent}", "num_seeds=1"]
+    with pytest.raises(UserError, match="unilateral_hierarchy cannot be run on this data set"):
+        arms_of(*asked, "arms=[unilateral_hierarchy]")
 
 
 def test_a_loss_that_needs_a_tree_is_refused_in_a_sentence(independent, tiny, tmp_path, in_process):
