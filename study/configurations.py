@@ -1,6 +1,8 @@
 """The configuration of each arm: what its own command would run with, under what the study says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from types import MappingProxyType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -49,48 +51,77 @@ def configurations(
     Raises:
         UserError: what the folders' own commands would refuse.
     """
-    # Hydra takes a tenth of a second each time; most arms share all but their own YAML file.
-    first = preset(cfg)
     _refuse_callosum_of_none(arms, overrides)
-    shared: dict[tuple[str, ...], DictConfig] = {}
+    configured = partial(
+        _configuration, cfg=cfg, overrides=[*preset(cfg), *overrides], seeds=seeds, shared={}
+    )
     found: dict[str, DictConfig] = {}
-    # What the reference is trained for says how long those are that are trained as much.
-    equal = any(ARMS[arm].equal_training for arm in arms)
-    trained = [arm for arm in ARMS if arm in {REFERENCE, *ARMS[REFERENCE].needs}] if equal else []
-    for arm in dict.fromkeys([*trained, *arms]):
-        row = ARMS[arm]
-        directory, schema = FOLDERS[row.folder]
-        given = _concerning(row, overrides_for(row.folder, [*first, *overrides], row.specialities))
-        name = row.config or arm
-        if not (directory / "config" / f"{name}.yaml").is_file():
-            raise UserError(
-                f"study/arms.py has a row {arm}, but {directory.name}/config/{name}.yaml is not there: add the file, "
-                "or remove the row."
-            )
-        place = (row.folder, *given)
-        if place not in shared:
-            shared[place] = compose_unchecked(directory, schema=schema, overrides=given)
-        composed = with_variant(shared[place], directory / "config", name, given)
-        if composed is None:
-            composed = compose_unchecked(
-                directory, schema=schema, overrides=given, config_name=name
-            )
-        found[arm] = finish(
-            composed,
-            schema=schema,
-            folder=directory,
-            overrides=given,
-            config_name=name,
-            values=_values(arm, cfg, seeds) | _equal_training(arm, cfg, found),
+
+    @cache
+    def epochs(arm: str) -> Any:
+        # One that is not run need not be fit to run.
+        config = found.get(arm) or configured(arm, check=False)
+        return config.trainer_params.max_epochs
+
+    for arm in arms:
+        found[arm] = configured(arm, values=_equal_training(arm, cfg, epochs))
+    return found
+
+
+def _configuration(
+    arm: str,
+    *,
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    seeds: list[int],
+    shared: dict[tuple[str, ...], DictConfig],
+    values: Mapping[str, Any] = MappingProxyType({}),
+    check: bool = True,
+) -> DictConfig:
+    """The configuration of one arm.
+
+    Args:
+        arm: its name.
+        cfg: the study's own keys, and ``seeds`` its seeds.
+        overrides: its command line, after what its kind of study says.
+        seeds: see ``cfg``.
+        shared: what Hydra has composed for the arms before, which this one may share.
+        values: further ones by the keys of its folder, stronger than all others.
+        check: whether what its folder's own command would refuse is refused.
+    """
+    row = ARMS[arm]
+    directory, schema = FOLDERS[row.folder]
+    given = _concerning(row, overrides_for(row.folder, overrides, row.specialities))
+    name = row.config or arm
+    if not (directory / "config" / f"{name}.yaml").is_file():
+        raise UserError(
+            f"study/arms.py has a row {arm}, but {directory.name}/config/{name}.yaml is not there: add the file, "
+            "or remove the row."
         )
-        if row.folder == "dual":
-            refuse_another_name(name, found[arm].arm)
-        if row.callosum == CONNECTS and found[arm].hparams.callosum.kind is None:
-            raise UserError(
-                f"{CALLOSUM}kind is null, and {arm} is a network with a callosum: give another kind, or leave it out "
-                "of arms."
-            )
-    return {arm: found[arm] for arm in arms}
+    place = (row.folder, *given)
+    # Hydra takes a tenth of a second each time; most arms share all but their own YAML file.
+    if place not in shared:
+        shared[place] = compose_unchecked(directory, schema=schema, overrides=given)
+    composed = with_variant(shared[place], directory / "config", name, given)
+    if composed is None:
+        composed = compose_unchecked(directory, schema=schema, overrides=given, config_name=name)
+    config = finish(
+        composed,
+        schema=schema,
+        folder=directory,
+        overrides=given,
+        config_name=name,
+        values=_values(arm, cfg, seeds) | dict(values),
+        check=check,
+    )
+    if row.folder == "dual":
+        refuse_another_name(name, config.arm)
+    if row.callosum == CONNECTS and config.hparams.callosum.kind is None:
+        raise UserError(
+            f"{CALLOSUM}kind is null, and {arm} is a network with a callosum: give another kind, or leave it out "
+            "of arms."
+        )
+    return config
 
 
 def _refuse_callosum_of_none(arms: Sequence[str], overrides: Sequence[str]) -> None:
@@ -110,18 +141,15 @@ def _concerning(row: Arm, given: Sequence[str]) -> list[str]:
     return [one for one in given if row.callosum or not one.startswith(CALLOSUM)]
 
 
-def _equal_training(arm: str, cfg: DictConfig, found: Mapping[str, DictConfig]) -> dict[str, Any]:
-    """What `budget` says of an arm that is trained as much as the reference; ``found`` holds that one's parts."""
+def _equal_training(arm: str, cfg: DictConfig, epochs: Callable[[str], Any]) -> dict[str, Any]:
+    """What `budget` says of an arm that is trained as much as the reference; ``epochs`` gives those of its parts."""
     if not ARMS[arm].equal_training or cfg.epochs.get(ARMS[arm].alias or arm):
         return {}
     if cfg.budget == "recipe":
         return {"recipe.dual.max_epochs": "${recipe.single.max_epochs}"}
     parts = {"left": "fine", "right": "coarse", "heads": REFERENCE}
-    epochs = {
-        f"bilateral_epochs.{part}": found[one].trainer_params.max_epochs
-        for part, one in parts.items()
-    }
-    return epochs | {"trainer_params.max_epochs": None}
+    said = {f"bilateral_epochs.{part}": epochs(one) for part, one in parts.items()}
+    return said | {"trainer_params.max_epochs": None}
 
 
 def _values(arm: str, cfg: DictConfig, seeds: list[int]) -> dict[str, Any]:

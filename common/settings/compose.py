@@ -271,6 +271,7 @@ def finish(
     overrides: Sequence[str],
     config_name: str = "config",
     values: Mapping[str, Any] | None = None,
+    check: bool = True,
 ) -> DictConfig:
     """The configuration that a run uses: checked, resolved, with absolute paths.
 
@@ -281,6 +282,7 @@ def finish(
         overrides: the command line's, whose paths are relative to the working directory.
         config_name: the YAML file under ``folder/config`` that was composed.
         values: further values by dotted key, stronger than the overrides.
+        check: whether values that are not allowed are refused; not of what is read and never run.
 
     Raises:
         UserError: unknown key, value that is not allowed, or a group that an uncommented key contradicts.
@@ -313,7 +315,8 @@ def finish(
         if isinstance(section, dict) and last in section:
             section[last] = _absolute(section[last], folder, unless)
     resolved = OmegaConf.create(plain)
-    check_values(resolved, schema)
+    if check:
+        check_values(resolved, schema)
     if OmegaConf.is_missing(resolved, "checkpoint"):
         raise UserError("checkpoint has no value: give checkpoint=PATH.")
     return resolved

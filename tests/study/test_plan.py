@@ -150,6 +150,15 @@ def test_an_arm_brings_what_it_builds_on_and_nothing_else():
     assert arms_of(navon("num_seeds=1")) == ["fine", "coarse", "bilateral"]
 
 
+def test_only_arms_that_run_need_be_fit_to_run():
+    """Of the bilateral network and its hemispheres only the epochs are wanted here."""
+    joint = navon("arms=[bilateral_nonspecialised]", "num_seeds=1", "hparams.loss=decorrelated")
+    assert list(joint) == ["bilateral_nonspecialised/seed0"]
+    epochs = joint["bilateral_nonspecialised/seed0"].config.bilateral_epochs
+    assert dict(epochs) == {"left": 18, "right": 18, "heads": 20}
+    assert "compares two hemispheres" in refusal("arms=[fine]", "hparams.loss=decorrelated")
+
+
 def test_what_is_said_of_one_hemisphere_is_stronger_than_what_is_said_of_both():
     for overrides in (
         ("hparams.fine_width=0.125", "hparams.width=0.25"),
