@@ -12,6 +12,7 @@ from common.system.errors import UserError
 from study.arms import ARMS, CONNECTS, REFERENCE, Arm, refuse_another_name
 from study.overrides import FOLDERS, overrides_for
 from study.schema import asymmetries
+from study.trained_models import recorded_epochs
 
 CALLOSUM = "hparams.callosum."
 
@@ -38,7 +39,11 @@ def preset(cfg: DictConfig) -> list[str]:
 
 
 def configurations(
-    arms: Sequence[str], cfg: DictConfig, overrides: Sequence[str], seeds: list[int]
+    arms: Sequence[str],
+    cfg: DictConfig,
+    overrides: Sequence[str],
+    seeds: list[int],
+    trained: Mapping[str, Sequence[str]],
 ) -> dict[str, DictConfig]:
     """Give the checked configuration of each arm.
 
@@ -47,6 +52,7 @@ def configurations(
         cfg: the study's own keys.
         overrides: its command line.
         seeds: of the study.
+        trained: checkpoints, one per seed, of arms that are not trained.
 
     Raises:
         UserError: what the folders' own commands would refuse.
@@ -59,6 +65,8 @@ def configurations(
 
     @cache
     def epochs(arm: str) -> Any:
+        if arm in trained:
+            return recorded_epochs(arm, trained[arm])
         # One that is not run need not be fit to run.
         config = found.get(arm) or configured(arm, check=False)
         return config.trainer_params.max_epochs

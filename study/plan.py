@@ -38,9 +38,13 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     """
     refuse_impossible_rows()
     seeds = chosen_seeds(cfg)
-    trained = trained_models(cfg, seeds) or {}
-    arms = chosen_arms(cfg, len(seeds))
-    configs = _of_one_seed(configurations(arms, cfg, overrides, seeds))
+    trained = trained_models(cfg, seeds)
+    arms = [arm for arm in chosen_arms(cfg, len(seeds)) if arm not in trained]
+    if not arms:
+        raise UserError(
+            "trained_models with arms=[fine,coarse] or no_bilateral=true leaves nothing to train."
+        )
+    configs = _of_one_seed(configurations(arms, cfg, overrides, seeds, trained))
     for config in configs.values():
         refuse_missing_sets(config.dataset, seeds)
     configs = _of_independent_labels(configs, seeds)
@@ -48,16 +52,10 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
         raise UserError(
             f"{', '.join(arms)} cannot be run on this data set, and arms names no others: add one, as {REFERENCE}."
         )
-    arms = list(configs)
     _name(cfg, configs)
     stages: dict[tuple[str, int], Stage] = {}
-    for arm, number in ordered(arms, len(seeds)):
-        if arm not in trained:
-            stages[arm, number] = _stage(arm, number, seeds, configs[arm], stages, trained)
-    if not stages:
-        raise UserError(
-            "trained_models with arms=[fine,coarse] or no_bilateral=true leaves nothing to train."
-        )
+    for arm, number in ordered(list(configs), len(seeds)):
+        stages[arm, number] = _stage(arm, number, seeds, configs[arm], stages, trained)
     return list(stages.values())
 
 

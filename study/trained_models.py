@@ -1,25 +1,27 @@
 """Hemispheres that a study uses instead of training its own: the file that `trained_models` names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from yaml import YAMLError
 
+from common.settings.checks import plain_value
 from common.settings.levels import LEVELS
 from common.system.atomic_files import read_yaml
-from common.system.errors import UserError
+from common.system.errors import UserError, shown
 
 
-def trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] | None:
-    """Give the checkpoints of hemispheres, per level one for each seed, or None if they are trained.
+def trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]]:
+    """Give the checkpoints of hemispheres, per level one for each seed; none if they are trained.
 
     Raises:
         UserError: the file does not name one checkpoint per level and seed, one of these is not there, or epochs are
             given for a level that is not trained.
     """
     if cfg.trained_models is None:
-        return None
+        return {}
     file = Path(cfg.trained_models)
     content = _content(file)
     found = {}
@@ -30,6 +32,27 @@ def trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]] | 
                 f"epochs.{level} has no meaning with trained_models, which are not trained: drop one."
             )
     return found
+
+
+def recorded_epochs(level: str, checkpoints: Sequence[str]) -> int:
+    """Read for how many epochs the hemispheres of a level were trained.
+
+    Raises:
+        UserError: their checkpoints cannot be read, or do not say one number.
+    """
+    # Imported late: it takes torch, and most studies need nothing of what is in these files.
+    from common.checkpoints.files import read
+
+    configs = [read(Path(path))[0].config for path in checkpoints]
+    said = [plain_value(config, "trainer_params.max_epochs") for config in configs]
+    for path, epochs in zip(checkpoints, said, strict=True):
+        if type(epochs) is not int or epochs != said[0]:
+            raise UserError(
+                f"{path} (trained_models) was trained for {shown(epochs)} epochs, the first one under {level} for "
+                f"{shown(said[0])}, and arms that are trained as much need one number: give epochs.ARM=N, or "
+                "budget=recipe."
+            )
+    return int(said[0])
 
 
 def _content(file: Path) -> dict[str, Any]:

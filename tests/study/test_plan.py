@@ -5,8 +5,11 @@ from types import SimpleNamespace
 
 import hydra
 import pytest
+import torch
 from omegaconf import OmegaConf
 
+from common.checkpoints.files import RECORD
+from common.checkpoints.record import Record
 from common.settings.command import explain
 from common.settings.compose import GROUPS, ROOT, SHARED, compose
 from common.settings.levels import LEVELS
@@ -51,11 +54,18 @@ def arms_of(stages) -> list[str]:
     return list(dict.fromkeys(stage.arm for stage in stages.values()))
 
 
+def write_hemisphere(file, epochs) -> None:
+    """Write a checkpoint that says for how many epochs it was trained, and holds no weights."""
+    config = {"hparams": {}, "trainer_params": {"max_epochs": epochs}}
+    record = Record("arch_single_head", "any", 0, config, {}, {}, [], [], [], "", "")
+    torch.save({"state_dict": {}, RECORD: record.as_dict()}, file)
+
+
 @pytest.fixture
 def models(tmp_path):
-    """A file that names two trained hemispheres per level, empty files."""
-    for name in ("f0", "f1", "c0", "c1"):
-        (tmp_path / name).touch()
+    """A file that names two trained hemispheres per level: left ones of 5 epochs, right ones of 7."""
+    for name, epochs in (("f0", 5), ("f1", 5), ("c0", 7), ("c1", 7)):
+        write_hemisphere(tmp_path / name, epochs)
     file = tmp_path / "trained.yaml"
     file.write_text(f"fine: [f0, {tmp_path}/f1]\ncoarse: [c0, c1]\n")
     return file
@@ -402,6 +412,29 @@ def test_trained_hemispheres_take_the_place_of_stages(models, tmp_path):
     hparams = [cfg.hparams for cfg in stages.values()]
     assert [h.model_path_fine for h in hparams] == [str(tmp_path / f"f{i}") for i in (0, 1)]
     assert [h.model_path_coarse for h in hparams] == [str(tmp_path / f"c{i}") for i in (0, 1)]
+
+
+def test_equal_training_equals_that_of_the_hemispheres_that_are_given(models):
+    long = configs("num_seeds=2", f"trained_models={models}", "arms=[unilateral_long]")
+    assert list(long) == ["unilateral_long/seed0", "unilateral_long/seed1"]
+    for config in long.values():
+        assert dict(config.bilateral_epochs) == {"left": 5, "right": 7, "heads": 20}
+
+
+@pytest.mark.parametrize("epochs", [6, None, "5"])
+def test_hemispheres_without_one_number_of_epochs_are_no_measure_of_training(
+    models, tmp_path, epochs
+):
+    write_hemisphere(tmp_path / "f1", epochs)
+    given = ("num_seeds=2", f"trained_models={models}", "arms=[unilateral_long]")
+    sentence = refusal(*given)
+    assert sentence.startswith(f"{tmp_path}/f1 (trained_models) was trained for {epochs!r} epochs")
+    assert "epochs.ARM=N" in sentence
+    assert "budget=recipe" in sentence
+    own = configs(*given, "epochs.unilateral_long=3")["unilateral_long/seed0"]
+    assert own.trainer_params.max_epochs == 3
+    recipe = configs(*given, "budget=recipe")["unilateral_long/seed0"]
+    assert recipe.trainer_params.max_epochs == recipe.recipe.single.max_epochs
 
 
 def test_a_trained_hemisphere_that_is_not_there_is_refused(models, tmp_path):
