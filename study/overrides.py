@@ -57,7 +57,9 @@ def overrides_for(folder: str, overrides: Sequence[str], specialities: Sequence[
             is_known(FOLDERS[folder][1], name)
             and name.removeprefix("hparams.") not in of_hemispheres
         ):
-            (own if here else common).append(f"{name}={value}")
+            # Of another library's key nothing is known: whether it must be added was seen where it was given.
+            added = "" if name in GROUPS or name in keys_of(FOLDERS[folder][1]) else "++"
+            (own if here else common).append(f"{added}{name}={value}")
         for spelling, general in _spellings(folder, name.removeprefix("hparams."), specialities):
             target = own if here else common if general else sided
             target.append(f"hparams.{spelling}={value}")

@@ -300,6 +300,27 @@ def test_bare_keys_reach_both_folders_and_prefixed_ones_their_own():
         assert handed(folder, *both, side=side) == ["hparams.lr=1", "hparams.lr=2"]
 
 
+CSV_LOGGER = "pytorch_lightning.loggers.CSVLogger"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "given"),
+    [
+        (["logger=wandb", "+logger.other.entity=our-lab"], {"entity": "our-lab"}),
+        (["logger=wandb", "logger.other.project=mine"], {"project": "mine"}),
+        (["logger=csv", f"+logger.other._target_={CSV_LOGGER}"], {"_target_": CSV_LOGGER}),
+        (["logger=csv", f"logger.other={{_target_: {CSV_LOGGER}}}"], {"_target_": CSV_LOGGER}),
+    ],
+)
+def test_another_librarys_keys_reach_both_folders(overrides, given):
+    for config in configs("num_seeds=1", *overrides).values():
+        assert given.items() <= config.logger.other.items()
+
+
+def test_another_librarys_key_is_added_with_a_plus_in_a_study_too():
+    assert "Unknown key logger.other.projekt" in refusal("logger=wandb", "logger.other.projekt=x")
+
+
 def test_keys_of_a_hemisphere_reach_that_hemisphere():
     assert handed("single", "hparams.fine_width=2", side=0) == ["hparams.width=2"]
     assert handed("single", "hparams.fine_width=2", side=1) == []
