@@ -1,6 +1,6 @@
 """What a configuration may hold: every key known, every value of its kind and range; the sentence where one is not."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import Field
 from pathlib import Path
 from typing import Any, get_args
@@ -56,7 +56,7 @@ def check_values(cfg: DictConfig, schema: type) -> None:
         prefix = rule.get("prefix")
         if prefix and isinstance(value, str) and value.startswith(prefix) and value != prefix:
             continue
-        if rule.get("choices") and value not in rule["choices"]:
+        if rule.get("choices") and not _is_one_of(value, rule["choices"]):
             close = closest(str(value), map(str, rule["choices"]))
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise UserError(f"{name} is {show(value)}; allowed: {allowed(item)}{hint}.")
@@ -162,6 +162,11 @@ def plain_value(node: Any, name: str) -> Any:
     for part in name.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
+
+
+def _is_one_of(value: Any, choices: Collection[Any]) -> bool:
+    """Whether a value is a choice; 0 and 1, which equal false and true, are other values than these."""
+    return any(type(value) is type(choice) and value == choice for choice in choices)
 
 
 def _as_yaml(choice: Any) -> str:
