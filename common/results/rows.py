@@ -78,15 +78,24 @@ def _digest(result: dict[str, Any]) -> str:
     return blake2b(repr(result).encode(), digest_size=8).hexdigest()
 
 
+def seed_files(arm: Path, name: str) -> list[Path]:
+    """Find a file in the folder of each seed of an arm; copies of folders, such as seed0-old, do not count."""
+    found = arm.glob(f"seed*/{name}")
+    return sorted(file for file in found if file.parent.name.removeprefix("seed").isdecimal())
+
+
+def _stage_files(experiment: Path, name: str) -> list[Path]:
+    """Find a file in the folder of each seed of each arm."""
+    return [file for arm in sorted(experiment.glob("*")) for file in seed_files(arm, name)]
+
+
 def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Find the result.yaml files below an experiment's folder and what they hold; copies of folders do not count.
+    """Find the result.yaml files below an experiment's folder and what they hold.
 
     Raises:
         UserError: one is damaged, or lies where another stage's belongs.
     """
-    for file in experiment.glob("*/seed*/result.yaml"):
-        if not file.parent.name.removeprefix("seed").isdecimal():
-            continue
+    for file in _stage_files(experiment, "result.yaml"):
         result = read_result(file)
         if result is None:
             raise UserError(f"{file} is damaged: delete its folder and run the command again.")
@@ -167,7 +176,7 @@ def _network(row: Row) -> tuple[Any, ...]:
 def holes(experiment: Path) -> dict[str, str]:
     """Find the stages that could not be finished, with the reason, in the failed.yaml files."""
     found = {}
-    for file in sorted(experiment.glob(f"*/seed*/{HOLE}")):
+    for file in _stage_files(experiment, HOLE):
         try:
             reason = str(read_yaml(file)["reason"])
         except (YAMLError, ValueError, RecursionError, TypeError, KeyError):

@@ -10,6 +10,7 @@ from common.checkpoints.pretrained import identity_of
 from common.data.datamodule import HierarchicalData
 from common.networks.hemisphere import effective_plasticity
 from common.networks.parameters import PARAMETERS
+from common.results.rows import seed_files
 from common.settings.checks import leaves, show
 from common.settings.schema import ALWAYS, keys_of, shaping
 from common.system.atomic_files import read_mapping
@@ -116,7 +117,7 @@ def refuse_other_configuration(
     Raises:
         UserError: names the folder and what differs there.
     """
-    for file in sorted(place.parent.glob("seed*/fingerprint.yaml")):
+    for file in seed_files(place.parent, "fingerprint.yaml"):
         theirs, ours = read_mapping(file), identity | {"sources": sources}
         if file.parent != place:
             theirs, ours = _over_seeds(theirs), _over_seeds(ours)

@@ -54,3 +54,11 @@ def test_what_is_missing_stands_below_the_tables_in_python_too(tmp_path):
     outcome = read_outcome(tmp_path, reference="fine")
     assert repr(outcome).endswith("\nMissing: fine/seed1: no number")
     assert outcome._repr_markdown_().endswith("\n- Missing: fine/seed1: no number\n")
+
+
+def test_a_copy_of_a_stage_misses_nothing(tmp_path):
+    finish(tmp_path, "fine", 0, {}, **METRICS)
+    hole = tmp_path / "fine/seed0-old/failed.yaml"
+    hole.parent.mkdir()
+    hole.write_text("reason: 'fine/seed0: no number'\n")
+    assert caveats(tmp_path) == []

@@ -10,10 +10,12 @@ from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.parameters import PARAMETERS
-from common.runs.fingerprint import fingerprint, identify
+from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
 from common.runs.schema import CkptCallback, Dataset, SingleTrainerParams
 from common.settings.compose import ROOT, compose
 from common.settings.schema import ALWAYS, key
+from common.system.atomic_files import write_yaml
+from common.system.errors import UserError
 
 DATA = SimpleNamespace(digest="images", test_digest=lambda: "others")
 
@@ -141,6 +143,19 @@ def test_plasticity_counts_as_it_takes_effect():
     product = of_dual("bilateral", "hparams.plasticity_factor=0.5")
     each = ["hparams.fine_plasticity=0.5", "hparams.coarse_plasticity=0.5"]
     assert product == of_dual("bilateral", *each)
+
+
+def test_another_configuration_is_refused_beside_another_seed_but_not_beside_a_copy(
+    single, tmp_path
+):
+    identity = identify(single, DATA, "32-true", {}, schema=SingleConfig, sides=(None,))
+    other = identity | {"hparams": identity["hparams"] | {"lr": 7.0}}
+    for name in ("seed0-old", "seed1"):
+        write_yaml(tmp_path / f"{name}/fingerprint.yaml", other | {"sources": {}})
+        if name == "seed0-old":
+            refuse_other_configuration(tmp_path / "seed0", identity, {}, schema=SingleConfig)
+    with pytest.raises(UserError, match=r"seed1 holds a run of another configuration \(.*lr was 7"):
+        refuse_other_configuration(tmp_path / "seed0", identity, {}, schema=SingleConfig)
 
 
 def test_a_key_whose_default_belongs_to_a_group_is_always_in_the_fingerprint():
