@@ -47,6 +47,7 @@ class DualNetwork:
         "how much the mean squared correlation of left and right features counts in loss=decorrelated",
         low=0,
         high=1e6,
+        of_loss=True,
     )
     callosum: CallosumKeys = field(default_factory=CallosumKeys)
 

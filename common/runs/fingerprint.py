@@ -16,6 +16,7 @@ from common.settings.schema import ALWAYS, keys_of, shaping
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
 from common.system.randomness import derive
+from common.training.loss_table import LOSSES
 
 # What a sentence says of values that are digests, which tell a person nothing.
 CHANGED = {
@@ -53,6 +54,7 @@ def identify(
         # Each has BatchNorm statistics and random numbers of its own.
         trainer["processes"] = processes
     hparams = shaping(schema, "hparams", _flat(hemisphere_values(dict(cfg.hparams), sides)))
+    unread = _of_other_losses(cfg.hparams.loss, schema)
     # Beside what differs from seed to seed, what must not.
     own: dict[str, Any] = dict.fromkeys(per_seed, "per_seed")
     if own == {"split": "per_seed"}:
@@ -61,7 +63,11 @@ def identify(
         "data": {"train": data.digest, "test": data.test_digest()} | own,
         "dataset": shaping(schema, "dataset", dict(cfg.dataset)),
         # null leaves a value open.
-        "hparams": {name: value for name, value in hparams.items() if value is not None},
+        "hparams": {
+            name: value
+            for name, value in hparams.items()
+            if value is not None and name not in unread
+        },
         "trainer_params": trainer,
         "ckpt_callback": shaping(schema, "ckpt_callback", dict(cfg.ckpt_callback)),
         "hemispheres": parents,
@@ -78,6 +84,13 @@ def _flat(hparams: Mapping[str, Any]) -> dict[str, Any]:
             plain: Any = OmegaConf.to_container(OmegaConf.create(dict(value)))
             found |= {f"{name}.{key}": one for key, one in plain.items()}
     return found
+
+
+def _of_other_losses(loss: str, schema: type) -> set[str]:
+    """Name the hyper-parameters of losses that this one does not take: whatever their values, they change nothing."""
+    keys = keys_of(schema).items()
+    names = {name.removeprefix("hparams.") for name, item in keys if item.metadata["of_loss"]}
+    return {name for name in names if not LOSSES[loss].takes(name)}
 
 
 def hemisphere_values(hparams: dict[str, Any], sides: Sequence[str | None]) -> dict[str, Any]:

@@ -207,7 +207,7 @@ class TrainingKeys:
     )
     label_smoothing: float = key(
         "${recipe.PART.label_smoothing}",
-        "label smoothing of the training loss; 0: none",
+        "label smoothing of the training loss; 0: none; loss=soft_hierarchy, whose labels are soft, ignores it",
         low=0,
         high=0.99,
     )
@@ -249,6 +249,7 @@ class TrainingKeys:
         "exp(-hierarchy_beta * d)",
         above=0,
         high=1000,
+        of_loss=True,
     )
     class_weights: str | None = key(
         None,

@@ -34,6 +34,7 @@ def key(
     words: str = "",
     open: bool = False,
     shapes_result: bool = True,
+    of_loss: bool = False,
     neutral: Any = None,
 ) -> Any:
     """Describe a config key as a dataclass field.
@@ -54,6 +55,7 @@ def key(
         words: what is allowed, in words, where the type does not say it.
         open: whether it may be a section, whose keys are those of another library.
         shapes_result: whether another value gives another result, so that it is part of a stage's fingerprint.
+        of_loss: whether losses alone read it, so that it shapes no result of one that does not take it by its name.
         neutral: value at which it changes nothing and is left out of the fingerprint, so that runs from before there
             was such a key are still recognised. None: the default, if that is a plain value. `ALWAYS`: there is none.
     """
@@ -72,6 +74,7 @@ def key(
         "low": low,
         "high": high,
         "shapes_result": shapes_result,
+        "of_loss": of_loss,
         "neutral": (default if plain else ALWAYS) if neutral is None else neutral,
     }
     if isinstance(default, list | dict):

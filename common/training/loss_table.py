@@ -1,6 +1,7 @@
 """The losses from which hparams.loss chooses. Imports no torch."""
 
 from dataclasses import dataclass
+from inspect import signature
 
 from common.settings.choices import Choice
 
@@ -13,6 +14,10 @@ class Loss(Choice):
     """
 
     of_two_hemispheres: bool = False
+
+    def takes(self, name: str) -> bool:
+        """Say whether a key of hparams is a hyper-parameter of the loss, which is imported for that."""
+        return name in signature(self.load()).parameters
 
 
 LOSSES = {

@@ -145,6 +145,23 @@ def test_plasticity_counts_as_it_takes_effect():
     assert product == of_dual("bilateral", *each)
 
 
+def test_a_hyper_parameter_counts_with_a_loss_that_takes_it():
+    changes = {"hierarchy_beta": "3", "decorrelation": "2"}
+    taken = {
+        "cross_entropy": set(),
+        "soft_hierarchy": {"hierarchy_beta"},
+        "decorrelated": {"decorrelation"},
+    }
+    for loss, names in taken.items():
+        before = of_dual("bilateral", f"hparams.loss={loss}")
+        changing = {
+            key
+            for key, value in changes.items()
+            if of_dual("bilateral", f"hparams.loss={loss}", f"hparams.{key}={value}") != before
+        }
+        assert changing == names, loss
+
+
 def test_another_configuration_is_refused_beside_another_seed_but_not_beside_a_copy(
     single, tmp_path
 ):
