@@ -12,7 +12,7 @@ from common.networks.backbone_names import TORCHVISION, backbone_names
 from common.results.contrasts import MARGIN
 from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
 from common.settings.schema import key, keys_of
-from study.arms import DEFAULT_ARMS, STUDIES, names, trained_names
+from study.arms import ARMS, DEFAULT_ARMS, STUDIES, names, trained_names
 
 C = TypeVar("C", bound=type)
 ASYMMETRIES = Path(__file__).resolve().parents[1] / "arch_dual_head" / "config"
@@ -93,8 +93,7 @@ class StudyKeys:
     epochs: StudyEpochs = field(default_factory=StudyEpochs)
     budget: str = key(
         "compute",
-        "training of unilateral_long, unilateral_hierarchy, unilateral_wide, bilateral_nonspecialised, callosal and "
-        "decorrelated: "
+        f"training of {', '.join(arm for arm, row in ARMS.items() if row.equal_training)}: "
         "compute: as many operations as the bilateral network has had, hemispheres included; recipe: the epochs of the "
         "recipe",
         choices=("compute", "recipe"),
