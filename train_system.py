@@ -23,7 +23,7 @@ from common.settings.command import command, explain, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
-from study.arms import PRIMARY, REFERENCE, controls, order, scored
+from study.arms import PRIMARY, REFERENCE, from_scratch, order, scored
 from study.plan import plan
 from study.schema import StudyConfig
 
@@ -58,7 +58,7 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
     if any(stage.config.dataset.val_dir == stage.config.dataset.test_dir for stage in stages):
         print("The best epochs are chosen on the test images, as published: no number is held out.")
     told = [name for name in override_keys(overrides) if name.startswith("single.")]
-    scratch = [arm for arm in controls() if arm in {stage.arm for stage in stages}]
+    scratch = [arm for arm in from_scratch() if arm in {stage.arm for stage in stages}]
     if told and scratch:
         print(f"{', '.join(told)} concerns fine and coarse, not {', '.join(scratch)}.")
     # Imported late: torch takes seconds, Lightning more of them, and a wrong key needs neither.

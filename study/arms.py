@@ -434,13 +434,10 @@ def _specialised(arm: str) -> bool:
     return ARMS[arm].folder == "single" or any(map(_specialised, ARMS[arm].needs))
 
 
-def controls() -> tuple[str, ...]:
-    """The arms whose hemispheres are not specialised: they start from random weights and learn both levels.
-
-    A specialised hemisphere is compared with theirs, the best comparison first.
-    """
+def from_scratch() -> tuple[str, ...]:
+    """The arms that start from random weights and learn both levels."""
     return tuple(
         arm
         for arm, row in ARMS.items()
-        if row.folder == "dual" and row.trained_like == "hemispheres" and row.callosum != CONNECTS
+        if row.folder == "dual" and row.trained_like == "hemispheres"
     )

@@ -35,7 +35,7 @@ from study.arms import (
     DEFAULT_ARMS,
     REFERENCE,
     arms_of,
-    controls,
+    from_scratch,
     names,
     scored,
     standing_for,
@@ -90,8 +90,22 @@ def test_an_arm_of_an_added_row_is_planned_and_has_its_key_of_epochs(monkeypatch
     monkeypatch.setitem(ARMS, "again", replace(ARMS["unilateral"], config="unilateral"))
     assert "again" in names()
     assert "again" in trained_names()
-    assert "again" in controls()
+    assert "again" in from_scratch()
     assert planned("num_seeds=1")["again"].hparams.macro_arch == "unilateral"
+
+
+def test_whom_keys_of_hemispheres_do_not_concern_is_said(in_process, tiny, tmp_path, monkeypatch):
+    def stop(*arguments, **more):
+        raise UserError("Nothing is trained here.")
+
+    monkeypatch.setattr("common.runs.experiment.run_experiment", stop)
+    arms = "arms=[bilateral,unilateral,callosal,decorrelated]"
+    given = [arms, "num_seeds=1", "hparams.callosum.kind=add", "single.hparams.lr=0.1"]
+    _, said, _ = in_process(train_system.main, *tiny, *given, f"save_dir={tmp_path}")
+    assert (
+        "single.hparams.lr concerns fine and coarse, not unilateral, callosal, decorrelated."
+        in said
+    )
 
 
 @pytest.mark.parametrize(
