@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.networks.backbones import Backbone
-from common.networks.join import Join, build_join
+from common.networks.join import Join
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.system.errors import UserError, blaming, place_of
 
@@ -96,16 +96,6 @@ def try_join(join: Join, features: Mapping[str, Tensor]) -> None:
     with blaming(join), torch.no_grad():
         joined = join(dict(features))
     _refuse_other(joined, join.num_features, f"Join {place_of(join)}")
-
-
-def try_alone(make: Callable[[Mapping[str, int]], Join], num_features: Mapping[str, int]) -> None:
-    """Build a join for hemispheres of so many features, by side, and try it.
-
-    Raises:
-        UserError: see `build_join` and `try_join`.
-    """
-    blank = {side: torch.zeros(IMAGES, number) for side, number in num_features.items()}
-    try_join(build_join(make, num_features).eval(), blank)
 
 
 def _works_larger(run: Callable[[int, int], Any], height: int, width: int) -> bool:

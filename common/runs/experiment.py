@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from common.checkpoints.pretrained import refuse_other_weights
+from common.checkpoints.record import Record
 from common.data.image_folder import size_of_images
-from common.networks.backbones import Backbone
+from common.data.labels import coarse_of_fine
 from common.networks.hemisphere import HemisphereConfig
-from common.networks.joins import JOINS
-from common.networks.trial import try_alone, try_backbone
 from common.results.caveats import caveats, titled
 from common.results.contrasts import MARGIN
 from common.results.rows import HOLE, PLAN
@@ -30,8 +28,6 @@ from common.runs.stage_ends import StageEnds
 from common.system.atomic_files import open_lock, write_yaml
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, Unfinished, UserError
-
-T = TypeVar("T")
 
 
 def run_experiment(
@@ -97,51 +93,67 @@ def run_experiment(
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:
-    """Refuse before the first stage is trained backbones and joins that cannot be used, and weights that do not fit.
+    """Refuse, before the first stage is trained, networks and losses that cannot be built, and weights that do not fit.
+
+    An arm is tried once for each size of images, whatever its seeds: they differ in what they load, which is not looked
+    at, since no earlier stage may have written it yet.
 
     Raises:
-        UserError: names the backbone, the join, or the weights.
+        UserError: names the part of the network, the loss, or the weights.
     """
     size_of = cache(size_of_images)
-    hemispheres, joins = set(), set()
+    tried: set[tuple[str, tuple[int, int]]] = set()
+    hemispheres: set[HemisphereConfig] = set()
     for stage in stages:
-        configs = architectures[stage.folder].module.hemisphere_configs(stage.config)
         directory = Path(for_seed(stage.config.dataset, stage.seed).train_dir)
-        hemispheres |= {(config, size_of(directory)) for config in configs.values()}
-        if "join" in stage.config.hparams:
-            joins.add((stage.config.hparams.join, tuple(configs), next(iter(configs.values()))))
-    tried = {}
-    for config, size in hemispheres:
-        tried[config] = _without_memory(partial(_tried, config, size))
+        size = size_of(directory)
+        if size is None or (stage.arm, size) in tried:
+            continue
+        tried.add((stage.arm, size))
+        architecture = architectures[stage.folder]
+        record = _blank_record(stage, architecture, directory, size)
+        _without_memory(partial(architecture.module, cfg=stage.config, record=record))
+        hemispheres |= {*architecture.module.hemisphere_configs(stage.config).values()}
+    for config in hemispheres:
         refuse_other_weights(config)
-    for name, sides, config in joins:
-        if backbone := tried[config]:
-            # Of equally many features: which it may join with which is said where the network is built.
-            numbers = dict.fromkeys(sides, backbone.num_features)
-            _without_memory(partial(try_alone, JOINS[name].load(), numbers))
 
 
-def _tried(config: HemisphereConfig, size: tuple[int, int] | None) -> Backbone:
-    """Build a backbone, and try it where the size of its images is known."""
-    backbone = config.backbone()
-    if size:
-        try_backbone(backbone.eval(), size)
-    return backbone
+def _blank_record(
+    stage: Stage, architecture: Architecture, directory: Path, size: tuple[int, int]
+) -> Record:
+    """Say of a stage what its network is built by, without reading its images."""
+    data = architecture.data(stage.config, seed=stage.seed)
+    classes = data.read_classes(directory)
+    return Record(
+        folder=stage.folder,
+        arm=stage.arm,
+        seed=stage.seed,
+        config={},
+        label_ids={level: classes[level].ids for level in data.levels},
+        class_names={level: classes[level].names for level in data.levels},
+        mean=[0.0] * 3,
+        std=[1.0] * 3,
+        image_size=[*size],
+        train_images="",
+        fingerprint="",
+        coarse_of_fine=coarse_of_fine(directory),
+    )
 
 
-def _without_memory(check: Callable[[], T]) -> T | None:
-    """Give what a check gives on the meta device, where weights take no memory; what fails there the CPU judges.
+def _without_memory(build: Callable[[], object]) -> None:
+    """Build something on the meta device, where weights take no memory; what fails there the CPU judges.
 
-    None where values are computed with, as RegNet does while it is built: that is left to the stage.
+    Where values are computed with, as RegNet does while it is built, that is left to the stage.
     """
     try:
         with torch.device("meta"):
-            return check()
-    except UserError as error:
+            build()
+            return
+    except Exception as error:
         if isinstance(error.__cause__, NotImplementedError):
-            return None
+            return
     with torch.random.fork_rng(devices=[]):
-        return check()
+        build()
 
 
 def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
