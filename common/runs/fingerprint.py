@@ -131,6 +131,8 @@ def refuse_other_configuration(
         UserError: names the folder and what differs there.
     """
     for file in seed_files(place.parent, "fingerprint.yaml"):
+        if not _holds_a_run(file.parent):
+            continue
         theirs, ours = read_mapping(file), identity | {"sources": sources}
         if file.parent != place:
             theirs, ours = _over_seeds(theirs), _over_seeds(ours)
@@ -147,6 +149,11 @@ def refuse_other_configuration(
                 f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
                 "choose another exp_name, or give fresh=true."
             )
+
+
+def _holds_a_run(place: Path) -> bool:
+    """Say whether a stage came as far as a checkpoint; one that failed before left nothing to be mixed up with."""
+    return (place / "result.yaml").is_file() or any(place.glob("checkpoints/*.ckpt"))
 
 
 def _over_seeds(identity: dict[str, Any]) -> dict[str, Any]:

@@ -454,6 +454,28 @@ def test_a_rate_that_is_far_too_high_is_such_a_loss(command, tmp_path):
     assert "a lower hparams.lr may help" in err
 
 
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["hparams.lr=1000", "hparams.optimizer=sgd", "trainer_params.precision=32-true"],
+        ["trainer_params.limit_train_batches=0.001"],
+    ],
+)
+def test_a_start_of_which_nothing_was_saved_does_not_stand_in_the_way(mistake, command, tmp_path):
+    status, _, _ = command(tmp_path, *mistake)
+    assert status == 1
+    assert (stage(tmp_path) / "fingerprint.yaml").is_file()
+    status, out, err = command(tmp_path, "trainer_params.max_epochs=1")
+    assert (status, err) == (0, "")
+    assert "fine/seed0: started" in out
+
+
+def test_a_run_that_was_stopped_is_one_of_its_configuration(command, stopped):
+    status, _, err = command(stopped, "hparams.lr=0.01")
+    assert status == 1
+    assert "holds a run of another configuration (hparams.lr was 0.005 and is now 0.01)" in err
+
+
 def test_weights_that_are_no_numbers_are_never_saved(command, tmp_path, monkeypatch):
     original = FiniteLoss.on_train_batch_end
 

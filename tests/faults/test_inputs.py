@@ -134,6 +134,7 @@ def test_a_damaged_fingerprint_is_refused_by_its_name_or_folder(tmp_path, data):
     identity = {"data": {"train": "00ff", "test": None}, "hparams": {"lr": 0.1, "arch": "vgg11"}}
     place = tmp_path / "fine/seed0"
     write_text(place / "fingerprint.yaml", yaml.safe_dump(identity | {"sources": {}}))
+    write_text(place / "result.yaml", "")
     refuse_other_configuration(place, identity, {}, schema=SingleConfig)
     flip(data, place / "fingerprint.yaml", (place / "fingerprint.yaml").read_bytes())
     try:
@@ -231,6 +232,7 @@ def test_changed_images_are_said_in_words_and_not_in_digests(key, what, tmp_path
     place = tmp_path / "fine/seed0"
     data = {"train": "00ffee", "test": "11ddcc", "images": "22bbaa"}
     write_text(place / "fingerprint.yaml", yaml.safe_dump({"data": data, "sources": {}}))
+    write_text(place / "result.yaml", "")
     with pytest.raises(UserError) as caught:
         refuse_other_configuration(place, {"data": data | {key: "99aabb"}}, {}, schema=SingleConfig)
     one_line(caught.value, place, what, "have changed since", "fresh=true")
