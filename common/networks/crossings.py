@@ -81,9 +81,13 @@ class CallosumKeys:
             names: of the stages of each hemisphere, by side.
 
         Raises:
-            UserError: there is no such stage, a stage is named twice, or maps would arrive after the last stage.
+            UserError: there is no such stage, none or one twice is named, or maps would arrive after the last stage.
         """
         listed = self.at if isinstance(self.at, list) else [self.at]
+        if not listed:
+            raise UserError(
+                "hparams.callosum.at=[] names no stage; allowed: a name, a number, or a list of these."
+            )
         found = [self._place(one, names) for one in listed]
         for side, own in names.items():
             places = [one[side] for one in found]
@@ -105,7 +109,7 @@ class CallosumKeys:
         found = {}
         for side, own in names.items():
             wanted = spelled.get(side, text)
-            number = int(wanted) if wanted.lstrip("-").isdecimal() else None
+            number = int(wanted) if wanted.removeprefix("-").isdecimal() else None
             if number and -len(own) <= number <= len(own):
                 found[side] = number - 1 if number > 0 else len(own) + number
             elif wanted in own:
