@@ -66,7 +66,7 @@ def find(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def as_overrides(words: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Give words that are no KEY=VALUE and no option their keys, in order; pictures may be several.
+    """Give words that are no KEY=VALUE and no option those keys that are not given, in order; pictures may be several.
 
     Raises:
         UserError: more words than keys take.
@@ -77,13 +77,13 @@ def as_overrides(words: Sequence[str], keys: Sequence[str]) -> list[str]:
         value = before in WITH_VALUE  # of an option, such as job of --cfg job
         own = "=" not in word and not word.startswith("-") and not value
         (plain if own else others).append(word)
-    values: dict[str, str | list[str]] = dict(zip(keys, plain, strict=False))
+    given = {word.partition("=")[0] for word in others}
+    values = dict(zip([k for k in keys if k not in {"image", *given}], plain, strict=False))
     rest = plain[len(values) :]
-    if rest and "image" not in values:
+    if rest and "image" not in keys:
         raise UserError(f"{rest[0]} is one word too many; keys are given as KEY=VALUE.")
-    if rest:
-        values["image"] = [str(values["image"]), *rest]
-    return [*spelled(values), *others]
+    # One for each: predict.py puts them together, those given as image=... too.
+    return [*spelled(values), *others, *(f"image={name}" for name in rest)]
 
 
 def usage() -> str:

@@ -39,7 +39,7 @@ def translated(arguments: list[str]) -> list[str]:
 
     Words that are no KEY=VALUE but name pictures, as a shell makes them of ``image=photos/*.jpg`` or of a list, are
     pictures too; a pattern that the shell left is expanded. Left alone is what Hydra reads as a list or as quoted
-    text, and commas in the name of a picture that exists.
+    text, unless a picture is called so, and commas in the name of a picture that exists.
     """
     found: list[str] = []
     names: list[str] = []
@@ -47,7 +47,7 @@ def translated(arguments: list[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         if argument in ("--json", "json=-"):  # - is standard output, as other programs have it
             found.append("json=true")
-        elif name == "image" and value and value[0] not in "['\"":
+        elif name == "image" and value and (value[0] not in "['\"" or os.path.exists(value)):
             names += _named(value)
         elif _is_picture(argument, after=bool(names or (name == "image" and equals))):
             names += _expanded(argument)

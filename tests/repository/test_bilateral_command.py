@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import tomllib
 
 import commands
-from common.settings.compose import ROOT
+import predict
+from common.settings.compose import ROOT, SHARED, compose
 from common.system.errors import UserError
+from common.trained.schema import PredictConfig
 
 
 def test_it_is_installed_with_the_project():
@@ -40,16 +43,38 @@ def test_words_become_the_values_of_keys(line, overrides):
     assert commands.as_overrides(line.split(), ("run",)) == overrides
 
 
-def test_pictures_may_be_several():
-    keys = commands.SCRIPTS["predict"].keys
-    assert commands.as_overrides(["a.ckpt", "b.png", "c.png", "--json"], keys) == [
-        'checkpoint="a.ckpt"',
-        'image=["b.png","c.png"]',
-        "--json",
-    ]
-    assert commands.as_overrides(["a.ckpt", "b.png"], keys)[1] == 'image="b.png"'
+@pytest.mark.parametrize(
+    ("line", "pictures"),
+    [
+        ("a.ckpt b.png", ["b.png"]),
+        ("a.ckpt b.png --json c.png", ["b.png", "c.png"]),
+        ("a.ckpt image=b.png c.png json=true", ["b.png", "c.png"]),
+        ("checkpoint=a.ckpt b.png", ["b.png"]),
+        ("image=b.png a.ckpt", ["b.png"]),
+        ("a.ckpt [1].png", ["[1].png"]),
+    ],
+)
+def test_pictures_may_be_several_beside_those_that_are_given(line, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.png", "c.png", "[1].png"):
+        (tmp_path / name).touch()
+    words = commands.as_overrides(line.split(), commands.SCRIPTS["predict"].keys)
+    cfg = compose(
+        ROOT,
+        schema=PredictConfig,
+        overrides=[word for word in predict.translated(words) if not word.startswith("--")],
+        config_dir=SHARED,
+        config_name="predict",
+    )
+    assert Path(cfg.checkpoint).name == "a.ckpt"
+    named = [cfg.image] if isinstance(cfg.image, str) else cfg.image
+    assert [Path(name).name for name in named] == pictures
+
+
+@pytest.mark.parametrize("line", ["b c", "run=b c"])
+def test_a_word_too_many_is_refused(line):
     with pytest.raises(UserError, match="c is one word too many"):
-        commands.as_overrides(["b", "c"], ("run",))
+        commands.as_overrides(line.split(), ("run",))
 
 
 @pytest.mark.parametrize(
