@@ -85,12 +85,7 @@ def made_of(stage: Stage, parents: Sequence[Record]) -> tuple[int, ...]:
 
 
 def _check_processes(stage: Stage, data: HierarchicalData, processes: int) -> None:
-    params = stage.config.trainer_params
     asked = f"trainer_params.devices and num_nodes make {processes} processes"
-    if params.strategy not in ("auto", "ddp"):
-        raise UserError(
-            f"trainer_params.strategy is {params.strategy}; allowed with several devices: auto, ddp."
-        )
     if data.batch_size % processes:
         raise UserError(
             f"{asked}, which cannot share batches of {data.batch_size}: hparams.batch_size counts the images of "

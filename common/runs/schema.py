@@ -24,8 +24,6 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "muon")
 CLASS_WEIGHTS = (None, "balanced")
 SCHEDULES = ("one_cycle", "constant")
 SPLIT_SEEDS = f"an integer at least 0, {PER_SEED} or null"
-# Strategies whose processes Lightning starts from this one and gathers again; ours start their own.
-STARTED_BY_LIGHTNING = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 # What chooses the best epoch, and in which direction it is better.
 MONITORS = {"val_accuracy": "max", "val_loss": "min"}
 
@@ -295,8 +293,12 @@ class TrainerParams:
         shapes_result=False,
     )
     num_nodes: int = key(1, "machines that train one network together", low=1, shapes_result=False)
+    # Those of Lightning that start processes themselves lose what the first one holds.
     strategy: str = key(
-        "auto", "how several processes train one network: auto or ddp", shapes_result=False
+        "auto",
+        "how several processes train one network",
+        choices=("auto", "ddp"),
+        shapes_result=False,
     )
     precision: str = key(
         "auto",
@@ -441,12 +443,6 @@ class RunKeys:
             raise UserError(
                 f"logger.other is {shown(other)}; allowed: null, or a section whose _target_ names a logger of "
                 "Lightning, as in common/config/logger/wandb.yaml."
-            )
-        strategy = cfg.trainer_params.strategy
-        if str(strategy).startswith(STARTED_BY_LIGHTNING):
-            raise UserError(
-                f"trainer_params.strategy is {shown(strategy)}, whose processes would lose what the first one holds; "
-                "allowed: auto, ddp."
             )
         split = cfg.dataset.split_seed
         if split not in (None, PER_SEED) and (type(split) is not int or split < 0):

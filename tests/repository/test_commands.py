@@ -274,7 +274,7 @@ def test_test_without_a_checkpoint_says_what_to_give(refused, main):
 
 @pytest.mark.parametrize(
     "argument",
-    ["strategy=nonsense", "devices=two", "devices=0", "limit_train_batches=2.5", "accelerator=mps"],
+    ["devices=two", "devices=0", "limit_train_batches=2.5", "accelerator=mps"],
 )
 def test_what_lightning_refuses_is_one_line(refused, tiny, tmp_path, argument):
     if argument == "accelerator=mps" and torch.backends.mps.is_available():

@@ -130,7 +130,6 @@ def test_the_number_of_processes_shapes_a_result(runs, in_process, tiny):
     [
         (["trainer_params.devices=3", "hparams.batch_size=32"], ["hparams.batch_size", "3"]),
         (["trainer_params.devices=101", "hparams.batch_size=101"], ["100 validation images"]),
-        (["trainer_params.devices=2", "trainer_params.strategy=ddp_spawn"], ["auto, ddp"]),
         (["trainer_params.num_nodes=2"], ["MASTER_ADDR", "docs/scaling.md"]),
     ],
 )

@@ -260,16 +260,8 @@ def test_a_key_of_a_hemisphere_changes_the_hemisphere_that_it_names(
     [
         ("trainer_params.devices=3", "devices"),
         ("trainer_params.num_nodes=2", "num_nodes"),
-        ("trainer_params.strategy=nonsense", "nonsense"),
-        *(
-            (f"trainer_params.strategy={name}", "allowed: auto, ddp.")
-            for name in (
-                "ddp_spawn",
-                "ddp_fork",
-                "ddp_notebook",
-                "ddp_fork_find_unused_parameters_true",
-            )
-        ),
+        ("trainer_params.strategy=nonsense", "is 'nonsense'; allowed: auto, ddp"),
+        ("trainer_params.strategy=ddp_spawn", "is 'ddp_spawn'; allowed: auto, ddp"),
         ("trainer_params.accelerator=gpu", "trainer_params"),
     ],
 )
