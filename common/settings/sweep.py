@@ -79,12 +79,13 @@ def table_at_the_end() -> Iterator[None]:
         finally:
             del os.environ[JOBS]
             jobs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-            if jobs:
-                _show(jobs)
+            # More than one where jobs differ in exp_name, which may hold the name of the data set, or in save_dir.
+            for place in dict.fromkeys(job["place"] for job in jobs):
+                _show(Path(place), [job for job in jobs if job["place"] == place])
 
 
-def _show(jobs: list[dict]) -> None:
-    place = Path(jobs[0]["place"]) / "sweep.csv"
+def _show(place: Path, jobs: list[dict]) -> None:
+    """Write and print the table of one sweep's jobs, into its folder."""
     own = ("place", "score", "folder")
     keys = list(dict.fromkeys(key for job in jobs for key in job if key not in own))
     jobs.sort(key=lambda job: -job["score"])
@@ -94,7 +95,8 @@ def _show(jobs: list[dict]) -> None:
     rows.writerows(
         [*(job.get(key, "") for key in keys), job["score"], job["folder"]] for job in jobs
     )
-    write_text(place, text.getvalue())
+    file = place / "sweep.csv"
+    write_text(file, text.getvalue())
     table = Table(title="sweep, best first", title_justify="left", box=box.SIMPLE_HEAD)
     for key in keys:
         table.add_column(key)
@@ -102,4 +104,4 @@ def _show(jobs: list[dict]) -> None:
     for job in jobs:
         table.add_row(*(job.get(key, "") for key in keys), f"{100 * job['score']:.2f} %")
     Console().print(table)
-    print(f"Sweep: {place}")
+    print(f"Sweep: {file}")

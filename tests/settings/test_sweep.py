@@ -47,6 +47,19 @@ def test_a_sweep_ends_with_its_jobs_best_first(in_process, tiny, tmp_path):
     assert shown == [f"{100 * score:.2f}" for score in scores]
 
 
+def test_sweeps_of_two_names_have_a_table_each(in_process, tiny, tmp_path):
+    sweep = ["--multirun", "exp_name=run,other", f"save_dir={tmp_path}", "evaluate=false"]
+    status, out, err = in_process(arch_single_head.trainer.main, *tiny, *SHORT, *sweep)
+    assert (status, err) == (0, "")
+    tables = {file.parent.name: file.read_text() for file in tmp_path.glob("*_sweep/sweep.csv")}
+    assert sorted(tables) == ["other_sweep", "run_sweep"]
+    for name, text in tables.items():
+        (row,) = csv.DictReader(text.splitlines())
+        assert row["exp_name"] == name.removesuffix("_sweep")
+        assert row["folder"].startswith(f"{row['exp_name']}_")
+        assert str(tmp_path / name / "sweep.csv") in out
+
+
 @pytest.mark.parametrize("modes", [["fine"], ["fine", "coarse"]])
 def test_a_job_that_is_refused_leaves_the_table_of_those_before_it(
     in_process, tiny, tmp_path, modes
