@@ -5,8 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from common.settings.command import command, printable
+from common.settings.command import command
 from common.settings.compose import ROOT, quoted
+from common.settings.explain import printable
 from common.trained.schema import ExportConfig
 
 

@@ -19,8 +19,9 @@ from omegaconf import DictConfig
 
 from common.results.contrasts import MARGIN
 from common.results.rows import collect, finished, validation_accuracy
-from common.settings.command import command, explain, typed_overrides
+from common.settings.command import command, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
+from common.settings.explain import explain
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
 from study.arms import PRIMARY, REFERENCE, from_scratch, order, scored

@@ -19,7 +19,6 @@ from arch_dual_head.networks import Parts
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import path_key, paths
 from common.checkpoints.files import (
-    Record,
     hemisphere_weights,
     load_network,
     read,
@@ -27,7 +26,7 @@ from common.checkpoints.files import (
     specialist_weights,
 )
 from common.checkpoints.pretrained import load_pretrained
-from common.checkpoints.record import complete
+from common.checkpoints.record import Record, complete
 from common.data.datamodule import HierarchicalData
 from common.data.transforms import augments
 from common.networks.crossings import CallosumKeys

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from common.checkpoints.files import Record
+from common.checkpoints.record import Record
 from common.networks.hemisphere import HemisphereConfig
 from common.networks.macro import Network, UnilateralNet
 from common.settings.levels import side_alone

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
 from common.networks.parameters import PARAMETERS
-from common.settings.compose import GROUPS, ROOT, override_keys
+from common.settings.compose import ROOT, override_keys
 from common.settings.levels import LEVELS
-from common.settings.schema import is_known, keys_of
+from common.settings.schema import GROUPS, is_known, keys_of
 from common.system.errors import UserError
 from study.schema import StudyKeys
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.checkpoints.files import Record, digest, read
+from common.checkpoints.files import digest, read
+from common.checkpoints.record import Record
 from common.data.datamodule import HierarchicalData
 from common.results.rows import HOLE
 from common.runs.description import Architecture, Stage

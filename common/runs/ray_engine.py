@@ -19,7 +19,7 @@ from common.runs.experiment import remove_temporary_files
 from common.runs.lightning import quieten
 from common.runs.progress import Progress
 from common.runs.stage import run_stage
-from common.settings.command import explain
+from common.settings.explain import explain
 from common.system.cores import cores
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, UserError

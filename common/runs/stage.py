@@ -13,7 +13,8 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from common.checkpoints.files import Record, load
+from common.checkpoints.files import load
+from common.checkpoints.record import Record
 from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import HierarchicalData
 from common.networks.costs import costs

@@ -31,12 +31,10 @@ from common.settings.compose import (
     refuse_without_defaults,
     register,
 )
-from common.settings.explain import explain, printable
+from common.settings.explain import explain
 from common.settings.sweep import add_job, jobs_of, table_at_the_end
 from common.system.output import replace_what_cannot_be_shown
 from common.system.signals import Interrupted, signals
-
-__all__ = ["command", "explain", "one_sentence", "printable", "sweep_name", "typed_overrides"]
 
 LONGEST = 80  # characters of the part of a name that tells a sweep's jobs apart
 # A variable of the environment, since jobs may run in other processes: the keys that are the same in all of them.
@@ -62,30 +60,7 @@ def command(
     """
 
     def checked(cfg: DictConfig) -> Any:
-        signals.install()  # once more: a launcher such as joblib's is in another process here
-        runtime = HydraConfig.get()
-        overrides = typed_overrides()
-        # Here too, because Hydra prints a line of its own before it passes a task's error on.
-        with one_sentence(schema):
-            cfg = finish(
-                cfg,
-                schema=schema,
-                folder=folder,
-                overrides=overrides,
-                config_name=str(runtime.job.config_name),
-            )
-            sweep = runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg
-            base = cfg.exp_name or "study" if sweep else ""
-            fixed = os.environ.get(FIXED, "").split()
-            if sweep:
-                cfg.exp_name = f"{base}_{sweep_name(overrides, fixed)}"
-            refuse_missing_paths(cfg, schema)
-            score = task(cfg)
-            if sweep:
-                given = override_keys(overrides).items()
-                add_job(cfg, base, {key: v for key, v in given if key not in fixed}, score)
-        # A sweeper that searches, such as Optuna's, goes by it.
-        return score
+        return _job(cfg, task, schema, folder)
 
     line = asked_for(sys.argv[1:])
     if line is not None and (found := completions(line, schema)):
@@ -110,6 +85,34 @@ def command(
         os.environ[FIXED] = " ".join(_fixed(sys.argv[1:]))
         with table_at_the_end():
             run(checked)()
+
+
+def _job(cfg: DictConfig, task: Callable[[DictConfig], Any], schema: type, folder: Path) -> Any:
+    """Check a configuration as Hydra composed it, run ``task`` with it, and note the job of a sweep; give its score."""
+    signals.install()  # once more: a launcher such as joblib's is in another process here
+    runtime = HydraConfig.get()
+    overrides = typed_overrides()
+    # Here too, because Hydra prints a line of its own before it passes a task's error on.
+    with one_sentence(schema):
+        cfg = finish(
+            cfg,
+            schema=schema,
+            folder=folder,
+            overrides=overrides,
+            config_name=str(runtime.job.config_name),
+        )
+        sweep = runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg
+        base = cfg.exp_name or "study" if sweep else ""
+        fixed = os.environ.get(FIXED, "").split()
+        if sweep:
+            cfg.exp_name = f"{base}_{sweep_name(overrides, fixed)}"
+        refuse_missing_paths(cfg, schema)
+        score = task(cfg)
+        if sweep:
+            given = override_keys(overrides).items()
+            add_job(cfg, base, {key: v for key, v in given if key not in fixed}, score)
+    # A sweeper that searches, such as Optuna's, goes by it.
+    return score
 
 
 def _check_job(

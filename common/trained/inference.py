@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.checkpoints.files import Record
+from common.checkpoints.record import Record
 from common.data.pictures import Frame, as_rgb, find_pictures, fit, read_picture
 from common.data.preparation import Preparation
 from common.data.transforms import Transforms

@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from common.checkpoints.files import RECORD, Record
+from common.checkpoints.files import RECORD
 from common.checkpoints.pretrained import load_pretrained
+from common.checkpoints.record import Record
 from common.data.datamodule import HierarchicalData, evaluation_batch, limits_of
 from common.data.transforms import Transforms
 from common.networks.full_batch import in_full_batch

@@ -26,8 +26,8 @@ from arch_dual_head.schema import DualConfig
 from common.data.datamodule import load_folder_once
 from common.data.image_folder import load_folder
 from common.data.images import CHUNK, Undecoded, count_pixels
-from common.settings.command import explain
 from common.settings.compose import ROOT, compose
+from common.settings.explain import explain
 from common.system.errors import UserError
 from study.schema import StudyConfig
 

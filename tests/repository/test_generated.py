@@ -7,8 +7,8 @@ import pytest
 from analysis.schema import AnalyseConfig
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
-from common.settings.compose import GROUPS, ROOT
-from common.settings.schema import keys_of
+from common.settings.compose import ROOT
+from common.settings.schema import GROUPS, keys_of
 from common.trained.schema import ExportConfig, PredictConfig, TestConfig
 from study.arms import ARMS
 from study.schema import StudyConfig

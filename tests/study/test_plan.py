@@ -10,9 +10,10 @@ from omegaconf import OmegaConf
 
 from common.checkpoints.files import RECORD
 from common.checkpoints.record import Record
-from common.settings.command import explain
-from common.settings.compose import GROUPS, ROOT, SHARED, compose
+from common.settings.compose import ROOT, SHARED, compose
+from common.settings.explain import explain
 from common.settings.levels import LEVELS
+from common.settings.schema import GROUPS
 from common.system.errors import UserError
 from study.arms import ARMS, names, standing_for, trained_names
 from study.overrides import overrides_for

@@ -11,7 +11,7 @@ import torch
 import common.trained.export
 import export
 from bilateral import load
-from common.checkpoints.files import Record
+from common.checkpoints.record import Record
 from common.data.transforms import Transforms
 from common.networks.backbones import build_backbone, registered
 from common.networks.hemisphere import Hemisphere

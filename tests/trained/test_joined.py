@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 import predict
-from common.checkpoints.files import Record
+from common.checkpoints.record import Record
 from common.data.transforms import Transforms
 from common.networks.backbones import build_backbone
 from common.networks.hemisphere import Hemisphere

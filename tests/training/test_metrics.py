@@ -15,7 +15,7 @@ import arch_dual_head.test
 import arch_single_head.test
 import train_system
 from architectures import ARCHITECTURES
-from common.checkpoints.files import Record
+from common.checkpoints.record import Record
 from common.data.index import Hierarchy, write_hierarchy
 from common.data.labels import coarse_of_fine
 from common.results.metrics import METRICS, NUMBER, Metric
