@@ -6,14 +6,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from common.settings.command import command
-from common.settings.compose import ROOT, quoted
+from common.settings.compose import ROOT, quoted_paths
 from common.settings.explain import printable
 from common.trained.schema import ExportConfig
-
-
-def translated(arguments: list[str]) -> list[str]:
-    """A command line as Hydra takes it: paths of any kind, quoted."""
-    return [quoted(argument, ("checkpoint", "output")) for argument in arguments]
 
 
 def write(cfg: DictConfig) -> None:
@@ -36,7 +31,7 @@ def write(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
-    sys.argv[1:] = translated(sys.argv[1:])
+    sys.argv[1:] = quoted_paths(sys.argv[1:], ExportConfig)
     command(
         write,
         schema=ExportConfig,

@@ -6,6 +6,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import predict
 from analysis.schema import AnalyseConfig
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
-from common.settings.compose import ROOT, SHARED, compose
+from common.settings.compose import ROOT, SHARED, compose, quoted_paths
 from common.settings.explain import explain
 from common.settings.schema import GROUPS, keys_of
 from common.trained.schema import ExportConfig, PredictConfig, TestConfig
@@ -91,7 +92,7 @@ COMMANDS = {
         ExportConfig,
         task(export.write),
         config_name="export",
-        translated=export.translated,
+        translated=partial(quoted_paths, schema=ExportConfig),
         needs=NOWHERE,
     ),
 }

@@ -246,6 +246,12 @@ def test_a_path_that_is_not_there_is_refused_by_its_key(said, main, key, tmp_pat
     assert sentence.startswith(f"{key}={tmp_path}/nowhere/it is not there")
 
 
+@pytest.mark.parametrize("main", [TEST, export.main])
+def test_a_sweep_takes_checkpoints_one_by_one(said, main, tmp_path):
+    sentence = said(main, f"--multirun checkpoint={tmp_path}/a.ckpt,{tmp_path}/b.ckpt")
+    assert sentence.startswith(f"checkpoint={tmp_path}/a.ckpt is not there")
+
+
 def test_a_folder_in_place_of_its_checkpoint_names_the_checkpoint(said, tmp_path):
     assert said(TEST, f"checkpoint={tmp_path}") == (
         f"checkpoint={tmp_path} is a folder; allowed: a file."
