@@ -296,5 +296,5 @@ def warn_once(sentence: str) -> None:
 
 @lru_cache(maxsize=8)
 def load_folder_once(directory: Path, memory_gib: float = math.inf) -> ImageFolder:
-    """Call `load_folder` once for each folder in a process: the stages of a study share their images."""
+    """Call `load_folder` once for each folder in an experiment: its stages share their images."""
     return load_folder(directory, memory_gib=memory_gib)

@@ -12,6 +12,7 @@ import torch
 
 from common.checkpoints.pretrained import refuse_other_weights
 from common.checkpoints.record import Record
+from common.data.datamodule import load_folder_once
 from common.data.image_folder import size_of_images
 from common.data.labels import coarse_of_fine
 from common.networks.hemisphere import HemisphereConfig
@@ -57,6 +58,8 @@ def run_experiment(
         Unfinished: after all that, if a stage failed.
     """
     quieten()
+    # A set may have been prepared again since an experiment before this one in the same process.
+    load_folder_once.cache_clear()
     experiment = stages[0].experiment
     machines = Machines(stages[0].config.trainer_params.num_nodes)
     if not machines.first:
