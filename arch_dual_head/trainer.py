@@ -11,7 +11,7 @@ from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
 from common.results.rows import collect, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
-from common.runs.per_seed import refuse_missing_sets
+from common.runs.per_seed import refuse_unlike_sets
 from common.settings.command import command, typed_overrides
 from common.settings.compose import override_keys
 from study.arms import PRIMARY, REFERENCE, order, refuse_another_name
@@ -24,7 +24,7 @@ def train(cfg: DictConfig) -> float | None:
     check(cfg)
     if not {"arm", "hparams.macro_arch"} & override_keys(typed_overrides()).keys():
         refuse_another_name(str(HydraConfig.get().job.config_name), cfg.arm)
-    refuse_missing_sets(cfg.dataset, cfg.seeds)
+    refuse_unlike_sets(cfg.dataset, cfg.seeds)
     refuse_missing_sources(cfg)
     cfg.exp_name = free_name(cfg)
     stages = [

@@ -8,7 +8,7 @@ from arch_single_head.schema import SingleConfig
 from common.results.rows import collect, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
-from common.runs.per_seed import refuse_missing_sets
+from common.runs.per_seed import refuse_unlike_sets
 from common.settings.command import command
 from common.settings.levels import LEVELS
 from common.system.errors import UserError
@@ -26,7 +26,7 @@ def train(cfg: DictConfig) -> float | None:
             f"{', '.join((*LEVELS, *WITHOUT_LABELS))} "
             "(features come from: python test.py checkpoint=PATH hparams.mode=feature)."
         )
-    refuse_missing_sets(cfg.dataset, cfg.seeds)
+    refuse_unlike_sets(cfg.dataset, cfg.seeds)
     cfg.exp_name = free_name(cfg)
     stages = [
         Stage(arm=cfg.hparams.mode, seed=seed, folder=FOLDER.name, config=cfg, alike=len(cfg.seeds))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from arch_dual_head.schema import DualConfig
 from common.data.index import has_independent_labels
 from common.runs.free_name import free_name
-from common.runs.per_seed import for_seed, own_images, refuse_missing_sets
+from common.runs.per_seed import for_seed, own_images, refuse_unlike_sets
 from common.settings.levels import LEVELS
 from common.settings.schema import keys_of
 from common.settings.suggestions import closest
@@ -46,7 +46,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
         )
     configs = _of_one_seed(configurations(arms, cfg, overrides, seeds, trained))
     for config in configs.values():
-        refuse_missing_sets(config.dataset, seeds)
+        refuse_unlike_sets(config.dataset, seeds)
     configs = _of_independent_labels(configs, seeds)
     if not configs:
         raise UserError(

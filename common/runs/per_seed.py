@@ -1,10 +1,11 @@
 """What a run takes from its own seed: the images that it holds out, or a whole data set. Imports no torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from common.data.index import HIERARCHY_FILE, Hierarchy, read_hierarchy
 from common.system.errors import UserError
 
 # As dataset.split_seed: each run draws the held-out tenth with its own seed.
@@ -59,13 +60,17 @@ def check_own_sets(dataset: DictConfig) -> None:
             )
 
 
-def refuse_missing_sets(dataset: DictConfig, seeds: Iterable[int]) -> None:
-    """Refuse, before anything is trained, that a seed's own data set is not there.
+def refuse_unlike_sets(dataset: DictConfig, seeds: Iterable[int]) -> None:
+    """Refuse, before anything is trained, that a seed's own data set is not there or has other classes than the others.
 
     Raises:
-        UserError: names its folder, and says how to draw Navon figures.
+        UserError: names its folder, and says how to draw Navon figures, or in what it differs.
     """
-    for seed in seeds if dataset.root_per_seed else ():
+    if not dataset.root_per_seed:
+        return
+    places = []
+    tree = Path(dataset.train_dir).relative_to(dataset.root)
+    for seed in seeds:
         root = root_of(dataset.root, seed)
         if not Path(root).is_dir():
             raw = f"{root}-python"
@@ -74,3 +79,46 @@ def refuse_missing_sets(dataset: DictConfig, seeds: Iterable[int]) -> None:
                 f"(Navon figures: python data_scripts/make_navon.py --seed {seed} --out-dir {raw} && python "
                 f"data_scripts/prepare_cifar.py --raw-dir {raw} --out-dir {root}), or leave that seed out."
             )
+        places.append((Path(root) / tree).parent.parent)
+    _refuse_other_classes([place for place in places if (place / HIERARCHY_FILE).is_file()])
+
+
+def _refuse_other_classes(places: Sequence[Path]) -> None:
+    """Refuse sets whose classes are not those of the first one: a mean over them would be one of different tasks.
+
+    Raises:
+        UserError: names both folders and the first difference.
+    """
+    read: set[str] = set()
+    for place in places:
+        text = _without_origin(place / HIERARCHY_FILE)
+        if text in read:  # a thousand files take a minute to parse
+            continue
+        read.add(text)
+        if differs := _difference(read_hierarchy(places[0]), read_hierarchy(place)):
+            raise UserError(
+                f"dataset.root_per_seed=true takes the mean over sets of the same classes, and {place} has others than "
+                f"{places[0]} ({differs}): make both alike, or leave a seed out."
+            )
+
+
+def _without_origin(file: Path) -> str:
+    """Give the lines of hierarchy.yaml but for those that are each set's own."""
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("split_seed:", "digest:")))
+
+
+def _difference(one: Hierarchy, other: Hierarchy) -> str:
+    """Say in what the classes of two sets differ first; empty if in nothing."""
+    if one.nested != other.nested:
+        return "in one of them alone fine and coarse are independent labels"
+    for what, ours, theirs in (
+        ("fine class", one.fine, other.fine),
+        ("coarse class", one.coarse, other.coarse),
+        ("the coarse class of fine class", one.parent, other.parent),
+    ):
+        for label in sorted({*ours, *theirs}):
+            here, there = ours.get(label, "not there"), theirs.get(label, "not there")
+            if here != there:
+                return f"{what} {label}: {there}, and {here}"
+    return ""

@@ -1,7 +1,9 @@
 """Studies in which each seed has images of its own: a data set (dataset.root_per_seed), or a split (split_seed)."""
 
 import csv
+import shutil
 from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ import arch_dual_head.test
 import arch_dual_head.trainer
 import arch_single_head.trainer
 import train_system
+from arch_dual_head.schema import DualConfig
 from architectures import ARCHITECTURES
 from common.data.tree import write_tree
 from common.results.predictions import read_predictions
-from common.runs.per_seed import for_seed
+from common.runs.per_seed import for_seed, refuse_unlike_sets
+from common.settings.compose import ROOT, compose
+from common.system.errors import UserError
 from common.trained.load import load_module
 from data_scripts.make_navon import make_navon
 
@@ -85,6 +90,59 @@ def test_a_missing_set_is_refused_before_training_with_the_commands_that_draw_it
     assert "make_navon.py --seed 5" in err
     assert f"--out-dir {sets}-seed5)" in err
     assert not [*tmp_path.rglob("*.ckpt")]
+
+
+@pytest.fixture
+def described(tmp_path, sets) -> Path:
+    """The root of two sets, seed 3 and 4, of which there is nothing but their classes."""
+    for seed in SEEDS:
+        place = tmp_path / "data" / f"NAVON-seed{seed}"
+        place.mkdir(parents=True)
+        shutil.copy(sets.with_name(f"NAVON-seed{seed}") / "hierarchy.yaml", place)
+    return tmp_path / "data" / "NAVON"
+
+
+def changed(described: Path, written: str, other: str) -> None:
+    """Change what is said of the classes of the set of seed 4."""
+    file = described.with_name("NAVON-seed4") / "hierarchy.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert written in text
+    file.write_text(text.replace(written, other), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_sets_of_other_classes_are_refused_before_training(
+    name, tiny, described, in_process, tmp_path
+):
+    changed(described, "name: A of X", "name: A of Z")
+    main, more = COMMANDS[name]
+    given = [f"dataset.root={described}", OWN_SET, "seeds=[3,4]", f"save_dir={tmp_path}"]
+    status, _, err = in_process(main, *tiny, *given, *more)
+    assert status == 1
+    assert err.count("\n") == 1
+    assert f"{described}-seed4 has others than {described}-seed3 (" in err
+
+
+@pytest.mark.parametrize(
+    ("written", "other", "differs"),
+    [
+        ("  4: {name: A of X, coarse: 0}\n", "", "fine class 4: not there, and A of X"),
+        ("name: A of X", "name: A of Z", "fine class 4: A of Z, and A of X"),
+        ("  19: Z\n", "  19: Z\n  20: Ø\n", "coarse class 20: Ø, and not there"),
+        ("A of X, coarse: 0", "A of X, coarse: 1", "coarse class of fine class 4: 1, and 0"),
+        (", coarse: ", ", in: ", "independent labels"),
+        ("train: 300", "train: 301", None),
+        ("digest: ", "digest: x", None),
+    ],
+)
+def test_sets_may_differ_in_all_but_their_classes(written, other, differs, described):
+    changed(described, written, other)
+    if differs == "independent labels":
+        changed(described, "split_seed:", "nested: false\nsplit_seed:")
+    options = [f"dataset.root={described}", OWN_SET]
+    dataset = compose(ROOT / "arch_dual_head", schema=DualConfig, overrides=options).dataset
+    with pytest.raises(UserError, match=differs) if differs else nullcontext():
+        refuse_unlike_sets(dataset, SEEDS)
 
 
 def test_images_outside_the_root_are_refused(options, navon, in_process):
