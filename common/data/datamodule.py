@@ -100,6 +100,7 @@ class HierarchicalData(pl.LightningDataModule, ABC):
             folder.pixel_counts - count_pixels(folder.images, left_out)
         )
         self.image_size = tuple(folder.images.shape[2:])
+        self._refuse_other_size(self.val_set, self.cfg.dataset.val_dir or directory)
         labels = [self.train_set.labels[level].numpy().tobytes().hex() for level in self.levels]
         # Independent labels that happen to be nested are another set: other metrics are measured.
         independent = [] if self.coarse_of_fine else ["independent"]
@@ -108,10 +109,25 @@ class HierarchicalData(pl.LightningDataModule, ABC):
         self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
         self._loaded = True
 
-    def warn_of_untested(self, images: ImageSet) -> None:
-        """Warn of the classes of which a test set has no image."""
+    def check_test(self, images: ImageSet) -> None:
+        """Warn of the classes of which a study's test set has no image.
+
+        Raises:
+            UserError: its images are of another size than the training images.
+        """
+        self._refuse_other_size(images, self.cfg.dataset.test_dir)
         lacks = f"{Path(self.cfg.dataset.test_dir).parent} has no test image of"
         self._warn_of_absent(images, lacks, "how well it is recognised is not measured")
+
+    def _refuse_other_size(self, images: ImageSet, directory: Path | str) -> None:
+        """Refuse images of another size than the training images, which a network would answer to all the same."""
+        size = tuple(images.images.shape[2:])
+        if size != self.image_size:
+            theirs, ours = (f"{width} x {height}" for height, width in (size, self.image_size))
+            raise UserError(
+                f"{directory} holds images of {theirs} pixels, and {self.cfg.dataset.train_dir} of {ours}: prepare "
+                "both in one size."
+            )
 
     def _warn_of_absent(self, images: ImageSet, lacks: str, so: str) -> None:
         """Warn of the classes of which a set has no image, and of what follows."""

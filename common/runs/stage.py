@@ -252,13 +252,13 @@ def keep_features(
 
 
 def _check_test_images(data: HierarchicalData, cfg: DictConfig) -> None:
-    """Warn before training of classes that cannot be tested, and refuse a share of batches that leaves none.
+    """Warn before training of classes that cannot be tested; refuse images of another size, and too few batches.
 
-    Lightning would refuse it after training.
+    Lightning would refuse a share that leaves none of these after training.
     """
     share = cfg.trainer_params.limit_test_batches
     images = data.load_test()
-    data.warn_of_untested(images)
+    data.check_test(images)
     batches = math.ceil(len(images) / data.evaluation_batch(images))
     if isinstance(share, float) and int(share * batches) == 0:
         raise UserError(

@@ -260,6 +260,21 @@ def test_a_class_may_be_missing_from_one_split(own, train):
     )
 
 
+@pytest.mark.parametrize("role", ["test", "val"])
+def test_images_of_another_size_than_the_training_images_are_refused(role, own, train, tmp_path):
+    for file in (own / "test").rglob("*.png"):
+        Image.new("RGB", (24, 20)).save(file)
+    more = [f"dataset.val_dir={own / 'test/fine'}"] if role == "val" else []
+    status, _, err = train(own, *more)
+    assert status == 1
+    assert not [*tmp_path.rglob("*.ckpt")]
+    one_line(
+        err,
+        f"{own / 'test/fine'} holds images of 24 x 20 pixels",
+        f"{own / 'train/fine'} of 32 x 32",
+    )
+
+
 def test_trees_that_disagree_are_refused_by_the_image(own, train, tiny, tmp_path):
     image = next((own / "train/coarse/0").iterdir())
     image.rename(own / "train/coarse/1" / image.name)
