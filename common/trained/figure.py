@@ -43,7 +43,12 @@ def draw_cams(
         side: trained.predict(images, alone=side) if trained.has_halves else joint
         for side in trained.sides
     }
-    columns = [(level, side) for level in trained.levels for side in trained.sides]
+    columns = [
+        (level, side)
+        for level in trained.levels
+        for side in trained.sides
+        if level in trained.levels_of(side)
+    ]
     cams = {
         (level, side): getattr(trained, method)(images, level=level, hemisphere=side).numpy()
         for level, side in columns

@@ -114,6 +114,15 @@ class Trained:
         """
         return tuple(self.network.sides)
 
+    def levels_of(self, hemisphere: str) -> tuple[str, ...]:
+        """Name the levels of the heads that see a hemisphere: of two specialists each has one alone.
+
+        Raises:
+            UserError: there is no such hemisphere.
+        """
+        self._refuse_unknown(hemisphere)
+        return tuple(self.network.part(hemisphere)[0].num_classes)
+
     @property
     def has_halves(self) -> bool:
         """Say whether it has a left and a right hemisphere, each of which can be asked alone."""
@@ -275,7 +284,10 @@ class Trained:
     ) -> Tensor:
         if level not in self.levels:
             raise UserError(f"There is no head {level!r}; there are {', '.join(self.levels)}.")
-        self._refuse_unknown(hemisphere)
+        if level not in (own := self.levels_of(hemisphere)):
+            raise UserError(
+                f"There is no {level} head over {hemisphere}; there is {', '.join(own)}."
+            )
         images = self.pixels(pictures)
         if classes is None:
             classes = self.logits(images)[level].argmax(dim=1)

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+import arch_dual_head.trainer
 import predict
 from bilateral import load
 from common.checkpoints.files import RECORD
 from common.system import letters
+from common.system.errors import UserError
 from common.trained.figure import MOST, draw_cams
 from common.trained.overlay import overlay
 
@@ -169,6 +171,24 @@ def test_the_figure_has_a_panel_for_each_head_and_hemisphere(
     pixels = matplotlib.image.imread(file)
     assert pixels.shape[1] / pixels.shape[0] == pytest.approx(2.2 * columns / 5.5, rel=0.05)
     assert draw_cams(load(checkpoints["fine"]), pictures[:1] * (MOST + 3), file) == MOST
+
+
+@pytest.mark.parametrize("arch", ["product", "mean_of_specialists"])
+def test_a_specialist_is_drawn_for_its_own_head_alone(
+    arch, succeed, tiny, checkpoints, folder, tmp_path
+):
+    paths = [f"hparams.model_path_fine=[{checkpoints['fine']},{checkpoints['coarse']}]"]
+    options = [f"save_dir={tmp_path}", f"exp_name={arch}", "seeds=[0]", "evaluate=false"]
+    succeed(arch_dual_head.trainer.main, *tiny, *paths, *options, f"hparams.macro_arch={arch}")
+    trained = load(next(tmp_path.rglob("best.ckpt")))
+    file = tmp_path / "cam.png"
+    assert draw_cams(trained, [folder / "a.png"], file) == 1
+    pixels = matplotlib.image.imread(file)
+    assert pixels.shape[1] / pixels.shape[0] == pytest.approx(2.2 * 3 / 2.75, rel=0.05)
+    for side, level in (("member0.left", "coarse"), ("member1.right", "fine")):
+        assert level not in trained.levels_of(side)
+        with pytest.raises(UserError, match=f"no {level} head over {side}; there is "):
+            trained.hires_cam(folder / "a.png", level=level, hemisphere=side)
 
 
 def test_the_figure_says_the_joint_answer_over_the_picture_and_each_ones_own_over_its_map(
