@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.settings.compose import path_of
 from common.system.errors import UserError
 from train_system import outcome, study
 
@@ -42,11 +43,8 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
     from common.trained.inference import Trained
     from common.trained.load import load_module
 
-    if not isinstance(checkpoint, str | os.PathLike):
-        raise UserError(
-            f"checkpoint is {checkpoint!r}; allowed: the path of a best.ckpt or last.ckpt."
-        )
-    module = load_module(Path(checkpoint).expanduser(), ARCHITECTURES)
+    file = path_of(checkpoint, "checkpoint", "the path of a best.ckpt or last.ckpt")
+    module = load_module(file, ARCHITECTURES)
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     there = ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
     try:
@@ -62,7 +60,7 @@ def load(checkpoint: str | os.PathLike[str], *, device: str | torch.device = "cp
         transforms=module.transforms,
         record=module.record,
         device=place,
-        accuracy=_tested(Path(checkpoint).expanduser(), module.record.fingerprint),
+        accuracy=_tested(file, module.record.fingerprint),
     )
 
 
@@ -90,4 +88,4 @@ def specialisation(run: str | os.PathLike[str]) -> Specialised:
     # Imported late, as above.
     from analysis.pipeline import specialised
 
-    return specialised(Path(run).expanduser())
+    return specialised(path_of(run, "run", "the folder of a finished study"))

@@ -9,12 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
 from common.settings.arguments import COMPLETION, WITH_VALUE
 from common.settings.completion import asked_for
-from common.settings.compose import spelled
+from common.settings.compose import expanded, spelled
 from common.settings.suggestions import closest
 from common.system.errors import UserError, run_script
 
@@ -100,7 +99,7 @@ def _module(name: str, arguments: Sequence[str]) -> str:
     if name != "test":
         return SCRIPTS[name].module
     given = [word.partition("=")[2] for word in arguments if word.startswith("checkpoint=")]
-    file = Path(given[0].strip("\"'")).expanduser() if given else None
+    file = expanded(given[0].strip("\"'")) if given else None
     if file is None or not file.is_file():
         return SCRIPTS[name].module  # which says what is missing
     # Imported late: torch takes seconds.

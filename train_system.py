@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from common.results.contrasts import MARGIN
 from common.results.rows import collect, finished, validation_accuracy
 from common.settings.command import command, typed_overrides
-from common.settings.compose import ROOT, SHARED, compose, override_keys, spelled
+from common.settings.compose import ROOT, SHARED, compose, override_keys, path_of, spelled
 from common.settings.explain import explain
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
@@ -113,9 +113,8 @@ def outcome(place: str | os.PathLike[str], *, margin: float = MARGIN) -> Outcome
     """
     from common.results.outcome import read_outcome
 
-    return read_outcome(
-        Path(place).expanduser(), order=order(), reference=REFERENCE, primary=PRIMARY, margin=margin
-    )
+    folder = path_of(place, "place", "the folder of a study")
+    return read_outcome(folder, order=order(), reference=REFERENCE, primary=PRIMARY, margin=margin)
 
 
 def study(*overrides: str, **keys: Any) -> Outcome:

@@ -423,4 +423,21 @@ def _absolute(value: Any, base: Path, unless: str | None = None) -> Any:
 
 def _join(base: Path, path: str) -> str:
     # normpath, not resolve: a symbolic link in the user's path is the user's choice.
-    return os.path.normpath(base / Path(path).expanduser())
+    return os.path.normpath(base / expanded(path))
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path in which ``~`` is the user's folder; a name that begins with ~ and is no user's is that of a file."""
+    # Path.expanduser would raise for the latter.
+    return Path(os.path.expanduser(path))
+
+
+def path_of(value: object, name: str, allowed: str) -> Path:
+    """The path that a caller from Python gives as an argument.
+
+    Raises:
+        UserError: another value, with the argument's name and what is allowed.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise UserError(f"{name} is {value!r}; allowed: {allowed}.")
+    return expanded(value)

@@ -13,7 +13,7 @@ from PIL import Image
 
 import arch_dual_head.trainer
 import predict
-from bilateral import load
+from bilateral import load, outcome, specialisation
 from common.checkpoints.files import RECORD
 from common.system import letters
 from common.system.errors import UserError
@@ -242,6 +242,28 @@ def test_names_are_matplotlibs_text_and_not_its_mathematics(checkpoints, folder,
     odd = tmp_path / "a$b$c_{^.png"
     shutil.copy(folder / "a.png", odd)
     assert draw_cams(load(checkpoints["fine"]), [odd], tmp_path / "cam.svg") == 1
+
+
+def test_a_tilde_before_what_is_no_user_is_the_name_of_a_file(
+    ask, checkpoints, folder, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(folder / "a.png", "~t.png")
+    shutil.copy(checkpoints["fine"], "~network.ckpt")
+    ask("fine", "image=~t.png", "json=~o.json")
+    assert images((tmp_path / "~o.json").read_text()) == ["~t.png"]
+    assert load("~network.ckpt").levels == ("fine",)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("~/~network.ckpt").levels == ("fine",)
+
+
+@pytest.mark.parametrize("read", [outcome, specialisation])
+def test_what_is_no_path_is_refused_in_a_sentence(read):
+    for wrong in (5, None, b"runs/demo", ["runs/demo"]):
+        with pytest.raises(
+            UserError, match=rf"^\w+ is {re.escape(repr(wrong))}; allowed: the folder"
+        ):
+            read(wrong)
 
 
 @pytest.mark.parametrize(
