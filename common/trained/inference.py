@@ -1,6 +1,7 @@
 """Ask a trained network: pictures in, features and probabilities out."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import IOBase
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -16,7 +17,7 @@ from common.data.preparation import Preparation
 from common.data.transforms import Transforms
 from common.networks.macro import HemispheresAndHeads, Network
 from common.settings.levels import SIDES
-from common.system.errors import UserError
+from common.system.errors import UserError, shown
 from common.trained.representation import (
     FEATURES,
     activations,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 Picture = str | Path | Image.Image | Tensor | np.ndarray
 Pictures = Picture | Sequence[Picture]
+Classes = Tensor | np.ndarray | Sequence[int]
 # Pictures that are in the network at a time; the number changes memory and nothing else.
 BATCH = 256
 
@@ -132,22 +134,22 @@ class Trained:
         """Read pictures as they are shown to the network: uint8 (B, 3, H, W) of `image_size`.
 
         Raises:
-            UserError: a file that is no image, or a tensor or an array of another type or shape.
+            UserError: what is no picture, a file that is no image, or a tensor or an array of another type or shape.
         """
         if isinstance(pictures, str | Path | Image.Image):
             pictures = [pictures]
         elif isinstance(pictures, Tensor | np.ndarray):
             pictures = [*pictures] if pictures.ndim == 4 else [pictures]
-        elif not isinstance(pictures, Iterable):
-            raise UserError(
-                f"Pictures are paths, folders, images, arrays or tensors, one or a list of them, not {pictures!r}."
-            )
+        elif isinstance(pictures, bytes | IOBase) or not isinstance(pictures, Iterable):
+            raise _no_picture(pictures)
         found: list[Picture] = []
         for picture in pictures:
             if isinstance(picture, str | Path):
                 found += find_pictures(Path(picture))
-            else:
+            elif isinstance(picture, Image.Image | Tensor | np.ndarray):
                 found.append(picture)
+            else:
+                raise _no_picture(picture)
         if not found:
             raise UserError("There are no pictures to show to the network.")
         return torch.stack([self._one(picture) for picture in found])
@@ -247,7 +249,7 @@ class Trained:
         }
 
     def grad_cam(
-        self, pictures: Pictures, *, level: str, hemisphere: str, classes: Tensor | None = None
+        self, pictures: Pictures, *, level: str, hemisphere: str, classes: Classes | None = None
     ) -> Tensor:
         """Map where a hemisphere looks: float (B, H, W), from 0 to 1 (see `common.trained.grad_cam.grad_cam`).
 
@@ -255,8 +257,8 @@ class Trained:
             pictures: see `Trained`.
             level: the head.
             hemisphere: its name in `sides`.
-            classes: the class to explain in each picture, as its place in ``class_names``, int64 (B,); by default
-                the one that is predicted.
+            classes: the class to explain in each picture, as its place in ``class_names``, B of them; by default the
+                one that is predicted.
         """
         # Imported late: captum brings matplotlib, which features and predictions do not need.
         from common.trained.grad_cam import grad_cam
@@ -264,7 +266,7 @@ class Trained:
         return self._maps(grad_cam, pictures, level, hemisphere, classes)
 
     def hires_cam(
-        self, pictures: Pictures, *, level: str, hemisphere: str, classes: Tensor | None = None
+        self, pictures: Pictures, *, level: str, hemisphere: str, classes: Classes | None = None
     ) -> Tensor:
         """Map where a hemisphere looks, exact after a global maximum too (see `common.trained.grad_cam.hires_cam`).
 
@@ -280,7 +282,7 @@ class Trained:
         pictures: Pictures,
         level: str,
         hemisphere: str,
-        classes: Tensor | None,
+        classes: Classes | None,
     ) -> Tensor:
         if level not in self.levels:
             raise UserError(f"There is no head {level!r}; there are {', '.join(self.levels)}.")
@@ -290,9 +292,11 @@ class Trained:
             )
         images = self.pixels(pictures)
         if classes is None:
-            classes = self.logits(images)[level].argmax(dim=1)
+            places = self.logits(images)[level].argmax(dim=1)
+        else:
+            places = _places(classes, len(images), len(self.class_names[level]))
         network, name = self.network.part(hemisphere)
-        batches = zip(self._batches(images), classes.to(self.device).split(BATCH), strict=True)
+        batches = zip(self._batches(images), places.to(self.device).split(BATCH), strict=True)
         return torch.cat(
             [
                 method(network, normalised, level=level, side=name, classes=some).cpu()
@@ -324,23 +328,24 @@ class Trained:
         return torch.from_numpy(np.array(self._image(picture))).permute(2, 0, 1)
 
     def _image(self, picture: str | Path | Image.Image) -> Image.Image:
-        """Bring a picture to RGB and to the network's size, as those of its set were."""
+        """Bring a picture to RGB and to the network's size, as those of its set were.
+
+        Raises:
+            UserError: a file that is no image, or an image of pixels without a known range.
+        """
         height, width = self.image_size
+        how = None
         if self.record.fit:
             frame = Frame(width, height, pad=self.record.fit == "pad")
             how = Preparation(frame, self.record.peak)
-            # A copy, because the caller's own image must not be turned.
-            return (
-                how.bring(picture.copy())
-                if isinstance(picture, Image.Image)
-                else how.read(Path(picture))
-            )
-        image = (
-            as_rgb(picture.copy())
-            if isinstance(picture, Image.Image)
-            else read_picture(Path(picture))
-        )
-        return fit(image, height=height, width=width)
+        if not isinstance(picture, Image.Image):
+            file = Path(picture)
+            return how.read(file) if how else fit(read_picture(file), height=height, width=width)
+        own = picture.copy()  # because the caller's image must not be turned
+        try:
+            return how.bring(own) if how else fit(as_rgb(own), height=height, width=width)
+        except ValueError as error:
+            raise UserError(f"An image of mode {picture.mode} is no picture: {error}.") from error
 
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
         """Give normalised images float (B, 3, H, W) on the device, in batches."""
@@ -367,6 +372,34 @@ class Trained:
                     part.fill_(cast(HemispheresAndHeads, self.network).join.silent)
             found = self.network.classify(features)
         return {level: found[level].cpu() for level in self.levels}
+
+
+def _no_picture(given: object) -> UserError:
+    """Say what pictures are, of something else."""
+    return UserError(
+        "Pictures are paths, folders, images, arrays or tensors, one or a list of them, not "
+        f"{shown(given)}."
+    )
+
+
+def _places(classes: Classes, pictures: int, among: int) -> Tensor:
+    """Check the class of each picture, as its place among so many; int64 (B,).
+
+    Raises:
+        UserError: another number of them, or what is no such place.
+    """
+    try:
+        found = torch.as_tensor(classes)
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.empty(0)
+    whole = found.dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    if not whole or found.shape != (pictures,) or not ((found >= 0) & (found < among)).all():
+        given = found.tolist() if found.numel() else classes
+        raise UserError(
+            f"classes is {shown(given)}; allowed: for each picture, here {pictures}, its place in class_names, a whole "
+            f"number from 0 to {among - 1}."
+        )
+    return found.long()
 
 
 def _image_of(pixels: np.ndarray) -> Image.Image:

@@ -297,6 +297,12 @@ def test_nothing_changes_what_was_loaded(trained, files):
         (torch.zeros(2, 1, 32, 32, dtype=torch.uint8), r"\(1, 32, 32\)"),
         ([], "no pictures"),
         (3, "one or a list of them, not 3"),
+        ([5], "one or a list of them, not 5"),
+        ([None], "one or a list of them, not None"),
+        ([[__file__]], "one or a list of them, not .*test_inference"),
+        (b"x", "one or a list of them, not b'x'"),
+        (io.BytesIO(b"x"), "one or a list of them, not <_io.BytesIO"),
+        (Image.new("F", (32, 32), 0.5), "mode F is no picture: its pixels are neither 8 nor 16"),
         ("nowhere.png", r"no picture at nowhere\.png"),
         (__file__, r"test_inference\.py cannot be read as an image"),
     ],
@@ -309,6 +315,19 @@ def test_what_is_no_picture_is_refused_in_one_sentence(trained, pictures, named)
 def test_a_head_that_is_not_there_is_refused(trained, files):
     with pytest.raises(UserError, match="no head 'fin'; there are fine, coarse"):
         trained.hires_cam(files, level="fin", hemisphere="left")
+
+
+def test_the_class_to_explain_may_be_given_in_any_form_and_must_be_one(trained, files):
+    def maps(classes) -> torch.Tensor:
+        return trained.hires_cam(files[:3], level="coarse", hemisphere="left", classes=classes)
+
+    expected = maps(torch.tensor([0, 1, 19]))
+    for classes in ([0, 1, 19], (0, 1, 19), np.array([0, 1, 19], np.int32)):
+        assert torch.equal(maps(classes), expected)
+    wrong = [[0, 1], [0, 1, 20], [0, 1, -1], [0, 1, 0.5], [[0, 1, 1]], [True] * 3, "012", 5, []]
+    for classes in (*wrong, torch.tensor([0, 1, 20]), np.array([0.0, 1.0, 1.0])):
+        with pytest.raises(UserError, match=r"^classes is .* here 3, .* from 0 to 19[.]$"):
+            maps(classes)
 
 
 def test_halves_that_are_not_there_are_refused(trained, checkpoints, files):
