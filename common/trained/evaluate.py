@@ -1,6 +1,7 @@
 """Test a trained network, as test.py of both folders does: its accuracy, or its features."""
 
 from contextlib import AbstractContextManager, nullcontext
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,11 @@ def _compare(module: TrainingModule, data: HierarchicalData, place: str, checkpo
     for level in data.levels:
         here, ids, names = data.classes[level], record.label_ids[level], record.class_names[level]
         if here.ids != ids:
+            pairs = zip_longest(here.ids, ids, fillvalue="none")
+            ours, theirs = next(pair for pair in pairs if pair[0] != pair[1])
             raise UserError(
-                f"{place} has other {level} classes ({len(here.ids)}) than {checkpoint} was trained on ({len(ids)})."
+                f"{place} has other {level} classes ({len(here.ids)}) than {checkpoint} was trained on ({len(ids)}): "
+                f"the first label id that differs is {ours}, and {theirs} in training."
             )
         renamed = [row for row, name in enumerate(names) if here.names[row] != name]
         for row in renamed:

@@ -140,6 +140,20 @@ def test_a_set_of_other_names_numbers_or_size_is_told_from_the_one_of_training(
     status, _, err = other("moved", ("a1", "?"), ("a2", "a1"), ("?", "a2"))
     assert status == 1
     assert "the fine class a1 has label id 1, and 0 where" in err
+    # The classes 0, 1, 2 and 4: as many as in training.
+    (tmp_path / "same/test/fine/3").rename(tmp_path / "same/test/fine/4")
+    index, hierarchy = tmp_path / "same/index.csv", tmp_path / "same/hierarchy.yaml"
+    rows = [line.split(",") for line in index.read_text().splitlines()]
+    index.write_text(
+        "".join(",".join([a, b, "4" if c == "3" else c, d, e]) + "\n" for a, b, c, d, e in rows)
+    )
+    hierarchy.write_text(hierarchy.read_text().replace("  3: {name", "  4: {name"))
+    status, _, err = in_process(
+        test, f"checkpoint={checkpoint}", f"dataset.root={tmp_path / 'same'}"
+    )
+    assert status == 1
+    assert "fine classes (4) than" in err
+    assert "the first label id that differs is 4, and 3 in training." in err
     arguments = [photos, "--out-dir", tmp_path / "small", "--size", "12x8"]
     assert prepare_folders.main([str(one) for one in arguments]) == 0
     status, out, err = in_process(
