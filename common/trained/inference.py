@@ -214,9 +214,9 @@ class Trained:
 
         Args:
             pictures: see `Trained`.
-            alone: of two hemispheres, the one whose features count, "left" or "right" (or "fine" or "coarse", as in
-                checkpoints); those of the other are set to what the join takes for silence (0, of a product 1), so
-                that what remains, if the join concatenates, is this one's contribution and the head's bias.
+            alone: of two hemispheres, the one whose features count, by its name in `sides`, "left" or "right"; those of
+                the other are set to what the join takes for silence (0, of a product 1), so that what remains, if the
+                join concatenates, is this one's contribution and the head's bias.
         """
         parts = [self._logits(images, alone) for images in self._batches(pictures)]
         return {level: torch.cat([part[level] for part in parts]) for level in self.levels}
