@@ -1,6 +1,7 @@
 """A figure of where hemispheres look: one row per picture, one map per head and hemisphere, each with its answer."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -43,12 +44,7 @@ def draw_cams(
         side: trained.predict(images, alone=side) if trained.has_halves else joint
         for side in trained.sides
     }
-    columns = [
-        (level, side)
-        for level in trained.levels
-        for side in trained.sides
-        if level in trained.levels_of(side)
-    ]
+    columns = _columns(trained)
     cams = {
         (level, side): getattr(trained, method)(images, level=level, hemisphere=side).numpy()
         for level, side in columns
@@ -93,6 +89,12 @@ def kind_of(file: Path) -> str:
     if kind not in kinds:
         raise UserError(f"{file} (cam) has no known format; allowed: {', '.join(kinds)}.")
     return kind
+
+
+def _columns(trained: Trained) -> list[tuple[str, str]]:
+    """List the heads, each with every hemisphere that it sees."""
+    pairs = product(trained.levels, trained.sides)
+    return [(level, side) for level, side in pairs if level in trained.levels_of(side)]
 
 
 def _place(trained: Trained, side: str) -> str:
