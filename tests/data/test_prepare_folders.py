@@ -812,6 +812,19 @@ def test_a_set_on_which_nothing_can_be_trained_is_no_success(tmp_path, prepare):
     assert "Every class has 1 for training" in prepare(source)
 
 
+def test_a_set_made_of_a_set_knows_what_was_done_to_its_pictures(tmp_path, prepare):
+    """Its pictures have 8 bits and no folders of groups, but new ones are still to be scaled as they were."""
+    for n in range(24):
+        path = tmp_path / "photos" / "ab"[n % 2] / f"{n % 4}" / f"site{n // 4}" / f"{n}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), 200 * n, np.uint16)).save(path)
+    prepare(tmp_path / "photos", "--group-by-folder")
+    prepare(prepare.out, "--out-dir", tmp_path / "AGAIN", size=8)
+    made = [yaml.safe_load((root / "prepared.yaml").read_text())["made"]
+            for root in (prepare.out, tmp_path / "AGAIN")]  # fmt: skip
+    assert [(one["peak"], one["grouped"]) for one in made] == [(4600, True)] * 2
+
+
 # ---------------------------------------------------------------- originals that are kept
 
 

@@ -27,7 +27,7 @@ class Options:
     ``keep`` links the originals in place of writing images of ``frame``; ``test`` is the share of test pictures to
     draw, None where the collection has its own or a fifth is right. ``independent``: fine and coarse are two labels
     that say nothing about each other; ``level_names`` are what people read in place of these words, None where nobody
-    said it.
+    said it. ``grouped`` and ``peak`` are those of the prepared set that the pictures come from, see `Made`.
     """
 
     frame: Frame
@@ -36,16 +36,18 @@ class Options:
     split_seed: int = 0
     independent: bool = False
     level_names: Mapping[str, str] | None = None
+    grouped: bool = False
+    peak: int = 0
 
     def of(self, collection: Collection) -> "Options":
         """Add what a set says of itself that is prepared again."""
-        known = collection.described
-        if known is None:
-            return self
+        known, made = collection.described, collection.made
         return replace(
             self,
-            independent=self.independent or not known.nested,
-            level_names=self.level_names or known.level_names,
+            independent=self.independent or bool(known and not known.nested),
+            level_names=self.level_names or (known.level_names if known else None),
+            grouped=bool(made and made.grouped),
+            peak=made.peak if made else 0,
         )
 
 
@@ -112,12 +114,17 @@ def assemble(
         nested=not options.independent,
         level_names=dict(options.level_names or LEVEL_NAMES),
     )
-    grouped = any(picture.group is not None for picture in pictures)
-    made = Made(
-        options.frame, options.keep, grouped, edited or held_out_digest(index), highest(decoded)
-    )
+    made = _made(pictures, decoded, options, edited or held_out_digest(index))
     how = division.how + ("; but the held-out pictures stay as they were edited" if edited else "")
     return Assembled(index, hierarchy, rows, made, how)
+
+
+def _made(
+    pictures: Sequence[Picture], decoded: Sequence[Decoded], options: Options, held_out: str
+) -> Made:
+    """Describe what was done to the pictures, now or, where they are those of a prepared set, before."""
+    grouped = options.grouped or any(picture.group is not None for picture in pictures)
+    return Made(options.frame, options.keep, grouped, held_out, highest(decoded) or options.peak)
 
 
 def _hold_out(

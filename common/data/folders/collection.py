@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from common.data.index import Hierarchy
+from common.data.prepared import Made
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Collection:
     ``layout`` says in one line how the collection is laid out; ``notes`` are sentences that a person should read;
     ``others`` counts files that are no pictures, by suffix; ``named`` are the classes, (coarse, fine), that folders or
     rows name, with pictures or without, ("", fine) where no table says the coarse class; ``described`` is what
-    hierarchy.yaml of labelled folders says.
+    hierarchy.yaml of labelled folders says, ``made`` what their prepared.yaml does.
     """
 
     layout: str
@@ -50,6 +51,7 @@ class Collection:
     others: Counter[str] = field(default_factory=Counter)
     named: set[tuple[str, str]] = field(default_factory=set)
     described: Hierarchy | None = None
+    made: Made | None = None
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from common.data.folders.collection import Collection, Picture, Skipped
 from common.data.index import HIERARCHY_FILE, INDEX_FILE, SPLITS, read_hierarchy, read_index
 from common.data.listing import list_folder
+from common.data.prepared import read_made
 
 
 def is_labelled(root: Path) -> bool:
@@ -20,10 +21,10 @@ def from_labelled(root: Path) -> Collection:
     """Read both trees of each split.
 
     Names of classes and levels, and whether labels are independent, come from hierarchy.yaml, held-out images from
-    index.csv.
+    index.csv, and what was done to the pictures before from prepared.yaml.
 
     Raises:
-        UserError: something in a tree does not belong there, or a file of the two is damaged.
+        UserError: something in a tree does not belong there, or a file of these is damaged.
     """
     known = read_hierarchy(root) if (root / HIERARCHY_FILE).is_file() else None
     names = (known.fine, known.coarse) if known else ({}, {})
@@ -31,7 +32,8 @@ def from_labelled(root: Path) -> Collection:
     if known and (root / INDEX_FILE).is_file():
         index = read_index(root, nested=known.nested)
         held = {image for image, out in zip(index.image, index.held_out, strict=True) if out}
-    found = Collection(f"{root}: labelled folders, fine and coarse", [], described=known)
+    layout = f"{root}: labelled folders, fine and coarse"
+    found = Collection(layout, [], described=known, made=read_made(root))
     for split in SPLITS:
         if not (root / split / "fine").is_dir():
             continue
