@@ -4,8 +4,9 @@
 
 The folder must hold {train,test}/{fine,coarse}/<label id>/<image>, with the same images in both
 trees. This writes index.csv and hierarchy.yaml into it and changes nothing else. Classes are
-named after their ids; names that stand in an earlier hierarchy.yaml are kept. With --independent
-fine and coarse are two labels of an image that say nothing about each other.
+named after their ids; names that stand in an earlier hierarchy.yaml are kept, and so is which
+images an earlier index.csv holds out. With --independent fine and coarse are two labels of an
+image that say nothing about each other.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from common.data.index import (
 )
 from common.data.names import check_name
 from common.data.pictures import read_picture, refuse_narrow_set
+from common.data.prepared import SCRIPT, read_made
 from common.settings.levels import LEVEL_NAMES
 from common.system.errors import UserError, run_script
 
@@ -43,7 +45,7 @@ FOLDER_DIGEST = "folders-sha256:"
 
 def index_folders(
     dataset_dir: Path,
-    split_seed: int,
+    split_seed: int | None,
     *,
     independent: bool = False,
     levels: Sequence[str] | None = None,
@@ -52,39 +54,33 @@ def index_folders(
 
     Args:
         dataset_dir: the folder that holds train and test.
-        split_seed: of the held-out tenth.
+        split_seed: of the held-out tenth, which another one than before draws anew; None: as before, or 0.
         independent: whether fine and coarse are independent labels; so they are, too, where an earlier hierarchy.yaml
             says it.
         levels: what people read in place of fine and coarse; None: what an earlier hierarchy.yaml says.
 
     Raises:
-        UserError: a folder is missing or empty, a file is stray, the trees disagree, or classes were renumbered.
+        UserError: a folder is missing or empty, a file is stray, the trees disagree, classes were renumbered, or images
+            of a grouped set would have to be drawn.
     """
-    if split_seed < 0:
+    if split_seed is not None and split_seed < 0:
         raise UserError(f"--split-seed {split_seed}: allowed are whole numbers from 0")
     there = (dataset_dir / HIERARCHY_FILE).exists()
     earlier = read_hierarchy(dataset_dir) if there else None
     nested = not independent and (earlier is None or earlier.nested)
-    rows, contents = _images(dataset_dir, split_seed, nested)
-    columns = list(zip(*rows, strict=True))
-    index = Index(
-        split=list(columns[0]),
-        image=list(columns[1]),
-        fine=np.array(columns[2], np.int64),
-        coarse=np.array(columns[3], np.int64),
-        held_out=np.array(columns[4], bool),
-    )
-    sha = hashlib.sha256()
-    for (split, image, label, above, _), content in zip(rows, contents, strict=True):
-        sha.update(f"{split}/{label}/{above}/{image}\n".encode())
-        sha.update(content)
-    _refuse_moved_names(index, earlier, dataset_dir)
+    # Not as nested: an index in which a class has two coarse ones is what this mends.
+    before = read_index(dataset_dir, nested=False) if (dataset_dir / INDEX_FILE).exists() else None
+    index, contents = _images(dataset_dir)
+    _refuse_moved_names(index, before, earlier, dataset_dir)
+    seed = split_seed if split_seed is not None else earlier.split_seed if earlier else 0
+    kept = before.choice() if before and (earlier is None or seed == earlier.split_seed) else {}
+    _hold_out(index, kept, seed, nested, dataset_dir)
     hierarchy = Hierarchy(
         fine=_named(index.fine, earlier.fine if earlier else {}),
         coarse=_named(index.coarse, earlier.coarse if earlier else {}),
         parent=parents(index.fine, index.coarse, dataset_dir) if nested else {},
-        split_seed=split_seed,
-        digest=FOLDER_DIGEST + sha.hexdigest(),
+        split_seed=seed,
+        digest=_digest(index, contents),
         counts=index.counts(),
         nested=nested,
         level_names=_level_names(levels, earlier),
@@ -97,15 +93,13 @@ def index_folders(
     return hierarchy
 
 
-def _images(
-    dataset_dir: Path, split_seed: int, nested: bool
-) -> tuple[list[tuple[str, str, int, int, bool]], list[bytes]]:
-    """Give the rows of index.csv, and a digest of each image's file.
+def _images(dataset_dir: Path) -> tuple[Index, list[bytes]]:
+    """Give the images, none of them held out, and a digest of each one's file.
 
     Raises:
         UserError: see `index_folders`.
     """
-    rows: list[tuple[str, str, int, int, bool]] = []
+    rows: list[tuple[str, str, int, int]] = []
     contents: list[bytes] = []
     for split in SPLITS:
         fine = scan(dataset_dir / split / "fine")
@@ -119,24 +113,51 @@ def _images(
             )
         _refuse_other_pictures(dataset_dir / split, fine, coarse)
         images = sorted(fine, key=lambda image: (fine[image], image))
-        chosen = (
-            held_out(
-                [fine[image] for image in images],
-                images,
-                split_seed,
-                coarse=None if nested else [coarse[image] for image in images],
-            ).tolist()
-            if split == "train"
-            else [False] * len(images)
-        )
-        rows += [
-            (split, image, fine[image], coarse[image], out)
-            for image, out in zip(images, chosen, strict=True)
-        ]
+        rows += [(split, image, fine[image], coarse[image]) for image in images]
         paths = [dataset_dir / split / "fine" / str(fine[image]) / image for image in images]
         refuse_narrow_set(paths, dataset_dir / split / "fine")
         contents += [hashlib.sha256(path.read_bytes()).digest() for path in paths]
-    return rows, contents
+    columns = list(zip(*rows, strict=True))
+    index = Index(
+        split=list(columns[0]),
+        image=list(columns[1]),
+        fine=np.array(columns[2], np.int64),
+        coarse=np.array(columns[3], np.int64),
+        held_out=np.zeros(len(rows), bool),
+    )
+    return index, contents
+
+
+def _digest(index: Index, contents: Sequence[bytes]) -> str:
+    """Give a digest of all labels, names and files."""
+    sha = hashlib.sha256()
+    rows = zip(index.split, index.image, index.fine.tolist(), index.coarse.tolist(), strict=True)
+    for (split, image, label, above), content in zip(rows, contents, strict=True):
+        sha.update(f"{split}/{label}/{above}/{image}\n".encode())
+        sha.update(content)
+    return FOLDER_DIGEST + sha.hexdigest()
+
+
+def _hold_out(
+    index: Index, kept: Mapping[str, bool], seed: int, nested: bool, dataset_dir: Path
+) -> None:
+    """Fill in which images are held out: those that were before, and of new ones those that are drawn.
+
+    Raises:
+        UserError: there are new ones, and pictures of one group, which nothing says here, must stay together.
+    """
+    train = index.split.count("train")
+    names = index.image[:train]
+    made = read_made(dataset_dir)
+    new = [name for name in names if name not in kept]
+    if new and made and made.grouped:
+        raise UserError(
+            f"{dataset_dir} keeps groups of pictures together, and which picture is of which group stands nowhere "
+            f"here: to add pictures ({new[0]}) or to draw the held-out ones anew, run {SCRIPT} on your own pictures"
+        )
+    coarse = None if nested else index.coarse[:train].tolist()
+    drawn = held_out(index.fine[:train].tolist(), names, seed, coarse=coarse).tolist()
+    index.held_out[:train] = [kept.get(name, out) for name, out in zip(names, drawn, strict=True)]
 
 
 def _refuse_other_pictures(split_dir: Path, fine: dict[str, int], coarse: dict[str, int]) -> None:
@@ -212,15 +233,16 @@ def _level_names(levels: Sequence[str] | None, earlier: Hierarchy | None) -> dic
     return earlier.level_names if earlier else LEVEL_NAMES
 
 
-def _refuse_moved_names(index: Index, earlier: Hierarchy | None, dataset_dir: Path) -> None:
+def _refuse_moved_names(
+    index: Index, before: Index | None, earlier: Hierarchy | None, dataset_dir: Path
+) -> None:
     """Refuse class folders that got other numbers since their names were written: a name would stay on its number.
 
     Raises:
         UserError: all images that a named class had are in another one now.
     """
-    if earlier is None or not (dataset_dir / INDEX_FILE).exists():
+    if earlier is None or before is None:
         return
-    before = read_index(dataset_dir, nested=earlier.nested)
     images = zip(index.split, index.image, strict=True)
     now = dict(zip(images, index.fine.tolist(), strict=True))
     moved: dict[int, set[int]] = {}
@@ -234,7 +256,7 @@ def _refuse_moved_names(index: Index, earlier: Hierarchy | None, dataset_dir: Pa
             raise UserError(
                 f"{dataset_dir}: the images of fine class {label} ({name}) are in class {min(labels)} now, so that the "
                 f"names in {HIERARCHY_FILE} no longer fit: number the folders as before, new classes last, or correct "
-                f"the names and delete {INDEX_FILE}, which is then written anew"
+                f"the names and delete {INDEX_FILE}, which is then written and its held-out images drawn anew"
             )
 
 
@@ -245,7 +267,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("dataset_dir", type=Path, help="the folder that holds train and test")
     parser.add_argument(
-        "--split-seed", type=int, default=0, help="of the held-out tenth (default 0)"
+        "--split-seed",
+        type=int,
+        help="of the held-out tenth (default: as before, or 0); another one draws all of it anew",
     )
     parser.add_argument(
         "--independent", action="store_true", help="fine and coarse are two independent labels"

@@ -61,6 +61,11 @@ class Index:
             "test": len(self) - train,
         }
 
+    def choice(self) -> dict[str, bool]:
+        """Say by name which of the training images are held out."""
+        rows = zip(self.split, self.image, self.held_out.tolist(), strict=True)
+        return {image: out for split, image, out in rows if split == "train"}
+
 
 @dataclass(frozen=True)
 class Hierarchy:

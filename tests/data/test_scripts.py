@@ -14,7 +14,8 @@ from PIL import Image
 import data_scripts.index_folders as index_folders
 import data_scripts.make_navon as make_navon
 import data_scripts.prepare_cifar as prepare_cifar
-from common.data.index import SUFFIXES, read_hierarchy, read_index
+import data_scripts.prepare_folders as prepare_folders
+from common.data.index import SUFFIXES, read_hierarchy, read_index, write_index
 from common.data.listing import list_folder
 from common.data.raw import read_raw, write_raw
 from common.data.tree import write_tree
@@ -309,6 +310,61 @@ def test_index_folders_keeps_names_and_sees_changes(own: Path) -> None:
         Image.new("RGB", (2, 2), (9, 9, 9)).save(own / "train" / place / "0_0.png")
     index_folders.main([str(own)])
     assert read_hierarchy(own).digest != first.digest
+
+
+def test_index_folders_keeps_the_choice_of_held_out_images(own: Path) -> None:
+    """A person's, or that of a val folder of pictures: only new images are drawn."""
+    assert index_folders.main([str(own), "--split-seed", "3"]) == 0
+    index = read_index(own)
+    mine = ["0_0.png", "0_3.png", "10_1.png"]
+    index.held_out = np.array([image in mine for image in index.image]) & (
+        np.array(index.split) == "train"
+    )
+    write_index(index, own)
+    for level, label in (("fine", 0), ("coarse", 7)):
+        (own / "train" / level / str(label) / "0_2.png").unlink()
+    for level, label in (("fine", 99), ("coarse", 12)):
+        folder = own / "train" / level / str(label)
+        folder.mkdir(exist_ok=True)
+        for name in ("new", "newer"):
+            Image.new("RGB", (2, 2), "blue").save(folder / f"{name}.png")
+    for seed in ([], ["--split-seed", "3"]):
+        assert index_folders.main([str(own), *seed]) == 0
+        *kept, drawn = held_out_names(own)
+        assert kept == mine
+        assert drawn in ("new.png", "newer.png")
+        assert read_hierarchy(own).split_seed == 3
+    assert index_folders.main([str(own), "--split-seed", "4"]) == 0
+    assert len(held_out_names(own)) == 4  # one of each class
+    assert held_out_names(own)[:3] != mine
+
+
+def test_index_folders_mends_an_index_in_which_a_class_has_two_coarse_ones(own: Path) -> None:
+    """As an image that was moved and forgotten leaves it."""
+    assert index_folders.main([str(own)]) == 0
+    text = (own / "index.csv").read_text()
+    (own / "index.csv").write_text(text.replace("train,3_0.png,3,7", "train,3_0.png,3,12"))
+    assert index_folders.main([str(own)]) == 0
+    assert (own / "index.csv").read_text() == text
+
+
+def test_index_folders_draws_no_images_of_a_set_whose_groups_stay_together(
+    tmp_path: Path, capsys
+) -> None:
+    for n in range(24):
+        path = tmp_path / "photos" / "ab"[n % 2] / f"{n % 4}" / f"site{n // 4}" / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (n, 0, 0)).save(path)
+    out, script = tmp_path / "SET", prepare_folders.main
+    assert script([str(tmp_path / "photos"), "--out-dir", str(out), "--group-by-folder"]) == 0
+    before = (out / "index.csv").read_text()
+    assert index_folders.main([str(out)]) == 0
+    said = "run data_scripts/prepare_folders.py on your own pictures"
+    assert said in fails(capsys, index_folders.main, out, "--split-seed", 1)
+    for level in ("fine", "coarse"):
+        Image.new("RGB", (64, 64), "blue").save(out / "train" / level / "0" / "new.png")
+    assert "(new.png)" in fails(capsys, index_folders.main, out)
+    assert (out / "index.csv").read_text() == before
 
 
 def test_trees_whose_pictures_differ_are_refused(own: Path, capsys) -> None:
