@@ -80,21 +80,42 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def walk_links(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk as os.walk does, in the order of names and without junk. Links are followed, but not in a circle."""
-    seen = {os.path.realpath(root)}
-    for place, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not is_junk(name))
-        for name in list(folders):
-            real = os.path.realpath(os.path.join(place, name))
-            if real in seen:
-                folders.remove(name)
-            seen.add(real)
-        yield place, folders, sorted(name for name in names if not is_junk(name))
+class Walked(NamedTuple):
+    """A folder and all below it: the files of each, why others cannot be read, and which are one that is listed."""
+
+    files: dict[Path, list[Path]]
+    unread: dict[Path, str]
+    again: dict[Path, Path]
+
+
+def walk_links(root: Path) -> Walked:
+    """List a folder and all below it in the order of names, without junk.
+
+    Links are followed once all real folders are listed, which so keep their own places, and no folder is listed twice:
+    links may stand in a circle, or each in all others.
+    """
+    found, places = Walked({}, {}, {}), dict[str, Path]()
+
+    def fail(error: OSError) -> None:
+        found.unread[Path(error.filename)] = error.strerror or str(error)
+
+    links = [root]
+    for start in links:  # which grows on the way
+        for name, folders, files in os.walk(start, onerror=fail):
+            place = Path(name)
+            first = places.setdefault(os.path.realpath(place), place)
+            if first != place:
+                found.again[place] = first
+                folders.clear()
+                continue
+            folders[:] = sorted(one for one in folders if not is_junk(one))
+            links += [place / one for one in folders if (place / one).is_symlink()]
+            found.files[place] = [place / one for one in sorted(files) if not is_junk(one)]
+    return found
 
 
 class Found(NamedTuple):
-    """Pictures, and why other files that are pictures too are not among them: a sentence each."""
+    """Pictures, and why other ones, or those of a whole folder, are not among them: a sentence each."""
 
     pictures: list[Path]
     others: dict[Path, str]
@@ -104,7 +125,7 @@ def look_for_pictures(path: Path) -> Found:
     """Find the pictures in a folder and those below it, by their suffixes; a file counts whatever its name.
 
     Passed over are names that a computer leaves behind (`is_junk`), what is no picture, and what is not a regular file
-    once links are followed: a device may have no end.
+    once links are followed: a device may have no end. A folder that cannot be read is named.
 
     Raises:
         UserError: nothing is there, or something else than a file or a folder.
@@ -116,8 +137,11 @@ def look_for_pictures(path: Path) -> Found:
     if not path.is_dir():
         raise UserError(f"{path} is no picture: it is neither a regular file nor a folder.")
     found = Found([], {})
-    for place, _, names in walk_links(path):
-        for file in (Path(place, name) for name in names):
+    walked = walk_links(path)
+    for folder, why in walked.unread.items():
+        found.others[folder] = f"{folder} cannot be read: {why}"
+    for files in walked.files.values():
+        for file in files:
             if not file.name.lower().endswith((*SUFFIXES, *HEIC, *UNREAD)):
                 continue
             if reason := not_read(file.suffix):

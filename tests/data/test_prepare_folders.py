@@ -1,6 +1,7 @@
 """A collection of pictures becomes a data set: every layout, every picture, and all that is wrong said at once."""
 
 import csv
+import errno
 import os
 import shlex
 import shutil
@@ -28,6 +29,7 @@ from common.data.index import (
     write_index,
 )
 from common.data.listing import list_folder
+from common.data.pictures import look_for_pictures
 from common.settings.compose import SHARED
 
 FAMILIES = {
@@ -433,6 +435,49 @@ def test_what_cannot_be_used_is_skipped_by_name_or_stops(nested, prepare, monkey
             f"`{next(row['picture'] for row in rows if name in row['picture'])}`"
             in (prepare.out / "prepared.md").read_text()
         )
+
+
+def test_linked_folders_take_nothing_from_real_ones(tmp_path, prepare):
+    """Whichever name comes first; and that one is not read twice is said."""
+    source = tmp_path / "photos"
+    small(source / "train", 4)
+    small(source / "test", 2, 100)
+    add(tmp_path / "disk", "a3", ".", range(200, 204))
+    (source / "train" / "a" / "a3").symlink_to(tmp_path / "disk" / "a3")
+    (source / "train" / "a" / "a0").symlink_to("a1")
+    (source / "favourites").symlink_to("train/b/b1")
+    (source / "circle").symlink_to(source)
+    for place in ("circle", "favourites"):
+        (tmp_path / "disk" / "a3" / place).symlink_to(source / place)
+    said = prepare(source)
+    assert classes(prepare.out) == {"a1": "a", "a2": "a", "a3": "a", "b1": "b", "b2": "b"}
+    found = counts(prepare.out)
+    assert {name: found["train"][name] + found["held out"][name] for name in found["train"]} == (
+        dict.fromkeys(("a1", "a2", "a3", "b1", "b2"), 4)
+    )
+    assert "Skipped pictures: 5" in said
+    skipped = dict(csv.reader((prepare.out / "skipped.csv").open()))
+    assert skipped["favourites"] == "this folder is train/b/b1 too, by a link, and is read there"
+    assert "train/a/a0" in skipped
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, prepare, monkeypatch):
+    source = small(tmp_path / "photos", 4)
+    scandir, shut = os.scandir, source / "a" / "a1"
+
+    def refuses(path="."):
+        if path == str(shut):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+    said = prepare(source)
+    assert "1 × this folder cannot be read: Permission denied (a/a1)" in said
+    assert "left out: a/a1." in said
+    assert "--strict: 1 picture" in prepare(source, "--strict", status=1)
+    found = look_for_pictures(source)
+    assert len(found.pictures) == 12
+    assert found.others == {shut: f"{shut} cannot be read: Permission denied"}
 
 
 def test_names_that_are_no_text_are_skipped_and_written_by_their_codes(tmp_path, prepare):

@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture that cannot be used, and why."""
+    """A picture that cannot be used, or a folder of them, and why."""
 
     shown: str
     reason: str

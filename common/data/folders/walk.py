@@ -13,7 +13,7 @@ from common.data.pictures import HEIC, UNREAD, not_read, walk_links
 class Files:
     """Pictures and folders by their paths below the folder, ``/`` between; and what is not read.
 
-    ``skipped`` are pictures that are not read, ``others`` counts all other files by suffix.
+    ``skipped`` are pictures and folders that are not read, ``others`` counts all other files by suffix.
     """
 
     pictures: list[str] = field(default_factory=list)
@@ -23,13 +23,22 @@ class Files:
 
 
 def walk(root: Path) -> Files:
-    """List a folder and all folders below it, in the order of names. Links are followed, but not in a circle."""
-    found = Files()
-    for place, folders, names in walk_links(root):
-        below = [Path(place, name).relative_to(root).as_posix() for name in folders]
-        found.folders += [one for one in below if not unnamed(one)]
-        for name in names:
-            _sort_in(found, Path(place, name), Path(place, name).relative_to(root).as_posix())
+    """List a folder and all folders below it, in the order of names, see `walk_links`."""
+    found, walked = Files(), walk_links(root)
+
+    def below(path: Path) -> str:
+        return path.relative_to(root).as_posix()
+
+    for folder, why in walked.unread.items():
+        found.skipped.append(Skipped(below(folder), f"this folder cannot be read: {why}"))
+    for folder, first in walked.again.items():
+        reason = f"this folder is {below(first)} too, by a link, and is read there"
+        found.skipped.append(Skipped(below(folder), reason))
+    folders = sorted({*walked.files, *walked.unread} - {root})
+    found.folders = [below(folder) for folder in folders if not unnamed(below(folder))]
+    for files in walked.files.values():
+        for file in files:
+            _sort_in(found, file, below(file))
     found.pictures.sort()
     return found
 
