@@ -671,6 +671,36 @@ def test_the_number_of_a_class_that_is_gone_is_given_to_no_other(nested, prepare
     assert f"Classes that are gone, whose numbers stay free: {last}." in said
 
 
+def test_a_class_whose_namesake_is_gone_keeps_its_number(tmp_path, prepare):
+    source = small(tmp_path / "photos", 4)
+    for n, coarse in enumerate("ab"):
+        add(source, coarse, "other", range(90 + 4 * n, 94 + 4 * n))
+    prepare(source)
+    before = {name: label for label, name in read_hierarchy(prepare.out).fine.items()}
+    shutil.rmtree(source / "b" / "other")
+    said = prepare(source)
+    after = {name: label for label, name in read_hierarchy(prepare.out).fine.items()}
+    assert after["other"] == before["other (a)"]
+    assert "Classes that are gone, whose numbers stay free: other (b)." in said
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_labelled_folders_keep_their_numbers(tmp_path, prepare, described):
+    """Of which there are more than ten, so that they come in another order as text."""
+    for n in range(24):
+        for level, label in (("fine", n % 12 + 1), ("coarse", n % 12 // 4 * 5)):
+            path = tmp_path / "own" / ("train", "test")[n // 12] / level / str(label) / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            drawing(n).save(path)
+    if described:
+        assert index_folders.main([str(tmp_path / "own")]) == 0
+        prepare.forget()
+    prepare(tmp_path / "own", status=1)  # too few pictures to hold any out
+    found = read_hierarchy(prepare.out)
+    assert found.fine == {label: str(label) for label in range(1, 13)}
+    assert found.coarse == {label: str(label) for label in (0, 5, 10)}
+
+
 @pytest.mark.parametrize(
     ("options", "way"),
     [

@@ -27,7 +27,8 @@ class Options:
     ``keep`` links the originals in place of writing images of ``frame``; ``test`` is the share of test pictures to
     draw, None where the collection has its own or a fifth is right. ``independent``: fine and coarse are two labels
     that say nothing about each other; ``level_names`` are what people read in place of these words, None where nobody
-    said it. ``grouped`` and ``peak`` are those of the prepared set that the pictures come from, see `Made`.
+    said it. Where the pictures come from labelled folders, ``numbered`` gives the label ids of these, and ``grouped``
+    and ``peak`` say what was done to them before, see `Made`.
     """
 
     frame: Frame
@@ -36,6 +37,7 @@ class Options:
     split_seed: int = 0
     independent: bool = False
     level_names: Mapping[str, str] | None = None
+    numbered: Hierarchy | None = None
     grouped: bool = False
     peak: int = 0
 
@@ -46,6 +48,7 @@ class Options:
             self,
             independent=self.independent or bool(known and not known.nested),
             level_names=self.level_names or (known.level_names if known else None),
+            numbered=known,
             grouped=bool(made and made.grouped),
             peak=made.peak if made else 0,
         )
@@ -81,7 +84,7 @@ def assemble(
     """
     number = number_independent if options.independent else number_classes
     alike = before is not None and before.hierarchy.nested != options.independent
-    classes = number(pictures, before.hierarchy if before and alike else None)
+    classes = number(pictures, before.hierarchy if before and alike else options.numbered)
     labels, above = zip(*(classes.of(picture) for picture in pictures), strict=True)
     _, kinds = np.unique(
         strata(labels, above if options.independent else None), axis=0, return_inverse=True

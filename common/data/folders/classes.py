@@ -37,21 +37,14 @@ def number_classes(pictures: Sequence[Picture], earlier: Hierarchy | None) -> Cl
         [above for above, _ in pairs], known_coarse, earlier.coarse if earlier else ()
     )
     known_fine = _earlier_fine(earlier) if earlier else {}
-    names = {(fine, above): f"{fine} ({above})" if fine in twice else fine for above, fine in pairs}
-    known = {
-        pair: next(
-            label
-            for label in (
-                known_fine.get((names[pair], pair[1])),
-                known_fine.get(pair),
-                None if pair[0] in twice else known_fine.get((pair[0], None)),
-                -1,
-            )
-            if label is not None
-        )
-        for pair in names
+    names = {
+        (fine, above): _with_coarse(fine, above) if fine in twice else fine for above, fine in pairs
     }
-    kept = {pair: label for pair, label in known.items() if label >= 0}
+    kept: dict[tuple[str, str], int] = {}
+    for pair in names:
+        for key in _earlier_names(pair, names, alone=pair[0] not in twice):
+            if key in known_fine:
+                kept.setdefault(pair, known_fine[key])
     fine = _numbered(list(names), kept, earlier.fine if earlier else ())
     return Classes(
         fine={fine[pair]: name for pair, name in names.items()},
@@ -92,6 +85,26 @@ def same_name_notes(pictures: Sequence[Picture]) -> list[str]:
         f"Fine classes that occur in several coarse ones ({len(twice)}) are kept apart: {some(twice)}. If this is a "
         "slip, correct it and prepare again."
     ]
+
+
+def _with_coarse(fine: str, above: str) -> str:
+    return f"{fine} ({above})"
+
+
+def _earlier_names(
+    pair: tuple[str, str], names: Mapping[tuple[str, str], str], *, alone: bool
+) -> list[tuple[str, str | None]]:
+    """List what a class, (fine, coarse), may have been called before, the likeliest first; see `_earlier_fine`.
+
+    It may have been the only one of its name then, or, where it is ``alone`` now, one of several or in another coarse
+    class.
+    """
+    fine, above = pair
+    found: list[tuple[str, str | None]] = [(names[pair], above), pair]
+    longer = _with_coarse(fine, above)
+    if alone and (longer, above) not in names:
+        found.append((longer, above))
+    return [*found, (fine, None)] if alone else found
 
 
 def _earlier_fine(earlier: Hierarchy) -> dict[tuple[str, str | None], int]:

@@ -41,7 +41,7 @@ class Collection:
     ``layout`` says in one line how the collection is laid out; ``notes`` are sentences that a person should read;
     ``others`` counts files that are no pictures, by suffix; ``named`` are the classes, (coarse, fine), that folders or
     rows name, with pictures or without, ("", fine) where no table says the coarse class; ``described`` is what
-    hierarchy.yaml of labelled folders says, ``made`` what their prepared.yaml does.
+    labelled folders and their hierarchy.yaml say, ``made`` what their prepared.yaml does.
     """
 
     layout: str

@@ -1,9 +1,17 @@
 """Read labelled folders, as this project trains on them, so that their pictures can be brought to a size and scaled."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from common.data.folders.collection import Collection, Picture, Skipped
-from common.data.index import HIERARCHY_FILE, INDEX_FILE, SPLITS, read_hierarchy, read_index
+from common.data.index import (
+    HIERARCHY_FILE,
+    INDEX_FILE,
+    SPLITS,
+    Hierarchy,
+    read_hierarchy,
+    read_index,
+)
 from common.data.listing import list_folder
 from common.data.prepared import read_made
 
@@ -26,14 +34,16 @@ def from_labelled(root: Path) -> Collection:
     Raises:
         UserError: something in a tree does not belong there, or a file of these is damaged.
     """
-    known = read_hierarchy(root) if (root / HIERARCHY_FILE).is_file() else None
-    names = (known.fine, known.coarse) if known else ({}, {})
+    there = (root / HIERARCHY_FILE).is_file()
+    known = read_hierarchy(root) if there else Hierarchy({}, {}, {}, split_seed=0, digest="")
+    # Classes that the file does not name are called by their numbers.
+    named = replace(known, fine={**known.fine}, coarse={**known.coarse}, parent={**known.parent})
     held = set()
-    if known and (root / INDEX_FILE).is_file():
+    if there and (root / INDEX_FILE).is_file():
         index = read_index(root, nested=known.nested)
         held = {image for image, out in zip(index.image, index.held_out, strict=True) if out}
     layout = f"{root}: labelled folders, fine and coarse"
-    found = Collection(layout, [], described=known, made=read_made(root))
+    found = Collection(layout, [], described=named, made=read_made(root))
     for split in SPLITS:
         if not (root / split / "fine").is_dir():
             continue
@@ -46,14 +56,8 @@ def from_labelled(root: Path) -> Collection:
                 continue
             parent = above[path.name]
             part = "val" if split == "train" and path.name in held else split
-            found.pictures.append(
-                Picture(
-                    path,
-                    shown,
-                    path.name,
-                    names[0].get(label, str(label)),
-                    names[1].get(parent, str(parent)),
-                    part,
-                )
-            )
+            species = named.fine.setdefault(label, str(label))
+            family = named.coarse.setdefault(parent, str(parent))
+            named.parent.setdefault(label, parent)
+            found.pictures.append(Picture(path, shown, path.name, species, family, part))
     return found
