@@ -610,6 +610,26 @@ def test_groups_are_on_one_side_of_both_splits(tmp_path, prepare, by):
     }
 
 
+def test_groups_that_are_divided_are_named(tmp_path, prepare):
+    """By the splits that a person gives, or by a second run without the option."""
+    source = tmp_path / "photos"
+    for n in range(48):
+        add(source / "ab"[n % 2], f"{n % 4}", f"site{n // 12}", [n])
+    prepare(source, "--group-by-folder")
+    said = "Pictures of one group stayed together before, and are divided now"
+    assert said not in prepare(source, "--group-by-folder")
+    assert said in prepare(source)
+    assert said not in prepare(source)
+    for split in ("train", "test"):
+        (source / split).mkdir()
+    for coarse in "ab":
+        (source / coarse).rename(source / "train" / coarse)
+    add(source / "test" / "a", "0", "site0", [100])
+    add(source / "test" / "a", "0", "site9", [101])
+    said = prepare(source, "--group-by-folder")
+    assert "Groups that are divided (1): a/0/site0 (" in said
+
+
 @pytest.mark.parametrize("layout", ["nested", "one level"])
 def test_folders_that_group_nothing_are_a_problem(tmp_path, prepare, layout):
     source = collection(tmp_path / "photos", layout)

@@ -15,15 +15,22 @@ def changes(before: Earlier, tree: Assembled) -> list[str]:
 
 
 def _other_making(before: Made | None, now: Made) -> list[str]:
-    """Say what becomes of images that were brought to another size, fitted otherwise, or kept."""
+    """Say what becomes of images that were brought to another size, fitted otherwise, or kept, and of groups."""
     if before is None:
         return []
+    found = []
+    if before.grouped and not now.grouped:
+        found.append(
+            "Pictures of one group stayed together before, and are divided now: to keep them together, prepare again "
+            "with --group COLUMN or --group-by-folder, as before."
+        )
     ways = [(_shown(before), _shown(now)), (before.fit, now.fit), (before.keep, now.keep)]
     if all(one == other for one, other in ways):
-        return []
+        return found
     return [
+        *found,
         f"All images are made anew, by {_way(now)} in place of {_way(before)}: classes keep their numbers, and a new "
-        "study needs another exp_name."
+        "study needs another exp_name.",
     ]
 
 

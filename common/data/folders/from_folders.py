@@ -3,7 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from common.data.folders.collection import Collection, Picture, Skipped, some, suffix_of
 from common.data.folders.families import families, families_in
@@ -60,7 +60,8 @@ def from_folders(root: Path, hierarchy: Path | None, *, group_by_folder: bool) -
             continue
         coarse, fine = rest[:2] if above is None else (above[rest[0]], rest[0])
         deeper = rest[2:-1] if above is None else rest[1:-1]
-        group = str(PurePosixPath(shown).parent) if deeper and group_by_folder else None
+        # Below the folder of the split: one site stays one, on whichever side its pictures are.
+        group = "/".join(rest[:-1]) if deeper and group_by_folder else None
         found.pictures.append(Picture(root / shown, shown, "/".join(rest), fine, coarse, of, group))
     splits = (
         f"{some(sorted({parts[0] for _, parts in paths if split_named(parts[0])}))}, in each "
