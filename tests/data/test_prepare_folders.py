@@ -288,6 +288,11 @@ def test_classes_of_one_name_in_two_coarse_ones_are_two(tmp_path, prepare):
     ("make", "options", "said"),
     [
         (lambda root: None, [], "is not there"),
+        (
+            lambda root: small(root / "val", 2) and small(root / "test", 2, 50),
+            [],
+            "there are no training pictures",
+        ),
         (lambda root: root.mkdir(), [], "holds no pictures"),
         (lambda root: add(root, "one", ".", range(3)), [], "--hierarchy FILE"),
         (lambda root: small(root, 2), ["--test", "1.5"], "--test 1.5"),
@@ -305,6 +310,18 @@ def test_what_cannot_be_prepared_is_one_sentence(tmp_path, prepare, make, option
     make(tmp_path / "photos")
     assert said in prepare(tmp_path / "photos", *options, status=1)
     assert not prepare.out.exists()
+
+
+def test_a_table_of_something_else_is_no_table_of_coarse_classes(tmp_path, prepare):
+    source = small(tmp_path / "photos", 4)
+    table = write_csv(source / "counts.csv", ["family", "pictures"], [("a", 8), ("b", 9)])
+    said = prepare(source, status=1)
+    assert f"give --hierarchy {table}, and if it says something else, move it elsewhere" in said
+    prepare(source, "--hierarchy", table)
+    assert classes(prepare.out) == {"a": "8", "b": "9"}
+    table.unlink()
+    prepare(source)
+    assert classes(prepare.out) == {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
 
 
 @pytest.mark.parametrize("share", ["1.5", "1", "0", "-1", "nan"])

@@ -32,7 +32,7 @@ def from_folders(root: Path, hierarchy: Path | None, *, group_by_folder: bool) -
         group_by_folder: whether pictures in one folder below their class's belong together.
 
     Raises:
-        UserError: there are no pictures, or no two levels of classes.
+        UserError: there are no pictures, or no two levels of classes, or it is not clear which folders these are.
     """
     files = walk(root)
     paths = [(shown, unicodedata.normalize("NFC", shown).split("/")) for shown in files.pictures]
@@ -78,11 +78,13 @@ def from_folders(root: Path, hierarchy: Path | None, *, group_by_folder: bool) -
 
 
 def _has_splits(paths: Sequence[Sequence[str]]) -> bool:
-    """Say whether the first level of folders is that of splits: train with val or test, or train alone."""
+    """Say whether the first level of folders is that of splits: train with val or test, train alone, or these two."""
     first = {parts[0] for parts in paths if len(parts) > 1}
-    named = {split_named(name) for name in first} - {None}
+    named = {split_named(name) for name in first}
+    if named == {"val", "test"}:
+        return True
     # One class of several may well be called train.
-    return "train" in named and (len(named) > 1 or len(first) == 1)
+    return "train" in named and (len(named - {None}) > 1 or len(first) == 1)
 
 
 def _above(
@@ -96,6 +98,11 @@ def _above(
     for table in tables_beside(root):
         found = families_in(table, first)
         if found and len(found.keys() & first) > len(found.keys() & second):
+            if second and not table.levels():
+                raise UserError(
+                    f"{table.file} names folders of {root} that hold further folders: if it says to which coarse class "
+                    f"they belong, give --hierarchy {table.file}, and if it says something else, move it elsewhere"
+                )
             return found, table.file.name
     if not second:
         raise UserError(

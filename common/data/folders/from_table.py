@@ -13,17 +13,6 @@ from common.data.folders.table import SPLITS, Table
 from common.data.folders.walk import walk, why_not
 from common.system.errors import UserError
 
-# From fine to coarse: what columns of labels are called.
-LEVELS = (
-    ("fine", "coarse"),
-    ("fine_label", "coarse_label"),
-    ("species", "genus"),
-    ("species", "family"),
-    ("genus", "family"),
-    ("class", "superclass"),
-    ("label", "superlabel"),
-)
-
 
 @dataclass(frozen=True)
 class Columns:
@@ -72,9 +61,7 @@ def columns_of(
             rest[0] if len(rest) == 1 else None
         )
         return Columns(path, fine, None, split, together) if fine else None
-    levels = next(
-        (pair for pair in LEVELS if table.first_of(pair[:1]) and table.first_of(pair[1:])), None
-    )
+    levels = table.levels()
     if levels is None and len(rest) == 2:
         # There are more fine classes than coarse ones.
         fewer = sorted(rest, key=lambda name: -len(set(table.column(name))))

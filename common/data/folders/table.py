@@ -23,6 +23,16 @@ PATHS = (
     "picture",
 )
 SPLITS = ("split", "set", "subset", "partition")
+# From fine to coarse: what columns of labels are called.
+LEVELS = (
+    ("fine", "coarse"),
+    ("fine_label", "coarse_label"),
+    ("species", "genus"),
+    ("species", "family"),
+    ("genus", "family"),
+    ("class", "superclass"),
+    ("label", "superlabel"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,10 @@ class Table:
     def first_of(self, names: Sequence[str]) -> str | None:
         """Give the first of several names that the header has."""
         return next((name for name in names if self.place(name) is not None), None)
+
+    def levels(self) -> tuple[str, str] | None:
+        """Find the columns of fine and coarse class by what such are called; None where there are none."""
+        return next((pair for pair in LEVELS if all(map(self.first_of, zip(pair)))), None)
 
     def path_column(self) -> str | None:
         """Find the column of pictures: by its name, else the one whose texts end as pictures do."""
