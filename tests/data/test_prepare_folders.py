@@ -668,6 +668,10 @@ def test_a_second_run_changes_nothing(nested, prepare):
     before = snapshot(prepare.out)
     assert "nothing to do" in prepare(nested)
     assert snapshot(prepare.out) == before
+    (nested / "beetle" / "Lucanus cervus" / "new.jpg").write_text("no picture")
+    assert "nothing to do" in prepare(nested)  # but what is skipped is listed
+    assert "new.jpg" in (prepare.out / "skipped.csv").read_text()
+    assert "new.jpg" in (prepare.out / "prepared.md").read_text()
     next((prepare.out / "train" / "fine").rglob("*.png")).unlink()
     assert "nothing to do" not in prepare(nested)
     assert snapshot(prepare.out).keys() == before.keys()

@@ -73,6 +73,7 @@ def prepare_folders(
         report = _report(collection, pictures, decoded, tree, before, edited)
         if _is_done(out_dir, tree, before):
             shutil.rmtree(building)
+            report.write(out_dir, out_dir.name)
             return [
                 *report.lines(),
                 f"{out_dir} is complete and made from the same pictures: nothing to do.",

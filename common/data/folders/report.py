@@ -16,6 +16,7 @@ from common.data.index import Hierarchy, Index
 from common.system.atomic_files import write_text
 
 REPORT_FILE, SKIPPED_FILE = "prepared.md", "skipped.csv"
+PROBLEMS = "## Problems"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Report:
             f"- Read from {self.layout}.",
             *(f"- {line}" for line in self.lines() if "Problem:" not in line),
         ]
-        text += ["", "## Problems", ""]
+        text += ["", PROBLEMS, ""]
         text += [f"- {sentence}" for sentence in self.problems] or ["None was found."]
         text += ["", "## Pictures of each class", "", *_table(self.index, self.hierarchy)]
         text += ["", f"![Four pictures of each class]({SHEET_FILE})"]
@@ -64,13 +65,23 @@ class Report:
         return "\n".join(text) + "\n"
 
     def write(self, root: Path, title: str) -> None:
-        """Write both files into a set's folder."""
-        write_text(root / REPORT_FILE, _as_text(self.page(title)))
+        """Write both files into a set's folder, unless they are there and name the same problems and pictures."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["picture", "reason"])
         writer.writerows((one.shown, one.reason) for one in self.skipped)
-        write_text(root / SKIPPED_FILE, _as_text(table.getvalue()))
+        files = {
+            root / REPORT_FILE: _as_text(self.page(title)),
+            root / SKIPPED_FILE: _as_text(table.getvalue()),
+        }
+        # The part before the problems tells what was different when the set was made.
+        if not all(
+            file.is_file()
+            and file.read_text(encoding="utf-8").split(PROBLEMS)[-1] == text.split(PROBLEMS)[-1]
+            for file, text in files.items()
+        ):
+            for file, text in files.items():
+                write_text(file, text)
 
 
 def passed_over(collection: Collection) -> list[str]:
