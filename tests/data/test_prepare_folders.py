@@ -200,6 +200,29 @@ def test_tables_are_read_as_spreadsheets_write_them(tmp_path, prepare):
     assert classes(prepare.out) == WANTED
 
 
+@pytest.mark.parametrize("first", ["\n \r\n", "sep=;\r\n"])
+def test_what_stands_before_the_header_is_passed_over(tmp_path, prepare, first):
+    source = collection(tmp_path / "photos", "table")
+    table = source / "labels.csv"
+    text = table.read_text(encoding="utf-8").replace('"Käfer, groß"', "Käfer")
+    table.write_text(first + text.replace(",", ";"), encoding="utf-8")
+    prepare(source)
+    assert set(classes(prepare.out)) == set(WANTED)
+
+
+def test_a_picture_is_itself_however_a_table_writes_its_path(tmp_path, prepare):
+    source = small(tmp_path / "photos", 4)
+    paths = sorted(source.rglob("*.png"))
+    rows = [(path, path.parent.name, path.parts[-3]) for path in paths[1:]]
+    rows += [(source / "a" / ".." / "b/b2/15.png", "b2", "b"), ("x" * 300 + ".png", "b2", "b")]
+    write_csv(source / "t.csv", ["path", "fine", "coarse"], rows)
+    said = prepare(source)
+    assert "15 pictures in 4 fine" in said
+    assert "does not list: 1." in said
+    assert "1 × listed twice, in rows 16 and 17 of t.csv" in said
+    assert "1 × not there (xxx" in said
+
+
 def test_a_table_says_splits_and_groups(tmp_path, prepare):
     source = small(tmp_path / "photos", 6)
     rows = []
@@ -303,11 +326,24 @@ def test_classes_of_one_name_in_two_coarse_ones_are_two(tmp_path, prepare):
         (lambda root: small(root, 2), ["--group", "site"], "or give --group-by-folder"),
         (lambda root: small(root, 2), ["--hierarchy", "no.csv"], "no.csv is missing"),
         (lambda root: small(root, 2), ["--split-seed", "-1"], "--split-seed -1"),
+        (
+            lambda root: small(root, 2) and (root / "head.csv").write_text("fine,coarse\n"),
+            ["--hierarchy", "{root}/head.csv"],
+            "none of its columns (fine, coarse) names the classes",
+        ),
+        (
+            lambda root: (
+                small(root, 2) and (root / "t.csv").write_text("path,kind,Kind\na/a1/0.png,x,y\n")
+            ),
+            ["--columns", "path,kind,Kind"],
+            "has several columns 'kind'",
+        ),
         (lambda root: collection(root, "splits"), ["--test", "0.2"], "--test 0.2"),
     ],
 )
 def test_what_cannot_be_prepared_is_one_sentence(tmp_path, prepare, make, options, said):
     make(tmp_path / "photos")
+    options = [one.replace("{root}", str(tmp_path / "photos")) for one in options]
     assert said in prepare(tmp_path / "photos", *options, status=1)
     assert not prepare.out.exists()
 

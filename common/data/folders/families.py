@@ -34,7 +34,7 @@ def families_in(table: Table, fine: Collection[str]) -> dict[str, str] | None:
     The fine column is the one that names most of the classes, the coarse one the other, or the one called coarse.
     None where no column does, or where a class has two coarse classes.
     """
-    columns = list(zip(*table.rows, strict=True))
+    columns = [tuple(row[n] for row in table.rows) for n in range(len(table.header))]
     known = [len(set(column) & set(fine)) for column in columns]
     place = max(range(len(columns)), key=lambda n: known[n])
     if table.header[place] in fine and table.header[place] not in columns[place]:

@@ -1,5 +1,6 @@
 """Read pictures with their classes from a table."""
 
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ def from_table(
     found = Collection("", [])
     found.named = {pair for pair in zip(coarse, fine, strict=True) if all(pair)}
     places = _Places(root)
-    listed: dict[Path, int] = {}
+    listed: dict[str, int] = {}  # rows by real path: a picture may be written in several ways
     rows = zip(table.column(columns.path), fine, coarse, splits, groups, strict=True)
     for number, (given, *labels) in enumerate(rows, start=2):
         shown = given.replace("\\", "/")
@@ -92,10 +93,9 @@ def from_table(
         split, reason = _split(labels[2]) if columns.split else (None, None)
         if path is None:
             reason = "not there"
-        elif path in listed:
-            reason = f"listed twice, in rows {listed[path]} and {number} of {table.file.name}"
+        elif (first := listed.setdefault(os.path.realpath(path), number)) != number:
+            reason = f"listed twice, in rows {first} and {number} of {table.file.name}"
         else:
-            listed[path] = number
             reason = reason or why_not(path)
         if not labels[0] or not labels[1]:
             reason = reason or "it has no class in both levels"
@@ -111,7 +111,7 @@ def from_table(
             if found.skipped
             else f"{table.file} lists no picture"
         )
-    unlisted = len(set(places.below) - {str(path) for path in listed})
+    unlisted = len(set(map(os.path.realpath, places.below)) - listed.keys())
     if unlisted:
         found.notes.append(
             f"Pictures below {root} that {table.file.name} does not list: {unlisted:,}."
@@ -156,7 +156,7 @@ class _Places:
         if not shown:
             return None
         direct = self.root / shown
-        if direct.is_file():
+        if os.path.isfile(direct):  # which a name that is too long is not; Path.is_file stops
             return direct
         ends = [
             path

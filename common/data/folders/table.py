@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,9 +48,14 @@ class Table:
         """Give a column by its name, in either case.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or several.
         """
         place = self.place(name)
+        if [one.lower() for one in self.header].count(name.lower()) > 1:
+            raise UserError(
+                f"{self.file} has several columns {name!r}, and it is not clear which one is meant: give each its own "
+                "name"
+            )
         if place is None:
             raise UserError(f"{self.file} has no column {name!r}; it has {', '.join(self.header)}")
         return [row[place] for row in self.rows]
@@ -90,8 +96,10 @@ def read_table(file: Path) -> Table:
     except FileNotFoundError:
         raise UserError(f"{file} is missing") from None
     text = unicodedata.normalize("NFC", _decoded(content))
-    first = text.partition("\n")[0]
+    first = next((line for line in text.split("\n") if line.strip()), "")
     between = max(",;\t", key=first.count)
+    if said := re.fullmatch("sep=(.)", first.rstrip("\r "), re.IGNORECASE):  # to a spreadsheet
+        between, text = said[1], text.partition(first)[2]
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=between))
     except csv.Error as error:
