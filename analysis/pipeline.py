@@ -20,6 +20,7 @@ from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import keeps_events, write_events
 from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
+from common.data.datamodule import HierarchicalData
 from common.runs.lightning import quieten
 from common.settings.levels import LEVELS, SIDES
 from common.system.atomic_files import unwritable, write_text
@@ -273,8 +274,32 @@ class ImageSources:
 
 
 def _images(stage: FinishedStage) -> StudyImages:
-    """The images that a stage was trained and tested on."""
+    """The images that a stage was trained and tested on.
+
+    Raises:
+        UserError: its data set is no longer there, or is another one.
+    """
     module = load(stage.checkpoint)
     data = ARCHITECTURES[module.record.folder].data(module.cfg, seed=0)
     data.load()
+    _refuse_other_images(stage, data)
     return StudyImages(data, data.load_test())
+
+
+def _refuse_other_images(stage: FinishedStage, data: HierarchicalData) -> None:
+    """Refuse images that are not those that a stage saw, by the digests of its fingerprint.yaml.
+
+    Raises:
+        UserError: names its checkpoint and the folder.
+    """
+    recorded = stage.yaml("fingerprint.yaml").get("data") or {}
+    folders = data.cfg.dataset
+    for use, digest, folder in (
+        ("train", data.digest, folders.train_dir),
+        ("test", data.test_digest(), folders.test_dir),
+    ):
+        # Earlier versions recorded none.
+        if recorded.get(use, digest) != digest:
+            raise UserError(
+                f"{stage.checkpoint} was {use}ed on other images than lie in {folder} now."
+            )

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from PIL import Image, ImageOps
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import analyse
@@ -31,6 +32,7 @@ from analysis.section import Findings
 from analysis.sections.contributions import Contributions, evidence_tile
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.values import Values
+from common.data.datamodule import load_folder_once
 from common.data.index import read_index
 from common.results.rows import read_result, write_result
 from common.system.signals import Interrupted
@@ -711,6 +713,22 @@ def test_other_images_than_those_of_training_are_refused(finished, tmp_path, in_
         index.write_text(text)
     assert status == 1
     assert "was trained on other images" in err
+
+
+@pytest.mark.parametrize("use", ["train", "test"])
+def test_images_with_other_pixels_under_the_same_names_are_refused(use, finished, in_process):
+    image = next((finished.root / use / "fine").glob("*/*.png"))
+    content = image.read_bytes()
+    load_folder_once.cache_clear()
+    try:
+        with Image.open(image) as shown:
+            ImageOps.invert(shown).save(image)
+        status, _, err = in_process(analyse.main, f"run={finished.place}")
+    finally:
+        image.write_bytes(content)
+        load_folder_once.cache_clear()
+    assert status == 1
+    assert f"was {use}ed on other images than lie in {finished.root / use / 'fine'} now" in err
 
 
 def test_help_needs_no_torch(command):
