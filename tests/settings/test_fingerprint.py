@@ -169,6 +169,7 @@ def test_another_configuration_is_refused_beside_another_seed_but_not_beside_a_c
     other = identity | {"hparams": identity["hparams"] | {"lr": 7.0}}
     for name in ("seed0-old", "seed1"):
         write_yaml(tmp_path / f"{name}/fingerprint.yaml", other | {"sources": {}})
+        (tmp_path / name / "result.yaml").touch()
         if name == "seed0-old":
             refuse_other_configuration(tmp_path / "seed0", identity, {}, schema=SingleConfig)
     with pytest.raises(UserError, match=r"seed1 holds a run of another configuration \(.*lr was 7"):
