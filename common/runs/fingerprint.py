@@ -144,11 +144,58 @@ def refuse_other_configuration(
             # As text, because 1 batch and a share of 1.0 are equal as numbers.
             if repr(there.get(name)) != repr(here.get(name))
         ]
-        if different:
-            raise UserError(
-                f"{file.parent} holds a run of another configuration ({'; '.join(different)}): "
-                "choose another exp_name, or give fresh=true."
-            )
+        _refuse(file.parent, different)
+
+
+def refuse_other_images(place: Path, cfg: DictConfig, data: Mapping[str, Any]) -> None:
+    """Refuse an experiment whose other arms saw other images: they are compared with each other.
+
+    Digests are of one folder, and those of training images of some levels' labels: others say nothing of each other.
+
+    Args:
+        place: the stage's folder; those of other arms lie beside the arm's.
+        cfg: the stage's configuration, which says what it reads.
+        data: what `identify` says of its images.
+
+    Raises:
+        UserError: names the folder of the other arm and what differs there.
+    """
+    own = {"set", "images"} & data.keys()  # each seed sees others
+    for arm in sorted(place.parent.parent.glob("*")):
+        # One of its runs is enough, for `refuse_other_configuration` holds its seeds together.
+        runs = (
+            file
+            for file in seed_files(arm, "fingerprint.yaml")
+            if _holds_a_run(file.parent) and (not own or file.parent.name == place.name)
+        )
+        file = next(runs, None)
+        if file is None or arm == place.parent:
+            continue
+        theirs = read_mapping(file).get("data") or {}
+        different = [use for use in ("train", "test") if theirs.get(use, data[use]) != data[use]]
+        config = file.with_name("config.yaml")
+        if different and config.is_file():
+            there, here = _reads(read_mapping(config)), _reads(cfg)
+            alike = [use for use in different if there[use] == here[use]]
+            _refuse(file.parent, [CHANGED[f"data.{use}"] for use in alike])
+
+
+def _reads(cfg: Mapping[str, Any] | DictConfig) -> dict[str, Any]:
+    """Say of training and test images what of them a configuration reads, wherever they lie."""
+    dataset = cfg["dataset"]
+    return {
+        "train": (Path(dataset["train_dir"]).name, cfg["hparams"]["mode"]),
+        "test": Path(dataset["test_dir"]).name,
+    }
+
+
+def _refuse(place: Path, different: Sequence[str]) -> None:
+    """Refuse to go on beside a run from which something differs; nothing differs, nothing happens."""
+    if different:
+        raise UserError(
+            f"{place} holds a run of another configuration ({'; '.join(different)}): "
+            "choose another exp_name, or give fresh=true."
+        )
 
 
 def _holds_a_run(place: Path) -> bool:

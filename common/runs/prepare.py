@@ -9,7 +9,12 @@ from common.checkpoints.record import Record
 from common.data.datamodule import HierarchicalData
 from common.results.rows import HOLE
 from common.runs.description import Architecture, Stage
-from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
+from common.runs.fingerprint import (
+    fingerprint,
+    identify,
+    refuse_other_configuration,
+    refuse_other_images,
+)
 from common.runs.lightning import make_trainer
 from common.runs.needed import refuse_missing
 from common.runs.pairing import set_other_pairing_aside
@@ -75,6 +80,7 @@ def prepare(stage: Stage, architecture: Architecture) -> Prepared:
     parents = [record for record, _ in found.values()]
     stage = replace(stage, seeds=made_of(stage, parents))
     refuse_other_configuration(stage.place, identity, sources, schema=architecture.schema)
+    refuse_other_images(stage.place, cfg, identity["data"])
     (stage.place / HOLE).unlink(missing_ok=True)
     return Prepared(stage, data, precision, processes, identity, sources, parents)
 

@@ -1,5 +1,6 @@
 """What makes a run another configuration: not a key that is neutral, nor one of a hemisphere that is not there."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -10,7 +11,12 @@ from arch_dual_head.module import DualHead
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.parameters import PARAMETERS
-from common.runs.fingerprint import fingerprint, identify, refuse_other_configuration
+from common.runs.fingerprint import (
+    fingerprint,
+    identify,
+    refuse_other_configuration,
+    refuse_other_images,
+)
 from common.runs.schema import CkptCallback, Dataset, SingleTrainerParams
 from common.settings.compose import ROOT, compose
 from common.settings.schema import ALWAYS, key
@@ -174,6 +180,28 @@ def test_another_configuration_is_refused_beside_another_seed_but_not_beside_a_c
             refuse_other_configuration(tmp_path / "seed0", identity, {}, schema=SingleConfig)
     with pytest.raises(UserError, match=r"seed1 holds a run of another configuration \(.*lr was 7"):
         refuse_other_configuration(tmp_path / "seed0", identity, {}, schema=SingleConfig)
+
+
+@pytest.mark.parametrize(
+    ("own", "seed", "refused"),
+    [
+        ({}, 0, True),
+        ({}, 1, True),
+        ({"set": "per_seed"}, 0, True),
+        ({"set": "per_seed"}, 1, False),
+        ({"images": "all"}, 1, False),
+    ],
+)
+def test_images_of_another_arm_are_compared_where_seeds_share_them(
+    own, seed, refused, single, tmp_path
+):
+    there = tmp_path / "unspecialised/seed0"
+    write_yaml(there / "config.yaml", OmegaConf.to_container(single, resolve=True))
+    write_yaml(there / "fingerprint.yaml", {"data": {"train": "earlier", "test": "others"} | own})
+    (there / "result.yaml").touch()
+    data = {"train": "images", "test": "others"} | own
+    with pytest.raises(UserError, match="training images") if refused else nullcontext():
+        refuse_other_images(tmp_path / f"fine/seed{seed}", single, data)
 
 
 def test_a_key_whose_default_belongs_to_a_group_is_always_in_the_fingerprint():

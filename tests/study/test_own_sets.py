@@ -152,6 +152,26 @@ def test_images_outside_the_root_are_refused(options, navon, in_process):
     assert "dataset.test_dir is" in err
 
 
+def test_an_arm_is_not_trained_on_other_images_than_those_beside_it(
+    tiny, sets, succeed, in_process, tmp_path
+):
+    roots = {seed: f"dataset.root={sets}-seed{seed}" for seed in SEEDS}
+    options = [*tiny, "trainer_params.max_epochs=1", f"save_dir={tmp_path}", "exp_name=e"]
+    coarse = [*options, "hparams.mode=coarse", "seeds=[0]"]
+    succeed(arch_single_head.trainer.main, *coarse, roots[3])
+    alone = ["hparams.macro_arch=unilateral", "hparams.ffreeze=false"]
+    dual = [*options, *alone, "hparams.model_path_fine=null", "seeds=[1]"]
+    # Of the other level's folder, whose digests say nothing of this one's.
+    succeed(arch_dual_head.trainer.main, *dual, roots[3])
+    status, _, err = in_process(
+        arch_single_head.trainer.main, *options, "hparams.mode=fine", "seeds=[0]", roots[4]
+    )
+    assert status == 1
+    assert f"{tmp_path}/e/unilateral/seed1 holds a run of another configuration (the test" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "e/fine/seed0/fingerprint.yaml").exists()
+
+
 @pytest.mark.parametrize("own", [OWN_SET, "dataset.split_seed=per_seed"])
 def test_an_arm_that_mixes_seeds_is_refused_alone(own, tiny, sets, in_process):
     arguments = [*tiny, f"dataset.root={sets}", own, "seeds=[3,4]"]
