@@ -23,6 +23,7 @@ from common.checkpoints.files import (
     load_network,
     read,
     refuse_other_hemisphere,
+    refuse_other_training_images,
     specialist_weights,
 )
 from common.checkpoints.pretrained import load_pretrained
@@ -169,10 +170,7 @@ class DualHead(TrainingModule):
         key = f"hparams.{key}"
         record, weights = read(path)
         _refuse_other_network(path, key, record, macro_arch, self.cfg)
-        if record.train_images != data.train_images:
-            raise UserError(
-                f"{key}: {path} was trained on other images than this run's training images."
-            )
+        refuse_other_training_images(path, key=key, record=record, data=data)
         load_network(network, weights, path=path)
 
 

@@ -281,9 +281,20 @@ def specialist_weights(
         hparams = record.config["hparams"]
         # Of a network with two heads its only hemisphere is described by the left one's keys.
         theirs = HemisphereConfig.read(hparams, None if "arch" in hparams else "left")
+    refuse_other_hemisphere(path, key=key, theirs=theirs, ours=hemisphere_config)
+    refuse_other_training_images(path, key=key, record=record, data=data)
+    return weights
+
+
+def refuse_other_training_images(path: Path, *, key: str, record: Record, data: Any) -> None:
+    """Refuse a network that was trained on other images: by their names, and by the statistics of their pixels.
+
+    Raises:
+        UserError: says which of the two.
+    """
+    with refuse_damaged(path):
         statistics = torch.tensor([record.mean, record.std])
         same_statistics = torch.allclose(statistics, torch.tensor([data.mean, data.std]), atol=1e-6)
-    refuse_other_hemisphere(path, key=key, theirs=theirs, ours=hemisphere_config)
     if record.train_images != data.train_images:
         raise UserError(
             f"{key}: {path} was trained on other images than this run's training images "
@@ -293,7 +304,6 @@ def specialist_weights(
         raise UserError(
             f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir."
         )
-    return weights
 
 
 def refuse_other_hemisphere(

@@ -61,16 +61,22 @@ def test_a_hemisphere_is_loaded_completely_or_not_at_all(
     assert "running_mean" in err
 
 
-def test_hemispheres_of_other_pixel_statistics_are_refused(
-    small_study, in_process, two_epochs, pretrained, tmp_path
+@pytest.mark.parametrize(
+    ("arm", "given"),
+    [
+        ("coarse", ["hparams.model_path_coarse={}"]),
+        ("bilateral", ["--config-name=bilateral_finetuned", "hparams.model_path={}"]),
+    ],
+)
+def test_networks_of_other_pixel_statistics_are_refused(
+    arm, given, small_study, in_process, two_epochs, pretrained, tmp_path
 ):
     def alter(held):
         held["bilateral"]["mean"] = [0.1, 0.2, 0.3]
 
-    file = altered(small_study.best["coarse"], tmp_path / "altered.ckpt", alter)
-    status, _, err = in_process(
-        DUAL, *two_epochs, *pretrained, f"save_dir={tmp_path}", f"hparams.model_path_coarse={file}"
-    )
+    file = altered(small_study.best[arm], tmp_path / "altered.ckpt", alter)
+    hemispheres = pretrained if arm == "coarse" else []
+    filled = [item.format(file) for item in given]
+    status, _, err = in_process(DUAL, *two_epochs, *hemispheres, f"save_dir={tmp_path}", *filled)
     assert status == 1
-    assert "model_path_coarse" in err
-    assert "pixel statistics" in err
+    assert f"{given[-1].format(file).replace('=', ': ')} was trained with other pixel" in err
