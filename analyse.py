@@ -14,7 +14,7 @@ def run(cfg: DictConfig) -> None:
     # Imported late: torch takes seconds, and --help needs none of it.
     from analysis.pipeline import analyse_and_say
 
-    print(analyse_and_say(Path(cfg.run)))
+    print(analyse_and_say(Path(cfg.run), data_root=cfg.dataset.root))
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from analysis.values import Summary, Value, as_csv
 from architectures import ARCHITECTURES
 from common.data.datamodule import HierarchicalData
 from common.runs.lightning import quieten
+from common.runs.per_seed import in_root, root_of
 from common.settings.levels import LEVELS, SIDES
 from common.system.atomic_files import unwritable, write_text
 from common.system.errors import UserError, file_of
@@ -94,9 +95,12 @@ def _write(study: FinishedStudy, findings: Findings, started: float) -> Path:
     return report
 
 
-def analyse_and_say(place: Path) -> str:
-    """`analyse`, and give what the terminal says then: the verdicts, and where the report is."""
-    study = open_study(place)
+def analyse_and_say(place: Path, *, data_root: str | None = None) -> str:
+    """`analyse`, and give what the terminal says then: the verdicts, and where the report is.
+
+    ``data_root`` is where the study's data set lies now, if that has moved.
+    """
+    study = open_study(place, data_root=data_root)
     report = _analyse(study)
     return "\n".join([*say(study), f"Report: {report}"])
 
@@ -263,7 +267,7 @@ class ImageSources:
         if place not in self._loaded:
             if own and place[1] not in {seed for _, seed in self._loaded}:
                 self._loaded.clear()  # those of an earlier seed take memory, and are done with
-            self._loaded[place] = _images(source)
+            self._loaded[place] = _images(source, self.study.data_root)
         images = self._loaded[place]
         if module.record.train_images != images.data.train_images:
             raise UserError(
@@ -273,13 +277,17 @@ class ImageSources:
         return images
 
 
-def _images(stage: FinishedStage) -> StudyImages:
-    """The images that a stage was trained and tested on.
+def _images(stage: FinishedStage, root: str | None) -> StudyImages:
+    """The images that a stage was trained and tested on, which lie in ``root`` now, if they have moved.
 
     Raises:
         UserError: its data set is no longer there, or is another one.
     """
     module = load(stage.checkpoint)
+    if root is not None:
+        own = "set" in (stage.yaml("fingerprint.yaml").get("data") or {})
+        place = root_of(root, stage.seed) if own else root
+        module.cfg.dataset = in_root(module.cfg.dataset, place)
     data = ARCHITECTURES[module.record.folder].data(module.cfg, seed=0)
     data.load()
     _refuse_other_images(stage, data)
@@ -301,5 +309,6 @@ def _refuse_other_images(stage: FinishedStage, data: HierarchicalData) -> None:
         # Earlier versions recorded none.
         if recorded.get(use, digest) != digest:
             raise UserError(
-                f"{stage.checkpoint} was {use}ed on other images than lie in {folder} now."
+                f"{stage.checkpoint} was {use}ed on other images than lie in {folder} now: put those back, or give "
+                "the folder where they lie as dataset.root."
             )

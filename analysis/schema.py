@@ -1,10 +1,22 @@
 """The config keys of analyse.py. Imports no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
 from common.settings.schema import key
+
+
+@dataclass
+class MovedDataset:
+    """The one key of a data set that an analysis takes: what the networks saw stays what it was."""
+
+    root: str | None = key(
+        None,
+        "folder where the study's data set lies now, if it has moved (one for each seed: without -seed<n>); null: as "
+        "recorded",
+        path=True,
+    )
 
 
 @dataclass
@@ -17,3 +29,4 @@ class AnalyseConfig:
         path=True,
         exists="folder",
     )
+    dataset: MovedDataset = field(default_factory=MovedDataset)

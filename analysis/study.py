@@ -2,7 +2,7 @@
 
 import csv
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,14 @@ class FinishedStage:
 
 @dataclass(frozen=True)
 class FinishedStudy:
-    """The folder of an experiment, and its finished stages in the order of the tables."""
+    """The folder of an experiment, and its finished stages in the order of the tables.
+
+    ``data_root`` is where its data set lies now, if that has moved.
+    """
 
     place: Path
     stages: list[FinishedStage]
+    data_root: str | None = None
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -187,11 +191,11 @@ class FinishedStudy:
     def whole(self) -> "FinishedStudy":
         """The study without the stages whose checkpoint is gone."""
         there = [stage for stage in self.stages if stage.checkpoint.is_file()]
-        return FinishedStudy(self.place, there)
+        return replace(self, stages=there)
 
 
-def open_study(place: Path) -> FinishedStudy:
-    """The study in a folder.
+def open_study(place: Path, *, data_root: str | None = None) -> FinishedStudy:
+    """The study in a folder; ``data_root`` is where its data set lies now, if that has moved.
 
     Raises:
         UserError: there is no finished stage, or a result that cannot be read.
@@ -205,7 +209,7 @@ def open_study(place: Path) -> FinishedStudy:
             f"{place} holds no finished study: give run=PATH of a folder under runs/ that "
             "train_system.py or trainer.py has finished."
         )
-    study = FinishedStudy(place, stages)
+    study = FinishedStudy(place, stages, data_root)
     order = list(dict.fromkeys(row.arm for row in study.rows))
     rank = {arm: index for index, arm in enumerate(order)}
     stages.sort(key=lambda stage: (rank.get(stage.arm, len(rank)), stage.arm, stage.seed))

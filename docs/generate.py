@@ -5,7 +5,7 @@ add a table, add a line to TABLES and its marks to a page. The YAML files of the
 end with the keys by which one hemisphere is as the other.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from common.settings.checks import allowed
 from common.settings.compose import ROOT, SHARED, compose_unchecked
 from common.settings.levels import SPELLING
 from common.settings.schema import GROUPS, keys_of
+from common.settings.suggestions import groups_of
 from common.trained.schema import ExportConfig, PredictConfig, TestConfig
 from study.arms import ARMS
 from study.schema import StudyConfig, StudyKeys
@@ -50,7 +51,12 @@ def keys() -> str:
         )
         composed = OmegaConf.to_container(cfg, resolve=False)
         for key, item in keys_of(documented).items():
-            facts = (key, _default(key, composed), allowed(item), item.metadata["help"])
+            facts = (
+                key,
+                _default(key, composed, groups_of(schema)),
+                allowed(item),
+                item.metadata["help"],
+            )
             commands.setdefault(facts, []).append(command)
     alike: dict[tuple[str, ...], list[str]] = {}
     for (key, *facts), known in commands.items():
@@ -67,12 +73,12 @@ def _section(keys: str) -> str:
     return keys.split("`")[1].rpartition(".")[0].split(".")[0]
 
 
-def _default(key: str, composed: Any) -> str:
+def _default(key: str, composed: Any, known: Sequence[str]) -> str:
     """A key's value where nobody gives one, or the group that it comes from."""
     value = composed
     for part in key.split("."):
         value = value.get(part, "???") if isinstance(value, dict) else "???"
-    for group in ("dataset", "recipe"):
+    for group in (one for one in ("dataset", "recipe") if one in known):
         if key.startswith(f"{group}.") or str(value).startswith(f"${{{group}."):
             return group
     if value == "???":

@@ -38,11 +38,18 @@ def for_seed(dataset: DictConfig, seed: int) -> DictConfig:
     if dataset.split_seed == PER_SEED:
         dataset.split_seed = seed
     if dataset.root_per_seed:
-        old, new = Path(dataset.root), root_of(dataset.root, seed)
-        for name in PATHS:
-            if dataset[name] is not None and Path(dataset[name]).is_relative_to(old):
-                dataset[name] = str(new / Path(dataset[name]).relative_to(old))
-        dataset.root, dataset.root_per_seed = new, False
+        dataset = in_root(dataset, root_of(dataset.root, seed))
+        dataset.root_per_seed = False
+    return dataset
+
+
+def in_root(dataset: DictConfig, root: str) -> DictConfig:
+    """Give the keys of a data set whose root is another folder: what lay in the old one lies in that."""
+    dataset, old = dataset.copy(), Path(dataset.root)
+    for name in PATHS:
+        if dataset[name] is not None and Path(dataset[name]).is_relative_to(old):
+            dataset[name] = str(root / Path(dataset[name]).relative_to(old))
+    dataset.root = root
     return dataset
 
 

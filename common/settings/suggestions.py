@@ -1,6 +1,7 @@
 """What a person meant by a key that nobody reads: the sentence that names the right one."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import Field
 from typing import get_args, get_origin
@@ -39,9 +40,12 @@ MANY = 12
 
 
 def groups_of(schema: type) -> list[str]:
-    """The groups that a command has, whose names are keys on its command line too."""
-    sections = {name.split(".")[0] for name in keys_of(schema)}
-    return [group for group, section in GROUPS.items() if section in sections]
+    """The groups that a command has, whose names are keys on its command line too.
+
+    Files of a group set many keys: a section of which a command knows one alone takes none.
+    """
+    sections = Counter(name.split(".")[0] for name in keys_of(schema))
+    return [group for group, section in GROUPS.items() if sections[section] > 1]
 
 
 def unknown_key(name: str, schema: type, value: str | None = None) -> UserError:

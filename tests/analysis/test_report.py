@@ -715,20 +715,43 @@ def test_other_images_than_those_of_training_are_refused(finished, tmp_path, in_
     assert "was trained on other images" in err
 
 
-@pytest.mark.parametrize("use", ["train", "test"])
-def test_images_with_other_pixels_under_the_same_names_are_refused(use, finished, in_process):
-    image = next((finished.root / use / "fine").glob("*/*.png"))
+@contextlib.contextmanager
+def other_pixels(folder: Path):
+    """Within the block an image of a folder is another one under the same name."""
+    image = next(folder.glob("*/*.png"))
     content = image.read_bytes()
     load_folder_once.cache_clear()
     try:
         with Image.open(image) as shown:
             ImageOps.invert(shown).save(image)
-        status, _, err = in_process(analyse.main, f"run={finished.place}")
+        yield
     finally:
         image.write_bytes(content)
         load_folder_once.cache_clear()
+
+
+@pytest.mark.parametrize("use", ["train", "test"])
+def test_images_with_other_pixels_under_the_same_names_are_refused(use, finished, in_process):
+    folder = finished.root / use / "fine"
+    with other_pixels(folder):
+        status, _, err = in_process(analyse.main, f"run={finished.place}")
     assert status == 1
-    assert f"was {use}ed on other images than lie in {finished.root / use / 'fine'} now" in err
+    assert f"was {use}ed on other images than lie in {folder} now" in err
+
+
+def test_a_data_set_that_has_moved_is_found_where_the_command_says(finished, in_process, tmp_path):
+    moved = finished.root.rename(tmp_path / "MOVED")
+    load_folder_once.cache_clear()
+    try:
+        assert pipeline.examine(open_study(finished.place, data_root=str(moved)), []).images
+        with other_pixels(moved / "test/fine"):
+            command = f"run={finished.place}", f"dataset.root={moved}"
+            status, _, err = in_process(analyse.main, *command)
+    finally:
+        moved.rename(finished.root)
+        load_folder_once.cache_clear()
+    assert status == 1
+    assert f"was tested on other images than lie in {moved}/test/fine now" in err
 
 
 def test_help_needs_no_torch(command):
