@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 from analysis.study import FinishedStudy
 from common.results.intervals import FEWEST
+from common.settings.compose import spelled
 from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
 
 STUDY = "train_system.py"
 BY_WORD = "bilateral study"  # the same, by the installed command
 ENOUGH = 5  # seeds
 NO_REPORT = "analyse="  # what would keep a command from writing one
+SWEEPS = {"--multirun", "-m"}
+# What says where a study lies: it may since have been gathered, copied or renamed, and fresh=true begins another.
+PLACE = ("exp_name=", "save_dir=", "fresh=")
 
 
 class Addition(NamedTuple):
@@ -48,7 +52,10 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
 
 
 def more_seeds(study: FinishedStudy) -> str | None:
-    """The command that adds seeds up to `ENOUGH`; None where the seeds are not the first ones, or it is no study."""
+    """The command that adds seeds up to `ENOUGH`; None where it is no study, or its seeds cannot be counted on.
+
+    They are not the first ones, or each has its checkpoints in the file that trained_models names.
+    """
     words = _with_more_seeds(study)
     return shlex.join(["python", STUDY, *words]) if words else None
 
@@ -57,6 +64,8 @@ def _with_more_seeds(study: FinishedStudy) -> list[str] | None:
     words = _recorded(study)
     seeds = sorted({stage.seed for stage in study.stages})
     if words is None or seeds != list(range(len(seeds))):
+        return None
+    if any(word.startswith("trained_models=") for word in words):
         return None
     return [*_without(words, "num_seeds=", "seeds=", NO_REPORT), f"num_seeds={ENOUGH}"]
 
@@ -80,11 +89,22 @@ def _without(words: Sequence[str], *beginnings: str) -> list[str]:
 
 
 def _recorded(study: FinishedStudy) -> list[str] | None:
-    """The words behind the script's name in the command of a study's stage: that of the reference's last seed first."""
+    """The words behind the script's name in the command of a study's stage, for the study where it lies now.
+
+    That of the reference's last seed first. None of a sweep, which would run all its jobs anew.
+    """
     # The last seed's is the one that asked for most of them, where a study was extended.
     reference = sorted(study.of(REFERENCE).values(), key=lambda stage: -stage.seed)
     stages = [*reference, *study.stages]
     for words in (stage.yaml("environment.yaml").get("command") for stage in stages):
         if isinstance(words, list) and words and Path(str(words[0])).name in (STUDY, BY_WORD):
-            return [str(word) for word in words[1:]]
+            given = [str(word) for word in words[1:]]
+            return (
+                None if SWEEPS.intersection(given) else [*_without(given, *PLACE), *_place(study)]
+            )
     return None
+
+
+def _place(study: FinishedStudy) -> list[str]:
+    place = study.place.resolve()
+    return spelled({"exp_name": place.name, "save_dir": str(place.parent)})

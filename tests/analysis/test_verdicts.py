@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -68,6 +69,11 @@ def finished(tmp_path, monkeypatch):
         return FinishedStudy(tmp_path, stages)
 
     return make
+
+
+def here(study: FinishedStudy) -> str:
+    """The words by which a command finds a study where it lies."""
+    return f"""'exp_name="{study.place.name}"' 'save_dir="{study.place.parent}"'"""
 
 
 def margin(place: Path, fraction: float) -> None:
@@ -152,7 +158,7 @@ def test_one_seed_has_two_values(finished):
 def test_missing_controls_are_added_by_the_studys_own_command(finished):
     study = finished({REFERENCE: BILATERAL, "fine": {"fine": PAIR["fine"]}})
     command = (
-        "python train_system.py num_seeds=4 'dataset.root=a b' "
+        f"python train_system.py num_seeds=4 'dataset.root=a b' {here(study)} "
         "'arms=[bilateral,unspecialised_pair,unilateral_wide]'"
     )
     last = say(study)[-1]
@@ -160,7 +166,8 @@ def test_missing_controls_are_added_by_the_studys_own_command(finished):
     assert last.endswith(f"This adds them: {command}")
     page = unescape(render(study, Findings(), seconds=1))
     assert f"<code>{command}</code>" in page
-    assert "python train_system.py 'arms=[bilateral]' 'dataset.root=a b' num_seeds=5" in page
+    words = f"'arms=[bilateral]' 'dataset.root=a b' {here(study)} num_seeds=5"
+    assert f"python train_system.py {words}" in page
 
 
 def test_commands_that_add_write_a_report_and_add_the_seeds_that_lack_too(finished):
@@ -172,9 +179,46 @@ def test_commands_that_add_write_a_report_and_add_the_seeds_that_lack_too(finish
     commands = re.findall("<code>(python train_system.py .*?)</code>", page)
     # The third one is the study's own.
     assert commands[:2] == [
-        "python train_system.py 'arms=[bilateral]' num_seeds=5",
-        "python train_system.py num_seeds=5 'arms=[bilateral,unspecialised_pair,unilateral_wide]'",
+        f"python train_system.py 'arms=[bilateral]' {here(study)} num_seeds=5",
+        f"python train_system.py {here(study)} num_seeds=5 "
+        "'arms=[bilateral,unspecialised_pair,unilateral_wide]'",
     ]
+
+
+def test_a_study_that_moved_or_began_afresh_is_added_to_where_it_lies(finished):
+    study = finished({REFERENCE: BILATERAL}, seeds=3)
+    words = ["train_system.py", "num_seeds=3", "fresh=true", "exp_name=old", "save_dir=/far/away"]
+    for file in study.place.glob("*/*/environment.yaml"):
+        file.write_text(yaml.safe_dump({"command": words}))
+    page = unescape(render(study, Findings(), seconds=1))
+    commands = re.findall("<code>(python train_system.py .*?)</code>", page)
+    arms = "'arms=[bilateral,unspecialised_pair,unilateral_wide]'"
+    assert commands[:2] == [
+        f"python train_system.py {here(study)} num_seeds=5",
+        f"python train_system.py num_seeds=3 {here(study)} {arms}",
+    ]
+
+
+def test_a_job_of_a_sweep_is_given_no_command_that_would_run_all_jobs_anew(finished):
+    for option in ("--multirun", "-m"):
+        study = finished({REFERENCE: BILATERAL}, seeds=3)
+        words = ["train_system.py", option, "num_seeds=3", "hparams.lr=0.1,0.2"]
+        for file in study.place.glob("*/*/environment.yaml"):
+            file.write_text(yaml.safe_dump({"command": words}))
+        page = unescape(render(study, Findings(), seconds=1))
+        assert "This makes them" not in page
+        assert say(study)[-1].endswith("; train_system.py compares them in a study of its own.")
+        shutil.rmtree(study.place / REFERENCE)
+
+
+def test_seeds_are_not_added_where_each_has_its_checkpoint_in_a_file(finished):
+    study = finished({REFERENCE: BILATERAL}, seeds=2)
+    words = ["train_system.py", "num_seeds=2", "trained_models=a.yaml"]
+    for file in study.place.glob("*/*/environment.yaml"):
+        file.write_text(yaml.safe_dump({"command": words}))
+    page = unescape(render(study, Findings(), seconds=1))
+    assert "num_seeds=5" not in page
+    assert "num_seeds=2 trained_models=a.yaml" in say(study)[-1]
 
 
 def test_what_is_planned_is_missing_and_no_other_command_adds_it(finished, tmp_path):
@@ -201,7 +245,7 @@ def test_the_command_bilateral_study_is_the_studys_own_command_too(finished):
     page = unescape(render(study, Findings(), seconds=1))
     assert "<code>bilateral study num_seeds=4 'arms=[bilateral]' 'dataset.root=a b'</code>" in page
     arms = "arms=[bilateral,unspecialised_pair,unilateral_wide]"
-    added = f"python train_system.py num_seeds=4 'dataset.root=a b' '{arms}'"
+    added = f"python train_system.py num_seeds=4 'dataset.root=a b' {here(study)} '{arms}'"
     assert say(study)[-1].endswith(added)
 
 
@@ -210,7 +254,7 @@ def test_hemispheres_alone_are_asked_for_the_bilateral_network_without_no_bilate
     for file in study.place.glob("*/*/environment.yaml"):
         file.write_text(yaml.safe_dump({"command": [*COMMAND[:2], "no_bilateral=true"]}))
     arms = "arms=[bilateral,unspecialised_pair,unilateral_wide]"
-    assert say(study)[-1].endswith(f": python train_system.py num_seeds=4 '{arms}'")
+    assert say(study)[-1].endswith(f": python train_system.py num_seeds=4 {here(study)} '{arms}'")
 
 
 @pytest.mark.parametrize("arm", ["fine", REFERENCE])
