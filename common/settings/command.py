@@ -32,7 +32,8 @@ from common.settings.compose import (
     register,
 )
 from common.settings.explain import explain
-from common.settings.sweep import add_job, jobs_of, table_at_the_end
+from common.settings.sweep import add_job, add_unfinished, jobs_of, table_at_the_end
+from common.system.errors import Unfinished
 from common.system.output import replace_what_cannot_be_shown
 from common.system.signals import Interrupted, signals
 
@@ -41,6 +42,8 @@ LONGEST = 80  # characters of the part of a name that tells a sweep's jobs apart
 FIXED = "BILATERAL_FIXED"
 # Likewise: whether to show where an error comes from.
 TRACEBACK = "BILATERAL_TRACEBACK"
+# The score of a network that diverged, for a sweeper that searches: Optuna's takes no NaN.
+WORST = 0.0
 QUOTES = "\"'/"
 
 
@@ -107,7 +110,14 @@ def _job(cfg: DictConfig, task: Callable[[DictConfig], Any], schema: type, folde
         if sweep:
             cfg.exp_name = f"{base}_{sweep_name(overrides, fixed)}"
         refuse_missing_paths(cfg, schema)
-        score = task(cfg)
+        try:
+            score = task(cfg)
+        except Unfinished as error:
+            # In a sweep one configuration that diverges is an outcome, and the others are still to be tried.
+            if not (sweep and add_unfinished(cfg)):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            return WORST
         if sweep:
             given = override_keys(overrides).items()
             add_job(cfg, base, {key: v for key, v in given if key not in fixed}, score)

@@ -22,10 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from common.system.atomic_files import write_text
+from common.system.errors import Unfinished
 
 JOBS = "BILATERAL_SWEEP"
 # Sweeps whose values stand on the command line; those of glob(...) are names of files, an interval has none.
 LISTED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+SHOWN = 2  # jobs that the last sentence names; the folder of each may have a long name
 
 
 def jobs_of(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -54,14 +56,24 @@ def add_job(cfg: DictConfig, base: str, swept: Mapping[str, str], score: float |
         swept: value by key, of those that are not the same in all jobs.
         score: mean validation accuracy, 0 to 1; None: it has none, and is left out.
     """
+    if score is not None:
+        place = str(Path(cfg.save_dir) / f"{base}_sweep")
+        _note({"place": place, "score": score, "folder": str(cfg.exp_name), **swept})
+
+
+def add_unfinished(cfg: DictConfig) -> bool:
+    """Note a job that could not be finished, which the sweep's end will say; False where it cannot be noted."""
+    return _note({"unfinished": str(cfg.exp_name)})
+
+
+def _note(job: Mapping[str, object]) -> bool:
     file = os.environ.get(JOBS)
-    if not file or score is None or not Path(file).is_file():
-        return
-    place = str(Path(cfg.save_dir) / f"{base}_sweep")
-    job = {"place": place, "score": score, "folder": str(cfg.exp_name), **swept}
+    if not file or not Path(file).is_file():
+        return False
     # One short write in append mode: jobs that end together do not mix their lines.
     with open(file, "a", encoding="utf-8") as lines:
         lines.write(json.dumps(job) + "\n")
+    return True
 
 
 @contextmanager
@@ -69,7 +81,11 @@ def table_at_the_end() -> Iterator[None]:
     """Collect the jobs of a sweep that runs in this block, then print their table and write sweep.csv.
 
     Also where a job stops the sweep, of those that ended before it.
+
+    Raises:
+        Unfinished: after all that, if jobs could not be finished.
     """
+    unfinished: list[str] = []
     with tempfile.TemporaryDirectory(prefix="bilateral-") as folder:
         file = Path(folder) / "jobs"
         file.touch()
@@ -78,10 +94,17 @@ def table_at_the_end() -> Iterator[None]:
             yield
         finally:
             del os.environ[JOBS]
-            jobs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            noted = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            unfinished += [job["unfinished"] for job in noted if "unfinished" in job]
+            jobs = [job for job in noted if "unfinished" not in job]
             # More than one where jobs differ in exp_name, which may hold the name of the data set, or in save_dir.
             for place in dict.fromkeys(job["place"] for job in jobs):
                 _show(Path(place), [job for job in jobs if job["place"] == place])
+    if unfinished:
+        more = f" and {len(unfinished) - SHOWN} more" if len(unfinished) > SHOWN else ""
+        raise Unfinished(
+            f"{len(unfinished)} of the sweep's jobs could not be finished: {', '.join(unfinished[:SHOWN])}{more}."
+        )
 
 
 def _show(place: Path, jobs: list[dict]) -> None:

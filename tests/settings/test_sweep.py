@@ -8,7 +8,11 @@ import yaml
 
 import arch_single_head.trainer
 import train_system
+from arch_single_head.schema import SingleConfig
+from arch_single_head.trainer import FOLDER
+from common.settings.command import command as command_line
 from common.settings.compose import ROOT
+from common.system.errors import Unfinished
 
 SHORT = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=2"]
 
@@ -74,6 +78,26 @@ def test_a_job_that_is_refused_leaves_the_table_of_those_before_it(
     assert list(rows[0]) == ["hparams.mode", "val_accuracy", "folder"]
     assert sorted(row["hparams.mode"] for row in rows) == sorted(modes)
     assert "sweep, best first" in out
+
+
+def test_a_job_that_diverges_is_said_and_the_others_go_on(in_process, tiny, tmp_path):
+    def task(cfg):
+        if cfg.hparams.lr > 1:
+            raise Unfinished("1 of 1 stages could not be finished: fine/seed0.")
+        return cfg.hparams.lr
+
+    def main():
+        command_line(task, schema=SingleConfig, folder=FOLDER)
+
+    sweep = ["--multirun", "hparams.lr=0.1,1000,0.2", f"save_dir={tmp_path}", "exp_name=run"]
+    status, out, err = in_process(main, *tiny, *sweep)
+    assert status == 1
+    assert [row["hparams.lr"] for row in rows_of(tmp_path)] == ["0.2", "0.1"]
+    assert "sweep, best first" in out
+    said, last = err.splitlines()
+    assert said == "error: 1 of 1 stages could not be finished: fine/seed0."
+    assert last.startswith("error: 1 of the sweep's jobs could not be finished: run_")
+    assert "lr-1000" in last
 
 
 @pytest.mark.parametrize(
