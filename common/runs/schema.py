@@ -447,6 +447,11 @@ class RunKeys:
         split = cfg.dataset.split_seed
         if split not in (None, PER_SEED) and (type(split) is not int or split < 0):
             raise UserError(f"dataset.split_seed is {shown(split)}; allowed: {SPLIT_SEEDS}.")
+        if split is not None and cfg.dataset.val_dir is not None:
+            raise UserError(
+                f"dataset.split_seed={split} draws validation images from the training images, but dataset.val_dir "
+                f"(also set by study=paper) names others, {cfg.dataset.val_dir}: drop one."
+            )
         check_own_sets(cfg.dataset)
         for name in ("train_dir", "val_dir", "test_dir"):
             _check_level(name, cfg.dataset[name], cfg.hparams.mode)

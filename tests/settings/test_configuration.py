@@ -462,6 +462,15 @@ def test_override_is_refused_in_one_sentence(override, named):
     assert [name for name in named if name not in sentence] == [], sentence
 
 
+@pytest.mark.parametrize("split", [5, "per_seed"])
+def test_another_tenth_is_not_drawn_beside_validation_images_of_ones_own(tmp_path, split):
+    (tmp_path / "v/fine").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"split_seed={split} .*dataset\.val_dir .*: drop one\.$"):
+        single(
+            "dataset.root=data", f"dataset.val_dir={tmp_path}/v/fine", f"dataset.split_seed={split}"
+        )
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [
