@@ -82,12 +82,13 @@ def _checkpoints(file: Path, level: str, paths: Any, seeds: int) -> list[str]:
         raise UserError(
             f"{file} (trained_models) must list {seeds} checkpoints under {level}, one per seed."
         )
-    if len(set(paths)) < len(paths):
+    found = [file.parent / path for path in paths]
+    # Resolved, since one file has many names: a, ./a, b/../a, a link to it.
+    if len({path.resolve() for path in found}) < len(found):
         raise UserError(
             f"{file} (trained_models) names a checkpoint twice under {level}: seeds that share a hemisphere "
             "are not independent."
         )
-    found = [file.parent / path for path in paths]
     for path in found:
         if not path.is_file():
             raise UserError(

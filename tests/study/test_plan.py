@@ -181,9 +181,14 @@ def test_what_is_said_of_one_hemisphere_is_stronger_than_what_is_said_of_both():
         assert stages["bilateral/seed0"].config.hparams.fine_width == 0.125
 
 
-def test_a_hemisphere_given_for_two_seeds_is_refused(tmp_path):
+@pytest.mark.parametrize("other", ["f0", "./f0", "a/../f0", "link"])
+def test_a_hemisphere_given_for_two_seeds_is_refused(tmp_path, other):
     file = tmp_path / "trained.yaml"
-    file.write_text("fine: [f0, f0]\ncoarse: [c0, c1]\n")
+    (tmp_path / "a").mkdir()
+    for name in ("f0", "c0", "c1"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("f0")
+    file.write_text(f"fine: [f0, {other}]\ncoarse: [c0, c1]\n")
     with pytest.raises(UserError, match="names a checkpoint twice under fine"):
         navon("num_seeds=2", f"trained_models={file}")
 
