@@ -34,7 +34,7 @@ from common.runs.loggers import loggers_of
 from common.runs.prepare import Prepared, prepare
 from common.settings.compose import ROOT
 from common.settings.levels import LEVEL_NAMES
-from common.system.atomic_files import replacing, write_yaml
+from common.system.atomic_files import read_mapping, replacing, write_yaml
 from common.system.distributed import Machines, together
 from common.system.environment import describe
 from common.system.errors import StageFailed, UserError
@@ -62,6 +62,8 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     stage, data = prepared.stage, prepared.data
     evaluate = stage.config.evaluate
     result = _finished(stage, prepared.name)
+    if result is not None:
+        _keep_note(stage)
     if result is not None and (result["test"] is not None or not evaluate):
         print(f"{stage.name}: done before")
         return
@@ -103,6 +105,16 @@ def _describe(prepared: Prepared) -> None:
     write_yaml(stage.place / "environment.yaml", environment | {"seeds": list(stage.seeds)})
     identity = prepared.identity | {"sources": prepared.sources}
     write_yaml(stage.place / "fingerprint.yaml", identity)
+
+
+def _keep_note(stage: Stage) -> None:
+    """Put the note of this command in place of an earlier one: people also write theirs once a run has ended."""
+    file, note = stage.place / "config.yaml", stage.config.note
+    if not note or not file.is_file():
+        return
+    kept = read_mapping(file)
+    if kept.get("note") != note:
+        write_yaml(file, kept | {"note": note})
 
 
 def _fit(

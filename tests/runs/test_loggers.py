@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+import yaml
 
 import arch_single_head.trainer
 import train_system
@@ -28,6 +29,16 @@ def test_a_logger_of_lightning_by_its_class(in_process, tiny, tmp_path):
     # How a run was logged is no part of what it is.
     again = in_process(SINGLE, *tiny, *SHORT, *place)
     assert "fine/seed0: done before" in again[1]
+
+
+def test_a_note_on_a_run_that_has_ended_is_kept(in_process, tiny, tmp_path):
+    line = [*tiny, *SHORT, f"save_dir={tmp_path}", "exp_name=run", "evaluate=false"]
+    assert in_process(SINGLE, *line)[0] == 0
+    file = tmp_path / "run/fine/seed0/config.yaml"
+    before = yaml.safe_load(file.read_text())
+    for more in (['note="with the new lamp"'], []):
+        assert "fine/seed0: done before" in in_process(SINGLE, *line, *more)[1]
+        assert yaml.safe_load(file.read_text()) == before | {"note": "with the new lamp"}
 
 
 def test_each_stage_is_a_run_of_its_own_in_weights_and_biases(
