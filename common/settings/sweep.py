@@ -9,8 +9,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
 
@@ -108,7 +108,9 @@ def table_at_the_end() -> Iterator[None]:
 
 
 def _show(place: Path, jobs: list[dict]) -> None:
-    """Write and print the table of one sweep's jobs, into its folder."""
+    """Write and print the table of one sweep's jobs, into its folder, with those of earlier sweeps of its name."""
+    file = place / "sweep.csv"
+    jobs += _earlier(file, {job["folder"] for job in jobs})
     own = ("place", "score", "folder")
     keys = list(dict.fromkeys(key for job in jobs for key in job if key not in own))
     jobs.sort(key=lambda job: -job["score"])
@@ -118,7 +120,6 @@ def _show(place: Path, jobs: list[dict]) -> None:
     rows.writerows(
         [*(job.get(key, "") for key in keys), job["score"], job["folder"]] for job in jobs
     )
-    file = place / "sweep.csv"
     write_text(file, text.getvalue())
     table = Table(title="sweep, best first", title_justify="left", box=box.SIMPLE_HEAD)
     for key in keys:
@@ -128,3 +129,19 @@ def _show(place: Path, jobs: list[dict]) -> None:
         table.add_row(*(job.get(key, "") for key in keys), f"{100 * job['score']:.2f} %")
     Console().print(table)
     print(f"Sweep: {file}")
+
+
+def _earlier(file: Path, again: Collection[str]) -> list[dict]:
+    """The jobs that a sweep's file holds already, but for those that ran ``again`` or whose folder is gone."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as text:
+        rows = [{key: cell for key, cell in row.items() if cell} for row in csv.DictReader(text)]
+    found = []
+    for row in rows:
+        # A row that a person has changed may hold no job any more.
+        with suppress(KeyError, ValueError, TypeError):
+            score, folder = float(row.pop("val_accuracy")), row["folder"]
+            if folder not in again and (file.parents[1] / folder).is_dir():
+                found.append({"score": score, **row})
+    return found

@@ -80,6 +80,33 @@ def test_a_job_that_is_refused_leaves_the_table_of_those_before_it(
     assert "sweep, best first" in out
 
 
+def test_a_sweep_keeps_the_rows_of_earlier_ones_whose_folders_are_there(in_process, tiny, tmp_path):
+    def task(cfg):
+        (tmp_path / cfg.exp_name).mkdir(exist_ok=True)
+        return cfg.hparams.lr + cfg.hparams.dropout
+
+    def main():
+        command_line(task, schema=SingleConfig, folder=FOLDER)
+
+    def swept(*words: str) -> list[tuple[str, str, float]]:
+        line = ["--multirun", *words, f"save_dir={tmp_path}", "exp_name=run"]
+        assert in_process(main, *tiny, *line)[0] == 0
+        return [
+            (row["hparams.lr"], row.get("hparams.dropout", ""), float(row["val_accuracy"]))
+            for row in rows_of(tmp_path)
+        ]
+
+    first = swept("hparams.lr=0.1,0.2,0.3", "hparams.dropout=0")
+    assert [lr for lr, *_ in first] == ["0.3", "0.2", "0.1"]
+    gone = next(row["folder"] for row in rows_of(tmp_path) if row["hparams.lr"] == "0.2")
+    (tmp_path / gone).rmdir()
+    more = swept("hparams.lr=0.3,0.4", "hparams.dropout=0")
+    assert [lr for lr, *_ in more] == ["0.4", "0.3", "0.1"]
+    other = swept("hparams.lr=0.1", "hparams.dropout=0.1,0.5")
+    assert next(one[:2] for one in other) == ("", "0.5")
+    assert len(other) == 5
+
+
 def test_a_job_that_diverges_is_said_and_the_others_go_on(in_process, tiny, tmp_path):
     def task(cfg):
         if cfg.hparams.lr > 1:
