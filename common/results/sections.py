@@ -1,6 +1,6 @@
 """The tables of an experiment that a person is shown, as text: what stands in which line, and the notes below."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from common.results.climbing import slope_lines, still_climbing
@@ -21,6 +21,7 @@ from common.results.statistics import (
 from common.settings.levels import LEVELS
 
 APPROXIMATE = "≈"
+PAIRS = "(n): the difference is of n seeds, those that both arms have."
 
 
 class Section(NamedTuple):
@@ -63,10 +64,11 @@ def sections(
         for row in differences(rows, reference=reference, primary=primary, margin=margin)
         if row.family is not None
     ]
+    fewer = _fewer_pairs(summary, compared)
     found = [
         _primary(compared, margin),
-        _accuracies(summary, compared, reference),
-        _contrasts(compared, reference, margin),
+        _accuracies(summary, compared, fewer, reference),
+        _contrasts(compared, fewer, reference, margin),
         _own_minus_via_fine(own_minus_via_fine(rows)),
         _via_fine(compared, reference),
         *_further(summary),
@@ -89,8 +91,22 @@ def _primary(compared: Sequence[DifferenceRow], margin: float) -> Section:
     return Section(title, 1, [header, *lines], tuple(_explained(rows, margin)))
 
 
+def _fewer_pairs(
+    summary: Sequence[SummaryRow], compared: Sequence[DifferenceRow]
+) -> dict[tuple[str, str], str]:
+    """Say of the arms and levels with seeds that the reference lacks how many pairs their difference is of."""
+    seeds = {(row.arm, row.level): row.seeds for row in summary}
+    said = {
+        (row.arm, row.level): _of_fewer(row.seeds, seeds[row.arm, row.level]) for row in compared
+    }
+    return {name: text for name, text in said.items() if text}
+
+
 def _accuracies(
-    summary: Sequence[SummaryRow], compared: Sequence[DifferenceRow], reference: str
+    summary: Sequence[SummaryRow],
+    compared: Sequence[DifferenceRow],
+    fewer: Mapping[tuple[str, str], str],
+    reference: str,
 ) -> Section:
     lines = [["arm", "level", "seeds", "accuracy\n95 % interval"]]
     lines += [
@@ -107,22 +123,33 @@ def _accuracies(
     if not compared:
         return Section("test accuracy", 2, lines, tuple(notes))
     lines[0].append(f"minus {reference}\n95 % interval")
-    cells = {(row.arm, row.level): _difference(row) for row in compared}
+    cells = {
+        (row.arm, row.level): _difference(row, fewer.get((row.arm, row.level), ""))
+        for row in compared
+    }
+    if fewer:
+        notes.append(PAIRS)
     for line, r in zip(lines[1:], summary, strict=True):
         line.append(cells.get((r.arm, r.level), f"{NONE}\n{NONE}"))
     return Section("test accuracy, differences in percentage points", 2, lines, tuple(notes))
 
 
-def _contrasts(compared: Sequence[DifferenceRow], reference: str, margin: float) -> Section:
+def _contrasts(
+    compared: Sequence[DifferenceRow],
+    fewer: Mapping[tuple[str, str], str],
+    reference: str,
+    margin: float,
+) -> Section:
     """The tests of all other contrasts with the reference arm; none that had too few seeds."""
     rows = [row for row in compared if row.family == REFERENCE and row.p is not None]
     header = ["arm", "level", "points", "p\np, Holm", "verdict\nseeds needed"]
-    lines = [
-        [row.arm, level_shown(row), f"{100 * row.mean:+.2f}", _p(row), _verdict(row)]
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        points = f"{100 * row.mean:+.2f}{fewer.get((row.arm, row.level), '')}"
+        lines.append([row.arm, level_shown(row), points, _p(row), _verdict(row)])
+    notes = [PAIRS] if any((row.arm, row.level) in fewer for row in rows) else []
     title = f"contrasts: arm minus {reference}, in percentage points"
-    return Section(title, 2, [header, *lines], tuple(_explained(rows, margin)))
+    return Section(title, 2, [header, *lines], (*notes, *_explained(rows, margin)))
 
 
 def _explained(rows: Sequence[DifferenceRow], margin: float) -> Iterable[str]:
@@ -173,7 +200,9 @@ def image_sections(found: Sequence[ImageRow]) -> list[Section]:
     lines = [["arm", "level", "points\n95 % interval", "ahead\n95 % interval", "differ\nkappa"]]
     for row in found:
         ahead = NONE if row.ahead is None else f"{100 * row.ahead:.0f} %"
-        kappa = NONE if row.kappa is None else f"{row.kappa:.2f}{_of_fewer(row)}"
+        kappa = (
+            NONE if row.kappa is None else f"{row.kappa:.2f}{_of_fewer(row.kappa_seeds, row.seeds)}"
+        )
         points = f"{100 * row.mean:+.2f}\n{_ends(row.ci95_low, row.ci95_high, '+.2f')}"
         ahead += f"\n{_ends(row.ahead_ci95_low, row.ahead_ci95_high, '.0f')}"
         differ = f"{round((row.mcnemar or 0) * row.seeds)} of {row.seeds}"
@@ -182,7 +211,7 @@ def image_sections(found: Sequence[ImageRow]) -> list[Section]:
         "points: interval of a bootstrap over seeds and images; ahead: share of seeds in which the arm is ahead.",
         f"differ: seeds in which the two networks differ (McNemar, p below {LEVEL:g}); kappa: error consistency.",
     )
-    if any(row.kappa is not None and _of_fewer(row) for row in found):
+    if any(row.kappa is not None and row.kappa_seeds < row.seeds for row in found):
         notes += (
             "(1): kappa of one seed; it has none where both are right, or wrong, everywhere.",
         )
@@ -190,9 +219,9 @@ def image_sections(found: Sequence[ImageRow]) -> list[Section]:
     return [Section(title, 2, lines, notes)] if found else []
 
 
-def _of_fewer(row: ImageRow) -> str:
-    """Say of how many seeds kappa is, where others of the row are of more: " (1)"; else nothing."""
-    return f" ({row.kappa_seeds})" if row.kappa_seeds < row.seeds else ""
+def _of_fewer(seeds: int, of: int) -> str:
+    """Say of how many seeds a value is, where others of the row are of more: " (1)"; else nothing."""
+    return f" ({seeds})" if seeds < of else ""
 
 
 def _further(summary: Sequence[SummaryRow]) -> list[Section]:
@@ -273,8 +302,8 @@ def _ends(low: float | None, high: float | None, form: str) -> str:
     return f"{100 * low:{form}} to {100 * high:{form}}"
 
 
-def _difference(row: DifferenceRow) -> str:
-    return f"{100 * row.mean:+.2f}\n{_interval(row, sign='+')}"
+def _difference(row: DifferenceRow, fewer: str = "") -> str:
+    return f"{100 * row.mean:+.2f}{fewer}\n{_interval(row, sign='+')}"
 
 
 def _p(row: DifferenceRow) -> str:

@@ -210,6 +210,19 @@ def test_a_study_of_two_seeds_is_told_why_nothing_was_tested(capsys):
     assert "undecided" not in out
 
 
+def test_a_difference_of_fewer_seeds_than_the_arm_has_says_of_how_many():
+    four = [0.5, 0.62, 0.7, 0.65]
+    rows = [*arm("fine", *four), *arm("bilateral", 0.6, 0.6, 0.76), *arm("few", *four)[:3]]
+    read = sections(rows, reference="bilateral")
+    accuracies, contrasts = (one for one in read if one.title.startswith(("test acc", "contrasts")))
+    assert [line[4].split("\n")[0] for line in accuracies.lines[1:]] == ["-4.67 (3)", "–", "-4.67"]
+    assert [line[2] for line in contrasts.lines[1:]] == ["-4.67 (3)", "-4.67"]
+    for one in (accuracies, contrasts):
+        assert any("the difference is of n seeds" in note for note in one.notes)
+    whole = [*arm("fine", *four), *arm("bilateral", *four)]
+    assert "of n seeds" not in markdown(sections(whole, reference="bilateral"))
+
+
 def test_an_approximate_interval_is_marked():
     ring = ["0+1", "1+2", "2+0"]
     rows = [*arm("bilateral", 0.5, 0.6, 0.7), *arm("mixed", 0.4, 0.45, 0.6, seeds=ring)]
