@@ -204,7 +204,7 @@ def examine(
             found.images = found.images or images.counts()
             cache = caches.setdefault(images, Caches(images, module.device))
             if stage.arm in found.pairs:
-                found.add(see(stage, whole, images, module, cache))
+                found.add(see(stage, whole, images, module, cache, found.leave_out))
             if events:
                 with found.spared("TensorBoard events"):
                     write_events(stage, module, cache.test, images.test)

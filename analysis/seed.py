@@ -1,16 +1,19 @@
 """What an analysis may use: the images of a study, and of one seed its networks, their features and logits."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
 from analysis.logistic import Fits
 from analysis.networks import FeatureCache, load, side_by_side
 from analysis.study import FinishedStage, FinishedStudy
+from common.checkpoints.files import digest, read
 from common.data.datamodule import HierarchicalData, ImageSet
 from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
@@ -143,6 +146,7 @@ def see(
     images: StudyImages,
     module: TrainingModule,
     caches: Caches,
+    leave_out: Callable[[str], None],
 ) -> Seed:
     """Compute the features and logits of one seed.
 
@@ -152,6 +156,7 @@ def see(
         images: its images.
         module: holds the network of the stage.
         caches: of the seed.
+        leave_out: takes a sentence about what has to be left out.
     """
     network = cast(HemispheresAndHeads, module.network)
 
@@ -159,13 +164,7 @@ def see(
         features = cache.of_network(module, network)
         return FeatureSet(features, {level: labels[level][cache.rows] for level in LEVELS})
 
-    hparams = module.cfg.hparams
-    alone = {
-        level: load(path)
-        for level in LEVELS
-        if hparams[f"{level}_speciality"] == level
-        and (path := checkpoint_alone(study, level, stage.seed, hparams[f"model_path_{level}"]))
-    }
+    alone = _networks_alone(stage, study, module.cfg.hparams, leave_out)
     return Seed(
         number=stage.seed,
         arm=stage.arm,
@@ -184,17 +183,50 @@ def see(
     )
 
 
-def checkpoint_alone(study: FinishedStudy, level: str, seed: int, given: str | None) -> Path | None:
+def _networks_alone(
+    stage: FinishedStage,
+    study: FinishedStudy,
+    hparams: DictConfig,
+    leave_out: Callable[[str], None],
+) -> dict[str, TrainingModule]:
+    """The networks of one level whose hemispheres a stage has loaded, by that level."""
+    loaded = stage.yaml("fingerprint.yaml").get("sources") or {}
+    found = {}
+    for level in LEVELS:
+        key = f"model_path_{level}"
+        if hparams[f"{level}_speciality"] != level:
+            continue
+        given = hparams[key]
+        if path := checkpoint_alone(study, level, stage.seed, given, weights=loaded.get(key)):
+            found[level] = load(path)
+        elif path := checkpoint_alone(study, level, stage.seed, given):
+            leave_out(
+                f"the {level} network alone with seed {stage.seed}; {path} has other weights now than those that "
+                f"{stage.arm} was built on."
+            )
+    return found
+
+
+def checkpoint_alone(
+    study: FinishedStudy, level: str, seed: int, given: str | None, *, weights: str | None = None
+) -> Path | None:
     """The checkpoint of the network that was trained on one level: the study's, or else the ``given`` one.
 
-    ``given`` is the path from which the network loaded that hemisphere, and may contain {seed}; None if it loaded none.
+    Args:
+        study: its own networks come first.
+        level: that the network was trained on.
+        seed: of the network.
+        given: the path from which its hemisphere was loaded, which may contain {seed}; None if none was loaded.
+        weights: the digest of the weights that were loaded; None takes any.
     """
     if not given:
         return None
     stage = study.of(level).get(seed)
     paths = [stage.checkpoint] if stage is not None else []
     paths.append(Path(given.replace("{seed}", str(seed))))
-    return next((path for path in paths if path.is_file()), None)
+    there = (path for path in paths if path.is_file())
+    loaded = (path for path in there if weights is None or digest(read(path)[1]) == weights)
+    return next(loaded, None)
 
 
 def sides_of(half: str) -> tuple[str, ...]:

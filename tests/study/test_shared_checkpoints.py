@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from helpers import altered
 
 import arch_dual_head.trainer
 from analysis.pipeline import examine
+from analysis.sections.agreement import Agreement
 from analysis.study import open_study
 from common.checkpoints.files import read
 from common.runs.description import Stage
@@ -99,6 +101,30 @@ def test_what_has_no_checkpoint_any_more_is_left_out_with_a_sentence(study):
     assert not found.values.items("cka", "", "left-unspecialised")
     assert [*(study / "fine/seed0").glob("*.analysis")] == []  # logger=csv
     assert len(open_study(study).stages) == 6  # of the tables nothing is missing
+
+
+def test_a_network_alone_is_the_one_that_the_bilateral_network_was_built_on(study, checkpoints):
+    def retrain(held):
+        name = next(one for one in held["state_dict"] if "heads" in one)
+        held["state_dict"][name] = -held["state_dict"][name]
+
+    def gains() -> tuple[dict, list[str]]:
+        found = examine(open_study(study), [Agreement()], events=False)
+        return found.values.items("gain", "fine"), found.left_out
+
+    before, _ = gains()
+    assert before
+    # The study's own has been replaced; the one that was given is the same as ever.
+    own = study / "fine/seed0/checkpoints/best.ckpt"
+    altered(checkpoints["fine"], own, retrain)
+    assert gains()[0] == before
+    file = study / "bilateral/seed0/fingerprint.yaml"
+    recorded = yaml.safe_load(file.read_text())
+    recorded["sources"]["model_path_fine"] = "0" * 16  # so has that one
+    file.write_text(yaml.safe_dump(recorded))
+    now, left_out = gains()
+    assert not now
+    assert any(f"{own} has other weights now" in sentence for sentence in left_out)
 
 
 def test_without_its_bilateral_network_a_study_has_no_hemispheres_to_compare(study):
