@@ -20,7 +20,7 @@ from study.arms import ARMS, CONNECTS, REFERENCE, SIZES, STUDIES, TRAINED_LIKE
 from study.choice import chosen_arms, chosen_seeds, ordered
 from study.configurations import configurations
 from study.overrides import FOLDERS
-from study.trained_models import trained_models
+from study.trained_models import refuse_mixed, trained_models
 
 if TYPE_CHECKING:
     from common.runs.description import Stage
@@ -47,6 +47,9 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
     configs = _of_one_seed(configurations(arms, cfg, overrides, seeds, trained))
     for config in configs.values():
         refuse_unlike_sets(config.dataset, seeds)
+    # Those of seeds with images of their own are of as many configurations.
+    if not any(own_images(config.dataset) for config in configs.values()):
+        refuse_mixed(trained)
     configs = _of_independent_labels(configs, seeds)
     if not configs:
         raise UserError(

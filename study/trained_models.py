@@ -1,8 +1,10 @@
 """Hemispheres that a study uses instead of training its own: the file that `trained_models` names."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 from yaml import YAMLError
@@ -11,6 +13,9 @@ from common.settings.checks import plain_value
 from common.settings.levels import LEVELS
 from common.system.atomic_files import read_yaml
 from common.system.errors import UserError, shown
+
+if TYPE_CHECKING:
+    from common.checkpoints.record import Record
 
 
 def trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]]:
@@ -34,17 +39,33 @@ def trained_models(cfg: DictConfig, seeds: list[int]) -> dict[str, list[str]]:
     return found
 
 
+def refuse_mixed(trained: Mapping[str, Sequence[str]]) -> None:
+    """Refuse hemispheres of one level that were trained differently: a mean over such seeds is of no configuration.
+
+    Each stage would be refused for it, but only once those of other seeds and arms have been trained.
+
+    Raises:
+        UserError: names two of their checkpoints.
+    """
+    for level, paths in trained.items():
+        # One alone is not read, which takes time.
+        names = [record.fingerprint for record in _records(paths)] if len(paths) > 1 else []
+        for path, name in zip(paths, names, strict=False):
+            if name != names[0]:
+                raise UserError(
+                    f"{paths[0]} and {path} (trained_models, under {level}) were trained on other images or with other "
+                    "settings: allowed are hemispheres that differ in their seed alone."
+                )
+
+
 def recorded_epochs(level: str, checkpoints: Sequence[str]) -> int:
     """Read for how many epochs the hemispheres of a level were trained.
 
     Raises:
         UserError: their checkpoints cannot be read, or do not say one number.
     """
-    # Imported late: it takes torch, and most studies need nothing of what is in these files.
-    from common.checkpoints.files import read
-
-    configs = [read(Path(path))[0].config for path in checkpoints]
-    said = [plain_value(config, "trainer_params.max_epochs") for config in configs]
+    records = _records(checkpoints)
+    said = [plain_value(record.config, "trainer_params.max_epochs") for record in records]
     for path, epochs in zip(checkpoints, said, strict=True):
         if type(epochs) is not int or epochs != said[0]:
             raise UserError(
@@ -53,6 +74,13 @@ def recorded_epochs(level: str, checkpoints: Sequence[str]) -> int:
                 "budget=recipe."
             )
     return int(said[0])
+
+
+def _records(checkpoints: Sequence[str]) -> list[Record]:
+    # Imported late: it takes torch, and most studies need nothing of what is in these files.
+    from common.checkpoints.files import read
+
+    return [read(Path(path))[0] for path in checkpoints]
 
 
 def _content(file: Path) -> dict[str, Any]:

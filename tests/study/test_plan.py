@@ -55,10 +55,10 @@ def arms_of(stages) -> list[str]:
     return list(dict.fromkeys(stage.arm for stage in stages.values()))
 
 
-def write_hemisphere(file, epochs) -> None:
+def write_hemisphere(file, epochs, fingerprint="") -> None:
     """Write a checkpoint that says for how many epochs it was trained, and holds no weights."""
     config = {"hparams": {}, "trainer_params": {"max_epochs": epochs}}
-    record = Record("arch_single_head", "any", 0, config, {}, {}, [], [], [], "", "")
+    record = Record("arch_single_head", "any", 0, config, {}, {}, [], [], [], "", fingerprint)
     torch.save({"state_dict": {}, RECORD: record.as_dict()}, file)
 
 
@@ -462,6 +462,15 @@ def test_hemispheres_without_one_number_of_epochs_are_no_measure_of_training(
     assert own.trainer_params.max_epochs == 3
     recipe = configs(*given, "budget=recipe")["unilateral_long/seed0"]
     assert recipe.trainer_params.max_epochs == recipe.recipe.single.max_epochs
+
+
+def test_hemispheres_of_a_level_that_were_trained_differently_are_refused(models, tmp_path):
+    given = ("num_seeds=2", f"trained_models={models}")
+    write_hemisphere(tmp_path / "c1", 7, "another")
+    sentence = refusal(*given)
+    assert sentence.startswith(f"{tmp_path}/c0 and {tmp_path}/c1 (trained_models, under coarse)")
+    # Their images differ, and so may what identifies them.
+    assert configs(*given, "dataset.split_seed=per_seed")
 
 
 def test_a_trained_hemisphere_that_is_not_there_is_refused(models, tmp_path):
