@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
-from common.data.datamodule import HierarchicalData
+from common.data.datamodule import HierarchicalData, load_folder_once
 from common.networks.crossings import BOTH_WAYS
 from common.networks.macro import HemispheresAndHeads
 from common.results.metrics import METRICS
@@ -48,6 +48,8 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
             f"predictions is {cfg.predictions!r}; allowed: a file whose name ends in .csv.gz."
         )
     quieten()
+    # The set may have been prepared again since a test before this one in the same process.
+    load_folder_once.cache_clear()
     checkpoint = Path(cfg.checkpoint)
     module = load_module(checkpoint, {folder: architecture})
     if cfg.predictions and {*module.record.levels} & {*WITHOUT_LABELS}:

@@ -89,7 +89,7 @@ def second(answers: Answers) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_new_metric_has_it_too(monkeypatch):
-    row = Metric("second", "", f"{__name__}:second", better="higher", shown=NUMBER)
+    row = Metric("", f"{__name__}:second", title="second", better="higher", shown=NUMBER)
     monkeypatch.setitem(METRICS, "second", row)
     found = chance({"fine": 8}, [], {"fine": torch.arange(8)})
     assert found["fine"]["second"] == pytest.approx(1 / 8, abs=1e-3)

@@ -233,7 +233,7 @@ def confidence(answers: Answers) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_metric_is_a_function_and_a_row(monkeypatch):
-    row = Metric("confidence", "", f"{__name__}:confidence", better="higher", shown=NUMBER)
+    row = Metric("", f"{__name__}:confidence", title="confidence", better="higher", shown=NUMBER)
     monkeypatch.setitem(METRICS, "confidence", row)
     logits = {"fine": predicting([1, 2], 4), "coarse": predicting([0, 1], 2)}
     labels = {"fine": torch.tensor([0, 0]), "coarse": torch.tensor([0, 0])}
