@@ -10,6 +10,7 @@ from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_colu
 from analysis.report.figures import COLOURS, legend_above
 from analysis.report.part import Part
 from analysis.report.svg import FAINT, Frame, picture
+from analysis.specialisation.measures import DEAD
 from analysis.specialisation.rows import Competence, Index
 from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN
 from analysis.specialisation.words import deaths, sentence, tasks_of, verdict
@@ -52,7 +53,7 @@ def part(
             f"{ABOUT_WITHIN if tasks_of(values, arms[0])[0] == WITHIN else ''}A dissociation is called double only "
             "where each hemisphere is better at one task and both 95 % intervals exclude 0; p of D is that of "
             "the test by sign flips, from six seeds. (1): of one seed, where competences are of more: laterality "
-            "takes a hemisphere that is not dead. docs/specialisation.md defines every measure."
+            f"takes two that add up to {DEAD:g} or more. docs/specialisation.md defines every measure."
         ],
     )
     arm = next((arm for arm in arms if any(row.arm == arm for row in course)), None)

@@ -161,7 +161,8 @@ def refuse_other_images(place: Path, cfg: DictConfig, data: Mapping[str, Any]) -
         UserError: names the folder of the other arm and what differs there.
     """
     own = {"set", "images"} & data.keys()  # each seed sees others
-    for arm in sorted(place.parent.parent.glob("*")):
+    others = (arm for arm in place.parent.parent.glob("*") if arm != place.parent)
+    for arm in sorted(others):
         # One of its runs is enough, for `refuse_other_configuration` holds its seeds together.
         runs = (
             file
@@ -169,7 +170,7 @@ def refuse_other_images(place: Path, cfg: DictConfig, data: Mapping[str, Any]) -
             if _holds_a_run(file.parent) and (not own or file.parent.name == place.name)
         )
         file = next(runs, None)
-        if file is None or arm == place.parent:
+        if file is None:
             continue
         theirs = read_mapping(file).get("data") or {}
         different = [use for use in ("train", "test") if theirs.get(use, data[use]) != data[use]]
