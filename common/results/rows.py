@@ -112,8 +112,9 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
         experiment: the folder.
         order: arms in the order of the tables; others follow in the order of the alphabet.
     """
-    rows = []
+    rows, networks = [], {}
     for file, result in finished(experiment):
+        networks[result["arm"], result["seed"]] = _network(file.parent, result)
         training = result.get("training") or {}
         for level, validation in result["validation"].items():
             test = (result["test"] or {}).get(level, {})
@@ -147,8 +148,8 @@ def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
     rank = {name: i for i, name in enumerate(order)}
     rows.sort(key=lambda r: (rank.get(r.arm, len(order)), r.arm, r.seed, r.level != "fine"))
     # Around the whole list of seeds every ensemble is the same one: it is listed once.
-    once = {_network(row): row for row in reversed(rows)}
-    return [row for row in rows if once[_network(row)] is row]
+    once = {(row.arm, row.level, networks[row.arm, row.seed]): row for row in reversed(rows)}
+    return [row for row in rows if once[row.arm, row.level, networks[row.arm, row.seed]] is row]
 
 
 def level_shown(row: Any) -> str:
@@ -167,10 +168,16 @@ def validation_accuracy(rows: Iterable[Row], arm: str) -> float | None:
     return mean(found) if found else None
 
 
-def _network(row: Row) -> tuple[Any, ...]:
-    """Give what tells a row from others: its seed, or the members of an ensemble, which trains nothing."""
-    members = tuple(sorted(row.seeds.split("+")))
-    return row.arm, row.level, members if row.trained_parameters == 0 else row.seed
+def _network(place: Path, result: dict[str, Any]) -> tuple[str, ...]:
+    """Name what a stage's network is: its seed, or the parts of one that trains nothing."""
+    if result.get("trained_parameters") != 0:
+        return (str(result["seed"]),)
+    try:
+        # Digests of weights: of the seeds 0 and 1, fine 0 with coarse 1 is not fine 1 with coarse 0.
+        digests = read_yaml(place / "fingerprint.yaml")["sources"].values()
+    except (OSError, YAMLError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        digests = ()
+    return tuple(sorted(map(str, digests or result.get("seeds", [result["seed"]]))))
 
 
 def holes(experiment: Path) -> dict[str, str]:

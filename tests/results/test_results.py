@@ -310,6 +310,21 @@ def test_the_same_ensemble_is_listed_once(tmp_path):
     assert [r.seeds for r in collect(tmp_path)] == ["0+1", "2+0"]
 
 
+def test_networks_of_the_same_two_seeds_are_two_where_their_weights_differ(tmp_path):
+    parts = (
+        {"fine": "a", "coarse": "b"},
+        {"fine": "c", "coarse": "d"},
+        {"fine": "b", "coarse": "a"},
+    )
+    for seed, sources in enumerate(parts):
+        stage(tmp_path, "product", seed, accuracy={"fine": 0.5})
+        place = tmp_path / f"product/seed{seed}"
+        result = yaml.safe_load((place / "result.yaml").read_text())
+        write_yaml(place / "result.yaml", result | {"seeds": [0, 1], "trained_parameters": 0})
+        write_yaml(place / "fingerprint.yaml", {"sources": sources})
+    assert [r.seed for r in collect(tmp_path)] == [0, 1]
+
+
 def test_a_copy_of_a_stage_is_no_further_seed(tmp_path):
     for seed in (0, 1):
         stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})
