@@ -323,6 +323,8 @@ ARMS = {
 DEFAULT_ARMS = ("fine", "coarse", "bilateral")
 # The arm that each other one is compared with.
 REFERENCE = "bilateral"
+# What it is made of, by keys of bilateral_epochs: arms of equal training are trained as much as all of it.
+PARTS = {"left": "fine", "right": "coarse", "heads": REFERENCE}
 # The contrast that a study is about, named before looking: the reference minus this arm. Both have two frozen
 # hemispheres of equal size and equally trained heads; they differ in what the hemispheres were trained on.
 PRIMARY = "unspecialised_pair"

@@ -9,6 +9,7 @@ from common.system.errors import UserError
 from study.arms import (
     ARMS,
     DEFAULT_ARMS,
+    PARTS,
     arms_of,
     names,
     standing_for,
@@ -40,8 +41,11 @@ def chosen_arms(cfg: DictConfig, seeds: int) -> list[str]:
             chosen |= _with_needed(arm)
     if not chosen:
         raise UserError("arms leaves nothing to run with so few seeds: give more, as num_seeds=5.")
+    # Arms that are trained as much as others read the epochs of these, which may have been trained before.
+    equal = cfg.budget != "recipe" and any(ARMS[arm].equal_training for arm in chosen)
+    with_epochs = chosen.union(PARTS.values()) if equal else chosen
     for name, epochs in cfg.epochs.items():
-        if epochs and not chosen & set(standing_for(name)):
+        if epochs and not with_epochs & set(standing_for(name)):
             raise UserError(
                 f"epochs.{name} has no meaning without the arm {name}: drop it, or add that."
             )

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.compose import compose_unchecked, finish, override_keys, spelled, with_variant
 from common.system.errors import UserError
-from study.arms import ARMS, CONNECTS, REFERENCE, Arm, refuse_another_name
+from study.arms import ARMS, CONNECTS, PARTS, Arm, refuse_another_name
 from study.overrides import FOLDERS, overrides_for
 from study.schema import asymmetries
 from study.trained_models import recorded_epochs
@@ -155,8 +155,7 @@ def _equal_training(arm: str, cfg: DictConfig, epochs: Callable[[str], Any]) -> 
         return {}
     if cfg.budget == "recipe":
         return {"recipe.dual.max_epochs": "${recipe.single.max_epochs}"}
-    parts = {"left": "fine", "right": "coarse", "heads": REFERENCE}
-    said = {f"bilateral_epochs.{part}": epochs(one) for part, one in parts.items()}
+    said = {f"bilateral_epochs.{part}": epochs(one) for part, one in PARTS.items()}
     return said | {"trainer_params.max_epochs": None}
 
 

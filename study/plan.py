@@ -10,13 +10,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from arch_dual_head.schema import DualConfig
 from common.data.index import has_independent_labels
+from common.results.rows import seed_files
 from common.runs.free_name import free_name
 from common.runs.per_seed import for_seed, own_images, refuse_unlike_sets
+from common.settings.checks import plain_value
 from common.settings.levels import LEVELS
 from common.settings.schema import keys_of
 from common.settings.suggestions import closest
+from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
-from study.arms import ARMS, CONNECTS, REFERENCE, SIZES, STUDIES, TRAINED_LIKE
+from study.arms import ARMS, CONNECTS, PARTS, REFERENCE, SIZES, STUDIES, TRAINED_LIKE
 from study.choice import chosen_arms, chosen_seeds, ordered
 from study.configurations import configurations
 from study.overrides import FOLDERS
@@ -56,6 +59,9 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
             f"{', '.join(arms)} cannot be run on this data set, and arms names no others: add one, as {REFERENCE}."
         )
     _name(cfg, configs)
+    for arm, config in configs.items():
+        if ARMS[arm].equal_training:
+            _refuse_other_epochs(arm, config)
     stages: dict[tuple[str, int], Stage] = {}
     for arm, number in ordered(list(configs), len(seeds)):
         stages[arm, number] = _stage(arm, number, seeds, configs[arm], stages, trained)
@@ -134,6 +140,22 @@ def _name(cfg: DictConfig, configs: Mapping[str, DictConfig]) -> None:
     place.exp_name = free_name(place)
     for config in configs.values():
         config.merge_with(place)
+
+
+def _refuse_other_epochs(arm: str, config: DictConfig) -> None:
+    """Refuse an arm that would be trained as much as parts of a study that were trained longer, or less, before."""
+    if config.trainer_params.max_epochs is not None:  # given, so nobody says that it equals theirs
+        return
+    for part, trained in PARTS.items():
+        for file in seed_files(Path(config.save_dir) / config.exp_name / trained, "result.yaml"):
+            there = read_mapping(file.with_name("config.yaml"))
+            epochs = plain_value(there, "trainer_params.max_epochs")
+            if epochs != config.bilateral_epochs[part]:
+                raise UserError(
+                    f"{arm} is to be trained as much as the {REFERENCE} network of {file.parent}, which had {epochs} "
+                    f"epochs there and has {config.bilateral_epochs[part]} by this command: give the same epochs, "
+                    f"epochs.{ARMS[arm].alias or arm}=N, or another exp_name."
+                )
 
 
 def _stage(

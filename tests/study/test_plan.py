@@ -448,6 +448,24 @@ def test_equal_training_equals_that_of_the_hemispheres_that_are_given(models):
         assert dict(config.bilateral_epochs) == {"left": 5, "right": 7, "heads": 20}
 
 
+def test_equal_training_is_that_of_hemispheres_that_were_trained_before(tmp_path):
+    for part, epochs in (("fine", 3), ("coarse", 4)):
+        place = tmp_path / "runs/mine" / part / "seed0"
+        place.mkdir(parents=True)
+        (place / "config.yaml").write_text(f"trainer_params:\n  max_epochs: {epochs}\n")
+        (place / "result.yaml").write_text("")
+    added = ["num_seeds=1", "exp_name=mine", f"save_dir={tmp_path}/runs", "arms=[unilateral_long]"]
+    equal = ["epochs.fine=3", "epochs.coarse=4"]
+    assert list(configs(*added, *equal)) == ["unilateral_long/seed0"]
+    sentence = refusal(*added, *equal[:1])
+    assert f"{tmp_path}/runs/mine/coarse/seed0, which had 4 epochs there and has 18" in sentence
+    assert "epochs.unilateral_long=N" in sentence
+    # A number of its own says nothing of theirs, and another experiment has parts of its own.
+    configs(*added, "epochs.unilateral_long=9")
+    configs(*added, "budget=recipe")
+    configs(*added, "exp_name=another")
+
+
 @pytest.mark.parametrize("epochs", [6, None, "5"])
 def test_hemispheres_without_one_number_of_epochs_are_no_measure_of_training(
     models, tmp_path, epochs
