@@ -24,7 +24,16 @@ from analysis.report.svg import (
     picture,
     short,
 )
-from analysis.report.verdicts import BETTER, FEW, OPEN, SAME, WORSE, Verdict, groups, upper
+from analysis.report.verdicts import (
+    BETTER,
+    FEW,
+    OPEN,
+    SAME,
+    WORSE,
+    Verdict,
+    groups,
+    upper,
+)
 from analysis.study import FinishedStudy
 from common.results.statistics import SummaryRow
 from common.settings.levels import LEVELS
@@ -49,6 +58,8 @@ def forests(study: FinishedStudy) -> list[Drawn]:
     found = []
     for level in LEVELS:
         verdicts = [line.verdicts[level] for line in lines if level in line.verdicts]
+        # A card may say its comparison the other way round.
+        verdicts = [one.swapped() if one.row.minus == REFERENCE else one for one in verdicts]
         if verdicts:
             svg = picture(
                 Frame(

@@ -4,9 +4,11 @@ A verdict is about the reference arm minus another one, or the other way round w
 the tests of the study's tables show.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import NamedTuple
 
@@ -49,6 +51,10 @@ class Verdict:
     theirs: tuple[float, ...]
     tests: int
     holes: bool = False
+
+    def swapped(self) -> Verdict:
+        """Give the same comparison the other way round."""
+        return replace(self, row=self.row.swapped(), ours=self.theirs, theirs=self.ours)
 
     @property
     def form(self) -> str:
@@ -235,12 +241,13 @@ def groups(study: FinishedStudy) -> list[Group]:
     question = ask(study)
     asked = dict.fromkeys((question.other, *MAIN))
     main = [line for arm in asked for line in compared if line.arm == arm]
+    others = [line for line in compared if line not in main]
     if main and main[0].arm == question.ours:
         # The card says it in the direction of the question.
         main[0] = main[0]._replace(verdicts=compare(study, question.ours, question.theirs))
-    controls = [line for line in compared if is_control(line.arm) and line not in main]
-    hemispheres = [line for line in compared if line.arm in ARMS[REFERENCE].needs]
-    others = [line for line in compared if line not in [*main, *controls, *hemispheres]]
+    controls = [line for line in others if is_control(line.arm)]
+    hemispheres = [line for line in others if line.arm in ARMS[REFERENCE].needs]
+    others = [line for line in others if line not in [*controls, *hemispheres]]
     found = [
         Group(f"The main comparison{'s' * (len(main) > 1)}", main, main=True),
         Group("Other controls: networks of equal size, or of equal training", controls),

@@ -435,6 +435,13 @@ def test_connected_hemispheres_are_compared_with_those_that_are_not(finished):
     sentence = f"{plain_name(CONNECTED)}: better than {plain_name(REFERENCE)} on fine labels (+2.15"
     assert any(said.startswith(f"- {sentence}") for said in say(study))
     assert line.accuracies == "83.65 % and 92.65 %"
+    assert [group.title for group in groups(study)] == ["The main comparison"]
+    # The figure is of the two hemispheres minus each other network, as its title says.
+    for svg, _ in forest.forests(study):
+        (axes,) = svg.files.figure.axes
+        (point,) = [line for line in axes.lines if line.get_marker() == "o"]
+        assert point.get_xdata() == [pytest.approx(-2.15)]
+        assert point.get_label() == f"_{plain_name(CONNECTED)}"
 
 
 def test_a_comparison_of_the_seeds_that_both_have_says_how_many(tmp_path):
