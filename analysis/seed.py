@@ -12,6 +12,7 @@ from torch import Tensor
 
 from analysis.logistic import Fits
 from analysis.networks import FeatureCache, load, side_by_side
+from analysis.specialisation.tasks import chances
 from analysis.study import FinishedStage, FinishedStudy
 from common.checkpoints.files import digest, read
 from common.data.datamodule import HierarchicalData, ImageSet
@@ -72,6 +73,12 @@ class StudyImages:
     def nested(self) -> bool:
         """Whether every fine class belongs to one coarse class."""
         return len(self.data.coarse_of_fine) > 0
+
+    @cached_property
+    def guessing(self) -> dict[str, float]:
+        """By task, how often the best answer without an image is right, of all test images."""
+        rows = self.test.subset
+        return chances({level: y[rows] for level, y in self.test.labels.items()}, self.parents)
 
     @cached_property
     def train_rows(self) -> Tensor:

@@ -21,7 +21,7 @@ from analysis.seed import HALVES, Seed
 from analysis.specialisation.measures import DEAD, competence, dead
 from analysis.specialisation.page import SHORT
 from analysis.specialisation.reading import ask, fit_probes
-from analysis.specialisation.tasks import COARSE, FINE, TASKS, WITHIN, chances
+from analysis.specialisation.tasks import TASKS, WITHIN
 from analysis.specialisation.words import TASK_NAMES, interval, of_fewer
 from analysis.values import Bounds, Item, Summary, Values
 from common.settings.levels import SIDES
@@ -140,10 +140,9 @@ def competences(seed: Seed) -> dict[str, Known]:
     probes = fit_probes(images, seed.fits, train=seed.train, validation=seed.validation)
     found: dict[str, Known] = {}
     for mask, view in seen(seed):
-        chance = chances(view.labels, images.parents, images.classes[COARSE], images.classes[FINE])
         for half in HALVES:
             right = ask(probes, half, images, view)
-            for task, guessing in chance.items():
+            for task, guessing in images.guessing.items():
                 accuracy = float(right[task].double().mean())
                 halves = found.setdefault(task, {})
                 halves.setdefault(half, {})[mask] = competence(accuracy, guessing)

@@ -18,6 +18,7 @@ from analysis.report.part import Part
 from analysis.report.svg import Frame, picture
 from analysis.section import Findings, Section, listed
 from analysis.seed import HALVES, Seed
+from analysis.specialisation.tasks import most_common
 from analysis.values import SHARE
 from common.networks.macro import HemispheresAndHeads
 from common.settings.levels import LEVELS
@@ -35,6 +36,9 @@ class Probes(Section):
 
     def __init__(self) -> None:
         self.letters: list[str] = []  # the small ones, of Navon figures
+        self.chance: dict[
+            str, float
+        ] = {}  # of what is read off: the share of the most common answer
         self.at_end: dict[str, None] = {}  # probes whose penalty is at the end of what was tried
 
     def compute(self, seed: Seed, found: Findings) -> None:
@@ -55,6 +59,7 @@ class Probes(Section):
 
         sets = (seed.train, seed.validation, seed.test)
         train, validation, test = (asked(one.labels) for one in sets)
+        self.chance = {what: most_common(labels) for what, labels in test.items()}
         features = {half: tuple(one.of(half) for one in sets) for half in HALVES}
         features[RANDOM] = tuple(random_features(seed).values())
         for half, (fit, choose_by, asked_about) in features.items():
@@ -82,14 +87,14 @@ class Probes(Section):
         }
         if not all(groups.values()):
             return None
-        title, text, chance = self._words(found)
+        title, text, chance = self._words()
         figure = picture(
             Frame("probe", title, height=3.3),
             grouped_bars,
             title="Test images read off the features",
             groups=groups,
             label="accuracy of the probe",
-            chance=self._chance(found),
+            chance=self.chance,
         )
         table = Sheet(
             "probe",
@@ -117,14 +122,6 @@ class Probes(Section):
             notes=[note, *self._warnings()],
         )
 
-    def _chance(self, found: Findings) -> dict[str, float]:
-        """The accuracy of guessing, by what is read off."""
-        classes = {level: len(names) for level, names in found.class_names.items()}
-        if self.letters:
-            counts = (classes["coarse"], len(self.letters))
-            return {what: 1 / count for what, count in zip(LETTERS, counts, strict=True)}
-        return {level: 1 / classes[level] for level in LEVELS}
-
     def _warnings(self) -> list[str]:
         """Where a weaker or a stronger penalty than any that was tried may be better."""
         if not self.at_end:
@@ -134,9 +131,9 @@ class Probes(Section):
             f"{listed([*self.at_end])}. A better one may lie beyond, so that more could be read."
         ]
 
-    def _words(self, found: Findings) -> tuple[str, list[str], str]:
+    def _words(self) -> tuple[str, list[str], str]:
         """Title, text, and what guessing would give."""
-        classes = {level: len(names) for level, names in found.class_names.items()}
+        first, second = (f"{100 * share:.3g} %" for share in self.chance.values())
         if self.letters:
             text = [
                 "The classic question about Navon figures: who sees the forest, and who the trees? The right "
@@ -146,9 +143,8 @@ class Probes(Section):
                 "and low for the other.",
             ]
             chance = (
-                f"Chance is {100 / classes['coarse']:.0f} % for the large letter and "
-                f"{100 / len(self.letters):.0f} % for the small one ({len(self.letters)} letters; fewer "
-                "are possible once the large one is known)."
+                f"Chance is {first} for the large letter and {second} for the small one ({len(self.letters)} letters; "
+                "fewer are possible once the large one is known)."
             )
             return "The large and the small letter", text, chance
         text = [
@@ -156,8 +152,7 @@ class Probes(Section):
             "the features of the left hemisphere, the right one, or both. A hemisphere may know labels on "
             "which it was not trained."
         ]
-        fine, coarse = (100 / classes[level] for level in LEVELS)
-        chance = f"Chance is {fine:.3g} % for fine labels and {coarse:.3g} % for coarse ones."
+        chance = f"Chance, always the most common class, is {first} for fine labels and {second} for coarse ones."
         return "What can be read off each hemisphere", text, chance
 
 

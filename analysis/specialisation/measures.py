@@ -21,7 +21,11 @@ FEWEST_FLIPPED = 6
 
 
 def competence(accuracy: float, chance: float) -> float:
-    """Scale an accuracy so that chance is 0 and perfection 1: kappa of uniform guessing (Brennan & Prediger 1981)."""
+    """Scale an accuracy so that chance is 0 and perfection 1.
+
+    With the most common class as chance it is lambda (Goodman & Kruskal 1954); of classes with equally many images that
+    is kappa of uniform guessing (Brennan & Prediger 1981).
+    """
     return (accuracy - chance) / (1 - chance)
 
 

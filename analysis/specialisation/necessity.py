@@ -4,7 +4,7 @@ from analysis.networks import classify, without
 from analysis.seed import Seed
 from analysis.specialisation import measures
 from analysis.specialisation.rows import Index
-from analysis.specialisation.tasks import chances, right
+from analysis.specialisation.tasks import right
 from common.settings.levels import SIDES
 
 
@@ -14,8 +14,6 @@ def necessities(seed: Seed) -> list[Index]:
     A silenced hemisphere has for every image the mean of its features over training images. NaN is left out.
     """
     labels, parents = seed.test.labels, seed.images.parents
-    classes = seed.images.classes
-    chance = chances(labels, parents, classes["coarse"], classes["fine"])
     whole = right(seed.logits, labels, parents)
     silenced = {}
     for side in SIDES:
@@ -23,7 +21,7 @@ def necessities(seed: Seed) -> list[Index]:
         logits = classify(seed.module, seed.network, features)
         silenced[side] = right(logits, labels, parents)
     found = []
-    for task, guessing in chance.items():
+    for task, guessing in seed.images.guessing.items():
         accuracy = float(whole[task].double().mean())
         lost = {
             side: measures.necessity(accuracy, float(one[task].double().mean()), guessing)

@@ -10,7 +10,7 @@ from analysis.logistic import STRENGTHS, Fits, Probe
 from analysis.seed import HALVES, FeatureSet, StudyImages
 from analysis.specialisation import measures
 from analysis.specialisation.rows import Competence, Index
-from analysis.specialisation.tasks import COARSE, chances, first_task, right
+from analysis.specialisation.tasks import COARSE, first_task, right
 from common.settings.levels import LEVELS, SIDES
 
 
@@ -133,7 +133,7 @@ def read(
         seed,
         epoch,
         {half: ask(probes, half, images, scored) for half in HALVES},
-        chances(scored.labels, images.parents, images.classes[COARSE], images.classes["fine"]),
+        images.guessing,
         {place: probe.strength for place, probe in probes.items()},
         tuple(place for place, probe in probes.items() if probe.at_end),
     )

@@ -43,19 +43,26 @@ def right(
     }
 
 
-def chances(
-    labels: Mapping[str, Tensor], parents: Tensor, coarse_classes: int, fine_classes: int = 0
-) -> dict[str, float]:
-    """Give for each task the accuracy of guessing: within a coarse class, one over the number of its children.
+def most_common(labels: Tensor) -> float:
+    """Give how often the most common class of some labels (N,) is right for all of them."""
+    return float(torch.bincount(labels).max()) / len(labels)
 
-    A task that guessing solves, because no coarse class has two children, is left out. ``fine_classes`` are asked for
-    where the two labels are independent.
+
+def chances(labels: Mapping[str, Tensor], parents: Tensor) -> dict[str, float]:
+    """Give for each task how often the best answer without an image is right: always the most common class.
+
+    Within a coarse class that is its most common child. Of classes with equally many images it is one over their
+    number, which uneven ones need not surpass by what they know. A task that is solved so, because no coarse class has
+    two children, is left out.
+
+    Args:
+        labels: int64 (N,) by level, of the test images.
+        parents: the coarse class of each fine one (C,), empty where the two labels are independent.
     """
-    children = torch.bincount(parents, minlength=coarse_classes)
-    first = (
-        {WITHIN: float((1 / children[labels["coarse"]].double()).mean())}
-        if len(parents)
-        else {FINE: 1 / fine_classes}
-    )
-    found = first | {COARSE: 1 / coarse_classes}
+    fine, coarse = labels["fine"], labels["coarse"]
+    found = {FINE: most_common(fine)}
+    if len(parents):
+        families = [fine[coarse == family] for family in coarse.unique()]
+        found = {WITHIN: sum(most_common(one) * len(one) for one in families) / len(fine)}
+    found[COARSE] = most_common(coarse)
     return {task: chance for task, chance in found.items() if chance < 1}

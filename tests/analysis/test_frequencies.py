@@ -31,6 +31,7 @@ from analysis.sections.frequencies import (
     verdict,
 )
 from analysis.seed import FeatureSet
+from analysis.specialisation.tasks import chances
 from analysis.values import Item
 from common.networks.spatial_frequency import SpatialFilter
 from study.arms import PRIMARY
@@ -156,6 +157,8 @@ def seed_of(network, *, arm="bilateral", number=0, images=None) -> SimpleNamespa
     )
     train, validation, test = (pictures(dice(10 * number + i)) for i in range(3))
 
+    parents = torch.tensor([0, 0, 1, 1])
+
     def features(some) -> FeatureSet:
         return FeatureSet(network.split(network.features(module.transforms(some))), LABELS)
 
@@ -170,7 +173,8 @@ def seed_of(network, *, arm="bilateral", number=0, images=None) -> SimpleNamespa
         images=SimpleNamespace(
             test=Images(test if images is None else images),
             classes={"fine": 4, "coarse": 2},
-            parents=torch.tensor([0, 0, 1, 1]),
+            parents=parents,
+            guessing=chances(LABELS, parents),
         ),
         fits=Fits(),
     )

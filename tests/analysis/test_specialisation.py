@@ -16,6 +16,7 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.functional import one_hot
 
 import analyse
 import analysis.pipeline as pipeline
@@ -23,9 +24,10 @@ import arch_dual_head.trainer
 import arch_single_head.trainer
 import bilateral
 import train_system
+from analysis.logistic import Fits
 from analysis.section import Findings
 from analysis.sections.specialisation import Specialisation, sign_flips
-from analysis.seed import FeatureSet
+from analysis.seed import FeatureSet, StudyImages
 from analysis.specialisation.measures import (
     commonality,
     competence,
@@ -39,12 +41,13 @@ from analysis.specialisation.measures import (
     sign_flip_p,
 )
 from analysis.specialisation.page import competence_table
-from analysis.specialisation.reading import Reading
+from analysis.specialisation.reading import Reading, read
 from analysis.specialisation.rows import Index
 from analysis.specialisation.seeds import Pair
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, sentence, verdict
 from analysis.values import Values
+from common.data.image_set import ImageSet
 from common.system.errors import UserError
 from common.training import probe_features
 from common.training.probe_features import SavedFeatures
@@ -180,11 +183,44 @@ def test_tasks_by_hand():
     found = right(logits, labels, parents)
     assert found["within_coarse"].tolist() == [True, False, True, True]
     assert found["coarse"].tolist() == [True, False, True, False]
-    assert chances(labels, parents, 2) == {
-        "within_coarse": pytest.approx((3 * 0.5 + 1) / 4),
-        "coarse": 0.5,
-    }
-    assert [*chances(labels, torch.tensor([0, 1, 2]), 3)] == ["coarse"]
+    # Of the three of the first coarse class, two are of fine class 1; the other one has a single fine class.
+    assert chances(labels, parents) == {"within_coarse": 3 / 4, "coarse": 3 / 4}
+    alone = labels | {"coarse": labels["fine"]}
+    assert [*chances(alone, torch.tensor([0, 1, 2]))] == ["coarse"]
+
+
+@pytest.mark.parametrize("shares", [[1] * 6, [10, 4, 2, 1, 2, 1]])
+def test_a_hemisphere_that_knows_nothing_has_no_competence_however_uneven_the_classes(shares):
+    """The left one knows the fine class within the coarse one, the right one the coarse class."""
+    random = torch.Generator().manual_seed(0)
+    parents = torch.tensor([0, 0, 1, 1, 2, 2])
+
+    def drawn(images: int) -> FeatureSet:
+        fine = torch.multinomial(torch.tensor(shares).float(), images, True, generator=random)
+        left, right = torch.randn(2, images, 8, generator=random)
+        left[:, 0] += 6 * (fine % 2)
+        right[:, :3] += 6 * one_hot(parents[fine])
+        return FeatureSet({"left": left, "right": right}, {"fine": fine, "coarse": parents[fine]})
+
+    scored = drawn(1500)
+    images = StudyImages(
+        SimpleNamespace(
+            classes={
+                level: SimpleNamespace(names=[*map(str, range(number))])
+                for level, number in (("fine", 6), ("coarse", 3))
+            },
+            coarse_of_fine=parents.tolist(),
+        ),
+        ImageSet(torch.zeros(1500, 3, 1, 1), scored.labels, torch.arange(1500)),
+    )
+    found = read(
+        "arm", 0, None, images, Fits(), train=drawn(1500), validation=drawn(500), scored=scored
+    )
+    for task, knows, not_ in (("within_coarse", "left", "right"), ("coarse", "right", "left")):
+        assert found.kappa(knows, task) > 0.95
+        assert abs(found.kappa(not_, task)) < 0.06
+    (double,) = [one.value for one in found.indices() if one.measure == "double dissociation"]
+    assert double > 0.9
 
 
 # ---------------------------------------------------------------- words
