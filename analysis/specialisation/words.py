@@ -51,11 +51,20 @@ def of_fewer(summary: Summary, seeds: int) -> str:
 
 VERDICTS = {
     "double": "This is a double dissociation: each hemisphere is better at one task, and both intervals exclude 0.",
-    "single": "This is a single dissociation: as far as the seeds show, the hemispheres differ on one task only.",
+    "single": (
+        "This is a single dissociation: the seeds show that the hemispheres differ on one task, and not as much, or "
+        "not in that direction, on the other."
+    ),
+    "one shown": (
+        "No dissociation is shown: the seeds show that the hemispheres differ on one task, but on the other they may "
+        "differ as much (the interval of D includes 0)."
+    ),
     "one better": "This is no dissociation: one hemisphere is better at both tasks.",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
-    "too few seeds": (
-        f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds that do not share all."
+    "too few seeds": (f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds."),
+    "no intervals": (
+        "Whether this is a dissociation cannot be said: where all seeds agree exactly, or share all their networks, "
+        "there is no interval."
     ),
     "one task": "No dissociation is given, because the set has not both tasks.",
     "same networks": (
@@ -72,19 +81,26 @@ def tasks_of(values: Values, arm: str) -> tuple[str, str]:
 
 
 def verdict(values: Values, arm: str) -> str:
-    """Which dissociation the simple effects of an arm show, one of `VERDICTS`."""
+    """Which dissociation the simple effects of an arm and D show, one of `VERDICTS`."""
     tasks = tasks_of(values, arm)
     effects = [values.get("simple effect", task, item=arm) for task in tasks]
-    within, coarse = (interval(one) for one in effects)
-    if None in effects:
+    double = values.get("double dissociation", item=arm)
+    if double is None:
         known = [values.get("competence", task, "left", arm) for task in tasks]
         return "one task" if None in known else "same networks"
-    if within is None or coarse is None:
+    if double.seeds < FEWEST:
         return "too few seeds"
+    within, coarse = (interval(one) for one in effects)
+    if within is None or coarse is None:
+        return "no intervals"
     if measures.is_double(within, coarse):
         return "double"
     shown = measures.excludes_zero(within) + measures.excludes_zero(coarse)
-    return ("none shown", "single", "one better")[shown]
+    if shown == 1:
+        # That one difference is shown, and not the other, does not show that they differ.
+        apart = interval(double)
+        return "single" if apart and measures.excludes_zero(apart) else "one shown"
+    return "one better" if shown else "none shown"
 
 
 def sentence(values: Values, arm: str) -> str:

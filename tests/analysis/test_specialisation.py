@@ -266,16 +266,20 @@ def test_a_number_of_fewer_seeds_than_those_beside_it_says_so():
     [
         ([0.5, 0.55, 0.52], [-0.2, -0.22, -0.25], "double"),
         ([0.5, 0.55, 0.52], [-0.2, 0.22, 0.05], "single"),
+        # One is shown and the other is not, but the second may be as large as the first.
+        ([0.3, 0.32, 0.31], [0.1, 0.5, 0.3], "one shown"),
+        ([0.5, 0.5, 0.5], [-0.2, 0.22, 0.05], "no intervals"),
         ([0.5, -0.5, 0.1], [-0.2, 0.22, 0.05], "none shown"),
         ([0.5, 0.55, 0.52], [0.2, 0.22, 0.25], "one better"),
         ([0.5, 0.55], [-0.2, -0.22], "too few seeds"),
     ],
 )
-def test_a_verdict_follows_from_the_intervals_of_both_simple_effects(within, coarse, said):
+def test_a_verdict_follows_from_the_intervals_of_both_simple_effects_and_of_d(within, coarse, said):
     values = Values()
-    for task, numbers in (("within_coarse", within), ("coarse", coarse)):
-        for seed, number in enumerate(numbers):
+    for seed, effects in enumerate(zip(within, coarse, strict=True)):
+        for task, number in zip(("within_coarse", "coarse"), effects, strict=True):
             values.add("simple effect", number, level=task, item="arm", seed=seed)
+        values.add("double dissociation", (effects[0] - effects[1]) / 2, item="arm", seed=seed)
     assert verdict(values, "arm") == said
 
 
