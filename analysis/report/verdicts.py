@@ -16,7 +16,7 @@ from analysis.report.cells import decimal
 from analysis.report.questions import ask
 from analysis.study import FinishedStudy
 from common.results.contrasts import DIFFERS, LEVEL, same_within
-from common.results.intervals import FEWEST
+from common.results.intervals import FEWEST, ROUNDING
 from common.results.rows import level_shown
 from common.results.sections import APPROXIMATE
 from common.results.sharing import pairs
@@ -109,7 +109,10 @@ class Verdict:
         difference = in_points(100 * self.row.mean, digits=2)
         low, high = self.row.ci95_low, self.row.ci95_high
         if low is None or high is None:
-            return f"{difference}, the same in every seed or of shared networks: no interval"
+            apart = [one - two for one, two in zip(self.ours, self.theirs, strict=True)]
+            equal = max(apart) - min(apart) < ROUNDING
+            why = "the same in every seed" if equal else "of the same networks in every seed"
+            return f"{difference}, {why}: no interval"
         about = "approximate 95 %" if self.row.approximate else "95 %"
         return f"{difference}, {about} interval {_from_to(low, high)}"
 
@@ -137,11 +140,15 @@ class Verdict:
 
     @property
     def outlook(self) -> str:
-        """How many seeds would decide what is open; empty where these should have been enough."""
+        """How many seeds would show what is open, in a test alone; empty where these should have been enough."""
         needed = self.row.seeds_needed
         if self.form != OPEN or needed is None or needed <= self.row.seeds:
             return ""
-        return f"With this spread it takes about {needed} seeds to show a difference of {in_points(self.margin)}."
+        more = f", and more after correction for {self.tests}" if self.tests > 1 else ""
+        return (
+            f"With this spread a single test takes about {needed} seeds to show a difference of "
+            f"{in_points(self.margin)} (80 % power){more}."
+        )
 
     @property
     def via_fine(self) -> str:
@@ -349,5 +356,7 @@ def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:
         for pair in pairs(ours, theirs)
     ]
     one, other = zip(*compared, strict=True)
-    holes = max(len(ours), len(theirs)) > len(compared)
+    # One network of several seeds is compared with the mean of theirs: none of them is missing.
+    used = sum(max(map(len, pair)) for pair in pairs(ours, theirs))
+    holes = max(len(ours), len(theirs)) > used
     return Verdict(row, one, other, _tests(study)[row.family], holes)

@@ -31,12 +31,18 @@ def slope_lines(summary: Sequence[SummaryRow]) -> list[list[str]]:
 
 
 def still_climbing(summary: Sequence[SummaryRow]) -> str:
-    """Name the arms that had not done learning, in one sentence; without one, an empty text."""
+    """Name the arms that had not done learning, in one sentence; without one, an empty text.
+
+    A mean slope whose interval reaches 0 may as well be noise: of some hundred validation images, curves that have long
+    levelled off go up and down by more than `LIMIT`.
+    """
     found = [
         f"{r.arm} ({level_shown(r)}, {_points(r.val_slope)})"
         for r in summary
         # Rounded: exactly 0.2 is not more than 0.2.
-        if r.val_slope is not None and round(100 * r.val_slope, 9) > LIMIT
+        if r.val_slope is not None
+        and round(100 * r.val_slope, 9) > LIMIT
+        and (r.val_slope_ci95_low is None or r.val_slope_ci95_low > 0)
     ]
     if not found:
         return ""

@@ -101,6 +101,25 @@ def test_difference_interval_and_verdict_are_those_of_a_paired_t_test(finished):
     assert line.verdicts["coarse"].words == "the same within 0.5 points"
 
 
+def test_a_difference_that_is_the_same_in_every_seed_says_why_it_has_no_interval(finished):
+    lower = {level: [one - 0.1 for one in BILATERAL[level]] for level in LEVELS}
+    (line,) = lines(finished({PRIMARY: lower, REFERENCE: BILATERAL}))
+    assert line.verdicts["fine"].numbers == "+10.00 points, the same in every seed: no interval"
+
+
+def test_one_network_of_all_seeds_lacks_none_of_them(finished):
+    study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR})
+    study.rows[:] = [
+        replace(one, seeds="0+1+2+3") if one.arm == PRIMARY else one
+        for one in study.rows
+        if one.arm == REFERENCE or one.seed == 0
+    ]
+    (line,) = lines(study)
+    said = line.verdicts["fine"].numbers
+    assert " against " in said
+    assert "both have" not in said
+
+
 @pytest.mark.parametrize("order", [(REFERENCE, ONE_NETWORK), ("fine", REFERENCE)])
 def test_better_is_the_reference_minus_the_other_however_the_table_orders_them(finished, order):
     (line,) = lines(finished({arm: PAIR if arm == REFERENCE else BILATERAL for arm in order}))
@@ -401,7 +420,10 @@ def test_an_open_answer_says_how_many_seeds_would_decide_it(finished, case):
     (line,) = groups(study)[0].lines
     for verdict in line.verdicts.values():
         needed = verdict.row.seeds_needed
-        said = f"With this spread it takes about {needed} seeds to show a difference of 0.5 points."
+        said = (
+            f"With this spread a single test takes about {needed} seeds to show a difference of 0.5 points "
+            "(80 % power), and more after correction for 2."
+        )
         assert (said in page) == (case == "open")
 
 

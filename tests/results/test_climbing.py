@@ -91,6 +91,17 @@ def test_the_slopes_of_three_seeds_have_students_interval(tmp_path):
     assert coarse["val_slope_ci95_low"] == coarse["val_slope_ci95_high"] == ""
     assert f"| fine | fine | +0.23 | {100 * low:+.2f} to {100 * high:+.2f} |" in page
     assert "| coarse | coarse | +0.15 | – |" in page
+    # Above 0.2 points in the mean, but it may be nothing.
+    assert low < 0
+    assert "climbing" not in page
+
+
+def test_three_seeds_that_climb_alike_are_named(tmp_path):
+    for seed, gain in enumerate([0.004, 0.005, 0.006]):
+        stage(tmp_path, "fine", seed, fine=[0.1, 0.5, 0.5 + gain])
+    _, page = written(tmp_path)
+    assert "Still climbing by more than 0.2 points an epoch" in page
+    assert "fine (fine, +0.50)" in page
 
 
 def test_where_no_arm_climbs_nothing_is_said(tmp_path):
