@@ -169,7 +169,7 @@ def arguments() -> argparse.Namespace:
         accelerator="gpu",
         width=1.0,
         batch_size=256,
-        steps=80,
+        steps=150,
         images=EPOCH,
         epoch_batches=EPOCH_BATCHES,
         evaluation_batches=EVALUATION_BATCHES,

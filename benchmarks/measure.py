@@ -1,6 +1,7 @@
 """One measurement, made in a process of its own: this project or the ordinary way, in one phase, for one backbone."""
 
 import logging
+import os
 import resource
 import sys
 import tempfile
@@ -209,10 +210,12 @@ def bare(case: Case, variant: str) -> dict[str, float]:
         case: of the phase single or dual.
         variant: "plain" takes batches as trainer.fit does, from a set that lies on the device, "pinned" from one in
             the CPU's memory; "graph" replays the step as a CUDA graph; any other is a mode of torch.compile, replayed
-            too after "graph ".
+            too after "graph ". Nothing of it is cached.
     """
     prepare()
     with tempfile.TemporaryDirectory() as folder:
+        # Kernels that another measurement left on disk would make the first step short.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/kernels"
         stage, data, module = our_parts(Path(folder), case)
         precision = choose_precision(stage.config.trainer_params.precision, case.accelerator)
         device = detach(module, case)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,6 +31,8 @@ from common.training.acceleration import Acceleration
 
 PHASES = {"single": "one head", "dual": "two heads, frozen", "eval": "evaluation"}
 SIDES = ("ours", "compiled", "ordinary")
+# What the loop of trainer.fit adds, by the columns that say so: of the sides that take the project's steps.
+LOOPS = {"loop_cost": "ours", "compiled_loop_cost": "compiled"}
 # By device: steps before the clock starts, and steps measured.
 WARMUP = {"cpu": 1, "cuda": 20}
 STEPS = {"cpu": 1, "cuda": 150}
@@ -162,10 +165,11 @@ def row_of(
     for name, side in (("ratio", "ours"), ("compiled_ratio", "compiled")):
         both = side in row and "ordinary" in row
         row[name] = round(row[side] / row["ordinary"], 3) if both else None
-    # Time of a step in trainer.fit over its time in a bare loop, minus 1; each round has both.
-    costs = [r["bare_rate"] / r["rate"] - 1 for r in ours if "bare_rate" in r]
-    row["loop_cost"] = round(median(costs), 4) if costs else None
-    row["loop_cost_range"] = [round(min(costs), 4), round(max(costs), 4)] if costs else None
+    for name, side in LOOPS.items():
+        # Time of a step in trainer.fit over its time in a bare loop, minus 1; each round has both.
+        costs = [r["bare_rate"] / r["rate"] - 1 for r in measured.get(side, []) if "bare_rate" in r]
+        row[name] = round(median(costs), 4) if costs else None
+        row[f"{name}_range"] = [round(min(costs), 4), round(max(costs), 4)] if costs else None
     row["matrix_share"] = None
     if where["matrix_rate"] and ours:
         share = median(r["operations"] * r["rate"] for r in ours) / where["matrix_rate"]
@@ -204,11 +208,11 @@ def print_rows(
         cells += [_or_nothing(row.get(f"{side}_peak_mib"), ",") for side in ("ours", "ordinary")]
         table.add_row(*cells, *([_or_nothing(row["matrix_share"], ".1%")] if gpu else []))
     console.print(table)
-    for row in rows:
-        if row["loop_cost"] is not None:
-            cost, (low, high) = row["loop_cost"], row["loop_cost_range"]
+    for row, (name, side) in product(rows, LOOPS.items()):
+        if row[name] is not None:
+            cost, (low, high) = row[name], row[f"{name}_range"]
             say(
-                f"{row['backbone']}, one head: {EPOCH:,} images take {EPOCH / row['ours']:,.2f} s; the loop of "
+                f"{row['backbone']}, one head, {side}: {EPOCH:,} images take {EPOCH / row[side]:,.2f} s; the loop of "
                 f"trainer.fit adds {cost:+.1%} ({low:+.1%} to {high:+.1%}) to a bare loop's time for the same step."
             )
     if gpu:

@@ -8,9 +8,10 @@ from common.system.errors import UserError
 PLAIN_MODES = ("default",)
 GRAPHING_MODES = ("reduce-overhead", "max-autotune")
 AUTO = "auto"
-# Compiling took 21 s where nothing was cached, and saves about 1 ms of a replayed step (ResNet-9, batches of 256, bare
-# loops on an H100; benchmarks/README.md). Its kernels are kept on disk: stages that are alike compile them once.
-PAYS_AFTER = 20_000
+# Seconds (ResNet-9, batches of 256; benchmarks/README.md). Compiling takes 21 where nothing is cached, and saves 1 ms
+# of a replayed step: bare loops on an H100. Evaluation takes 4 more, and where kernels are on disk, which stages that
+# are alike compile once, each of these takes 2.6 to trace its own: on a CPU, for want of a GPU's numbers.
+COMPILING, TRACING, SAVED = 25.0, 2.6, 1e-3
 # Earlier versions of PyTorch compile bfloat16 for a CPU without rounding where plain code does: the gradient of a
 # maximum, as at the end of ResNet-9, is then NaN.
 ROUNDS_ON_CPU = (2, 13)
@@ -27,7 +28,7 @@ class Circumstances(NamedTuple):
     """What a stage trains on, and how.
 
     ``parallel`` says whether its strategy is one for several devices, also where there is one; ``steps`` is how many
-    are to come, with those of the command's stages that are alike; ``torch`` is PyTorch's version.
+    are to come, with those of the command's ``stages`` that are alike; ``torch`` is PyTorch's version.
     """
 
     gpu: bool
@@ -35,6 +36,7 @@ class Circumstances(NamedTuple):
     precision: str
     deterministic: bool
     steps: int
+    stages: int
     torch: tuple[int, ...]
 
 
@@ -66,8 +68,9 @@ def choose(
         )
     mode = compile
     if compile == AUTO:
-        pays = now.gpu and not now.parallel and now.steps >= PAYS_AFTER
-        mode = PLAIN_MODES[0] if pays and not now.deterministic else None
+        pays = now.steps * SAVED >= COMPILING + now.stages * TRACING
+        may = now.gpu and not now.parallel and not now.deterministic
+        mode = PLAIN_MODES[0] if may and pays else None
     if cuda_graph is False:
         return Acceleration(mode), None
     why = _hindrance(mode, now)

@@ -77,7 +77,8 @@ class FastSteps(Callback):
             )
         self.used = chosen
         if why and trainer.is_global_zero:
-            print(f"{name}: its steps are not replayed as a CUDA graph: {why}", flush=True)
+            lack = "not compiled" if chosen.cuda_graph else "not replayed as a CUDA graph"
+            print(f"{name}: its steps are {lack}: {why}", flush=True)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Return to plain steps: testing, a command of its own too, does not compile."""
@@ -93,7 +94,7 @@ class FastSteps(Callback):
 def _record(
     trainer: pl.Trainer, module: Any, ways: Sequence[Acceleration], plain: Acceleration
 ) -> tuple[Acceleration, str | None]:
-    """Record the steps in the first of several ways in which it can be done; else ``plain``, and say why."""
+    """Record the steps in the first of several ways that can be recorded, else ``plain``; say why not in the first."""
     why = None
     for way in ways:
         compile_forward(module, way.compile)
@@ -106,7 +107,7 @@ def _record(
         except NotReplayedError as error:
             why = why or str(error)
             continue
-        return way, None
+        return way, why
     compile_forward(module, plain.compile)
     return plain, why
 
@@ -195,5 +196,6 @@ def _circumstances(trainer: pl.Trainer, module: Any, alike: int) -> Circumstance
         precision=str(trainer.precision),
         deterministic=module.cfg.trainer_params.deterministic,
         steps=int(trainer.estimated_stepping_batches) * alike - trainer.global_step,
+        stages=alike,
         torch=tuple(int(number) for number in torch.__version__.split(".")[:2]),
     )

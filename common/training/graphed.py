@@ -6,7 +6,7 @@ Steps of small networks wait for Python, which launches one kernel after the oth
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -89,6 +89,7 @@ def record_on_gpu(work: Callable[[], Tensor]) -> tuple[Callable[[], object], Ten
         RuntimeError: it does something that cannot be recorded, such as waiting for the GPU.
     """
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    pool = torch.cuda.graph_pool_handle()
     try:
         beside = torch.cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
@@ -97,13 +98,26 @@ def record_on_gpu(work: Callable[[], Tensor]) -> tuple[Callable[[], object], Ten
                 work()
         torch.cuda.current_stream().wait_stream(beside)
         # Of this thread alone: another one may be pinning memory for the first batches.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             loss = work()
     except Exception:
         graph.reset()
+        _close(pool)
         _leave_recording(stream)
         raise
     return graph.replay, loss
+
+
+def _close(pool: tuple[int, int]) -> None:
+    """Have memory no longer taken from the pool of a recording that failed.
+
+    PyTorch 2.11 goes on taking it from there (github.com/pytorch/pytorch/pull/180395), and then refuses every other
+    recording. Later versions have closed it, and say so.
+    """
+    device = torch.cuda.current_device()
+    with suppress(RuntimeError):
+        torch._C._cuda_endAllocateToPool(device, pool)
+        torch._C._cuda_releasePool(device, pool)
 
 
 @contextmanager

@@ -74,7 +74,8 @@ def test_on_a_gpu_compiled_steps_are_measured_beside(monkeypatch, tmp_path):
         if side == "ordinary":
             return {"rate": 10.0, "memory": 1.0}
         used = {"compile": None if case.compile == "auto" else case.compile, "cuda_graph": True}
-        return {"rate": rates[case.compile], "memory": 1.0, "operations": 1e9, **used}
+        bare = {"bare_rate": 1.2 * rates[case.compile]} if case.phase == "single" else {}
+        return {"rate": rates[case.compile], "memory": 1.0, "operations": 1e9, **used, **bare}
 
     monkeypatch.setattr(throughput, "fresh", fresh)
     args = SimpleNamespace(data_dir=tmp_path, backbones=["resnet9"], width=1.0, batch_size=256)
@@ -85,6 +86,8 @@ def test_on_a_gpu_compiled_steps_are_measured_beside(monkeypatch, tmp_path):
         assert (row["ratio"], row["compiled_ratio"]) == (8.0, 10.0)
         assert row["compiled_steps"] == {"compile": "default", "cuda_graph": True}
     assert (evaluation["ratio"], evaluation["compiled_ratio"]) == (8.0, None)
+    assert (single["loop_cost"], single["compiled_loop_cost"]) == (0.2, 0.2)
+    assert (dual["loop_cost"], dual["compiled_loop_cost"]) == (None, None)
     # Each round begins with the other side.
     assert asked[:3] == [("single", side, mode) for side, mode in OURS_FIRST]
     assert asked[-3:] == [("single", side, mode) for side, mode in reversed(OURS_FIRST)]
