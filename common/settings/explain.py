@@ -22,7 +22,7 @@ from common.settings.suggestions import (
     unknown_key,
     without_folder,
 )
-from common.system.errors import UserError, file_of, no_python
+from common.system.errors import UserError, failing_part, file_of, no_python
 
 
 def explain(error: BaseException, schema: type) -> str | None:
@@ -35,6 +35,7 @@ def explain(error: BaseException, schema: type) -> str | None:
         or _of_configuration(error, schema)
         or _of_libraries(error)
         or _of_files(error)
+        or failing_part(error)
     )
     return sentence and printable(sentence)
 

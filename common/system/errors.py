@@ -13,6 +13,7 @@ from typing import Any
 from common.system.output import replace_what_cannot_be_shown
 
 LONGEST = 150  # characters of what an error of other code says
+NOTE = "bilateral_note"
 
 
 class UserError(Exception):
@@ -74,6 +75,27 @@ def blaming(code: Any) -> Iterator[None]:
             raise
         file = getattr(sys.modules.get(_named(code).__module__), "__file__", None)
         raise UserError(_blame(place_of(code), file, error)) from error
+
+
+@contextmanager
+def noting(code: Any) -> Iterator[None]:
+    """Note on what a class or function that was added raises where that was, and let it pass as it is.
+
+    For steps: others may know better what an error there means, such as a GPU whose memory is full. `failing_part`
+    reads the note.
+    """
+    try:
+        yield
+    except Exception as error:
+        if failing_part(error) is None:
+            file = getattr(sys.modules.get(_named(code).__module__), "__file__", None)
+            error.__dict__[NOTE] = _blame(place_of(code), file, error)
+        raise
+
+
+def failing_part(error: BaseException) -> str | None:
+    """Read what `noting` noted on an error, a sentence; None if it noted nothing."""
+    return error.__dict__.get(NOTE)
 
 
 @contextmanager

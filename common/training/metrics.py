@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from common.results.metrics import BASIC, FURTHER, METRICS, applicable
+from common.system.errors import noting
 
 Batch = dict[str, Tensor]
 
@@ -128,7 +129,8 @@ class MeanOfImages(Metric):
 
     def update(self, answers: Answers) -> None:
         """Add a batch."""
-        values, counts = self.function(answers)
+        with noting(self.function):
+            values, counts = self.function(answers)
         self.total += torch.where(counts, values.float(), 0.0).sum()
         self.count += counts.sum()
 
@@ -213,7 +215,8 @@ class LevelMetrics(nn.Module):
     def update(self, logits: Batch, labels: Batch) -> None:
         """Add a batch: logits (B, C) and labels (B,) per level."""
         for level, _, metric in self._each():
-            metric.update(Answers(level, logits, labels, cast(Tensor, self.coarse_of_fine)))
+            with noting(metric):
+                metric.update(Answers(level, logits, labels, cast(Tensor, self.coarse_of_fine)))
 
     def compute(self) -> dict[str, Tensor]:
         """Compute ``<level>_<name>`` of each metric, and over levels the mean ``accuracy`` and the summed ``loss``.

@@ -12,7 +12,7 @@ from torch.nn import functional
 from common.checkpoints.record import Record
 from common.networks.macro import Outputs
 from common.results.metrics import METRICS
-from common.system.errors import UserError
+from common.system.errors import UserError, noting
 from common.training.metrics import Batch, LevelMetrics
 from common.training.objective import Objective, Show, Step
 from common.training.paradigms import PARADIGMS
@@ -71,7 +71,8 @@ class Pretext(Objective):
         Raises:
             UserError: they are not one for each class, each of the images' shape.
         """
-        views: Any = self.views(images)
+        with noting(self):
+            views: Any = self.views(images)
         shape, number = tuple(images.shape), self.views_of_each
         listed = isinstance(views, list | tuple)
         found = [tuple(getattr(view, "shape", ())) for view in views] if listed else []

@@ -11,7 +11,7 @@ from torch import Tensor
 from common.checkpoints.record import Record
 from common.networks.macro import Outputs
 from common.settings.hierarchy import refuse_unknown_hierarchy
-from common.system.errors import UserError
+from common.system.errors import UserError, noting
 from common.training.chance import chance
 from common.training.loss_table import LOSSES
 from common.training.losses import balanced
@@ -55,7 +55,8 @@ class Supervised(Objective):
         """Compute the loss of all levels."""
         outputs = show(batch)
         labels = {level: batch[level] for level in self.record.levels}
-        loss = self.loss(outputs, labels)
+        with noting(self.loss):
+            loss = self.loss(outputs, labels)
         # No look at its value, which would wait for a GPU.
         if not (isinstance(loss, Tensor) and loss.shape == () and loss.requires_grad):
             raise UserError(

@@ -1,13 +1,19 @@
 """Mistakes in a file that was added, as the commands report them: before anything is trained, in one sentence."""
 
+from dataclasses import replace
+
 import pytest
 from torch import Tensor, nn
 
+import arch_single_head.trainer
 import train_system
 from common.networks import joins
 from common.networks.backbones import Backbone, registry
 from common.networks.join import Concatenate
+from common.results import metrics
 from common.settings.choices import Choice
+from common.system.errors import place_of
+from common.training import loss_table
 
 
 class Maps(Backbone):
@@ -76,6 +82,42 @@ def test_a_join_is_refused_before_the_first_stage_is_trained(
     assert "Join Halved of " in err
     assert "(2, 64) of 2 images; allowed: (2, 128)" in err
     assert "started" not in out
+
+
+def misspelt(outputs, labels):
+    """A loss with a mistake that a step meets."""
+    return outputs.logits["fine"].sum() * gamma  # noqa: F821
+
+
+def too_many(outputs, labels):
+    """One that a library meets."""
+    return outputs.logits["fine"] @ outputs.logits["fine"]
+
+
+def unsure(answers):
+    """A metric with such a mistake."""
+    return answers.logits["middle"], None
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "part", "said"),
+    [
+        (loss_table.LOSSES, "cross_entropy", misspelt, "NameError: name 'gamma' is not defined."),
+        (loss_table.LOSSES, "cross_entropy", too_many, "RuntimeError: "),
+        (metrics.METRICS, "top5", unsure, "KeyError: 'middle'."),
+    ],
+)
+def test_a_part_that_fails_in_a_step_says_in_which_line(
+    table, name, part, said, tiny, in_process, tmp_path, monkeypatch
+):
+    mine = replace(table[name], where=f"{__name__}:{part.__name__}")
+    monkeypatch.setitem(table, name, mine)
+    trainer = arch_single_head.trainer.main
+    status, _, err = in_process(trainer, *tiny, f"save_dir={tmp_path}", "hparams.batch_size=7")
+    assert status == 1
+    line = part.__code__.co_firstlineno + 2
+    assert f"error: {place_of(part)}, line {line}, fails: {said}" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("asked", [False, True])
