@@ -17,6 +17,8 @@ from common.settings.compose import expanded, spelled
 from common.settings.suggestions import closest
 from common.system.errors import UserError, run_script
 
+HELP = ("--help", "-h")
+
 
 class Script(NamedTuple):
     """A script: its module, what it does, and the key or keys that words without ``=`` are the values of."""
@@ -59,6 +61,11 @@ def find(words: Sequence[str]) -> tuple[str, list[str]]:
         if " ".join(words[:length]) == name:
             return name, list(words[length:])
     said = " ".join(words[:2])
+    second = [name for name in SCRIPTS if name.startswith(f"{words[0]} ")]
+    if second and (len(words) == 1 or words[1] in HELP):
+        raise UserError(
+            f"bilateral {words[0]} takes one more word; allowed are {', '.join(second)}."
+        )
     near = closest(said, SCRIPTS) or closest(words[0], SCRIPTS)
     hint = f"did you mean bilateral {near[0]}? Allowed" if near else "allowed"
     raise UserError(f"bilateral {said}: {hint} are {', '.join(SCRIPTS)}.")
@@ -139,7 +146,7 @@ def complete(line: str) -> None:
 def main() -> None:
     """Run the script that the command line names."""
     words = sys.argv[1:]
-    if not words or words[0] in ("--help", "-h"):
+    if not words or words[0] in HELP:
         print(usage())
         return
     if (line := asked_for(words)) is not None:

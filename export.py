@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from common.settings.command import command
 from common.settings.compose import ROOT, quoted_paths
 from common.settings.explain import printable
+from common.system.errors import UserError
 from common.trained.schema import ExportConfig
 
 
@@ -18,6 +19,11 @@ def write(cfg: DictConfig) -> None:
     from common.trained.evaluate import run_folder
     from common.trained.export import SUFFIXES, TOLERANCE, export
 
+    for other, suffix in SUFFIXES.items():
+        if other != cfg.format and str(cfg.output).endswith(suffix):
+            raise UserError(
+                f"output={cfg.output} has the ending of format={other}, and format is {cfg.format}: change one of them."
+            )
     trained = load(cfg.checkpoint)
     place = run_folder(Path(cfg.checkpoint)) / f"{trained.record.arm}{SUFFIXES[cfg.format]}"
     file = Path(cfg.output) if cfg.output else place

@@ -59,7 +59,7 @@ def translated(arguments: list[str]) -> list[str]:
 
 def _is_picture(word: str, *, after: bool) -> bool:
     """Whether a word names a picture or a folder; ``after`` image=..., also one that is not there."""
-    if word.startswith("-"):
+    if word.startswith("-") or word.endswith(".ckpt"):
         return False
     return bool(_matching(word)) or (
         after and "=" not in word and any(mark in word for mark in "./*?")

@@ -37,7 +37,7 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
         return None
     known = tested | {name.partition("/")[0] for name in study.planned}
     if REFERENCE not in known:
-        sentence = f"Nothing to compare: {REFERENCE} and its controls are not in this study"
+        sentence = f"No comparison with {REFERENCE}: it and its controls are not in this study"
         return _addition(study, sentence, "them", (REFERENCE, PRIMARY, ONE_NETWORK))
     lacking = [arm for arm in (PRIMARY, ONE_NETWORK) if arm not in known]
     if not lacking:

@@ -276,8 +276,8 @@ def correction(study: FinishedStudy) -> str:
         return ""
     margins = {row.margin for row in study.differences if row.margin is not None}
     same = "".join(
-        f" Two networks count as the same where a test of equivalence shows that they differ by less than the margin, "
-        f"{in_points(round(100 * margin, 10))} (the key margin)."
+        f" Two networks count as the same where a test of equivalence, by the 90 % interval, shows that they differ by "
+        f"less than the margin, {in_points(round(100 * margin, 10))} (the key margin)."
         for margin in sorted(margins)
     )
     return (

@@ -213,7 +213,12 @@ def remove_temporary_files(folder: Path) -> None:
 @contextmanager
 def _only_one(experiment: Path) -> Iterator[None]:
     """Keep a second command out of an experiment; the kernel drops the lock with the process."""
-    experiment.mkdir(parents=True, exist_ok=True)
+    try:
+        experiment.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{experiment} cannot be made ({error.strerror}): choose another save_dir or exp_name."
+        ) from error
     with open_lock(experiment / ".lock") as lock:
         # A process that loads images must not keep the lock when this one is killed.
         os.register_at_fork(after_in_child=lock.close)

@@ -117,7 +117,7 @@ def _of_config_name(error: MissingConfigException) -> str:
 def _of_configuration(error: BaseException, schema: type) -> str | None:
     """Of a key or a value, in a file or on the command line."""
     if isinstance(error, YAMLError):
-        return f"A YAML file cannot be read: {_flat(str(error))}."
+        return _of_yaml(error)
     if isinstance(error, UnicodeDecodeError):
         return f"A file of the configuration is not UTF-8 text: {_flat(str(error))}."
     if isinstance(error, OverrideParseException):
@@ -131,13 +131,18 @@ def _of_configuration(error: BaseException, schema: type) -> str | None:
     if isinstance(cause, ConfigKeyError | AttributeError) and name:
         return str(unknown_key(str(name), schema))
     if isinstance(cause, YAMLError):
-        return f"A YAML file cannot be read: {_flat(str(cause))}."
+        return _of_yaml(cause)
     file = re.match("In '(.+?)'", str(error))
     return (
         (_of_section(cause, name, schema, file[1]) if file else None)
         or _of_value(cause, name, schema)
         or _of_hydra(_detail(cause), name)
     )
+
+
+def _of_yaml(error: YAMLError) -> str:
+    advice = "; indent it with spaces, not with tabs" if r"'\t'" in str(error) else ""
+    return f"A YAML file cannot be read: {_flat(str(error))}{advice}."
 
 
 def _of_override(error: OverrideParseException) -> str:

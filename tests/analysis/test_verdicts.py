@@ -246,7 +246,7 @@ def test_what_is_planned_is_missing_and_no_other_command_adds_it(finished, tmp_p
     plan = ["unilateral/seed0", "bilateral/seed0", "unspecialised_pair/seed0", "unilateral/seed9"]
     write_yaml(tmp_path / "plan.yaml", [*plan, "unilateral_wide/seed0"])
     text = visible(render(study, Findings(), seconds=1))
-    assert "Nothing to compare" not in text
+    assert "No comparison with" not in text
     assert "4 stages of this study are missing: bilateral/seed0, unspecialised_pair/seed0, " in text
     assert "bilateral/seed0: there is no result" in text
 
@@ -298,6 +298,13 @@ def test_an_extended_study_is_not_asked_for_fewer_seeds_than_it_has(finished):
     assert "python train_system.py num_seeds=4 " in say(study)[-1]
 
 
+def test_a_run_with_other_comparisons_alone_ends_with_them(finished):
+    study = finished({REFERENCE: BILATERAL, "unilateral": PAIR})
+    text = "\n".join(say(study))
+    assert "- worse than one hemisphere trained on both levels on fine labels (" in text
+    assert "more comparison" not in text
+
+
 def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(finished):
     study = finished({"unilateral": PAIR})
     assert ask(study).text == "How well did one hemisphere trained on both levels do?"
@@ -306,7 +313,9 @@ def test_without_the_bilateral_network_there_is_nothing_to_compare_but_a_page(fi
     assert answer(study) == (
         "84.00 % correct on fine labels, 90.65 % correct on coarse labels (mean of 4 seeds)."
     )
-    assert more.startswith("Nothing to compare")
+    assert more.startswith(
+        "No comparison with bilateral: it and its controls are not in this study"
+    )
     assert "unilateral head" not in (page := render(study, Findings(), seconds=1))
     assert ask(study).text in page
 

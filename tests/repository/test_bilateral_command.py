@@ -82,6 +82,14 @@ def test_a_word_too_many_is_refused(line):
     [
         (["tset", "x"], "tset x: did you mean bilateral test? Allowed are study, "),
         (["stduy", "num_seeds=3"], "stduy num_seeds=3: did you mean bilateral study? Allowed are "),
+        (
+            ["prepare"],
+            "prepare takes one more word; allowed are prepare folders, prepare cifar, ",
+        ),
+        (
+            ["train", "--help"],
+            "train takes one more word; allowed are train single, train dual.",
+        ),
         (["trian", "dual"], "trian dual: did you mean bilateral train dual? Allowed are study, "),
         (["draw"], "draw: allowed are study, "),
     ],

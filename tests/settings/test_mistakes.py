@@ -265,6 +265,12 @@ def test_a_folder_in_place_of_its_checkpoint_names_the_checkpoint(said, tmp_path
     assert sentence.endswith("is a file; allowed: a folder.")
 
 
+def test_a_checkpoint_beside_pictures_is_none_of_them(said, tmp_path):
+    file = tmp_path / "best.ckpt"
+    file.touch()
+    assert said(predict.main, f"{file} image=a.png") == f"Write checkpoint={file}."
+
+
 # Memory
 
 

@@ -219,3 +219,14 @@ def test_a_file_of_any_name_is_written(in_process, checkpoints, tmp_path):
     arguments = (f"checkpoint={checkpoints['fine']}", "format=torch", f"output={file}")
     assert in_process(export.main, *arguments)[0] == 0
     assert file.is_file()
+
+
+def test_an_ending_of_the_other_format_is_refused(in_process, checkpoints, tmp_path):
+    file = tmp_path / "x.onnx"
+    arguments = (f"checkpoint={checkpoints['fine']}", "format=torch", f"output={file}")
+    status, _, err = in_process(export.main, *arguments)
+    assert status == 1
+    assert err == (
+        f"error: output={file} has the ending of format=onnx, and format is torch: change one of them.\n"
+    )
+    assert not file.exists()

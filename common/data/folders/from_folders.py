@@ -105,9 +105,10 @@ def _above(
                 )
             return found, table.file.name
     if not second:
+        levels = f"one level of folders ({some(sorted(first))})" if first else "no folders"
         raise UserError(
-            f"{root} holds one level of folders ({some(sorted(first)) or 'none'}), and two levels of classes are "
-            "needed: coarse/fine/picture, or --hierarchy FILE, a table with the columns fine,coarse"
+            f"{root} holds {levels}, and two levels of classes are needed: coarse/fine/picture, or --hierarchy FILE, a "
+            "table with the columns fine,coarse"
         )
     return None, ""
 

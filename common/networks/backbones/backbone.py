@@ -37,7 +37,10 @@ class Backbone(nn.Module):
         Raises:
             UserError: this backbone has none, so that it cannot be cut between them.
         """
-        raise UserError(f"{type(self).__name__} does not say between which stages it may be cut.")
+        raise UserError(
+            f"The backbone {self.arch or type(self).__name__} has no `stages`, between which a callosum connects "
+            "hemispheres: write them (docs/extending.md), or take another backbone."
+        )
 
     def read_out(self, maps: Tensor) -> Tensor:
         """Turn the maps of the last stage (B, C, h, w) into features (B, num_features).
