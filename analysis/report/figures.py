@@ -191,10 +191,11 @@ def _say(
         axes.annotate(
             f"{decimal(100 * point.mean, 0)} %" if shares else decimal(point.mean, 2),
             (place, foot if inside else max(foot, point.mean, point.ci95_high or 0)),
-            xytext=(0, 3),
+            xytext=(0, 4),
             textcoords="offset points",
             ha="center",
-            fontsize=8,
+            va="bottom",
+            fontsize=7,  # so that 100 % fits into each of four bars
             color=PAPER if inside else INK,
             gid=None if inside else HALO,
         )

@@ -168,7 +168,7 @@ def _scale(verdicts: Sequence[Verdict]) -> tuple[float, float]:
     return low - room, high + room
 
 
-LETTERS = 41  # of a name beside an axis of costs
+LETTERS = 45  # of a name beside an axis of costs
 ROW = 0.155  # inches that a name takes
 AROUND = 0.95  # inches above and below these axes
 COSTS = {
