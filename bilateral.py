@@ -75,11 +75,14 @@ def _tested(checkpoint: Path, fingerprint: str) -> dict[str, float]:
     return {level: values["accuracy"] for level, values in (result["test"] or {}).items()}
 
 
-def specialisation(run: str | os.PathLike[str]) -> Specialised:
+def specialisation(
+    run: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None
+) -> Specialised:
     """Measure how specialised the hemispheres of a run's networks are, by docs/specialisation.md; writes nothing.
 
     Args:
         run: folder of a finished study, or of one run of arch_dual_head/trainer.py.
+        root: folder where its data set lies now, if that has moved.
 
     Raises:
         UserError: there is no finished study, its data or checkpoints are no longer what they were, or there is
@@ -88,4 +91,6 @@ def specialisation(run: str | os.PathLike[str]) -> Specialised:
     # Imported late, as above.
     from analysis.pipeline import specialised
 
-    return specialised(path_of(run, "run", "the folder of a finished study"))
+    place = path_of(run, "run", "the folder of a finished study")
+    moved = None if root is None else path_of(root, "root", "the folder of a data set")
+    return specialised(place, data_root=None if moved is None else str(moved))

@@ -137,15 +137,17 @@ def analyse_after_training(place: Path) -> None:
     )
 
 
-def specialised(place: Path) -> Specialised:
+def specialised(place: Path, *, data_root: str | None = None) -> Specialised:
     """Measure the specialisation of every network with two hemispheres in a study's folder; writes nothing.
+
+    ``data_root`` is where the study's data set lies now, if that has moved.
 
     Raises:
         UserError: there is no finished study, its data or checkpoints are no longer what they were, or there is
             nothing to measure.
     """
     quieten()
-    study = open_study(place)
+    study = open_study(place, data_root=data_root)
     if study.tested and not pairs(study.whole()):
         raise UserError(
             f"{place} has no checkpoint of a network with two hemispheres, whose specialisation could be measured; it "

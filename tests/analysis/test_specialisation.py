@@ -47,6 +47,7 @@ from analysis.specialisation.seeds import Pair
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, sentence, verdict
 from analysis.values import Values
+from common.data.datamodule import load_folder_once
 from common.data.image_set import ImageSet
 from common.system.errors import UserError
 from common.training import probe_features
@@ -552,6 +553,17 @@ def test_the_course_takes_the_images_that_both_hemispheres_saved(
     assert {row.epoch for row in found} == {1, 2, None}
     shares = {row.accuracy * 48 for row in found if row.epoch is not None}
     assert all(share == pytest.approx(round(share)) for share in shares)
+    # The same of images that have moved.
+    (root,) = (Path(word.partition("=")[2]) for word in tiny if word.startswith("dataset.root="))
+    moved = root.rename(tmp_path / "MOVED")
+    load_folder_once.cache_clear()
+    try:
+        with pytest.raises(UserError):
+            bilateral.specialisation(tmp_path / "run")
+        assert bilateral.specialisation(tmp_path / "run", root=moved).competences == found
+    finally:
+        moved.rename(root)
+        load_folder_once.cache_clear()
 
 
 def test_why_there_is_nothing_to_measure_is_said(small_study, checkpoints, tmp_path):
