@@ -66,9 +66,9 @@ def say(study: FinishedStudy) -> list[str]:
         return [answer(study)]
     found = groups(study)
     # Of a run that has no others, all of them.
-    open_ = [group for group in found if group.open] or found
-    shown = [line for group in open_ for line in group.lines]
-    rest = sum(len(line.verdicts) for group in found if group not in open_ for line in group.lines)
+    first = [group for group in found if group.open] or found
+    shown = [line for group in first for line in group.lines]
+    rest = sum(len(line.verdicts) for group in found if group not in first for line in group.lines)
     said = [f"{ask(study).text} {answer(study)}"]
     said += [f"{upper(subject())}, by test accuracy:"] if found else []
     said += [f"- {verdict.sentence}" for line in shown for verdict in line.verdicts.values()]

@@ -24,16 +24,7 @@ from analysis.report.svg import (
     picture,
     short,
 )
-from analysis.report.verdicts import (
-    BETTER,
-    FEW,
-    OPEN,
-    SAME,
-    WORSE,
-    Verdict,
-    groups,
-    upper,
-)
+from analysis.report.verdicts import BETTER, FEW, OPEN, SAME, WORSE, Verdict, groups, upper
 from analysis.study import FinishedStudy
 from common.results.statistics import SummaryRow
 from common.settings.levels import LEVELS

@@ -351,12 +351,11 @@ def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:
         ]
         for arm in (row.arm, row.minus)
     )
-    compared = [
-        tuple(mean(one.accuracy or 0 for one in side) for side in pair)
-        for pair in pairs(ours, theirs)
-    ]
-    one, other = zip(*compared, strict=True)
+    paired = pairs(ours, theirs)
+    one, other = zip(
+        *(tuple(mean(row.accuracy or 0 for row in side) for side in pair) for pair in paired),
+        strict=True,
+    )
     # One network of several seeds is compared with the mean of theirs: none of them is missing.
-    used = sum(max(map(len, pair)) for pair in pairs(ours, theirs))
-    holes = max(len(ours), len(theirs)) > used
+    holes = max(len(ours), len(theirs)) > sum(max(map(len, pair)) for pair in paired)
     return Verdict(row, one, other, _tests(study)[row.family], holes)

@@ -36,9 +36,7 @@ class Probes(Section):
 
     def __init__(self) -> None:
         self.letters: list[str] = []  # the small ones, of Navon figures
-        self.chance: dict[
-            str, float
-        ] = {}  # of what is read off: the share of the most common answer
+        self.chance: dict[str, float] = {}  # by what is read off
         self.at_end: dict[str, None] = {}  # probes whose penalty is at the end of what was tried
 
     def compute(self, seed: Seed, found: Findings) -> None:
