@@ -38,6 +38,7 @@ class Stopwatch:
     def __init__(self, keep: Keep = nowhere) -> None:
         self.keep = keep
         self.ended: list[str] = []
+        self.found: dict[str, Any] = {}
         self.first_step: float | None = None
         self.seconds: dict[tuple[str, str], float] = defaultdict(float)
         self.arm = "start-up"
@@ -74,6 +75,7 @@ class Stopwatch:
             try:
                 run_stage(stage, *args)
                 self.ended.append(stage.name)
+                self.found[stage.name] = _found(stage.place)
             finally:
                 self.book()
                 self.arm = REST
@@ -94,7 +96,10 @@ class Stopwatch:
         setattr(owner, name, noting)
 
     def result(self, *, finished: bool = False) -> dict[str, Any]:
-        """Give all that is known: seconds so far, until the first step and by phase and part, and what stages ended."""
+        """Give all that is known: seconds so far, until the first step and by phase and part; stages that have ended.
+
+        Of each of these ``found`` holds the test accuracies by level, and how its steps were made fast.
+        """
         rows = [
             {"phase": arm, "part": part, "seconds": round(seconds, 2)}
             for (arm, part), seconds in self.seconds.items()
@@ -105,8 +110,20 @@ class Stopwatch:
             "seconds": round(_now() - STARTED, 2),
             "first_step": None if step is None else round(step, 2),
             "stages": list(self.ended),
+            "found": dict(self.found),
             "rows": rows,
         }
+
+
+def _found(place: Path) -> dict[str, Any]:
+    from common.results.rows import read_result
+
+    result = read_result(place / "result.yaml") or {}
+    tests = (result.get("test") or {}).items()
+    return {
+        "accuracy": {level: values["accuracy"] for level, values in tests},
+        "acceleration": result.get("acceleration"),
+    }
 
 
 def _now() -> float:

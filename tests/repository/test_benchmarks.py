@@ -259,6 +259,13 @@ def test_the_pipeline_counts_all_of_a_study(command, navon, tmp_path):
         for part in ("images", "training", "evaluation"):
             assert seconds[arm, part] > 0
     assert seconds["start-up", "imports"] > 1
+    assert list(result["found"]) == result["stages"]
+    assert all(
+        one["acceleration"] == {"compile": None, "cuda_graph": False}
+        and all(0 <= share <= 1 for share in one["accuracy"].values())
+        for one in result["found"].values()
+    )
+    assert set(result["found"]["bilateral/seed1"]["accuracy"]) == {"fine", "coarse"}
     assert {phase for phase, part in seconds if part == "features"} == {"bilateral"}
     # Nothing is counted twice, nothing is lost.
     assert sum(seconds.values()) == pytest.approx(result["seconds"], abs=0.2)
