@@ -12,6 +12,7 @@ from common.checkpoints.files import digest
 from common.data.datamodule import EVAL_BATCH, evaluation_batch
 from common.data.images import Undecoded
 from common.networks.full_batch import in_full_batch
+from common.networks.join import Join
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SPELLING, side_of
 from common.system.environment import precision_of_test, use_fast_kernels, uses_gpu
@@ -194,16 +195,19 @@ def silence(features: Tensor, mean: Tensor, which: Tensor) -> Tensor:
     return torch.where(which.to(features.device), mean.to(features.device), features)
 
 
-def without(silent: str, features: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Tensor:
-    """Join features (N, F_side) by side, the ``silent`` ones at their mean over training images in every image.
+def without(
+    silent: str, features: Mapping[str, Tensor], known: Mapping[str, Tensor], join: Join
+) -> Tensor:
+    """Put features (N, F_side) by side, the ``silent`` ones as the join has those of a silent hemisphere.
 
     Args:
         silent: the side.
         features: of any images.
         known: of training images (M, F_side).
+        join: of the network.
     """
-    mean = known[silent].mean(0).expand_as(features[silent])
-    return side_by_side([*{**features, silent: mean}.values()])
+    held = join.silenced(known[silent].mean(0)).expand_as(features[silent])
+    return side_by_side([*{**features, silent: held}.values()])
 
 
 def classify(

@@ -105,7 +105,9 @@ class CallosumCut(Section):
     ) -> None:
         """Add the accuracy of each head without either hemisphere."""
         for side in SIDES:
-            logits = classify(seed.module, seed.network, without(side, test, train))
+            logits = classify(
+                seed.module, seed.network, without(side, test, train, seed.network.join)
+            )
             for level in LEVELS:
                 share = accuracy(logits[level], seed.test.labels[level])
                 self._add(seed, found, SILENCED, share, item, level=level, side=side)

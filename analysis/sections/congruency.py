@@ -157,7 +157,7 @@ class Congruency(Section):
 def by_half(seed: Seed) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Give the logits (N, C) by level of the left and of the right hemisphere, the other one silent, and of both."""
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
-        alone = without(other, seed.test.features, seed.train.features)
+        alone = without(other, seed.test.features, seed.train.features, seed.network.join)
         yield side, classify(seed.module, seed.network, alone)
     yield "both", seed.logits
 

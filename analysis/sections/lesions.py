@@ -1,5 +1,6 @@
 """How accurate heads are without some features: these are silenced, that is set to their mean over training images."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -43,6 +44,12 @@ class Lesions(Section):
 
     def compute(self, seed: Seed, found: Findings) -> None:
         """Add the accuracy of each head for each share of either hemisphere, and what all of it costs."""
+        if math.isnan(seed.network.join.silent):
+            found.leave_out(
+                "lesions; the surer of these hemispheres answers, and one whose features are at their mean in every "
+                "image may still be it."
+            )
+            return
         # Where they are classified, more than a hundred times.
         joined, trained = seed.test.of("both").to(seed.module.device), seed.train.of("both")
         mean = trained.mean(0)

@@ -17,7 +17,7 @@ def necessities(seed: Seed) -> list[Index]:
     whole = right(seed.logits, labels, parents)
     silenced = {}
     for side in SIDES:
-        features = without(side, seed.test.features, seed.train.features)
+        features = without(side, seed.test.features, seed.train.features, seed.network.join)
         logits = classify(seed.module, seed.network, features)
         silenced[side] = right(logits, labels, parents)
     found = []

@@ -1,5 +1,6 @@
 """What comes between hemispheres and heads: the features of all hemispheres become those that every head sees."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import reduce
 from inspect import signature
@@ -57,6 +58,13 @@ class Join(nn.Module):
         """
         joined = self(features)
         return {level: head(joined) for level, head in heads.items()}
+
+    def silenced(self, mean: Tensor) -> Tensor:
+        """Give what the features of a hemisphere are that falls silent: their ``mean`` over training images (F,).
+
+        Where `silent` is NaN, so are they: a hemisphere of the same features in every image would still answer there.
+        """
+        return torch.full_like(mean, self.silent) if math.isnan(self.silent) else mean
 
     def shares(self, features: dict[str, Tensor]) -> Tensor | None:
         """Give the weight of each hemisphere for each image, (B, sides), of sum 1; None: the same for all images."""

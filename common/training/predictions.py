@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from common.data.image_set import ImageSet
-from common.networks.macro import Network, Outputs
+from common.networks.macro import HemispheresAndHeads, Outputs
 from common.results.predictions import Prediction
 from common.settings.levels import SIDES
 from common.training.features import features_of
@@ -117,18 +117,21 @@ def training_means(module: TrainingModule, train: ImageSet) -> dict[str, Tensor]
 
 
 def answers_alone(
-    network: Network, features: Mapping[str, Tensor], means: Mapping[str, Tensor], side: str
+    network: HemispheresAndHeads,
+    features: Mapping[str, Tensor],
+    means: Mapping[str, Tensor],
+    side: str,
 ) -> dict[str, Tensor]:
     """Let one hemisphere speak alone: by level the classes of the highest logits, int64 (B,).
 
     Args:
         network: of two hemispheres.
         features: (B, F) by side.
-        means: (F,) by side: what the features of all other sides are set to.
+        means: (F,) by side: what the features of all other sides are set to, unless the join silences otherwise.
         side: the hemisphere that speaks.
     """
     held = [
-        values.float() if one == side else means[one].expand_as(values)
+        values.float() if one == side else network.join.silenced(means[one]).expand_as(values)
         for one, values in features.items()
     ]
     logits = network.classify(torch.cat(held, dim=1))

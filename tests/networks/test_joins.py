@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from analysis.networks import without
 from common.networks.attention import Attention
 from common.networks.backbones import build_backbone
 from common.networks.gate import Gate
@@ -18,6 +19,7 @@ from common.networks.macro import BilateralNet, EnsembleNet, UnilateralNet
 from common.networks.winner import Winner
 from common.system.errors import UserError
 from common.training.optimisers import parameter_groups
+from common.training.predictions import answers_alone
 
 CLASSES = {"fine": 6, "coarse": 3}
 IMAGES = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -197,6 +199,29 @@ def test_the_winner_is_the_more_confident_hemisphere_of_each_image_and_level():
 
 
 NAMES = {"left": "fine", "right": "coarse"}
+
+
+@pytest.mark.parametrize("silent", ["left", "right"])
+def test_where_the_surer_hemisphere_answers_a_silent_one_never_does(silent):
+    net = excited(network(Winner))
+    parts = net.split(net.features(IMAGES))
+    (other,) = NAMES.keys() - {silent}
+    features = without(silent, parts, parts, net.join)
+    said = net.classify(features)
+    alone = answers_alone(net, parts, {side: one.mean(0) for side, one in parts.items()}, other)
+    for level in CLASSES:
+        own = net.auxiliary[NAMES[other]][level](parts[other])
+        assert said[level].equal(own)
+        assert alone[level].equal(own.argmax(1))
+
+
+@pytest.mark.parametrize("join", [Concatenate, Product])
+def test_elsewhere_a_silent_hemisphere_is_at_its_mean(join):
+    net = excited(network(join))
+    parts = net.split(net.features(IMAGES))
+    held = net.split(without("left", parts, parts, net.join))
+    assert held["right"].equal(parts["right"])
+    assert held["left"].equal(parts["left"].mean(0).expand_as(parts["left"]))
 
 
 def test_a_winner_without_heads_of_its_own_is_refused():
