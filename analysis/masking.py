@@ -97,6 +97,8 @@ def seen(seed: Seed) -> Iterator[tuple[Mask | None, FeatureSet]]:
 def sensitivities(known: Mapping[Mask | None, float]) -> dict[int, float]:
     """Give by octave the share of a competence that noise costs, the mean over strengths; 1: all of it.
 
+    It is above 1 where noise leaves less than guessing knows, as it may where classes are uneven.
+
     Args:
         known: the competence under each mask, and without noise (None), which is above 0.
     """

@@ -9,6 +9,7 @@ from typing import Any
 
 from analysis.report.part import IDS, Part
 from analysis.seed import Seed
+from analysis.specialisation.tasks import most_common
 from analysis.values import Values
 from common.system.errors import UserError
 from study.arms import REFERENCE
@@ -52,15 +53,17 @@ def listed(names: Sequence[str], *, shown: int = 4) -> str:
 class Findings:
     """The analyses of a study with their numbers, and what had to be left out (a sentence each).
 
-    ``pairs`` are the arms with two hemispheres, the first of which most analyses are about; ``tables`` are further csv
-    files of ``analysis/``, by name without ending: the dataclass of their rows, and the rows. ``failures`` are the
-    tracebacks of analyses that failed, by section. ``images`` says how many images were used for what.
+    ``chance`` is by level how often the most common class is right. ``pairs`` are the arms with two hemispheres, the
+    first of which most analyses are about; ``tables`` are further csv files of ``analysis/``, by name without ending:
+    the dataclass of their rows, and the rows. ``failures`` are the tracebacks of analyses that failed, by section.
+    ``images`` says how many images were used for what.
     """
 
     sections: list[Section] = field(default_factory=list)
     values: Values = field(default_factory=Values)
     left_out: list[str] = field(default_factory=list)
     class_names: dict[str, list[str]] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
     test_images: int = 0
     reference_images: int = 0
     pairs: list[str] = field(default_factory=lambda: [REFERENCE])
@@ -72,6 +75,9 @@ class Findings:
         """Add what all analyses compute for one seed."""
         images = seed.images
         self.class_names = images.class_names
+        self.chance = {
+            level: most_common(y[images.test.subset]) for level, y in images.test.labels.items()
+        }
         self.test_images = len(images.test)
         self.reference_images = len(images.train_rows)
         for section in self._in_csv_order():

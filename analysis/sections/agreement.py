@@ -166,7 +166,7 @@ def show_cases(part: Part, found: Findings) -> None:
         "if the fine class that it predicts belongs to the coarse class of the image. The right hemisphere alone is "
         "the network of the coarse arm.",
         "How to read it: each bar is a coarse class, and its parts are the images that only one "
-        "hemisphere, or neither, classified correctly. Where the coloured parts are long, the hemispheres "
+        "hemisphere, or neither, classified correctly. Where both coloured parts are long, the hemispheres "
         "know different things, and two can be better than one.",
     ]
     ordered = sorted(
@@ -246,15 +246,19 @@ def disagreement(
     last = start - np.array(
         [one["neither"].mean if "neither" in one else 0 for one in classes.values()]
     )
+    furthest = [0.01, *start]
     for place, foot, name in zip(places, last, classes, strict=True):
         if name in neither:
             end = foot + neither[name].mean
+            furthest.append(end)
             ends, label = [place - 0.36, place + 0.36], "_neither, if independent (end of the bar)"
             axes.plot([end, end], ends, color=INK, lw=1.3, label=label)
     axes.set_yticks(places, labels([*classes], 20))
     axes.grid(False, axis="y")
     axes.set_ylim(-0.6, len(classes) - 0.4)
-    axes.set_xlim(0, min(1, 1.04 * max(start.max(), 0.01)))
+    # Hemispheres that complement each other would, if independent, fail together more often than there is room for.
+    longest = max(furthest)
+    axes.set_xlim(0, 1.04 * longest if longest > 1 else min(1, 1.04 * longest))
     axes.xaxis.set_major_formatter(percent)
     axes.set_xlabel("share of the class's images")
     figure.legend(loc="outside upper left", ncols=3, handlelength=1, columnspacing=1.2)

@@ -102,8 +102,8 @@ class Attention(Section):
             nav="Attention",
             text=[
                 "How to read it: bright is where a hemisphere finds evidence for the correct class. Left and "
-                "right are the two hemispheres of the bilateral network, and its heads are fine and coarse; a map "
-                "without light shows no evidence for it. Below each picture stand three answers for each level, with "
+                "right are the two hemispheres of the network, and its heads are fine and coarse; a map without light "
+                "shows no evidence in its answer. Below each picture stand three answers for each level, with "
                 "the probability that the network gives them: ✓ is correct, ✗ wrong.",
             ],
             looks=panels(self.looks),
@@ -194,8 +194,9 @@ def _on_grad_cam(found: Findings) -> list[str]:
         return []
     return [
         f"Grad-CAM (Selvaraju et al. 2017) has its brightest cell where HiResCAM has it in {words} of the maps of up "
-        f"to {CAM_IMAGES} test images for each seed. After a global maximum, as in ResNet-9, HiResCAM is exact: "
-        "before negative cells are cut off, they add up to what the hemisphere adds to the logit."
+        f"to {CAM_IMAGES} test images for each seed. After a global maximum, as in ResNet-9, HiResCAM is exact "
+        "where heads see hemispheres side by side, or their mean, and nothing crosses behind the maps: before negative "
+        "cells are cut off, they add up to what the hemisphere adds to the logit."
     ]
 
 

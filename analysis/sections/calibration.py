@@ -1,6 +1,8 @@
 """Is a head correct as often as it is sure? Calibration error, Brier score, reliability curve, also after scaling."""
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -26,15 +28,18 @@ from analysis.sections.temperature import HIGHEST, LOWEST, fit_temperature, vali
 from analysis.seed import VALIDATION_IMAGES, Seed
 from analysis.values import SHARE, Bounds, Item, Summary
 from common.settings.levels import LEVELS
+from common.system.randomness import derive
 from study.arms import REFERENCE, plain_name
 
 ERROR, BRIER, TEMPERATURE = "calibration error", "Brier score", "temperature"
+IF_CALIBRATED = "calibration error if calibrated"
 SCALED = "after temperature"  # behind a name: of the logits divided by the temperature
 CONFIDENCE, RELIABILITY = "confidence", "reliability"
 IMAGES = "images of a confidence"
 # What they can be, where it is not a share.
 BOUNDS = {BRIER: Bounds(0, 2), TEMPERATURE: Bounds(LOWEST, HIGHEST)}
 BINS = 15
+DRAWS = 20  # of labels
 RARE = 0.002  # share of images below which a bin of confidence is not drawn
 
 
@@ -139,8 +144,10 @@ class Calibration(Section):
             tables=score_tables(found, heads, self.smoothing),
             notes=[
                 "Calibration error: 15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the "
-                "images are not drawn. Brier score: squared distance of probabilities and truth, summed over classes, "
-                "0 to 2 (Brier 1950). Temperature: of least negative log-likelihood (Guo et al. 2017) on "
+                "images are not drawn. Of few images it is above 0 for a calibrated head too: if calibrated is what it "
+                "would be if labels were drawn by the probabilities after the temperature. Brier score: squared "
+                "distance of probabilities and truth, summed over classes, 0 to 2 (Brier 1950). Temperature: of least "
+                "negative log-likelihood (Guo et al. 2017) on "
                 f"up to {VALIDATION_IMAGES:,} validation images; above 1 a network was too sure. Label smoothing in "
                 "training makes a network less sure, so networks trained with different ones are compared after it."
             ],
@@ -180,8 +187,11 @@ def score_tables(
         Sheet(
             "calibration",
             "Expected calibration error, % (less is better)",
-            word_columns(("head", "network"), (*columns, "label smoothing")),
-            rows(ERROR, f"{ERROR} {SCALED}", percent=True),
+            word_columns(
+                ("head", "network"),
+                (*columns, "if calibrated", "95 % interval", "label smoothing"),
+            ),
+            rows(ERROR, f"{ERROR} {SCALED}", f"{IF_CALIBRATED} {SCALED}", percent=True),
         ),
         Sheet(
             "brier",
@@ -214,6 +224,14 @@ def calibration_error(logits: Tensor, labels: Tensor) -> float:
     return float(error)
 
 
+def calibrated_error(logits: Tensor) -> float:
+    """The error that is left of logits (N, C) if labels are drawn by their probabilities: the mean over draws."""
+    generator = torch.Generator().manual_seed(derive(0, "calibrated"))
+    probabilities = logits.double().softmax(1).cpu()
+    draws = torch.multinomial(probabilities, DRAWS, replacement=True, generator=generator).T
+    return fmean(calibration_error(logits.cpu(), labels) for labels in draws)
+
+
 def brier_score(logits: Tensor, labels: Tensor) -> float:
     """The score of Brier (1950) of logits (N, C): the mean squared distance of probabilities and truth, 0 to 2."""
     probabilities = logits.double().softmax(1)
@@ -236,12 +254,16 @@ def reliability(logits: Tensor, labels: Tensor) -> Reliability:
 def scores(logits: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
     """Calibration error, Brier score and reliability curve of logits (N, C), by quantity and bin of confidence."""
     curve = reliability(logits, labels)
+    shares = curve.images / len(labels)
+    # One of few images would count as much in the mean over seeds as those of many.
+    common = shares >= RARE
     return {
         ERROR: {"": calibration_error(logits, labels)},
+        IF_CALIBRATED: {"": calibrated_error(logits)},
         BRIER: {"": brier_score(logits, labels)},
-        CONFIDENCE: _numbered(curve.confidence),
-        RELIABILITY: _numbered(curve.accuracy),
-        IMAGES: _numbered(curve.images / len(labels)),
+        CONFIDENCE: _numbered(curve.confidence.where(common, math.nan)),
+        RELIABILITY: _numbered(curve.accuracy.where(common, math.nan)),
+        IMAGES: _numbered(shares),
     }
 
 

@@ -149,7 +149,7 @@ class CallosumCut(Section):
                     level: {cut: found.values.get(OF, level, "", f"{arm}: {cut}") for cut in cuts}
                     for level in LEVELS
                 },
-                chance={level: 1 / len(names) for level, names in found.class_names.items()},
+                chance=found.chance,
             )
             part.figures.append((svg, INTERVALS))
             for level in LEVELS:

@@ -22,7 +22,8 @@ from analysis.trials import (
     shared_classes,
     trials,
 )
-from analysis.values import SHARE, Summary
+from analysis.values import SHARE, Item, Summary
+from common.results.intervals import FEWEST
 from common.settings.levels import LEVELS, SIDES
 from study.arms import plain_name
 
@@ -84,6 +85,7 @@ class Congruency(Section):
                 level=level,
                 side=half,
                 item=f"{seed.arm}: {kind}" if kind else seed.arm,
+                means=Item(seed.arm, case=kind),
                 within=SHARE if of in (ACCURACY, CONFIDENCE, INTRUSIONS) else None,
                 made_of=networks,
             )
@@ -125,8 +127,8 @@ class Congruency(Section):
             },
             label="accuracy",
             chance={
-                f"{level} task, {kind}": 1 / len(names)
-                for level, names in found.class_names.items()
+                f"{level} task, {kind}": share
+                for level, share in found.chance.items()
                 for kind in KINDS
             },
         )
@@ -188,6 +190,8 @@ VERDICTS = {
     "none": "No precedence of either level is shown: it takes an advantage and an asymmetry of one sign, with "
     "intervals that exclude 0.",
     "too few seeds": "Whether that is precedence cannot be said: intervals take three seeds or more.",
+    "no intervals": "Whether that is precedence cannot be said: where all seeds agree exactly, or share all their "
+    "networks, there is no interval.",
 }
 
 
@@ -199,7 +203,8 @@ def precedence(advantage: Summary | None, asymmetry: Summary | None) -> str:
         if one is not None and one.ci95_low is not None and one.ci95_high is not None
     ]
     if len(ends) < 2:
-        return "too few seeds"
+        few = advantage is None or asymmetry is None or advantage.seeds < FEWEST
+        return "too few seeds" if few else "no intervals"
     if all(low > 0 for low, _ in ends):
         return "coarse"
     return "fine" if all(high < 0 for _, high in ends) else "none"

@@ -30,6 +30,7 @@ from analysis.sections.reliance import (
     which_is_shown,
 )
 from analysis.seed import Seed
+from analysis.specialisation.words import of_fewer
 from analysis.values import SHARE, Item, Summary
 from common.settings.levels import LEVELS, SIDES
 
@@ -96,6 +97,7 @@ class Contributions(Section):
         known = {level: share for level, share in shares.items() if share}
         sentence = " and ".join(
             f"the {level} head takes {interval_words(share)} of its evidence from the left hemisphere"
+            f"{of_fewer(share, _seeds(found, level))}"
             for level, share in known.items()
         )
         part = Part(
@@ -117,7 +119,11 @@ class Contributions(Section):
                 "class of the highest other logit; the shares are those of the sums over test images. There is no "
                 "share of either where a half's sum is against the correct class: shares lie between 0 and 100 %."
             ],
-            tiles=[evidence_tile(level, share.mean) for level, share in known.items()],
+            tiles=[
+                evidence_tile(level, share.mean)
+                for level, share in known.items()
+                if share.seeds == _seeds(found, level)
+            ],
         )
         for level in shown:
             left, right = (found.values.items("evidence", level, side) for side in SIDES)
@@ -135,6 +141,11 @@ class Contributions(Section):
             part.figures.append((svg, f"{count_classes(len(left), level)}, means over seeds."))
             part.add_table_of_classes(evidence_table(level, left, right))
         return part
+
+
+def _seeds(found: Findings, level: str) -> int:
+    """Of how many seeds the evidence of a head is known, with those in which a hemisphere speaks against the answer."""
+    return max(one.seeds for one in found.values.items("evidence", level, "left").values())
 
 
 def contribution(features: Tensor, weight: Tensor, mean: Tensor) -> Tensor:

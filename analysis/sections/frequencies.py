@@ -24,6 +24,7 @@ from analysis.specialisation.reading import ask, fit_probes
 from analysis.specialisation.tasks import TASKS, WITHIN
 from analysis.specialisation.words import TASK_NAMES, interval, of_fewer
 from analysis.values import Bounds, Item, Summary, Values
+from common.results.intervals import FEWEST
 from common.settings.levels import SIDES
 from study.arms import PRIMARY, plain_name
 
@@ -272,7 +273,7 @@ def sentences(values: Values, arm: str) -> Iterator[str]:
             f"image in the left hemisphere and {decimal(2**right.mean, 1)} in the right one "
             f"({decimal(left.mean, 2)} and {decimal(right.mean, 2)} octaves; left minus right {_octaves(shift)}"
             f"{of_fewer(shift, both.seeds)}). "
-            f"{VERDICTS[verdict(interval(shift))]}{_of_control(values, task, arm)}"
+            f"{VERDICTS[verdict(shift)]}{_of_control(values, task, arm)}"
         )
 
 
@@ -290,14 +291,18 @@ def robustness(values: Values, arm: str) -> Iterator[str]:
     """Say for each task whether noise costs both hemispheres of an arm more than those of its control."""
     for task in TASKS:
         excess = values.get(EXCESS, task, "both", arm)
-        costs = [values.get(SENSITIVITY, task, "both", one) for one in (arm, PRIMARY)]
-        if excess is None or costs[0] is None or costs[1] is None:
+        if excess is None:
             continue
-        ours, theirs = (f"{decimal(100 * one.mean, 1)} %" for one in costs if one)
+        by_seed = values.by_seed(SENSITIVITY, task, "both").values()
+        # Of the seeds that both have, as their difference is.
+        common = [one for one in by_seed if {arm, PRIMARY} <= one.keys()]
+        ours, theirs = (
+            f"{decimal(100 * fmean(one[name] for one in common), 1)} %" for name in (arm, PRIMARY)
+        )
         words = _with_ends(f"{decimal(100 * excess.mean, 1, plus=True)} points", excess, 100, 1)
         yield (
             f"Over all octaves, noise costs {plain_name(arm)} {ours} of what both together know of {TASK_NAMES[task]}, "
-            f"and {plain_name(PRIMARY)} {theirs} (difference {words}). {COSTS[verdict(interval(excess))]}"
+            f"and {plain_name(PRIMARY)} {theirs} (difference {words}). {COSTS[verdict(excess)]}"
         )
 
 
@@ -314,19 +319,25 @@ VERDICTS = {
         "Whether that is a difference cannot be said: it takes three seeds or more in which neither hemisphere is "
         "dead on the task."
     ),
+    "no interval": (
+        "Whether that is a difference cannot be said: where all seeds agree exactly, or share all their networks, "
+        "there is no interval."
+    ),
 }
 COSTS = {
     "higher": "Specialised ones lose more.",
     "lower": "Specialised ones lose less.",
     "not shown": VERDICTS["not shown"],
     "too few seeds": VERDICTS["too few seeds"],
+    "no interval": VERDICTS["no interval"],
 }
 
 
-def verdict(ends: tuple[float, float] | None) -> str:
+def verdict(difference: Summary) -> str:
     """Say what the interval of a difference shows, one of `VERDICTS`."""
+    ends = interval(difference)
     if ends is None:
-        return "too few seeds"
+        return "too few seeds" if difference.seeds < FEWEST else "no interval"
     low, high = ends
     return "higher" if low > 0 else "lower" if high < 0 else "not shown"
 

@@ -116,7 +116,8 @@ class Lesions(Section):
                 "A silenced feature has its mean over training images for every image; nothing is trained again. "
                 "Its use is its absolute weight times its standard deviation; both heads count equally. "
                 f"Random: the mean of {ORDERS} random orders. "
-                "Dashed: chance, and the hemisphere that learned this level alone, with its own head. "
+                "Dashed: chance (always the most common class), and the hemisphere that learned this level alone, "
+                "with its own head. "
                 "(Where the join is not linear, a weight is the mean slope of a logit over some training images.)"
             ],
         )
@@ -141,7 +142,7 @@ class Lesions(Section):
 def _references(found: Findings, level: str) -> dict[str, float]:
     """Chance, and the accuracy of the network that was trained on this level alone."""
     side = side_of(level)
-    known = {"chance": 1 / len(found.class_names[level])} if level in found.class_names else {}
+    known = {"chance": found.chance[level]} if level in found.chance else {}
     alone = found.values.get(ALONE, level, side)
     return known if alone is None else known | {f"{side} hemisphere alone": alone.mean}
 

@@ -63,9 +63,9 @@ def which_is_shown(found: Findings) -> Iterator[str]:
         if not (lost["left"] and lost["right"] and more):
             continue
         named = {
-            EVIDENCE: _more(shares[EVIDENCE], equal=0.5),
-            MARGIN: _more(shares[MARGIN], equal=0.5),
-            LOST: _more(more, equal=0),
+            # Shares of some seeds alone are chosen by what came out.
+            **{of: _more(one, equal=0.5, seeds=more.seeds) for of, one in shares.items()},
+            LOST: _more(more, equal=0, seeds=more.seeds),
         }
         shown = ", ".join(
             f"{f'the {side} one' if side else 'not shown'} by {MEASURES[of]}"
@@ -84,9 +84,14 @@ def which_is_shown(found: Findings) -> Iterator[str]:
         )
 
 
-def _more(measured: Summary | None, *, equal: float) -> str:
-    """The side that an interval shows to matter more, or "" where it holds what is ``equal`` for both."""
-    if measured is None or measured.ci95_low is None or measured.ci95_high is None:
+def _more(measured: Summary | None, *, equal: float, seeds: int) -> str:
+    """The side that an interval shows to matter more, or "" where it holds what is ``equal`` for both.
+
+    Of fewer than all ``seeds``, none.
+    """
+    if measured is None or measured.seeds < seeds:
+        return ""
+    if measured.ci95_low is None or measured.ci95_high is None:
         return ""
     if measured.ci95_low > equal:
         return "left"

@@ -117,8 +117,8 @@ def test_without_a_wrong_answer_there_are_no_intrusions():
     assert found.interference == {"fine": 0, "coarse": 0}
 
 
-def summary(low: float | None, high: float | None) -> Summary:
-    return Summary("", "", "both", "bilateral", 5, 0.1, low, high)
+def summary(low: float | None, high: float | None, seeds: int = 5) -> Summary:
+    return Summary("", "", "both", "bilateral", seeds, 0.1, low, high)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,8 @@ def summary(low: float | None, high: float | None) -> Summary:
         ((-0.2, -0.1), (-0.2, -0.1), "fine"),
         ((0.01, 0.2), (-0.02, 0.1), "none"),
         ((0.01, 0.2), (-0.2, -0.1), "none"),
-        ((None, None), (0.01, 0.2), "too few seeds"),
+        ((None, None, 2), (None, None, 2), "too few seeds"),
+        ((None, None), (0.01, 0.2), "no intervals"),
     ],
 )
 def test_precedence_takes_both_effects_on_one_side(advantage, asymmetry, said):

@@ -32,7 +32,7 @@ from analysis.sections.frequencies import (
 )
 from analysis.seed import FeatureSet
 from analysis.specialisation.tasks import chances
-from analysis.values import Item
+from analysis.values import Item, Summary
 from common.networks.spatial_frequency import SpatialFilter
 from study.arms import PRIMARY
 
@@ -342,13 +342,14 @@ def test_hemispheres_that_know_nothing_and_images_without_two_octaves_are_left_o
 
 
 @pytest.mark.parametrize(
-    ("ends", "said"),
+    ("ends", "seeds", "said"),
     [
-        ((0.01, 0.2), "higher"),
-        ((-0.2, -0.01), "lower"),
-        ((-0.1, 0.1), "not shown"),
-        (None, "too few seeds"),
+        ((0.01, 0.2), 3, "higher"),
+        ((-0.2, -0.01), 3, "lower"),
+        ((-0.1, 0.1), 3, "not shown"),
+        ((None, None), 2, "too few seeds"),
+        ((None, None), 3, "no interval"),
     ],
 )
-def test_a_difference_takes_an_interval_without_zero(ends, said):
-    assert verdict(ends) == said
+def test_a_difference_takes_an_interval_without_zero(ends, seeds, said):
+    assert verdict(Summary("", "", "", "", seeds, 0.1, *ends)) == said

@@ -30,9 +30,19 @@ from analysis.sections.independence import (
 from analysis.sections.lesions import random_orders
 from analysis.seed import FeatureSet
 from analysis.values import CORRELATION, SHARE, Item, Value, Values, as_csv
+from common.networks.join import Concatenate
+from common.networks.winner import Winner
 
 LEFT = torch.tensor([1, 1, 1, 0, 0, 0, 1, 0, 1, 1], dtype=torch.bool)
 RIGHT = torch.tensor([1, 1, 0, 1, 1, 0, 1, 0, 1, 1], dtype=torch.bool)
+
+
+def test_hemispheres_of_which_the_surer_one_answers_have_no_lesions():
+    found = Findings()
+    network = SimpleNamespace(join=Winner({"left": 2, "right": 2}))
+    lesions.Lesions().compute(SimpleNamespace(network=network), found)
+    assert not list(found.values)
+    assert found.left_out[0].startswith("lesions; the surer of these hemispheres answers")
 
 
 def test_independence_is_what_is_expected_of_two_networks_of_their_accuracies():
@@ -128,8 +138,9 @@ def test_what_is_silenced_is_asked_once_however_many_orders_come_to_it(monkeypat
     )
     module = SimpleNamespace(device=torch.device("cpu"))
     found = Findings()
+    network = SimpleNamespace(join=Concatenate({"left": 2, "right": 2}))
     seed = SimpleNamespace(
-        number=0, module=module, network=None, train=images, test=images, alone={}
+        number=0, module=module, network=network, train=images, test=images, alone={}
     )
     lesions.Lesions().compute(seed, found)
     # None, either or both of two features, of two hemispheres: none is the same for both.

@@ -23,7 +23,14 @@ from analysis.sections import agreement, attention, similarity
 from analysis.sections.agreement import case_of, cases_per_class, confusion
 from analysis.sections.attention import CASES as LOOKS
 from analysis.sections.attention import PER_CASE, Attention, choose, share_of_same_cells
-from analysis.sections.calibration import BINS, brier_score, calibration_error, reliability, scores
+from analysis.sections.calibration import (
+    BINS,
+    brier_score,
+    calibrated_error,
+    calibration_error,
+    reliability,
+    scores,
+)
 from analysis.sections.contributions import (
     class_means,
     contribution,
@@ -191,6 +198,19 @@ def test_a_hemisphere_matters_more_where_the_interval_shows_it(seeds, spread, sh
         f"The hemisphere that matters more for the coarse head is {shown}. The left one gives 40 % of the evidence and "
         "30 % of the margin. Silencing the left one costs 5.0 points, silencing the right one 1.0."
     ]
+
+
+def test_shares_of_some_seeds_alone_show_nothing():
+    """They are the seeds in which neither hemisphere speaks against the answer, chosen by what came out."""
+    found = relied_on(3, 0.01)
+    for of in ("accuracy lost when silenced", "accuracy lost when silenced, left minus right"):
+        for side in ("left", "right") if of.endswith("silenced") else ("",):
+            found.values.add(of, 0.04, level="coarse", side=side, seed=3)
+    (said,) = which_is_shown(found)
+    assert (
+        "is not shown by the evidence, not shown by the margin, the left one by silencing" in said
+    )
+    assert "40 % of the evidence in 3 of 4 seeds" in said
 
 
 # ---------------------------------------------------------------- lesions
@@ -712,6 +732,25 @@ def test_the_calibration_error_is_that_of_the_reliability_curve(some):
     assert len(curve.images) == BINS
     assert curve.images.sum() == 500
     assert calibration_error(logits, labels) == pytest.approx(float(gap.sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize("images", [100, 1000])
+def test_a_calibrated_head_has_an_error_too_the_larger_the_fewer_images(some, images):
+    logits = 2 * torch.randn(images, 10, generator=some)
+    drawn = torch.multinomial(logits.softmax(1), 200, replacement=True, generator=some).T
+    known = float(np.mean([calibration_error(logits, labels) for labels in drawn]))
+    assert calibrated_error(logits) == pytest.approx(known, rel=0.1)
+    assert (calibrated_error(logits) > 0.07) == (images == 100)
+    assert calibrated_error(1000 * logits) < 0.01  # sure, and so right
+
+
+def test_a_bin_of_few_images_is_not_averaged_with_those_of_many():
+    logits = torch.zeros(1000, 2)
+    logits[0, 0] = 9.0
+    found = scores(logits, torch.zeros(1000, dtype=torch.int64))
+    known = {place for place, value in found["reliability"].items() if not math.isnan(value)}
+    assert known == {"7"}
+    assert found["images of a confidence"]["14"] == pytest.approx(0.001)
 
 
 def test_the_brier_score_runs_from_0_to_2():
