@@ -128,7 +128,9 @@ ARMS = {
         called="one hemisphere trained on both levels",
     ),
     "unilateral_second": Arm(
-        "another unilateral network of each seed, with random numbers of its own, for `unspecialised_pair`",
+        "another unilateral network of each seed, with random numbers of its own and the parameters of the right "
+        "hemisphere, for `unspecialised_pair`",
+        specialities=("coarse", "coarse"),
         trained_like="hemispheres",
         called="another hemisphere trained on both levels",
     ),
@@ -139,7 +141,6 @@ ARMS = {
             "model_path_fine": [("unilateral", 0)],
             "model_path_coarse": [("unilateral_second", 0)],
         },
-        specialities=("fine", "fine"),
         equal_size=True,
         called="two unspecialised hemispheres",
     ),

@@ -15,6 +15,7 @@ from study.schema import asymmetries
 from study.trained_models import recorded_epochs
 
 CALLOSUM = "hparams.callosum."
+BACKBONES = ("arch", "farch", "carch")  # which are a study's own keys
 
 
 def preset(cfg: DictConfig) -> list[str]:
@@ -31,11 +32,20 @@ def preset(cfg: DictConfig) -> list[str]:
         # As published, with the test images for validation too, so that its numbers can be compared.
         return ["recipe=paper", "dataset.val_dir=${dataset.test_dir}"]
     if cfg.study == "asymmetry":
-        nature = OmegaConf.load(asymmetries()[cfg.asymmetry])
-        return spelled({"hparams": OmegaConf.to_container(nature.hparams, resolve=False)})
+        own = {name: value for name, value in _nature(cfg).items() if name not in BACKBONES}
+        return spelled({"hparams": own})
     if cfg.study == "callosum":
         return [f"{CALLOSUM}kind=add"]
     return []
+
+
+def _nature(cfg: DictConfig) -> dict[str, Any]:
+    """What the asymmetry of a study says of hemispheres, by keys of hparams of arch_dual_head; else nothing."""
+    if cfg.asymmetry is None:
+        return {}
+    nature: Any = OmegaConf.load(asymmetries()[cfg.asymmetry])
+    hparams: Any = OmegaConf.to_container(nature.hparams, resolve=False)
+    return hparams
 
 
 def configurations(
@@ -169,7 +179,8 @@ def _values(arm: str, cfg: DictConfig, seeds: list[int]) -> dict[str, Any]:
     for key, level in zip(
         ("arch",) if single else ("farch", "carch"), row.specialities, strict=True
     ):
-        arch = cfg[f"{level[0]}arch"] or cfg.arch
+        own = f"{level[0]}arch"
+        arch = cfg[own] or cfg.arch or _nature(cfg).get(own)
         if arch:
             values[f"hparams.{key}"] = arch
     epochs = cfg.epochs.get(row.alias or arm)

@@ -8,7 +8,10 @@ from common.results.arithmetic import computed_otherwise
 from common.results.rows import finished, holes, independent
 from common.system.atomic_files import read_mapping
 
-DEBUG = "Stages saw only some batches of an epoch (trainer=debug): nothing here is a result."
+DEBUG = (
+    "Stages saw only some batches of an epoch (trainer=debug, or a trainer_params.limit_*_batches): nothing here is a "
+    "result."
+)
 ON_TEST = (
     "The best epochs were chosen on the test images, as published: no number here is held out."
 )

@@ -43,7 +43,7 @@ from study.arms import (
 )
 from study.overrides import FOLDERS
 from study.plan import plan
-from study.schema import StudyConfig
+from study.schema import StudyConfig, asymmetries
 
 DUAL = ROOT / "arch_dual_head"
 DUAL_ARMS = [arm for arm, row in ARMS.items() if row.folder == "dual" and not row.study]
@@ -693,6 +693,38 @@ def test_natures_are_crossed_with_labels():
         "joint_left_alike": (wide, wide),
         "joint_right_alike": (narrow, narrow),
     }
+
+
+@pytest.mark.parametrize("name", asymmetries())
+def test_every_asymmetry_has_a_study(name):
+    """In which the bilateral network is that of the asymmetry's own command, and each hemisphere its own side of it."""
+    own = compose(
+        ROOT / "arch_dual_head",
+        schema=DualConfig,
+        overrides=["dataset=navon"],
+        config_name=f"asymmetry_{name}",
+    ).hparams
+    found = planned("num_seeds=1", "study=asymmetry", f"asymmetry={name}")
+    keys = [key for row in PARAMETERS.values() for key in row.keys]
+    ours = found["bilateral"].hparams
+    assert {key: ours[key] for key in keys} == {key: own[key] for key in keys}
+    for side, arms in {
+        "farch": ("fine", "coarse_mirrored"),
+        "carch": ("coarse", "fine_mirrored"),
+    }.items():
+        assert {found[arm].hparams.arch for arm in arms} == {own[side]}
+
+
+def test_unspecialised_hemispheres_differ_as_those_of_the_bilateral_network_do():
+    """Else the primary contrast would be of natures, too."""
+    given = ["hparams.fine_high_pass=4", "hparams.coarse_low_pass=3", "hparams.coarse_width=0.25"]
+    found = planned("num_seeds=1", "arms=[bilateral,unspecialised_pair]", "carch=vgg11", *given)
+    keys = [key for row in PARAMETERS.values() for key in row.keys]
+    ours, theirs = (found[arm].hparams for arm in ("bilateral", "unspecialised_pair"))
+    assert {key: ours[key] for key in keys} == {key: theirs[key] for key in keys}
+    for arm, index in (("unilateral", 0), ("unilateral_second", 1)):
+        for row in PARAMETERS.values():
+            assert found[arm].hparams[row.keys[0]] == ours[row.keys[index]]
 
 
 def test_the_arms_of_natures_are_of_that_study_alone():
