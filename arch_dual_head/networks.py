@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from arch_dual_head.macro_architectures import frozen_sides
+from common.networks.backbone_names import TORCHVISION
 from common.networks.callosum import Callosum
 from common.networks.combine import MeanOfSpecialists, ProductOfSpecialists
 from common.networks.crossings import CallosumKeys
@@ -83,12 +84,17 @@ def unilateral_wide(parts: Parts) -> UnilateralNet:
     """Build a network of the left hemisphere alone, with as many parameters as the bilateral network.
 
     Raises:
-        UserError: at no width has it so many.
+        UserError: at no width has it so many, or it has one width alone.
     """
+    arch = parts.hparams["farch"]
+    if arch.startswith(TORCHVISION):
+        raise UserError(
+            f"hparams.farch={arch} comes in one width alone, and hparams.macro_arch=unilateral_wide needs another: "
+            "leave unilateral_wide out of arms, or take a backbone of another kind."
+        )
     try:
         width = width_for(lambda width: unilateral(parts, width), like=lambda: bilateral(parts))
     except UserError as error:
-        arch = parts.hparams["farch"]
         raise UserError(
             f"hparams.farch={arch} with hparams.macro_arch=unilateral_wide: {error}"
         ) from error

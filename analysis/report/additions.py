@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analysis.study import FinishedStudy
+from common.networks.backbone_names import TORCHVISION
 from common.results.intervals import FEWEST
+from common.settings.checks import plain_value
 from common.settings.compose import spelled
 from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
 
@@ -39,7 +41,8 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
     if REFERENCE not in known:
         sentence = f"No comparison with {REFERENCE}: it and its controls are not in this study"
         return _addition(study, sentence, "them", (REFERENCE, PRIMARY, ONE_NETWORK))
-    lacking = [arm for arm in (PRIMARY, ONE_NETWORK) if arm not in known]
+    possible = (PRIMARY, ONE_NETWORK) if _takes_any_width(study) else (PRIMARY,)
+    lacking = [arm for arm in possible if arm not in known]
     if not lacking:
         return None
     names = " and ".join(plain_name(arm) for arm in lacking)
@@ -49,6 +52,16 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
     if not sized:
         sentence = f"No control of equal size: what is better here may be so for its number of parameters. {sentence}"
     return _addition(study, sentence, them, (REFERENCE, *lacking))
+
+
+def _takes_any_width(study: FinishedStudy) -> bool:
+    """Say whether the backbones of a study can be made wider: not torchvision's, nor with weights from a file."""
+    for stage in study.of(REFERENCE).values():
+        hparams = plain_value(stage.yaml("config.yaml"), "hparams") or {}
+        weights = [value for key, value in hparams.items() if key.endswith("pretrained")]
+        if any(weights) or str(hparams.get("farch")).startswith(TORCHVISION):
+            return False
+    return True
 
 
 def more_seeds(study: FinishedStudy) -> str | None:

@@ -298,6 +298,22 @@ def test_an_extended_study_is_not_asked_for_fewer_seeds_than_it_has(finished):
     assert "python train_system.py num_seeds=4 " in say(study)[-1]
 
 
+@pytest.mark.parametrize(
+    ("hparams", "arms"),
+    [
+        (
+            {"farch": "resnet9", "fine_pretrained": None},
+            "bilateral,unspecialised_pair,unilateral_wide",
+        ),
+        ({"farch": "torchvision:resnet18"}, "bilateral,unspecialised_pair"),
+        ({"farch": "resnet9", "coarse_pretrained": "a.pt"}, "bilateral,unspecialised_pair"),
+    ],
+)
+def test_a_wide_network_is_offered_where_there_can_be_one(finished, hparams, arms):
+    study = finished({REFERENCE: BILATERAL, "fine": PAIR}, hparams=hparams)
+    assert f"arms=[{arms}]" in say(study)[-1]
+
+
 def test_a_run_with_other_comparisons_alone_ends_with_them(finished):
     study = finished({REFERENCE: BILATERAL, "unilateral": PAIR})
     text = "\n".join(say(study))

@@ -39,6 +39,10 @@ def refused(tiny, in_process, tmp_path):
             "hparams.callosum.at=layer9: the left hemisphere has no such stage",
         ),
         (["hparams.join=winner"], "give hparams.auxiliary=1"),
+        (
+            ["arms=unilateral_wide", "arch=torchvision:shufflenet_v2_x0_5", "hparams.width=1"],
+            "leave unilateral_wide out of arms",
+        ),
         (["hparams.join=mean", "hparams.coarse_width=0.25"], "left has 64 and right has 128"),
     ],
 )
