@@ -52,8 +52,8 @@ def chances(labels: Mapping[str, Tensor], parents: Tensor) -> dict[str, float]:
     """Give for each task how often the best answer without an image is right: always the most common class.
 
     Within a coarse class that is its most common child. Of classes with equally many images it is one over their
-    number, which uneven ones need not surpass by what they know. A task that is solved so, because no coarse class has
-    two children, is left out.
+    number; of uneven ones it is more, and what a probe makes of features that say nothing. A task that is solved so,
+    because no coarse class has two children, is left out.
 
     Args:
         labels: int64 (N,) by level, of the test images.

@@ -61,7 +61,7 @@ VERDICTS = {
     ),
     "one better": "This is no dissociation: one hemisphere is better at both tasks.",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
-    "too few seeds": (f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds."),
+    "too few seeds": f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds.",
     "no intervals": (
         "Whether this is a dissociation cannot be said: where all seeds agree exactly, or share all their networks, "
         "there is no interval."

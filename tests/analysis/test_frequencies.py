@@ -28,11 +28,12 @@ from analysis.sections.frequencies import (
     SENSITIVITY,
     SHIFT,
     Frequencies,
+    robustness,
     verdict,
 )
 from analysis.seed import FeatureSet
 from analysis.specialisation.tasks import chances
-from analysis.values import Item, Summary
+from analysis.values import Item, Summary, Values
 from common.networks.spatial_frequency import SpatialFilter
 from study.arms import PRIMARY
 
@@ -339,6 +340,20 @@ def test_hemispheres_that_know_nothing_and_images_without_two_octaves_are_left_o
     assert found.left_out == [
         "which spatial frequencies the hemispheres use; the images are too small."
     ]
+
+
+def test_what_noise_costs_two_arms_is_said_of_the_seeds_that_both_have():
+    values = Values()
+    costs = {"bilateral": [0.40, 0.42, 0.44, 0.60, 0.62], PRIMARY: [0.30, 0.31, 0.32]}
+    for arm, numbers in costs.items():
+        for seed, cost in enumerate(numbers):
+            values.add(SENSITIVITY, cost, level="coarse", side="both", item=arm, seed=seed)
+    for seed in range(3):
+        apart = costs["bilateral"][seed] - costs[PRIMARY][seed]
+        values.add(EXCESS, apart, level="coarse", side="both", item="bilateral", seed=seed)
+    (said,) = robustness(values, "bilateral")
+    assert "42.0 %" in said
+    assert "31.0 % (difference +11.0 points" in said
 
 
 @pytest.mark.parametrize(
