@@ -118,7 +118,8 @@ class Stopwatch:
 def _found(place: Path) -> dict[str, Any]:
     from common.results.rows import read_result
 
-    result = read_result(place / "result.yaml") or {}
+    file = place / "result.yaml"
+    result = (read_result(file) if file.is_file() else None) or {}
     tests = (result.get("test") or {}).items()
     return {
         "accuracy": {level: values["accuracy"] for level, values in tests},

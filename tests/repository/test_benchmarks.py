@@ -853,7 +853,7 @@ def test_a_study_is_of_as_many_seeds_as_there_is_time_for(left, seeds, monkeypat
         whole_study.whole_study(args, Console(file=io.StringIO()), print, 1000.0 + left)
 
 
-def test_the_pipeline_hands_on_what_it_has_after_each_stage(monkeypatch):
+def test_the_pipeline_hands_on_what_it_has_after_each_stage(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from pipeline import Stopwatch
 
@@ -871,12 +871,14 @@ def test_the_pipeline_hands_on_what_it_has_after_each_stage(monkeypatch):
             raise StageFailed("no memory")
 
     timed = watch.stages(run_stage)
-    timed(SimpleNamespace(arm="fine", name="fine/seed0"), False)
+    timed(SimpleNamespace(arm="fine", name="fine/seed0", place=tmp_path), False)
     first = kept[0]["first_step"]
     assert 0 < first <= kept[0]["seconds"]
     with pytest.raises(StageFailed):
-        timed(SimpleNamespace(arm="coarse", name="coarse/seed0"), True)
+        timed(SimpleNamespace(arm="coarse", name="coarse/seed0", place=tmp_path), True)
     assert [one["stages"] for one in kept] == [["fine/seed0"]] * 2
+    nothing = {"fine/seed0": {"accuracy": {}, "acceleration": None}}
+    assert [one["found"] for one in kept] == [nothing] * 2
     assert [{row["phase"] for row in one["rows"]} for one in kept] == [
         {"start-up", "fine"},
         {"start-up", "fine", "the rest", "coarse"},
