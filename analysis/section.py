@@ -9,7 +9,6 @@ from typing import Any
 
 from analysis.report.part import IDS, Part
 from analysis.seed import Seed
-from analysis.specialisation.tasks import most_common
 from analysis.values import Values
 from common.system.errors import UserError
 from study.arms import REFERENCE
@@ -75,9 +74,7 @@ class Findings:
         """Add what all analyses compute for one seed."""
         images = seed.images
         self.class_names = images.class_names
-        self.chance = {
-            level: most_common(y[images.test.subset]) for level, y in images.test.labels.items()
-        }
+        self.chance = images.chance
         self.test_images = len(images.test)
         self.reference_images = len(images.train_rows)
         for section in self._in_csv_order():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.logistic import Fits
 from analysis.networks import FeatureCache, load, side_by_side
-from analysis.specialisation.tasks import chances
+from analysis.specialisation.tasks import chances, most_common
 from analysis.study import FinishedStage, FinishedStudy
 from common.checkpoints.files import digest, read
 from common.data.datamodule import HierarchicalData, ImageSet
@@ -77,8 +77,16 @@ class StudyImages:
     @cached_property
     def guessing(self) -> dict[str, float]:
         """By task, how often the best answer without an image is right, of all test images."""
-        rows = self.test.subset
-        return chances({level: y[rows] for level, y in self.test.labels.items()}, self.parents)
+        return chances(self._test_labels, self.parents)
+
+    @cached_property
+    def chance(self) -> dict[str, float]:
+        """By level, how often the most common class of all test images is right."""
+        return {level: most_common(y) for level, y in self._test_labels.items()}
+
+    @property
+    def _test_labels(self) -> dict[str, Tensor]:
+        return {level: y[self.test.subset] for level, y in self.test.labels.items()}
 
     @cached_property
     def train_rows(self) -> Tensor:

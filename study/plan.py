@@ -59,9 +59,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str]) -> list[Stage]:
             f"{', '.join(arms)} cannot be run on this data set, and arms names no others: add one, as {REFERENCE}."
         )
     _name(cfg, configs)
-    for arm, config in configs.items():
-        if ARMS[arm].equal_training:
-            _refuse_other_epochs(arm, config)
+    _refuse_other_epochs(configs)
     stages: dict[tuple[str, int], Stage] = {}
     for arm, number in ordered(list(configs), len(seeds)):
         stages[arm, number] = _stage(arm, number, seeds, configs[arm], stages, trained)
@@ -142,20 +140,32 @@ def _name(cfg: DictConfig, configs: Mapping[str, DictConfig]) -> None:
         config.merge_with(place)
 
 
-def _refuse_other_epochs(arm: str, config: DictConfig) -> None:
-    """Refuse an arm that would be trained as much as parts of a study that were trained longer, or less, before."""
-    if config.trainer_params.max_epochs is not None:  # given, so nobody says that it equals theirs
+def _refuse_other_epochs(configs: Mapping[str, DictConfig]) -> None:
+    """Refuse arms that would be trained as much as parts of a study that were trained longer, or less, before.
+
+    Those whose number of epochs is given are said to equal nothing.
+    """
+    equal = {
+        arm: config
+        for arm, config in configs.items()
+        if ARMS[arm].equal_training and config.trainer_params.max_epochs is None
+    }
+    if not equal:
         return
+    first = next(iter(equal.values()))
+    experiment = Path(first.save_dir) / first.exp_name
     for part, trained in PARTS.items():
-        for file in seed_files(Path(config.save_dir) / config.exp_name / trained, "result.yaml"):
+        # One of its seeds is enough, for fingerprints hold them together.
+        for file in seed_files(experiment / trained, "result.yaml")[:1]:
             there = read_mapping(file.with_name("config.yaml"))
             epochs = plain_value(there, "trainer_params.max_epochs")
-            if epochs != config.bilateral_epochs[part]:
-                raise UserError(
-                    f"{arm} is to be trained as much as the {REFERENCE} network of {file.parent}, which had {epochs} "
-                    f"epochs there and has {config.bilateral_epochs[part]} by this command: give the same epochs, "
-                    f"epochs.{ARMS[arm].alias or arm}=N, or another exp_name."
-                )
+            for arm, config in equal.items():
+                if epochs != config.bilateral_epochs[part]:
+                    raise UserError(
+                        f"{arm} is to be trained as much as the {REFERENCE} network of {file.parent}, which had "
+                        f"{epochs} epochs there and has {config.bilateral_epochs[part]} by this command: give the same "
+                        f"epochs, epochs.{ARMS[arm].alias or arm}=N, or another exp_name."
+                    )
 
 
 def _stage(

@@ -56,12 +56,12 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
 
 def _takes_any_width(study: FinishedStudy) -> bool:
     """Say whether the backbones of a study can be made wider: not torchvision's, nor with weights from a file."""
-    for stage in study.of(REFERENCE).values():
-        hparams = plain_value(stage.yaml("config.yaml"), "hparams") or {}
-        weights = [value for key, value in hparams.items() if key.endswith("pretrained")]
-        if any(weights) or str(hparams.get("farch")).startswith(TORCHVISION):
-            return False
-    return True
+    stages = [*study.of(REFERENCE).values()]
+    # One of its seeds is enough, for fingerprints hold them together.
+    hparams = plain_value(stages[0].yaml("config.yaml"), "hparams") if stages else None
+    hparams = hparams or {}
+    weights = [value for key, value in hparams.items() if key.endswith("pretrained")]
+    return not any(weights) and not str(hparams.get("farch")).startswith(TORCHVISION)
 
 
 def more_seeds(study: FinishedStudy) -> str | None:

@@ -73,8 +73,7 @@ def blaming(code: Any) -> Iterator[None]:
     except Exception as error:
         if "DefaultCPUAllocator" in str(error):
             raise
-        file = getattr(sys.modules.get(_named(code).__module__), "__file__", None)
-        raise UserError(_blame(place_of(code), file, error)) from error
+        raise UserError(_blame_part(code, error)) from error
 
 
 @contextmanager
@@ -88,8 +87,7 @@ def noting(code: Any) -> Iterator[None]:
         yield
     except Exception as error:
         if failing_part(error) is None:
-            file = getattr(sys.modules.get(_named(code).__module__), "__file__", None)
-            error.__dict__[NOTE] = _blame(place_of(code), file, error)
+            error.__dict__[NOTE] = _blame_part(code, error)
         raise
 
 
@@ -111,6 +109,11 @@ def importing(file: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(_blame(file, file, error)) from error
+
+
+def _blame_part(code: Any, error: Exception) -> str:
+    file = getattr(sys.modules.get(_named(code).__module__), "__file__", None)
+    return _blame(place_of(code), file, error)
 
 
 def _blame(place: str, file: str | None, error: Exception) -> str:
