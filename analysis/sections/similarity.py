@@ -183,7 +183,7 @@ class Similarity(Section):
                 Frame("cka", "Linear CKA layer by layer", height=4.2),
                 cka_lines,
                 pairs=pairs,
-                layers=max(names.values(), key=len),
+                layers=_line_labels(names),
             )
             caption = f"1: the same up to rotation and scale; 0: nothing in common. {INTERVALS}"
             figures.append((lines, caption))
@@ -203,6 +203,13 @@ class Similarity(Section):
             value_label="linear CKA",
         )
         return [*figures, (all_pairs, "Bright: alike. Features are what the heads see.")]
+
+
+def _line_labels(names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name the layers along a line: by number where the hemispheres call the same place otherwise."""
+    if names["left"] == names["right"]:
+        return labels(names["left"], 22)
+    return [str(i + 1) for i in range(max(map(len, names.values())))]
 
 
 def layer_grams(
@@ -254,7 +261,7 @@ def grams_of(module: TrainingModule, hemisphere: nn.Module, images: Tensor) -> G
 def cka_lines(
     figure: Figure, pairs: Mapping[str, Mapping[str, Summary]], layers: Sequence[str]
 ) -> None:
-    """Draw similarity layer by layer, from the image to the features; ``layers`` are their names."""
+    """Draw similarity layer by layer, from the image to the features; ``layers`` are what their ticks say."""
     axes = figure.subplots()
     for number, (pair, points) in enumerate(pairs.items()):
         label, colour, marker, style = PAIRS[pair]
@@ -278,5 +285,5 @@ def cka_lines(
     axes.set_title("Same layer of two networks")
     axes.set_xlabel("layer, from the image to the features")
     axes.set_ylabel("linear CKA")
-    axes.set_xticks(range(1, len(layers) + 1), labels(layers, 22), rotation=60, ha="right")
+    axes.set_xticks(range(1, len(layers) + 1), layers, rotation=60, ha="right")
     figure.legend(loc="outside lower left", ncols=2, columnspacing=1.2)

@@ -535,6 +535,29 @@ def test_pairs_of_seeds_that_overlap_have_an_approximate_interval(images, one_gr
     assert found.left_out[1:] == []
 
 
+def test_ticks_name_layers_only_where_both_hemispheres_call_them_so(images, some, monkeypatch):
+    monkeypatch.setattr(similarity, "add_cosines", lambda *_: None)
+
+    def ticks(left: list[str], right: list[str]) -> str:
+        sides = itertools.cycle([left, right])
+        grams = {
+            name: gram(torch.randn(20, 5, generator=some)) for name in (*left, *right, "features")
+        }
+        monkeypatch.setattr(
+            similarity, "grams_of", lambda *_: {n: grams[n] for n in (*next(sides), "features")}
+        )
+        section, found = Similarity(), Findings(test_images=20)
+        for number in range(2):
+            section.compute(seed(number, images), found)
+        return str(section.render(found).figures[0][0])
+
+    same = ticks(["stem"], ["stem"])
+    assert ">stem<" in same
+    for unlike in (ticks(["stem"], ["conv", "last"]), ticks(["stem"], ["conv"])):
+        assert not any(f">{name}<" in unlike for name in ("stem", "conv", "last", "features"))
+        assert ">2<" in unlike
+
+
 def test_a_hemisphere_that_seeds_share_is_no_other_one(images, one_gram):
     section, found, left = Similarity(), Findings(), nn.Linear(2, 2)
     for number in range(2):
