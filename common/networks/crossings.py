@@ -98,7 +98,8 @@ class CallosumKeys:
             if max(places) + self.delay >= len(own):
                 raise UserError(
                     f"hparams.callosum.delay={self.delay} after {own[max(places)]} would let maps arrive behind the "
-                    f"last stage of the {side} hemisphere, {own[-1]}."
+                    f"last stage of the {side} hemisphere, {own[-1]}; allowed: at most "
+                    f"{len(own) - 1 - max(places)}, or an earlier stage in hparams.callosum.at."
                 )
         return found
 

@@ -222,7 +222,14 @@ def test_stages_are_named_numbered_or_paired():
         ({"at": "--2"}, "at=--2: the left hemisphere has no such stage"),
         ({"at": []}, "names no stage"),
         ({"at": ["layer1", 2]}, "names a stage of the left hemisphere twice"),
-        ({"at": -1, "delay": 1}, "behind the last stage of the left hemisphere, layer3"),
+        (
+            {"at": -1, "delay": 1},
+            "behind the last stage of the left hemisphere, layer3; allowed: at most 0, or an",
+        ),
+        (
+            {"at": 1, "delay": 4},
+            "last stage of the left hemisphere, layer3; allowed: at most 3, or an",
+        ),
         ({"at": ["layer1:layer2", "layer2:layer1"]}, "wait for each other"),
     ],
 )
