@@ -26,11 +26,11 @@ def facts(study: FinishedStudy, images: Mapping[str, int]) -> Iterator[tuple[str
         images: how many images were used for what; empty where they were not looked at.
     """
     environments = [stage.yaml("environment.yaml") for stage in study.stages]
-    config = study.stages[0].yaml("config.yaml")
-    dataset = config.get("dataset") or {}
-    root = dataset.get("root")
-    where = f" at {near(root, study.place)}" if root else ""
-    yield "data set", f"{dataset.get('name') or 'not recorded'}{where}"
+    datasets = [stage.yaml("config.yaml").get("dataset") or {} for stage in study.stages]
+    # Each seed may have a set of its own.
+    roots = dict.fromkeys(near(one["root"], study.place) for one in datasets if one.get("root"))
+    where = f" at {', '.join(roots)}" if roots else ""
+    yield "data set", f"{datasets[0].get('name') or 'not recorded'}{where}"
     if images:
         yield "images", ", ".join(f"{number:,} for {use}" for use, number in images.items())
     yield "arms", ", ".join(study.arms)

@@ -167,6 +167,20 @@ def test_what_was_run_is_enough_to_run_it_again(finished):
     assert "How far your numbers may be from these is not known" in finished.html
 
 
+def test_the_set_of_each_seed_is_named(finished, tmp_path):
+    stages = []
+    for seed in (0, 1):
+        place = tmp_path / f"study/fine/seed{seed}"
+        shutil.copytree(finished.place / "fine/seed0", place)
+        config = yaml.safe_load((place / "config.yaml").read_text())
+        config["dataset"]["root"] = str(tmp_path / f"data/NAVON-seed{seed}")
+        (place / "config.yaml").write_text(yaml.safe_dump(config))
+        result = read_result(place / "result.yaml")
+        stages.append(FinishedStage("fine", seed, place, result))
+    said = dict(facts(FinishedStudy(tmp_path / "study", stages), {}))
+    assert said["data set"] == "NAVON at ../data/NAVON-seed0, ../data/NAVON-seed1"
+
+
 def test_a_study_ends_by_naming_its_report(finished):
     assert finished.said.splitlines()[-1] == f"Report: {finished.place / 'report.html'}"
 
