@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 # With two values the standard deviation is hardly known: half of Student's interval is 9 of it.
 FEWEST = 3
-# A standard deviation below this is rounding: one image of a million moves an accuracy by more.
+# A standard deviation below this is rounding: of numbers as they were computed, and of differences of two numbers that
+# were recorded with six digits, which leave 1.16e-6 at most where all differences are equal.
 ROUNDING = 1e-12
+OF_SIX_DIGITS = 1.2e-6
 
 
 class Estimate(NamedTuple):
@@ -30,7 +32,9 @@ Interval = tuple[float, float] | tuple[None, None]
 NOTHING: Interval = (None, None)
 
 
-def estimate(values: Sequence[float], *, widening: float | None = 1.0) -> Estimate:
+def estimate(
+    values: Sequence[float], *, widening: float | None = 1.0, rounding: float = ROUNDING
+) -> Estimate:
     """Estimate the mean of one or more values.
 
     The standard error is missing for fewer than `FEWEST` values and where they do not differ: a deviation of 0 would
@@ -39,12 +43,13 @@ def estimate(values: Sequence[float], *, widening: float | None = 1.0) -> Estima
     Args:
         values: one for each seed.
         widening: factor of the standard error, see `common.results.sharing`; None: it is not known.
+        rounding: standard deviation up to which they do not differ, of numbers between -1 and 1.
     """
     std = stdev(values) if len(values) > 1 else None
     error = None
     if std is not None and len(values) >= FEWEST and widening is not None:
         # The deviation of equal differences of accuracies is not exactly 0, but what rounding leaves.
-        differ = std > ROUNDING * max(1.0, *map(abs, values))
+        differ = std > rounding * max(1.0, *map(abs, values))
         error = widening * std / math.sqrt(len(values)) if differ else None
     approximate = error is not None and widening != 1
     return Estimate(mean(values), std, error, len(values) - 1, approximate)

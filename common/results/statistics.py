@@ -7,7 +7,13 @@ from statistics import mean, stdev
 from typing import Any
 
 from common.results.contrasts import MARGIN, equivalence, holm, paired_t, verdict
-from common.results.intervals import Estimate, estimate, student, student_of_share
+from common.results.intervals import (
+    OF_SIX_DIGITS,
+    Estimate,
+    estimate,
+    student,
+    student_of_share,
+)
 from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
 from common.results.power import seeds_needed
 from common.results.rows import Row
@@ -197,7 +203,8 @@ Pairs = Sequence[tuple[list[Row], list[Row]]]
 
 def _over_seeds(compared: Pairs) -> Estimate:
     values = [_mean_accuracy(one) - _mean_accuracy(other) for one, other in compared]
-    return estimate(values, widening=widening([one + other for one, other in compared]))
+    shared = widening([one + other for one, other in compared])
+    return estimate(values, widening=shared, rounding=OF_SIX_DIGITS)
 
 
 def _ends(found: Estimate) -> tuple[float | None, float | None]:
@@ -297,7 +304,8 @@ def _slope(group: Sequence[Row]) -> dict[str, float | None]:
     known = [(row, row.val_slope) for row in group if row.val_slope is not None]
     if not known:
         return {}
-    found = estimate([slope for _, slope in known], widening=widening([(row,) for row, _ in known]))
+    slopes, shared = [slope for _, slope in known], widening([(row,) for row, _ in known])
+    found = estimate(slopes, widening=shared, rounding=OF_SIX_DIGITS)
     low, high = student(found)
     return {"val_slope": found.mean, "val_slope_ci95_low": low, "val_slope_ci95_high": high}
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from helpers import arm, row
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import nct, ttest_1samp
 from scipy.stats import t as student_t
@@ -58,6 +58,29 @@ def test_too_few_or_equal_differences_are_not_tested(values):
     """The last three are 0.1 but for rounding."""
     assert paired_t(estimate(values)) is None
     assert equivalence(estimate(values), 1) is None
+
+
+@given(
+    images=st.integers(10, 2000),
+    right=st.lists(st.floats(0, 1), min_size=3, max_size=40),
+    ahead=st.integers(1, 5),
+)
+@example(images=60, right=[19 / 60, 21 / 60, 23 / 60], ahead=1)
+def test_differences_of_as_many_images_in_each_seed_are_equal(images, right, ahead):
+    """Accuracies are recorded with six digits, which leaves a millionth in their differences."""
+    theirs = [round(share * (images - ahead)) for share in right]
+    mine = [round((number + ahead) / images, 6) for number in theirs]
+    rows = arm("one", *mine) + arm("other", *(round(number / images, 6) for number in theirs))
+    (found,) = differences(rows, reference="other")
+    assert found.mean == pytest.approx(ahead / images, abs=1e-6)
+    assert (found.p, found.p_holm, found.ci95_low, found.seeds_needed) == (None,) * 4
+    assert not found.verdict
+
+
+def test_one_image_of_a_hundred_thousand_in_one_of_forty_seeds_is_a_difference():
+    rows = arm("one", 0.50001, *[0.5] * 39) + arm("other", *[0.5] * 40)
+    (found,) = differences(rows, reference="other")
+    assert found.p == pytest.approx(ttest_1samp([1e-5, *[0] * 39], 0).pvalue)
 
 
 # How many seeds
