@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -26,6 +27,7 @@ from study.arms import REFERENCE
 HALVES = (*SIDES, "both")
 # Bounds, so that large sets do not take long. What is counted over test images is counted over all of them.
 REFERENCE_IMAGES = 3_000  # training images: mean and spread of features, and probes
+OF_A_CLASS = 10  # of these, on average, where there are so many classes that they would be fewer
 VALIDATION_IMAGES = 1_000  # to choose the ridge of a probe
 
 
@@ -90,9 +92,17 @@ class StudyImages:
 
     @cached_property
     def train_rows(self) -> Tensor:
-        """Rows of the training images to which the analyses refer."""
+        """Rows of the training images to which the analyses refer, one or more of each class that has any."""
         train = self.data.train_set
-        return train.subset[drawn(len(train), REFERENCE_IMAGES, "reference")]
+        most = max(REFERENCE_IMAGES, OF_A_CLASS * max(self.classes.values()))
+        rows = train.subset[drawn(len(train), len(train), "reference")]
+        chosen = rows[:most]
+        for labels in train.labels.values():
+            # Chance may pass over a rare class, which no probe could then name.
+            classes, first = np.unique(labels[rows].numpy(), return_index=True)
+            missed = ~np.isin(classes, labels[chosen].numpy())
+            chosen = torch.cat([chosen, rows[first[missed]]])
+        return chosen
 
     @cached_property
     def validation_rows(self) -> Tensor:

@@ -146,7 +146,7 @@ class Calibration(Section):
                 "images are not drawn. Of few images it is above 0 for a calibrated head too: if calibrated is what it "
                 "would be if answers were right as often as they are sure after the temperature. Brier score: squared "
                 "distance of probabilities and truth, summed over classes, 0 to 2 (Brier 1950). Temperature: of least "
-                "negative log-likelihood (Guo et al. 2017) on "
+                f"negative log-likelihood (Guo et al. 2017), from {LOWEST:g} to {HIGHEST:g}, on "
                 f"up to {VALIDATION_IMAGES:,} validation images; above 1 a network was too sure. Label smoothing in "
                 "training makes a network less sure, so networks trained with different ones are compared after it."
             ],

@@ -1,5 +1,6 @@
 """Contrasts with the reference arm image by image, from what each tested stage answered: rows of images.csv."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +14,7 @@ from common.results.agreement import error_consistency, mcnemar, outperformance
 from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.contrasts import LEVEL
 from common.results.intervals import FEWEST
-from common.results.predictions import PREDICTIONS, read_predictions
+from common.results.predictions import PREDICTIONS, read_right
 from common.results.rows import Row
 from common.results.sharing import pairs, widening
 from common.settings.levels import LEVELS
@@ -50,10 +51,11 @@ class ImageRow:
 class Answers(NamedTuple):
     """A stage's test images, and for each level whether its answer is right, (images,).
 
-    ``images`` are their names, ``digest`` is that of the folder of images, None if the stage does not say.
+    ``images`` is a digest of their names, empty without any; ``digest`` is that of the folder of images, None if the
+    stage does not say.
     """
 
-    images: list[str]
+    images: str
     digest: str | None
     right: dict[str, NDArray[np.bool_]]
 
@@ -98,7 +100,7 @@ def image_contrasts(experiment: Path, rows: Sequence[Row], *, reference: str) ->
 class Compared(NamedTuple):
     """What identifies the test images of a seed, and whether each answer of two arms is right, (images,)."""
 
-    images: tuple[object, ...]
+    images: tuple[str, str | None]
     ours: NDArray[np.bool_]
     theirs: NDArray[np.bool_]
 
@@ -110,8 +112,7 @@ def _compared(ours: Answers | None, theirs: Answers | None, level: str) -> Compa
     if level not in ours.right or level not in theirs.right:
         return None
     # Names alone may be those of another set.
-    images = (*ours.images, ours.digest)
-    return Compared(images, ours.right[level], theirs.right[level])
+    return Compared((ours.images, ours.digest), ours.right[level], theirs.right[level])
 
 
 def _row(names: tuple[str, str, str], seeds: Sequence[Compared], independent: bool) -> ImageRow:
@@ -164,12 +165,9 @@ def read_answers(file: Path) -> Answers | None:
     """
     if not file.is_file():
         return None
-    found = read_predictions(file)
-    right = {
-        level: np.array([one.label[level] == one.answer[level] for one in found])
-        for level in (found[0].label if found else ())
-    }
-    return Answers([one.image for one in found], _digest(file.parent), right)
+    images, right = read_right(file)
+    names = hashlib.sha256("\n".join(images).encode()).hexdigest() if images else ""
+    return Answers(names, _digest(file.parent), right)
 
 
 def _digest(place: Path) -> str | None:

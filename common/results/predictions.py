@@ -9,9 +9,13 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from common.settings.levels import LEVELS, SIDES
 from common.system.atomic_files import replacing
@@ -63,14 +67,50 @@ def read_predictions(file: Path | str) -> list[Prediction]:
     Raises:
         UserError: there is no such file, or it is damaged.
     """
+    with _naming(file):
+        levels, sides, cells = _read(file)
+        return [
+            _prediction(dict(zip(cells, line, strict=True)), levels, sides)
+            for line in zip(*cells.values(), strict=True)
+        ]
+
+
+def read_right(file: Path | str) -> tuple[tuple[str, ...], dict[str, NDArray[np.bool_]]]:
+    """Read the names of the test images, and for each level whether its answers are right, (images,).
+
+    In a fraction of the time that all predictions take.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    with _naming(file):
+        levels, _, cells = _read(file)
+        classes = {
+            name: np.array(cells[name], dtype=np.int64)
+            for level in levels
+            for name in (level, f"{level}_answer")
+        }
+        return cells["image"], {
+            level: classes[level] == classes[f"{level}_answer"] for level in levels
+        }
+
+
+def _read(file: Path | str) -> tuple[list[str], list[str], dict[str, tuple[str, ...]]]:
+    """Read a file's levels, its sides, and the cells of each column."""
+    header, *lines = csv.reader(io.StringIO(gzip.decompress(Path(file).read_bytes()).decode()))
+    levels = [level for level in LEVELS if level in header]
+    sides = [side for side in SIDES if f"{side}_{levels[0]}" in header]
+    if header != columns(levels, sides):
+        raise ValueError(f"its columns are {', '.join(header)}")
+    cells = [*zip(*lines, strict=True)] or [()] * len(header)
+    return levels, sides, dict(zip(header, cells, strict=True))
+
+
+@contextmanager
+def _naming(file: Path | str) -> Iterator[None]:
+    """Say in one sentence that a file cannot be read."""
     try:
-        header, *lines = csv.reader(io.StringIO(gzip.decompress(Path(file).read_bytes()).decode()))
-        levels = [level for level in LEVELS if level in header]
-        sides = [side for side in SIDES if f"{side}_{levels[0]}" in header]
-        if header != columns(levels, sides):
-            raise ValueError(f"its columns are {', '.join(header)}")
-        rows = [dict(zip(header, line, strict=True)) for line in lines]
-        return [_prediction(row, levels, sides) for row in rows]
+        yield
     except FileNotFoundError:
         raise UserError(
             f"{file} is missing: testing a stage writes it, and so does test.py predictions=FILE."

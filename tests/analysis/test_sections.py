@@ -453,6 +453,25 @@ def test_cka_sees_images_of_every_class(images, monkeypatch):
     assert looked[1].equal(looked[0])
 
 
+@pytest.mark.parametrize("counts", [[9_000] * 2 + [1] * 40, [30] * 400, [3] * 5])
+def test_what_probes_learn_from_holds_every_class_and_enough_of_many(counts):
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    train = ImageSet(
+        torch.zeros(len(labels), 3, 1, 1, dtype=torch.uint8),
+        {"fine": labels, "coarse": labels // 2},
+        torch.arange(len(labels)),
+    )
+    names = {
+        level: SimpleNamespace(names=[*"?" * (int(of.max()) + 1)])
+        for level, of in train.labels.items()
+    }
+    rows = StudyImages(SimpleNamespace(classes=names, train_set=train), train).train_rows
+    assert len(rows.unique()) == len(rows)
+    assert labels[rows].unique().tolist() == [*range(len(counts))]
+    most = max(3_000, 10 * len(counts))
+    assert min(most, sum(counts)) <= len(rows) <= most + len(counts)
+
+
 def test_probes_are_chosen_on_validation_images_of_every_class(images):
     rows = images.validation_rows
     counts = torch.bincount(images.data.val_set.labels["fine"][rows], minlength=10)

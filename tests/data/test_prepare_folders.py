@@ -913,6 +913,26 @@ def test_the_report_says_all_that_looks_wrong_at_once(tmp_path, prepare):
         assert len(sheet.getcolors(1 << 20) or []) > 20
 
 
+def test_names_that_differ_by_case_or_spaces_alone_look_like_slips(tmp_path, prepare):
+    source = tmp_path / "photos"
+    names = [("fam", "Lucanus"), ("fam", "lucanus"), ("Fam", "A x"), ("b", "a  x")]
+    for number, (family, species) in enumerate(names):
+        add(source, family, species, [*range(10 * number, 10 * number + 6)])
+    said = prepare(source)
+    told = "classes whose names differ by case or spaces alone"
+    assert f"Problem: Fine {told} (2): A x and a  x, Lucanus and lucanus." in said
+    assert f"Problem: Coarse {told} (1): Fam and fam." in said
+
+
+def test_a_name_is_no_html(tmp_path, prepare):
+    source = tmp_path / "photos"
+    add(source, "a", "<b>bold|", [1, 2, 3])
+    prepare(source)
+    page = (prepare.out / "prepared.md").read_text()
+    assert r"| a | \<b>bold\| |" in page
+    assert "<" not in page.replace(r"\<", "")
+
+
 @pytest.mark.parametrize("layout", ["nested", "splits", "one level", "table"])
 def test_classes_without_pictures_are_named(tmp_path, prepare, layout):
     source = collection(tmp_path / "photos", layout)

@@ -1,7 +1,7 @@
 """Find what a person should know about a prepared set before training on it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,8 @@ def problems(index: Index, hierarchy: Hierarchy, digests: Sequence[str]) -> list
     """
     found = repeated_pictures(index, digests)
     found += absent_classes(index, hierarchy)
+    found += alike_names("Fine", hierarchy.fine.values())
+    found += alike_names("Coarse", hierarchy.coarse.values())
     if len(hierarchy.coarse) == 1:
         found.append(
             "There is one coarse class alone, so that the coarse level has nothing to tell apart."
@@ -124,3 +126,16 @@ def absent_classes(index: Index, hierarchy: Hierarchy) -> list[str]:
                 f"Classes without {part} pictures ({len(absent):,}){told}: {some(absent)}."
             )
     return found
+
+
+def alike_names(level: str, names: Iterable[str]) -> list[str]:
+    """Say which classes of a level have names that differ by case or spaces alone, as slips of a hand do."""
+    alike: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        alike["".join(name.casefold().split())].add(name)
+    slips = [" and ".join(sorted(same)) for same in alike.values() if len(same) > 1]
+    if not slips:
+        return []
+    return [
+        f"{level} classes whose names differ by case or spaces alone ({len(slips):,}): {some(slips)}."
+    ]

@@ -51,10 +51,10 @@ class Report:
             f"# {title}, as it was prepared",
             "",
             f"- Read from {self.layout}.",
-            *(f"- {line}" for line in self.lines() if "Problem:" not in line),
+            *(f"- {_no_tag(line)}" for line in self.lines() if "Problem:" not in line),
         ]
         text += ["", PROBLEMS, ""]
-        text += [f"- {sentence}" for sentence in self.problems] or ["None was found."]
+        text += [f"- {_no_tag(sentence)}" for sentence in self.problems] or ["None was found."]
         text += ["", "## Pictures of each class", "", *_table(self.index, self.hierarchy)]
         text += ["", f"![Four pictures of each class]({SHEET_FILE})"]
         if self.skipped:
@@ -117,7 +117,7 @@ def _table(index: Index, hierarchy: Hierarchy) -> list[str]:
         return _table_of_pairs(index, hierarchy)
     for label in hierarchy.in_order():
         names = (hierarchy.above(label), hierarchy.fine[label])
-        cells = [name.replace("|", "\\|") for name in names] + [str(label)]
+        cells = [*map(_cell, names), str(label)]
         rows.append(
             "| " + " | ".join(cells + [f"{counts[label, part]:,}" for part in range(3)]) + " |"
         )
@@ -133,4 +133,13 @@ def _table_of_pairs(index: Index, hierarchy: Hierarchy) -> list[str]:
     table = [["", *names], ["---", *["---:"] * len(names)]]
     for label, name in sorted(hierarchy.fine.items()):
         table.append([name, *(f"{counts[label, above]:,}" for above in columns)])
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    return ["| " + " | ".join(map(_cell, row)) + " |" for row in table]
+
+
+def _cell(text: str) -> str:
+    return _no_tag(text).replace("|", "\\|")
+
+
+def _no_tag(text: str) -> str:
+    """Keep a name such as <b> from being read as HTML, which Markdown may hold."""
+    return text.replace("<", "\\<")
