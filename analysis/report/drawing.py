@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from analysis.report.cells import decimal
+from analysis.report.svg import short
 from analysis.report.verdicts import per_cent
 from analysis.study import FinishedStudy
 from arch_dual_head.macro_architectures import (
@@ -15,6 +16,7 @@ from arch_dual_head.macro_architectures import (
     MACRO_ARCHITECTURES,
     NOTHING,
 )
+from common.networks.parameters import PARAMETERS
 from common.results.intervals import FEWEST
 from common.results.statistics import SummaryRow
 from common.settings.levels import LEVELS, SIDES, SPELLING
@@ -23,6 +25,7 @@ from study.arms import ARMS, REFERENCE
 WIDTH = 400  # of the drawing, about a phone's
 BOX = 184  # the width of a box
 CENTRES = {"left": 100, "right": 300, "": 200}
+LONGEST = 26  # letters in a small line of a box
 
 
 class Hemisphere(NamedTuple):
@@ -30,6 +33,7 @@ class Hemisphere(NamedTuple):
 
     side: str
     backbone: str
+    nature: str
     learned: str
     alone: float | None
     frozen: bool
@@ -75,9 +79,14 @@ def _hemispheres(
     if "macro_arch" not in hparams:
         level = hparams.get("mode")
         if level in LEVELS:
-            backbone = _backbone(hparams, "arch", "width")
-            side = SIDES[LEVELS.index(level)]
-            yield Hemisphere(side, backbone, f"learns {level} labels", None, frozen=False)
+            yield Hemisphere(
+                SIDES[LEVELS.index(level)],
+                _backbone(hparams, "arch", "width"),
+                _nature(hparams, None),
+                f"learns {level} labels",
+                None,
+                frozen=False,
+            )
         return
     row = MACRO_ARCHITECTURES.get(hparams["macro_arch"])
     if row is None or row.loads not in (HEMISPHERES, NOTHING):
@@ -99,6 +108,7 @@ def _hemispheres(
         yield Hemisphere(
             side if len(row.sides) > 1 else "",
             _backbone(hparams, f"{key[0]}arch", width),
+            _nature(hparams, side),
             learned,
             alone,
             frozen=bool(hparams.get(FREEZE_KEYS[side])),
@@ -117,6 +127,21 @@ def _backbone(hparams: Mapping[str, Any], arch: str, width: str) -> str:
     return f"{hparams.get(arch, 'backbone')}{thin}"
 
 
+def _nature(hparams: Mapping[str, Any], side: str | None) -> str:
+    """Say which of a hemisphere's parameters, beside backbone and width, are not their defaults."""
+    words = []
+    for name, parameter in PARAMETERS.items():
+        value = hparams.get(parameter.spelled(name, side), parameter.default)
+        if name in ("arch", "width") or value == parameter.default:
+            continue
+        if isinstance(value, str):  # a file, or a name of weights
+            words.append(name)
+        else:
+            shown = str(value).lower() if isinstance(value, bool) else f"{value:g}"
+            words.append(f"{name}={shown}")
+    return short(", ".join(words), LONGEST)
+
+
 def _size(result: Mapping[str, Any]) -> str:
     whole, trained = (result.get(name) for name in ("parameters", "trained_parameters"))
     if not isinstance(whole, int):
@@ -129,12 +154,18 @@ def _size(result: Mapping[str, Any]) -> str:
 def _box(box: Hemisphere) -> Iterator[str]:
     centre = CENTRES[box.side]
     yield _rectangle(centre, 44, BOX, 100, box.side or "both")
-    yield _text(centre, 64, f"{box.side} hemisphere".strip(), "bold")
-    yield _text(centre, 82, box.learned)
-    yield _text(centre, 99, box.backbone, "small")
-    if box.alone is not None:
-        yield _text(centre, 117, f"alone {per_cent(box.alone)}", "bold")
-    yield _text(centre, 135, "frozen" if box.frozen else "trained", "small")
+    lines = [
+        (f"{box.side} hemisphere".strip(), "bold"),
+        (box.learned, ""),
+        (box.backbone, "small"),
+        (box.nature, "small"),
+        ("" if box.alone is None else f"alone {per_cent(box.alone)}", "bold"),
+        ("frozen" if box.frozen else "trained", "small"),
+    ]
+    heights = (61, 77, 92, 106, 122, 137) if box.nature else (64, 82, 99, 99, 117, 135)
+    for height, (words, kind) in zip(heights, lines, strict=True):
+        if words:
+            yield _text(centre, height, words, kind)
 
 
 def _head(centre: float, row: SummaryRow, seeds: list[float]) -> Iterator[str]:

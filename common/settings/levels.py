@@ -12,7 +12,7 @@ SPELLING = {"left": "fine", "right": "coarse"}
 
 def side_of(name: str) -> str:
     """The side, left or right, of a hemisphere named in either spelling; any other name stays what it is."""
-    return next((side for side, spelled in SPELLING.items() if spelled == name), name)
+    return {spelled: side for side, spelled in SPELLING.items()}.get(name, name)
 
 
 def side_alone(task: str) -> str:

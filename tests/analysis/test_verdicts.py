@@ -18,6 +18,7 @@ from scipy import stats
 from analysis import study as studies
 from analysis.report import forest
 from analysis.report.answer import answer, say
+from analysis.report.drawing import draw_network
 from analysis.report.facts import repeated
 from analysis.report.page import render
 from analysis.report.questions import ask
@@ -842,3 +843,19 @@ def test_no_page_shows_what_cannot_be():
 @pytest.mark.slow
 def test_no_page_of_many_shows_what_cannot_be():
     random_tables(300)()
+
+
+def test_the_drawing_says_how_the_hemispheres_differ_by_nature(finished):
+    hparams = {
+        "macro_arch": "bilateral",
+        **{"ffreeze": True, "cfreeze": False, "farch": "resnet9", "carch": "vgg11"},
+        **{"fine_k": 0.25, "fine_per_k": 0.8, "coarse_residual": False, "coarse_plasticity": 1.0},
+        "coarse_pretrained": "/weights/of mine.pt",
+    }
+    right = {level: [0.5] * 4 for level in ("fine", "coarse")}
+    drawn = visible(draw_network(finished({"bilateral": right}, hparams=hparams)))
+    assert "fine labels resnet9 k=0.25, per_k=0.8 frozen" in drawn
+    assert "coarse labels vgg11 residual=false, pretrained trained" in drawn
+    alike = {name: value for name, value in hparams.items() if not name.startswith("fine_")}
+    drawn = visible(draw_network(finished({"bilateral_finetuned": right}, hparams=alike)))
+    assert "resnet9 frozen" in drawn

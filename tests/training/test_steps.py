@@ -125,7 +125,12 @@ def on_a_gpu(folder: str, options: list[str]) -> Iterator[tuple[TrainingModule, 
     module = architecture.module(cfg=cfg, record=record)
     batch = data.train_set.batch(torch.arange(4))
     with FakeTensorMode(allow_non_fake_inputs=True):
-        module.to("cuda:0")
+        try:
+            module.to("cuda:0")
+        except RuntimeError as error:  # torch 2.8 and earlier do so
+            if "no NVIDIA driver" not in str(error):
+                raise
+            pytest.skip("this torch looks for a GPU even for tensors without values")
         batch = {name: one.to("cuda:0") for name, one in batch.items()}
         with OneDevice():
             yield module, batch
