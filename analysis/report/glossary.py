@@ -34,6 +34,10 @@ GLOSSARY = {
     ),
     "head": "What turns features into an answer: a linear classifier for one level.",
     "specialised": "A hemisphere that learned the labels of one level alone. Unspecialised: it learned both.",
+    "nature; left-like, right-like": (
+        "What a hemisphere is made of and how fast it learns (width, sparsity, plasticity, ...), whichever labels it "
+        "learns. Left-like: with the parameters that the left one has in the bilateral network."
+    ),
     "bilateral network": (
         "Two specialised hemispheres, frozen, with one head for each level that reads the features of both."
     ),
