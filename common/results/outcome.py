@@ -124,6 +124,11 @@ def read_outcome(
     """
     rows = collect(place, order=order)
     if not rows:
-        raise UserError(f"{place} holds no finished stage.")
+        here = place.absolute()
+        if not here.is_dir():
+            raise UserError(f"There is no folder at {here}: give that of a study, as runs/demo.")
+        if (here / "result.yaml").is_file():
+            raise UserError(f"{here} is that of one stage: give its study's, {here.parent.parent}.")
+        raise UserError(f"{here} holds no finished stage.")
     found = differences(rows, reference=reference, primary=primary, margin=margin)
     return Outcome(place, rows, summarise(rows), both_directions(found), reference, primary, margin)

@@ -78,3 +78,10 @@ def test_the_figure_shows_means_intervals_and_seeds(study):
 def test_nothing_finished_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="holds no finished stage"):
         outcome(tmp_path)
+    with pytest.raises(UserError, match=rf"no folder at {tmp_path}/none:"):
+        outcome(tmp_path / "none")
+    stage = tmp_path / "demo/fine/seed0"
+    stage.mkdir(parents=True)
+    (stage / "result.yaml").touch()
+    with pytest.raises(UserError, match=rf"one stage: give its study's, {tmp_path}/demo\."):
+        outcome(stage)
