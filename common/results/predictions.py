@@ -85,14 +85,12 @@ def read_right(file: Path | str) -> tuple[tuple[str, ...], dict[str, NDArray[np.
     """
     with _naming(file):
         levels, _, cells = _read(file)
-        classes = {
-            name: np.array(cells[name], dtype=np.int64)
-            for level in levels
-            for name in (level, f"{level}_answer")
-        }
-        return cells["image"], {
-            level: classes[level] == classes[f"{level}_answer"] for level in levels
-        }
+
+        def ids(column: str) -> NDArray[np.int64]:
+            return np.array(cells[column], dtype=np.int64)
+
+        right = {level: ids(level) == ids(f"{level}_answer") for level in levels}
+        return cells["image"], right
 
 
 def _read(file: Path | str) -> tuple[list[str], list[str], dict[str, tuple[str, ...]]]:

@@ -7,13 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from common.results.contrasts import MARGIN, equivalence, holm, paired_t, verdict
-from common.results.intervals import (
-    OF_SIX_DIGITS,
-    Estimate,
-    estimate,
-    student,
-    student_of_share,
-)
+from common.results.intervals import OF_SIX_DIGITS, Estimate, estimate, student, student_of_share
 from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
 from common.results.power import seeds_needed
 from common.results.rows import Row

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.results.predictions import Prediction, read_predictions, write_predictions
+from common.results.predictions import (
+    Prediction,
+    read_predictions,
+    read_right,
+    write_predictions,
+)
 from common.settings.levels import LEVELS, SIDES
 from common.system.errors import UserError
 
@@ -73,6 +78,11 @@ def test_what_is_written_is_read_again(made, tmp_path_factory):
     file = tmp_path_factory.mktemp("any") / "predictions.csv.gz"
     write_predictions(file, made)
     assert read_predictions(file) == made
+    images, right = read_right(file)
+    assert [*images] == [one.image for one in made]
+    assert {level: of.tolist() for level, of in right.items()} == {
+        level: [one.label[level] == one.answer[level] for one in made] for level in made[0].label
+    }
 
 
 def packed(text: str) -> bytes:
@@ -95,8 +105,9 @@ def packed(text: str) -> bytes:
 def test_a_damaged_file_is_named_in_one_sentence(content, tmp_path):
     file = tmp_path / "predictions.csv.gz"
     file.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{file} is damaged"):
-        read_predictions(file)
+    for read in (read_predictions, read_right):
+        with pytest.raises(UserError, match=rf"{file} is damaged"):
+            read(file)
 
 
 def test_a_missing_file_is_named_with_what_writes_it(tmp_path):
