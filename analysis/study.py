@@ -16,6 +16,7 @@ from common.results.rows import (
     holes,
     independent,
     level_shown,
+    nothing_finished,
     planned,
 )
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
@@ -205,10 +206,7 @@ def open_study(place: Path, *, data_root: str | None = None) -> FinishedStudy:
         for file, result in finished(place)
     ]
     if not stages:
-        raise UserError(
-            f"{place} holds no finished study: give run=PATH of a folder under runs/ that "
-            "train_system.py or trainer.py has finished."
-        )
+        raise nothing_finished(place)
     study = FinishedStudy(place, stages, data_root)
     order = list(dict.fromkeys(row.arm for row in study.rows))
     rank = {arm: index for index, arm in enumerate(order)}

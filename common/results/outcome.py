@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from common.results.caveats import caveats, titled
 from common.results.contrasts import MARGIN
-from common.results.rows import Row, collect, level_shown
+from common.results.rows import Row, collect, level_shown, nothing_finished
 from common.results.sections import sections
 from common.results.statistics import (
     DifferenceRow,
@@ -19,7 +19,6 @@ from common.results.statistics import (
     summarise,
 )
 from common.results.tables import as_text, markdown
-from common.system.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,11 +123,6 @@ def read_outcome(
     """
     rows = collect(place, order=order)
     if not rows:
-        here = place.absolute()
-        if not here.is_dir():
-            raise UserError(f"There is no folder at {here}: give that of a study, as runs/demo.")
-        if (here / "result.yaml").is_file():
-            raise UserError(f"{here} is that of one stage: give its study's, {here.parent.parent}.")
-        raise UserError(f"{here} holds no finished stage.")
+        raise nothing_finished(place)
     found = differences(rows, reference=reference, primary=primary, margin=margin)
     return Outcome(place, rows, summarise(rows), both_directions(found), reference, primary, margin)

@@ -105,6 +105,19 @@ def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield file, result
 
 
+def nothing_finished(place: Path) -> UserError:
+    """Say why a folder gives no results: it is not there, it is that of one stage, or nothing was finished in it."""
+    here = place.absolute()
+    if not here.is_dir():
+        return UserError(f"There is no folder at {here}: give that of a study, such as runs/demo.")
+    if (here / "result.yaml").is_file():
+        return UserError(f"{here} is that of one stage: give its study's, {here.parent.parent}.")
+    return UserError(
+        f"{here} holds no finished stage: give the folder of a study, such as runs/demo, of which train_system.py or "
+        "trainer.py has finished a stage."
+    )
+
+
 def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
     """Give a row for each level of each finished stage, from the result.yaml files below an experiment's folder.
 

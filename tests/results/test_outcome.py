@@ -5,7 +5,7 @@ import csv
 import pytest
 from helpers import finish
 
-from bilateral import outcome
+from bilateral import outcome, specialisation
 from common.results.tables import write_tables
 from common.system.errors import UserError
 from common.system.letters import families
@@ -75,13 +75,14 @@ def test_the_figure_shows_means_intervals_and_seeds(study):
     assert bottom > top  # the first arm on top
 
 
-def test_nothing_finished_is_a_sentence(tmp_path):
+@pytest.mark.parametrize("reader", [outcome, specialisation])
+def test_nothing_finished_is_a_sentence(tmp_path, reader):
     with pytest.raises(UserError, match="holds no finished stage"):
-        outcome(tmp_path)
+        reader(tmp_path)
     with pytest.raises(UserError, match=rf"no folder at {tmp_path}/none:"):
-        outcome(tmp_path / "none")
+        reader(tmp_path / "none")
     stage = tmp_path / "demo/fine/seed0"
     stage.mkdir(parents=True)
     (stage / "result.yaml").touch()
     with pytest.raises(UserError, match=rf"one stage: give its study's, {tmp_path}/demo\."):
-        outcome(stage)
+        reader(stage)
