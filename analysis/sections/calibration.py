@@ -153,9 +153,13 @@ class Calibration(Section):
         )
 
 
+def _network(found: Findings, arm: str) -> str:
+    """The arm of a network: the study's own one with two hemispheres stands under the name of the reference."""
+    return found.pairs[0] if arm == REFERENCE else arm
+
+
 def _called(found: Findings, arm: str) -> str:
-    """What a network is called: the study's own one with two hemispheres stands under the name of the reference."""
-    return plain_name(found.pairs[0] if arm == REFERENCE else arm)
+    return plain_name(_network(found, arm))
 
 
 def score_tables(
@@ -174,7 +178,7 @@ def score_tables(
         return [
             [
                 Cell(level, level, True),
-                Cell(arm, arm, True),
+                Cell(network := _network(found, arm), network, True),
                 *(cell for score in row for cell in summary_cells(score, percent=percent)),
                 _smoothing(smoothing.get(arm)),
             ]

@@ -158,7 +158,7 @@ def test_what_is_silenced_is_asked_once_however_many_orders_come_to_it(monkeypat
 def test_curves_of_another_label_smoothing_stand_only_after_the_temperature():
     section = Calibration()
     section.smoothing = {"bilateral": 0.0, "fine": 0.1, "coarse": 0.0}
-    found = Findings()
+    found = Findings(pairs=["callosal"])
     for level in ("fine", "coarse"):
         for arm in ("bilateral", level):
             for behind in ("", " after temperature"):
@@ -171,7 +171,12 @@ def test_curves_of_another_label_smoothing_stand_only_after_the_temperature():
     ]
     assert shown == [(False, False), (True, False), (False, True), (False, True)]
     assert "another label smoothing" in part.figures[0][1]
-    assert [row[-1].text for row in part.tables[0].rows] == ["0", "0.1", "0", "0"]
+    assert [(row[1].text, row[-1].text) for row in part.tables[0].rows] == [
+        ("callosal", "0"),
+        ("fine", "0.1"),
+        ("callosal", "0"),
+        ("coarse", "0"),
+    ]
 
 
 def test_items_have_columns_of_one_type_each():
