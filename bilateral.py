@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.settings.compose import path_of
+from common.settings.paths import path_of
 from common.system.errors import UserError
 from train_system import outcome, study
 

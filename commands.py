@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from common.settings.arguments import COMPLETION, WITH_VALUE
 from common.settings.completion import asked_for
-from common.settings.compose import expanded, spelled
+from common.settings.overrides import spelled
+from common.settings.paths import expanded
 from common.settings.suggestions import closest
 from common.system.errors import UserError, run_script
 

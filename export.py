@@ -6,8 +6,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from common.settings.command import command
-from common.settings.compose import ROOT, quoted_paths
+from common.settings.compose import ROOT
 from common.settings.explain import printable
+from common.settings.overrides import quoted_paths
 from common.system.errors import UserError
 from common.trained.schema import ExportConfig
 

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from common.data.pictures import KINDS, look_for_pictures
 from common.settings.command import command
-from common.settings.compose import ROOT, quoted, spelled
+from common.settings.compose import ROOT
 from common.settings.explain import printable
+from common.settings.overrides import quoted, spelled
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 from common.trained.schema import CAM_METHODS, PredictConfig

@@ -20,8 +20,10 @@ from omegaconf import DictConfig
 from common.results.contrasts import MARGIN
 from common.results.rows import collect, finished, validation_accuracy
 from common.settings.command import command, typed_overrides
-from common.settings.compose import ROOT, SHARED, compose, override_keys, path_of, spelled
+from common.settings.compose import ROOT, SHARED, compose
 from common.settings.explain import explain
+from common.settings.overrides import override_keys, spelled
+from common.settings.paths import path_of
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
 from study.arms import PRIMARY, REFERENCE, from_scratch, order, scored

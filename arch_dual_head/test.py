@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from common.settings.command import command
-from common.settings.compose import quoted_paths
+from common.settings.overrides import quoted_paths
 from common.trained.schema import TestConfig
 
 FOLDER = Path(__file__).resolve().parent

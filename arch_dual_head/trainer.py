@@ -13,7 +13,7 @@ from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_unlike_sets
 from common.settings.command import command, typed_overrides
-from common.settings.compose import override_keys
+from common.settings.overrides import override_keys
 from study.arms import PRIMARY, REFERENCE, order, refuse_another_name
 
 FOLDER = Path(__file__).resolve().parent

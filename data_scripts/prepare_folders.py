@@ -26,7 +26,7 @@ from common.data.folders.problems import refuse_empty_parts
 from common.data.folders.sources import Reading
 from common.data.index import names_of_levels, read_hierarchy, read_index
 from common.data.pictures import Frame
-from common.settings.compose import spelled
+from common.settings.overrides import spelled
 from common.system.errors import UserError, run_script
 
 SMALLEST, LARGEST = 8, 4096  # pixels of a side

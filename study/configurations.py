@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from common.settings.compose import compose_unchecked, finish, override_keys, spelled, with_variant
+from common.settings.compose import compose_unchecked, finish
+from common.settings.overrides import override_keys, spelled
+from common.settings.variants import with_variant
 from common.system.errors import UserError
 from study.arms import ARMS, CONNECTS, PARTS, Arm, refuse_another_name
 from study.overrides import FOLDERS, overrides_for

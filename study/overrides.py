@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
 from common.networks.parameters import PARAMETERS
-from common.settings.compose import ROOT, override_keys
+from common.settings.compose import ROOT
 from common.settings.levels import LEVELS
+from common.settings.overrides import override_keys
 from common.settings.schema import GROUPS, is_known, keys_of
 from common.system.errors import UserError
 from study.schema import StudyKeys

@@ -9,7 +9,7 @@ from analysis.study import FinishedStudy
 from common.networks.backbone_names import TORCHVISION
 from common.results.intervals import FEWEST
 from common.settings.checks import plain_value
-from common.settings.compose import spelled
+from common.settings.overrides import spelled
 from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
 
 STUDY = "train_system.py"

@@ -22,17 +22,11 @@ from omegaconf.errors import InterpolationResolutionError
 from common.settings.arguments import tidied
 from common.settings.checks import refuse_missing_paths
 from common.settings.completion import asked_for, completions
-from common.settings.compose import (
-    also_in,
-    compose,
-    finish,
-    override_keys,
-    refuse_malformed,
-    refuse_without_defaults,
-    register,
-)
+from common.settings.compose import also_in, compose, finish, register
 from common.settings.explain import explain
+from common.settings.overrides import override_keys, refuse_malformed
 from common.settings.sweep import add_job, add_unfinished, jobs_of, table_at_the_end
+from common.settings.variants import refuse_without_defaults
 from common.system.errors import Unfinished
 from common.system.output import replace_what_cannot_be_shown
 from common.system.signals import Interrupted, signals

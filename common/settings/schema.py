@@ -48,7 +48,7 @@ def key(
         above: lowest value, itself excluded.
         low: lowest value.
         high: highest value.
-        path: whether it names a file or folder; see `common.settings.compose` for what it is relative to.
+        path: whether it names a file or folder; see `common.settings.compose.finish` for what it is relative to.
         exists: what a path must name when a command starts: "file", "folder" or "any"; None: nothing yet.
         unless: pattern of values of a path that are names and no paths.
         prefix: see ``choices``.

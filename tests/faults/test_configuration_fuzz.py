@@ -24,8 +24,9 @@ import predict
 from analysis.schema import AnalyseConfig
 from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
-from common.settings.compose import ROOT, SHARED, compose, quoted_paths
+from common.settings.compose import ROOT, SHARED, compose
 from common.settings.explain import explain
+from common.settings.overrides import quoted_paths
 from common.settings.schema import GROUPS, keys_of
 from common.trained.schema import ExportConfig, PredictConfig, TestConfig
 from study.plan import plan

@@ -20,7 +20,7 @@ from bilateral import load, study
 from common.checkpoints.files import RECORD
 from common.data.image_folder import load_folder
 from common.data.pictures import as_rgb, fit, read_picture
-from common.settings.compose import override_keys, spelled
+from common.settings.overrides import override_keys, spelled
 from common.system.errors import UserError
 from common.system.signals import HANDLED
 
