@@ -18,20 +18,22 @@ from pathlib import Path
 import numpy as np
 
 from common.data.folders.problems import absent_classes, repeated_pictures
-from common.data.index import (
+from common.data.held_out import held_out
+from common.data.hierarchy import (
     HIERARCHY_FILE,
+    Hierarchy,
+    names_of_levels,
+    read_hierarchy,
+    write_hierarchy,
+)
+from common.data.index import (
     INDEX_FILE,
     SPLITS,
     SUFFIXES,
-    Hierarchy,
     Index,
-    held_out,
     label_id,
-    names_of_levels,
     parents,
-    read_hierarchy,
     read_index,
-    write_hierarchy,
     write_index,
 )
 from common.data.names import check_name

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.index import held_out
+from common.data.held_out import held_out
 from common.data.names import unique_names
 from common.data.raw import Raw, RawSplit, read_raw
 from common.data.tree import write_tree

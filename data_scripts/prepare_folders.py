@@ -24,7 +24,8 @@ from common.data.folders.from_labelled import is_labelled
 from common.data.folders.prepare import prepare_folders
 from common.data.folders.problems import refuse_empty_parts
 from common.data.folders.sources import Reading
-from common.data.index import names_of_levels, read_hierarchy, read_index
+from common.data.hierarchy import names_of_levels, read_hierarchy
+from common.data.index import read_index
 from common.data.pictures import Frame
 from common.settings.overrides import spelled
 from common.system.errors import UserError, run_script

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from arch_dual_head.schema import DualConfig
-from common.data.index import has_independent_labels
+from common.data.hierarchy import has_independent_labels
 from common.results.rows import seed_files
 from common.runs.free_name import free_name
 from common.runs.per_seed import for_seed, own_images, refuse_unlike_sets

@@ -15,10 +15,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from common.data.held_out import held_out
+from common.data.hierarchy import read_hierarchy
 from common.data.image_folder import ImageFolder, load_folder
 from common.data.image_set import ImageSet
 from common.data.images import count_pixels, pixel_statistics
-from common.data.index import held_out, read_hierarchy
 from common.data.labels import Classes, classes_of, coarse_of_fine, rows_of
 from common.data.prepared import read_made
 from common.data.samplers import EpochSampler, ShareSampler

@@ -7,15 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.data.hierarchy import HIERARCHY_FILE, Hierarchy, read_hierarchy
 from common.data.image_folder import ImageFolder
-from common.data.index import (
-    HIERARCHY_FILE,
-    INDEX_FILE,
-    Hierarchy,
-    Index,
-    read_hierarchy,
-    read_index,
-)
+from common.data.index import INDEX_FILE, Index, read_index
 from common.settings.levels import LEVELS
 from common.system.errors import UserError
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.index import names_of_levels
+from common.data.hierarchy import names_of_levels
 from common.data.names import check_name
 from common.data.unpickling import read_text, refuse_packed, unpickle
 from common.system.atomic_files import replacing

@@ -15,18 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.index import (
+from common.data.held_out import held_out
+from common.data.hierarchy import (
     HIERARCHY_FILE,
-    INDEX_FILE,
     Hierarchy,
-    Index,
-    held_out,
     names_of_levels,
-    parents,
     read_hierarchy,
     write_hierarchy,
-    write_index,
 )
+from common.data.index import INDEX_FILE, Index, parents, write_index
 from common.data.names import unique_names
 from common.data.processes import in_processes
 from common.data.raw import Raw

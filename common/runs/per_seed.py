@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from common.data.index import HIERARCHY_FILE, Hierarchy, read_hierarchy
+from common.data.hierarchy import HIERARCHY_FILE, Hierarchy, read_hierarchy
 from common.system.errors import UserError
 
 # As dataset.split_seed: each run draws the held-out tenth with its own seed.

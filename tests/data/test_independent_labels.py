@@ -15,7 +15,9 @@ from arch_dual_head.datamodule import DualHeadData
 from arch_dual_head.schema import DualConfig
 from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.schema import SingleConfig
-from common.data.index import held_out, read_hierarchy, read_index, write_hierarchy
+from common.data.held_out import held_out
+from common.data.hierarchy import read_hierarchy, write_hierarchy
+from common.data.index import read_index
 from common.data.raw import read_raw, write_raw
 from common.data.tree import write_tree
 from common.settings.compose import ROOT, compose

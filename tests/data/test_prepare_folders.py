@@ -19,15 +19,9 @@ from PIL import Image, ImageDraw
 
 import data_scripts.index_folders as index_folders
 import data_scripts.prepare_folders as prepare_folders
+from common.data.hierarchy import Hierarchy, read_hierarchy, write_hierarchy
 from common.data.image_folder import load_folder
-from common.data.index import (
-    Hierarchy,
-    Index,
-    read_hierarchy,
-    read_index,
-    write_hierarchy,
-    write_index,
-)
+from common.data.index import Index, read_index, write_index
 from common.data.listing import list_folder
 from common.data.pictures import look_for_pictures
 from common.settings.compose import SHARED

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data.index import read_hierarchy, read_index
+from common.data.hierarchy import read_hierarchy
+from common.data.index import read_index
 from data_scripts import index_folders, prepare_folders
 
 COLOURS, SHAPES = ("red", "green", "blue"), ("ball", "cube")

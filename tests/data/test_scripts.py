@@ -15,7 +15,8 @@ import data_scripts.index_folders as index_folders
 import data_scripts.make_navon as make_navon
 import data_scripts.prepare_cifar as prepare_cifar
 import data_scripts.prepare_folders as prepare_folders
-from common.data.index import SUFFIXES, read_hierarchy, read_index, write_index
+from common.data.hierarchy import read_hierarchy
+from common.data.index import SUFFIXES, read_index, write_index
 from common.data.listing import list_folder
 from common.data.raw import read_raw, write_raw
 from common.data.tree import write_tree

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.index import read_hierarchy, read_index
+from common.data.hierarchy import read_hierarchy
+from common.data.index import read_index
 from data_scripts import make_textures, prepare_cifar
 
 PLAIN = make_textures.Difficulty(missing=0, worn=0, noise=0, contrast=60)

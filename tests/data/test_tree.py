@@ -17,15 +17,9 @@ from PIL import Image
 
 import common.data.tree as tree
 import common.system.atomic_files as files_module
-from common.data.index import (
-    Hierarchy,
-    Index,
-    held_out,
-    read_hierarchy,
-    read_index,
-    write_hierarchy,
-    write_index,
-)
+from common.data.held_out import held_out
+from common.data.hierarchy import Hierarchy, read_hierarchy, write_hierarchy
+from common.data.index import Index, read_index, write_index
 from common.data.raw import Raw, RawSplit
 from common.data.tree import write_tree
 from common.system.errors import UserError

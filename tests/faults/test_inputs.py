@@ -21,9 +21,10 @@ import train_system
 from arch_single_head.schema import SingleConfig
 from common.checkpoints.files import load
 from common.data.datamodule import warn_once
+from common.data.hierarchy import read_hierarchy
 from common.data.image_folder import load_folder
 from common.data.images import decode
-from common.data.index import read_hierarchy, read_index
+from common.data.index import read_index
 from common.data.pictures import read_picture
 from common.data.tree import write_tree
 from common.data.unpickling import unpickle

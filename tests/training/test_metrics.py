@@ -16,7 +16,7 @@ import arch_single_head.test
 import train_system
 from architectures import ARCHITECTURES
 from common.checkpoints.record import Record
-from common.data.index import Hierarchy, write_hierarchy
+from common.data.hierarchy import Hierarchy, write_hierarchy
 from common.data.labels import coarse_of_fine
 from common.results.metrics import METRICS, NUMBER, Metric
 from common.trained.load import load_module

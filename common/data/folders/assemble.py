@@ -12,7 +12,9 @@ from common.data.folders.decoding import Decoded, highest, is_kept
 from common.data.folders.earlier import Earlier, held_out_digest
 from common.data.folders.naming import image_names
 from common.data.folders.split import Division, divide, hold_out
-from common.data.index import Hierarchy, Index, parents, strata
+from common.data.held_out import strata
+from common.data.hierarchy import Hierarchy
+from common.data.index import Index, parents
 from common.data.pictures import Frame
 from common.data.prepared import Made
 from common.settings.levels import LEVEL_NAMES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from common.data.folders.collection import Picture, some
-from common.data.index import Hierarchy
+from common.data.hierarchy import Hierarchy
 
 Key = TypeVar("Key")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from common.data.index import Hierarchy
+from common.data.hierarchy import Hierarchy
 from common.data.prepared import Made
 
 

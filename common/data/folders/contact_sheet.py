@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from common.data.index import Hierarchy, Index
+from common.data.hierarchy import Hierarchy
+from common.data.index import Index
 from common.data.pictures import Frame, read_picture
 
 SHEET_FILE = "contact-sheet.png"

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from common.data.index import Hierarchy, Index, read_index
+from common.data.hierarchy import Hierarchy
+from common.data.index import Index, read_index
 from common.data.prepared import Made, read_made, read_settings, settings_for
 
 

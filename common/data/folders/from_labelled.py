@@ -4,14 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.data.folders.collection import Collection, Picture, Skipped
-from common.data.index import (
-    HIERARCHY_FILE,
-    INDEX_FILE,
-    SPLITS,
-    Hierarchy,
-    read_hierarchy,
-    read_index,
-)
+from common.data.hierarchy import HIERARCHY_FILE, Hierarchy, read_hierarchy
+from common.data.index import INDEX_FILE, SPLITS, read_index
 from common.data.listing import list_folder
 from common.data.prepared import read_made
 

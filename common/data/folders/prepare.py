@@ -13,7 +13,8 @@ from common.data.folders.earlier import Earlier, earlier
 from common.data.folders.problems import classes_without_pictures, divided_groups, problems
 from common.data.folders.report import Report, passed_over
 from common.data.folders.sources import Reading, collect
-from common.data.index import INDEX_FILE, write_hierarchy, write_index
+from common.data.hierarchy import write_hierarchy
+from common.data.index import INDEX_FILE, write_index
 from common.data.prepared import settings_for, write_prepared
 from common.data.tree import (
     image_paths,

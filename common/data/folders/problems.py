@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from common.data.folders.collection import Collection, Picture, some
-from common.data.index import Hierarchy, Index
+from common.data.hierarchy import Hierarchy
+from common.data.index import Index
 from common.system.errors import UserError
 
 FEW = 5  # training pictures of a class

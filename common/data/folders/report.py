@@ -12,7 +12,8 @@ import numpy as np
 from common.data.folders.collection import Collection, Skipped, counted, some
 from common.data.folders.contact_sheet import SHEET_FILE
 from common.data.folders.problems import PARTS, parts_of
-from common.data.index import Hierarchy, Index
+from common.data.hierarchy import Hierarchy
+from common.data.index import Index
 from common.system.atomic_files import write_text
 
 REPORT_FILE, SKIPPED_FILE = "prepared.md", "skipped.csv"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.data.folders.collection import Picture
-from common.data.index import held_out
+from common.data.held_out import held_out
 from common.system.errors import UserError
 
 TEST_SHARE = 0.2
