@@ -10,8 +10,9 @@ from torch import Tensor
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
 from common.system.letters import all_letters, warn_of_boxes
-from common.trained.inference import Picture, Trained
+from common.trained.inference import Trained
 from common.trained.overlay import overlay
+from common.trained.pictures import Picture
 
 # More rows than this make a figure that nobody scrolls through.
 MOST = 24

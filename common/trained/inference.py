@@ -1,23 +1,19 @@
 """Ask a trained network: pictures in, features and probabilities out."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import IOBase
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from common.checkpoints.record import Record
-from common.data.pictures import Frame, as_rgb, find_pictures, fit, read_picture
-from common.data.preparation import Preparation
 from common.data.transforms import Transforms
 from common.networks.macro import HemispheresAndHeads, Network
 from common.settings.levels import SIDES
 from common.system.errors import UserError, shown
+from common.trained.pictures import Pictures, read_pixels
 from common.trained.representation import (
     FEATURES,
     activations,
@@ -29,8 +25,6 @@ from common.trained.representation import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Picture = str | Path | Image.Image | Tensor | np.ndarray
-Pictures = Picture | Sequence[Picture]
 Classes = Tensor | np.ndarray | Sequence[int]
 # Pictures that are in the network at a time; the number changes memory and nothing else.
 BATCH = 256
@@ -136,23 +130,7 @@ class Trained:
         Raises:
             UserError: what is no picture, a file that is no image, or a tensor or an array of another type or shape.
         """
-        if isinstance(pictures, str | Path | Image.Image):
-            pictures = [pictures]
-        elif isinstance(pictures, Tensor | np.ndarray):
-            pictures = [*pictures] if pictures.ndim == 4 else [pictures]
-        elif isinstance(pictures, bytes | IOBase) or not isinstance(pictures, Iterable):
-            raise _no_picture(pictures)
-        found: list[Picture] = []
-        for picture in pictures:
-            if isinstance(picture, str | Path):
-                found += find_pictures(Path(picture))
-            elif isinstance(picture, Image.Image | Tensor | np.ndarray):
-                found.append(picture)
-            else:
-                raise _no_picture(picture)
-        if not found:
-            raise UserError("There are no pictures to show to the network.")
-        return torch.stack([self._one(picture) for picture in found])
+        return read_pixels(pictures, self.record)
 
     def features(self, pictures: Pictures) -> dict[str, Tensor]:
         """Compute the features of each hemisphere, by its name in `sides`: float (B, F)."""
@@ -310,43 +288,6 @@ class Trained:
                 f"There is no hemisphere {hemisphere!r}; there are {', '.join(self.sides)}."
             )
 
-    def _one(self, picture: Picture) -> Tensor:
-        """Read one picture as uint8 (3, H, W)."""
-        height, width = self.image_size
-        if isinstance(picture, np.ndarray):
-            picture = _image_of(picture)
-        if isinstance(picture, Tensor):
-            if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[0] != 3:
-                raise UserError(
-                    f"A tensor of {picture.dtype} and shape {tuple(picture.shape)} is no picture; allowed: "
-                    "torch.uint8 and shape (3, H, W), or (B, 3, H, W) for all of them."
-                )
-            if picture.shape[1:] == (height, width):
-                return picture.cpu()
-            picture = Image.fromarray(picture.permute(1, 2, 0).cpu().numpy())
-        # (H, W, 3) -> (3, H, W)
-        return torch.from_numpy(np.array(self._image(picture))).permute(2, 0, 1)
-
-    def _image(self, picture: str | Path | Image.Image) -> Image.Image:
-        """Bring a picture to RGB and to the network's size, as those of its set were.
-
-        Raises:
-            UserError: a file that is no image, or an image of pixels without a known range.
-        """
-        height, width = self.image_size
-        how = None
-        if self.record.fit:
-            frame = Frame(width, height, pad=self.record.fit == "pad")
-            how = Preparation(frame, self.record.peak)
-        if not isinstance(picture, Image.Image):
-            file = Path(picture)
-            return how.read(file) if how else fit(read_picture(file), height=height, width=width)
-        own = picture.copy()  # because the caller's image must not be turned
-        try:
-            return how.bring(own) if how else fit(as_rgb(own), height=height, width=width)
-        except ValueError as error:
-            raise UserError(f"An image of mode {picture.mode} is no picture: {error}.") from error
-
     def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
         """Give normalised images float (B, 3, H, W) on the device, in batches."""
         for images in self.pixels(pictures).split(BATCH):
@@ -374,14 +315,6 @@ class Trained:
         return {level: found[level].cpu() for level in self.levels}
 
 
-def _no_picture(given: object) -> UserError:
-    """Say what pictures are, of something else."""
-    return UserError(
-        "Pictures are paths, folders, images, arrays or tensors, one or a list of them, not "
-        f"{shown(given)}."
-    )
-
-
 def _places(classes: Classes, pictures: int, among: int) -> Tensor:
     """Check the class of each picture, as its place among so many; int64 (B,).
 
@@ -400,17 +333,3 @@ def _places(classes: Classes, pictures: int, among: int) -> Tensor:
             f"number from 0 to {among - 1}."
         )
     return found.long()
-
-
-def _image_of(pixels: np.ndarray) -> Image.Image:
-    """Make an image of an array uint8 (H, W, 3), as NumPy, Pillow and OpenCV hold pictures (OpenCV: in BGR).
-
-    Raises:
-        UserError: another type or shape.
-    """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise UserError(
-            f"An array of {pixels.dtype} and shape {pixels.shape} is no picture; allowed: uint8 and shape (H, W, 3), "
-            "or (B, H, W, 3) for all of them."
-        )
-    return Image.fromarray(np.ascontiguousarray(pixels))

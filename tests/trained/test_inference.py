@@ -294,7 +294,9 @@ def test_nothing_changes_what_was_loaded(trained, files):
     [
         (torch.zeros(3, 32, 32), r"torch.float32 and shape \(3, 32, 32\).*torch.uint8"),
         (torch.zeros(32, 32, dtype=torch.uint8), r"\(32, 32\)"),
-        (torch.zeros(2, 1, 32, 32, dtype=torch.uint8), r"\(1, 32, 32\)"),
+        (torch.zeros(2, 1, 32, 32, dtype=torch.uint8), r"shape \(2, 1, 32, 32\) is no picture"),
+        (np.zeros((2, 32, 32, 3)), r"float64 and shape \(2, 32, 32, 3\) is no picture"),
+        (np.zeros((0, 32, 32, 3), np.uint8), "no pictures"),
         ([], "no pictures"),
         (3, "one or a list of them, not 3"),
         ([5], "one or a list of them, not 5"),
