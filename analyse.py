@@ -1,5 +1,6 @@
 """Numbers and one page about a finished study:  python analyse.py run=runs/demo."""
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -7,6 +8,7 @@ from omegaconf import DictConfig
 from analysis.schema import AnalyseConfig
 from common.settings.command import command
 from common.settings.compose import ROOT
+from common.settings.overrides import quoted_paths
 
 
 def run(cfg: DictConfig) -> None:
@@ -19,6 +21,7 @@ def run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
+    sys.argv[1:] = quoted_paths(sys.argv[1:], AnalyseConfig)
     command(
         run,
         schema=AnalyseConfig,

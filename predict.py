@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from common.settings.command import command
 from common.settings.compose import ROOT
 from common.settings.explain import printable
 from common.settings.overrides import quoted, spelled
+from common.settings.paths import matching
 from common.system.atomic_files import write_text
 from common.system.errors import UserError
 from common.trained.schema import CAM_METHODS, PredictConfig
@@ -52,7 +52,7 @@ def translated(arguments: list[str]) -> list[str]:
         elif name == "image" and value and (value[0] not in "['\"" or os.path.exists(value)):
             names += _named(value)
         elif _is_picture(argument, after=bool(names or (name == "image" and equals))):
-            names += _expanded(argument)
+            names += matching(argument) or [argument]
         else:
             found.append(quoted(argument, ("checkpoint", "cam", "json")))
     return found + (spelled({"image": names}) if names else [])
@@ -62,28 +62,17 @@ def _is_picture(word: str, *, after: bool) -> bool:
     """Whether a word names a picture or a folder; ``after`` image=..., also one that is not there."""
     if word.startswith("-") or word.endswith(".ckpt"):
         return False
-    return bool(_matching(word)) or (
+    return bool(matching(word)) or (
         after and "=" not in word and any(mark in word for mark in "./*?")
     )
 
 
 def _named(value: str) -> list[str]:
     """The names in the value of ``image=``: one, or several with commas between."""
-    if found := _matching(value):
+    if found := matching(value):
         return found
-    parts = [part if _matching(part) else part.strip() for part in value.split(",")]
-    return [name for part in parts if part for name in _expanded(part)]
-
-
-def _expanded(name: str) -> list[str]:
-    """What a pattern matches, in the order of names; anything else as it is."""
-    return _matching(name) or [name]
-
-
-def _matching(pattern: str) -> list[str]:
-    """The file or folder of this name, or those that it matches as a pattern with ``*``, ``?``, ``[ab]`` or ``**``."""
-    path = os.path.expanduser(pattern)
-    return [path] if os.path.exists(path) else sorted(glob(path, recursive=True))
+    parts = [part if matching(part) else part.strip() for part in value.split(",")]
+    return [name for part in parts if part for name in matching(part) or [part]]
 
 
 class Unread(NamedTuple):

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from common.results.contrasts import MARGIN
 from common.results.rows import collect, finished, validation_accuracy
 from common.settings.command import command, typed_overrides
 from common.settings.compose import ROOT, SHARED, compose
@@ -103,15 +102,15 @@ def run(cfg: DictConfig) -> float | None:
     return validation_accuracy(rows, scored(cfg.study, arms)) if arms else None
 
 
-def outcome(place: str | os.PathLike[str], *, margin: float = MARGIN) -> Outcome:
+def outcome(place: str | os.PathLike[str], *, margin: float | None = None) -> Outcome:
     """Read the tables of a study from its folder.
 
     Args:
         place: the folder, such as runs/demo.
-        margin: within which a difference does not matter, in percentage points.
+        margin: within which a difference does not matter, in percentage points; None: the study's own.
 
     Raises:
-        UserError: nothing was finished there.
+        UserError: nothing was finished there, or no such margin.
     """
     from common.results.outcome import read_outcome
 

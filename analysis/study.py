@@ -1,14 +1,12 @@
 """A finished study as it lies on disk: its stages and the rows of its tables. Imports no torch."""
 
 import csv
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from common.results.caveats import chose_on_test, sees_a_part
-from common.results.contrasts import MARGIN
 from common.results.rows import (
     Row,
     collect,
@@ -20,6 +18,7 @@ from common.results.rows import (
     planned,
 )
 from common.results.statistics import DifferenceRow, SummaryRow, differences, summarise
+from common.results.tables import margin_of
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
 from study.arms import ARMS, PRIMARY, REFERENCE, order
@@ -101,15 +100,8 @@ class FinishedStudy:
 
     @cached_property
     def margin(self) -> float:
-        """Within which a difference does not matter to the study, in percentage points, as its differences.csv says."""
-        file = self.place / "differences.csv"
-        if file.is_file():
-            with file.open(newline="", encoding="utf-8") as text:
-                for row in csv.DictReader(text):
-                    with suppress(TypeError, ValueError):
-                        # Written as a fraction: 0.005 * 100 is 0.5, but 0.003 * 100 is not 0.3.
-                        return round(100 * float(row.get("margin") or ""), 10)
-        return MARGIN
+        """See `common.results.tables.margin_of`."""
+        return margin_of(self.place)
 
     @property
     def arms(self) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from common.results.caveats import caveats, titled
-from common.results.contrasts import MARGIN
 from common.results.rows import Row, collect, level_shown, nothing_finished
 from common.results.sections import sections
 from common.results.statistics import (
@@ -18,7 +17,8 @@ from common.results.statistics import (
     differences,
     summarise,
 )
-from common.results.tables import as_text, markdown
+from common.results.tables import as_text, margin_of, markdown
+from common.system.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,15 +65,23 @@ class Outcome(Sequence[SummaryRow]):
         )
 
     def plot(self) -> Figure:
-        """Draw the accuracy of each arm and level: the mean, its 95 % interval, and every seed."""
-        # Imported late: matplotlib takes a second, which a study on a cluster need not.
-        from matplotlib.figure import Figure
+        """Draw the accuracy of each arm and level: the mean, its 95 % interval, and every seed.
 
+        Raises:
+            UserError: nothing was tested.
+        """
+        if not self.summary:
+            raise UserError(
+                f"Nothing was tested in {self.place} (evaluate=false): no accuracy can be drawn; run the study again "
+                "with evaluate=true."
+            )
+        # Imported late: matplotlib takes a second, which a study on a cluster need not.
         from common.system.letters import families
+        from common.system.notebook import NotebookFigure
 
         levels = list(dict.fromkeys(row.level for row in self.summary))
         arms = list(dict.fromkeys(row.arm for row in self.summary))
-        figure = Figure(
+        figure = NotebookFigure(
             figsize=(1 + 3.5 * len(levels), 1.2 + 0.3 * len(arms)), layout="constrained"
         )
         for axes, level in zip(
@@ -107,7 +115,7 @@ def read_outcome(
     order: Sequence[str] = (),
     reference: str = "",
     primary: str = "",
-    margin: float = MARGIN,
+    margin: float | None = None,
 ) -> Outcome:
     """Read what an experiment has found so far, from the result.yaml files below its folder.
 
@@ -116,13 +124,19 @@ def read_outcome(
         order: arms in the order of the tables.
         reference: the arm that each other one is compared with.
         primary: the arm whose contrast with it was named beforehand, and is tested apart.
-        margin: within which a difference does not matter, in percentage points.
+        margin: within which a difference does not matter, in percentage points; None: the one of its differences.csv.
 
     Raises:
-        UserError: nothing was finished there.
+        UserError: nothing was finished there, or no such margin.
     """
     rows = collect(place, order=order)
     if not rows:
         raise nothing_finished(place)
+    if margin is None:
+        margin = margin_of(place)
+    elif isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin <= 100:
+        raise UserError(
+            f"margin is {margin!r}; allowed: percentage points, above 0 and at most 100, or None for the study's own."
+        )
     found = differences(rows, reference=reference, primary=primary, margin=margin)
     return Outcome(place, rows, summarise(rows), both_directions(found), reference, primary, margin)

@@ -106,12 +106,19 @@ def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def nothing_finished(place: Path) -> UserError:
-    """Say why a folder gives no results: it is not there, it is that of one stage, or nothing was finished in it."""
+    """Say why a folder gives no results: it is none, it is that of a stage, an arm or all studies, or it has none."""
     here = place.absolute()
+    if here.is_file():
+        return UserError(f"{here} is a file: give the folder of a study, such as runs/demo.")
     if not here.is_dir():
         return UserError(f"There is no folder at {here}: give that of a study, such as runs/demo.")
     if (here / "result.yaml").is_file():
         return UserError(f"{here} is that of one stage: give its study's, {here.parent.parent}.")
+    if any(here.glob("seed*/result.yaml")):
+        return UserError(f"{here} is that of one arm: give its study's, {here.parent}.")
+    if studies := sorted({file.parents[2].name for file in here.glob("*/*/seed*/result.yaml")}):
+        more = ", ..." if len(studies) > 5 else ""
+        return UserError(f"{here} holds studies: give one of them, {', '.join(studies[:5])}{more}.")
     return UserError(
         f"{here} holds no finished stage: give the folder of a study, such as runs/demo, of which train_system.py or "
         "trainer.py has finished a stage."

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,18 @@ def write_tables(
     return rows
 
 
+def margin_of(experiment: Path) -> float:
+    """Within which a difference does not matter to a study, in percentage points, as its differences.csv says."""
+    file = experiment / "differences.csv"
+    if file.is_file():
+        with file.open(newline="", encoding="utf-8") as text:
+            for row in csv.DictReader(text):
+                with suppress(TypeError, ValueError):
+                    # Written as a fraction: 0.005 * 100 is 0.5, but 0.003 * 100 is not 0.3.
+                    return round(100 * float(row.get("margin") or ""), 10)
+    return MARGIN
+
+
 def print_summary(
     rows: Sequence[Row], title: str, *, reference: str, primary: str = "", margin: float = MARGIN
 ) -> None:
@@ -79,7 +92,11 @@ def print_summary(
 def as_text(sections: Sequence[Section], title: str, notes: Sequence[str] = ()) -> str:
     """Write sections as `print_summary` prints them on a wide terminal, and ``notes`` below them."""
     text = io.StringIO()
-    _print(sections, title, Console(file=text, width=160))
+    # In a notebook's kernel, or with FORCE_COLOR, rich would write elsewhere, or colours.
+    plain = Console(
+        file=text, width=160, force_jupyter=False, force_terminal=False, color_system=None
+    )
+    _print(sections, title, plain)
     return "\n".join((text.getvalue().rstrip(), *notes))
 
 

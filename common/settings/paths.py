@@ -2,6 +2,7 @@
 
 import os
 import re
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,9 @@ def path_of(value: object, name: str, allowed: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise UserError(f"{name} is {value!r}; allowed: {allowed}.")
     return expanded(value)
+
+
+def matching(pattern: str) -> list[str]:
+    """The file or folder of this name, or those that it matches as a pattern with ``*``, ``?``, ``[ab]`` or ``**``."""
+    path = str(expanded(pattern))
+    return [path] if os.path.exists(path) else sorted(glob(path, recursive=True))

@@ -220,5 +220,6 @@ def _write_features(target: Path, batches: list[Any], data: HierarchicalData) ->
             del columns[level]  # what the task asks is no label of the image
         else:
             columns[level] = np.array(data.classes[level].ids)[columns[level]]
+    columns["image"] = np.array(data.test_names()[: len(columns["features"])])
     with replacing(target) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """Ask a trained network: pictures in, features and probabilities out."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -33,9 +33,9 @@ BATCH = 256
 class Trained:
     """A trained network with all that its checkpoint says about it; nothing here trains or changes it.
 
-    Wherever ``pictures`` are asked for, give one or a list of: paths, folders, PIL images, uint8 tensors (3, H, W),
-    uint8 NumPy arrays (H, W, 3); or one uint8 tensor (B, 3, H, W) or array (B, H, W, 3). They are brought to RGB and
-    to ``image_size``. Computed in float32, whatever the precision of training.
+    Wherever ``pictures`` are asked for, give one or a list of: paths, folders, patterns, PIL images, uint8 tensors
+    (3, H, W), uint8 NumPy arrays (H, W, 3); or one uint8 tensor (B, 3, H, W) or array (B, H, W, 3). They are brought to
+    RGB and to ``image_size``; a large JPEG is decoded as those of a prepared set were where its path is given. Computed in float32, whatever the precision of training.
 
     Args:
         network: in evaluation mode; its weights are kept from asking for gradients.
@@ -156,7 +156,8 @@ class Trained:
             UserError: there is no such hemisphere or layer.
         """
         self._refuse_unknown(hemisphere)
-        names = [layers] if isinstance(layers, str) else layers
+        several = isinstance(layers, Iterable) and not isinstance(layers, str)
+        names: list[Any] = [*layers] if several else [layers]
         return activations(self.network, hemisphere, self._batches(pictures), names)
 
     def dissimilarity(

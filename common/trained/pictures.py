@@ -10,8 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 from common.checkpoints.record import Record
-from common.data.pictures import Frame, as_rgb, find_pictures, fit, read_picture
+from common.data.pictures import (
+    Frame,
+    as_rgb,
+    find_pictures,
+    fit,
+    read_picture,
+    refuse_narrow_range,
+)
 from common.data.preparation import Preparation
+from common.settings.paths import matching
 from common.system.errors import UserError, shown
 
 Picture = str | Path | Image.Image | Tensor | np.ndarray
@@ -22,7 +30,7 @@ def read_pixels(pictures: Pictures, record: Record) -> Tensor:
     """Read pictures as they are shown to a network: uint8 (B, 3, H, W), of the size of its training images.
 
     Args:
-        pictures: one, a list, or a batch in one tensor or array.
+        pictures: one, a list, or a batch in one tensor or array; a path may be a pattern, and begin with ~.
         record: of the network's checkpoint.
 
     Raises:
@@ -30,6 +38,8 @@ def read_pixels(pictures: Pictures, record: Record) -> Tensor:
     """
     if isinstance(pictures, str | Path | Image.Image):
         pictures = [pictures]
+    elif isinstance(pictures, np.ndarray) and pictures.dtype.kind in "UO" and pictures.ndim:
+        pictures = [*pictures]  # paths
     elif isinstance(pictures, Tensor | np.ndarray):
         _refuse_other_pixels(pictures, batch=pictures.ndim == 4)
         pictures = [*pictures] if pictures.ndim == 4 else [pictures]
@@ -37,8 +47,9 @@ def read_pixels(pictures: Pictures, record: Record) -> Tensor:
         raise _no_picture(pictures)
     found: list[Picture] = []
     for picture in pictures:
-        if isinstance(picture, str | Path):
-            found += find_pictures(Path(picture))
+        if isinstance(picture, str | Path) and picture != "":
+            for name in matching(str(picture)) or [str(picture)]:
+                found += find_pictures(Path(name))
         elif isinstance(picture, Image.Image | Tensor | np.ndarray):
             found.append(picture)
         else:
@@ -76,6 +87,8 @@ def _fitted(picture: str | Path | Image.Image, record: Record) -> Image.Image:
         return how.read(file) if how else fit(read_picture(file), height=height, width=width)
     own = picture.copy()  # because the caller's image must not be turned
     try:
+        if not (how and how.peak):
+            refuse_narrow_range(own)
         return how.bring(own) if how else fit(as_rgb(own), height=height, width=width)
     except ValueError as error:
         raise UserError(f"An image of mode {picture.mode} is no picture: {error}.") from error

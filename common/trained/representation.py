@@ -60,6 +60,8 @@ def activations(
     hemisphere = network.sides[side]
     known = layer_names(hemisphere)
     for name in layers:
+        if not isinstance(name, str):
+            raise UserError(f"A layer is {name!r}; allowed: a name of `layers`.")
         if name not in known:
             near = closest(name, known) or known[-1:]
             raise UserError(
@@ -102,7 +104,7 @@ def dissimilarity(values: np.ndarray, *, measure: str = "correlation") -> np.nda
         )
     try:
         return squareform(pdist(values.reshape(len(values), -1).astype(np.float64), measure))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"measure is {measure!r}: {error}") from error
 
 
@@ -114,9 +116,9 @@ def plot_dissimilarity(matrices: Mapping[str, np.ndarray], *, label: str) -> "Fi
         label: of the scale.
     """
     # Imported late: matplotlib takes a second.
-    from matplotlib.figure import Figure
+    from common.system.notebook import NotebookFigure
 
-    figure = Figure(figsize=(3.4 * len(matrices) + 0.8, 3.4), layout="compressed")
+    figure = NotebookFigure(figsize=(3.4 * len(matrices) + 0.8, 3.4), layout="compressed")
     all_axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     highest = max(float(np.nanmax(one)) for one in matrices.values())
     for axes, (side, matrix) in zip(all_axes, matrices.items(), strict=True):

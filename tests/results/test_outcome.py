@@ -1,9 +1,11 @@
 """What a study gives in Python: the rows of its csv files, its table when printed, and a figure."""
 
 import csv
+import io
 
 import pytest
 from helpers import finish
+from PIL import Image
 
 from bilateral import outcome, specialisation
 from common.results.tables import write_tables
@@ -86,3 +88,52 @@ def test_nothing_finished_is_a_sentence(tmp_path, reader):
     (stage / "result.yaml").touch()
     with pytest.raises(UserError, match=rf"one stage: give its study's, {tmp_path}/demo\."):
         reader(stage)
+    with pytest.raises(UserError, match=rf"one arm: give its study's, {tmp_path}/demo\."):
+        reader(stage.parent)
+    with pytest.raises(UserError, match=rf"{tmp_path} holds studies: give one of them, demo\."):
+        reader(tmp_path)
+    with pytest.raises(UserError, match=r"result\.yaml is a file: give the folder"):
+        reader(stage / "result.yaml")
+
+
+def test_the_margin_is_that_of_the_study(study):
+    write_tables(study, order=order(), reference=REFERENCE, primary=PRIMARY, margin=9)
+    with (study / "differences.csv").open(newline="") as text:
+        written = [line["verdict"] for line in csv.DictReader(text)]
+    assert [row.verdict for row in outcome(study).differences] == written
+    assert "the same within 9" in written
+    assert "the same within 9" not in [row.verdict for row in outcome(study, margin=1).differences]
+
+
+@pytest.mark.parametrize("margin", ["2", -3, 0, 101, float("nan"), True])
+def test_a_margin_that_is_none_is_refused(study, margin):
+    with pytest.raises(
+        UserError, match=rf"^margin is {margin!r}; allowed: .* above 0 and at most 100"
+    ):
+        outcome(study, margin=margin)
+
+
+def test_the_text_is_the_same_in_a_notebook_and_where_colours_are_forced(study, monkeypatch):
+    expected = repr(outcome(study))
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert repr(outcome(study)) == expected
+
+
+def test_a_notebook_shows_the_figure_as_a_picture(study):
+    shown = Image.open(io.BytesIO(outcome(study).plot()._repr_png_()))
+    assert (shown.format, shown.width > shown.height) == ("PNG", True)
+
+
+def test_a_study_without_tests_is_not_drawn(tmp_path):
+    finish(
+        tmp_path / "study",
+        "fine",
+        0,
+        COSTS | {"seeds": [0], "test": None},
+        fine={"loss": 1.0, "accuracy": 0.5},
+    )
+    found = outcome(tmp_path / "study")
+    assert len(found) == 0
+    with pytest.raises(UserError, match=r"evaluate=false.*again with evaluate=true"):
+        found.plot()

@@ -230,6 +230,7 @@ def test_what_is_suggested_is_there():
 # Paths
 
 
+@pytest.mark.parametrize("name", ["nowhere", "no=where[1]"])
 @pytest.mark.parametrize(
     ("main", "key"),
     [
@@ -239,11 +240,13 @@ def test_what_is_suggested_is_there():
         (analyse.main, "run"),
     ],
 )
-def test_a_path_that_is_not_there_is_refused_by_its_key(said, main, key, tmp_path, monkeypatch):
+def test_a_path_that_is_not_there_is_refused_by_its_key(
+    said, main, key, name, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     more = " image=a.png" if main is predict.main else ""
-    sentence = said(main, f"{key}=nowhere/it{more}")
-    assert sentence.startswith(f"{key}={tmp_path}/nowhere/it is not there")
+    sentence = said(main, f"{key}={name}/it{more}")
+    assert sentence.startswith(f"{key}={tmp_path}/{name}/it is not there")
 
 
 @pytest.mark.parametrize("main", [TEST, export.main])

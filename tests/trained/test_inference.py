@@ -158,8 +158,10 @@ def test_features_are_those_that_test_writes(trained, checkpoints, in_process, t
         arch_dual_head.test.main, f"checkpoint={copy}", "hparams.mode=feature"
     )
     assert status == 0, err
-    written = np.load(tmp_path / "features.npz")["features"]
-    features = trained.features(load_folder(navon / "test" / "fine").images)
+    file = np.load(tmp_path / "features.npz")
+    written, folder = file["features"], load_folder(navon / "test" / "fine")
+    assert file["image"].tolist() == folder.names
+    features = trained.features(folder.images)
     assert list(features) == ["left", "right"]
     # test.py may compute in bfloat16, which has 8 bits.
     both = torch.cat([*features.values()], dim=1).numpy()
@@ -209,6 +211,13 @@ def test_paths_images_and_tensors_are_the_same_pictures(trained, files):
     assert torch.equal(trained.pixels(large), trained.pixels(tensor))
 
 
+def test_patterns_and_the_home_folder_are_paths(trained, files, monkeypatch):
+    monkeypatch.setenv("HOME", str(files[0].parents[1]))
+    pixels = trained.pixels(files[0].parent)
+    for pattern in (files[0].parent / "*.png", f"~/{files[0].parent.name}/**/*.png"):
+        assert torch.equal(trained.pixels(pattern), pixels)
+
+
 def test_arrays_are_pictures_too(trained, files):
     """As NumPy and OpenCV hold them, (H, W, 3): one, a list, or all in one array, of any size."""
     pixels = trained.pixels(files)
@@ -222,6 +231,7 @@ def test_arrays_are_pictures_too(trained, files):
     assert torch.equal(trained.pixels(np.asarray(large)), trained.pixels(large))
     expected = trained.predict(files[0])["fine"]
     assert torch.equal(trained.predict(arrays[0])["fine"], expected)
+    assert torch.equal(trained.pixels(np.array([str(file) for file in files])), pixels)
     for wrong in (arrays[0].astype(float), arrays[0][..., 0], arrays[0].transpose(2, 0, 1)):
         with pytest.raises(UserError, match=r"is no picture; allowed: uint8 and shape \(H, W, 3\)"):
             trained.pixels(wrong)
@@ -298,6 +308,9 @@ def test_nothing_changes_what_was_loaded(trained, files):
         (np.zeros((2, 32, 32, 3)), r"float64 and shape \(2, 32, 32, 3\) is no picture"),
         (np.zeros((0, 32, 32, 3), np.uint8), "no pictures"),
         ([], "no pictures"),
+        ("", "one or a list of them, not ''"),
+        (torch.zeros(3, 0, 0, dtype=torch.uint8), r"\(3, 0, 0\) is no picture"),
+        (Image.fromarray(np.full((32, 32), 2208, np.uint16)), "mode I;16.*no value above 4095"),
         (3, "one or a list of them, not 3"),
         ([5], "one or a list of them, not 5"),
         ([None], "one or a list of them, not None"),

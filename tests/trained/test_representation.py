@@ -94,6 +94,9 @@ def test_one_layer_needs_no_list(trained, files):
 def test_a_wrong_layer_or_hemisphere_is_a_sentence(trained, files):
     with pytest.raises(UserError, match="no layer 'featurs'; did you mean features"):
         trained.activations(files, layers=["featurs"], hemisphere="left")
+    for layers in (0, None, [1]):
+        with pytest.raises(UserError, match=r"^A layer is (0|None|1); allowed: a name of `layers`"):
+            trained.activations(files, layers=layers, hemisphere="left")
     with pytest.raises(UserError, match="no hemisphere 'middle'; there are left, right"):
         trained.activations(files, layers=["features"], hemisphere="middle")
 
@@ -110,8 +113,9 @@ def test_dissimilarity_is_one_minus_the_correlation_of_each_pair():
     assert dissimilarity(np.array([[0.0, 0.0], [3.0, 4.0]]), measure="euclidean")[0, 1] == 5
     with pytest.raises(UserError, match="takes two pictures or more; there are 1"):
         dissimilarity(values[:1])
-    with pytest.raises(UserError, match="measure is 'nonsense'"):
-        dissimilarity(values, measure="nonsense")
+    for measure in ("nonsense", None):
+        with pytest.raises(UserError, match=f"measure is {measure!r}"):
+            dissimilarity(values, measure=measure)
 
 
 def test_matrices_of_both_hemispheres_are_drawn_on_one_scale(trained, files):
