@@ -35,7 +35,8 @@ class Trained:
 
     Wherever ``pictures`` are asked for, give one or a list of: paths, folders, patterns, PIL images, uint8 tensors
     (3, H, W), uint8 NumPy arrays (H, W, 3); or one uint8 tensor (B, 3, H, W) or array (B, H, W, 3). They are brought to
-    RGB and to ``image_size``; a large JPEG is decoded as those of a prepared set were where its path is given. Computed in float32, whatever the precision of training.
+    RGB and to ``image_size``; a large JPEG is decoded as those of a prepared set were where its path is given. Computed
+    in float32, whatever the precision of training.
 
     Args:
         network: in evaluation mode; its weights are kept from asking for gradients.
