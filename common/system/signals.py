@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,6 +14,8 @@ NOTICES = (signal.SIGTERM, signal.SIGUSR1)
 HANDLED = (signal.SIGINT, *NOTICES)
 # How long a process that loads images outlives a notice that was meant for the one that trains.
 OUTLIVE_S = 60
+# How soon a signal that came during an import comes again, and how long imports may hold it up.
+AGAIN_S, IMPORTS_S = 0.05, 10.0
 
 
 class Interrupted(BaseException):
@@ -35,6 +38,8 @@ class _Signals:
         self.pending: int | None = None
         self.waits = False
         self.process = 0
+        self.held_since: float | None = None  # a signal that came during an import
+        self.comes_again = False
 
     def install(self, *signums: int) -> None:
         """Take over these signals, by default all of `HANDLED`, which are treated alike."""
@@ -62,13 +67,37 @@ class _Signals:
                 os._exit(128 + signum)
             return
         if not self.waits:
-            raise Interrupted(signum)
+            if not self._held(signum, frame):
+                raise Interrupted(signum)
+            return
         if self.pending is not None:
             os._exit(128 + signum)
         self.pending = signum
         # To the system itself: Python's own handlers wait until a long operation, such as a backward pass, is over.
         signal.signal(signum, signal.SIG_DFL)
         print("Stopping after this step; once more stops at once.", file=sys.stderr, flush=True)
+
+    def _held(self, signum: int, frame: FrameType | None) -> bool:
+        """Say whether a signal came during an import, and let it come again soon.
+
+        Raised within, an exception ends the process where C++ code is imported, and is swallowed by other code.
+        """
+        now = time.monotonic()
+        since = now if self.held_since is None else self.held_since
+        if not _imports(frame) or now - since > IMPORTS_S:
+            self.held_since = None
+            return False
+        self.held_since = since
+        if not self.comes_again:
+            self.comes_again = True
+            again = threading.Timer(AGAIN_S, self._send, [signum])
+            again.daemon = True
+            again.start()
+        return True
+
+    def _send(self, signum: int) -> None:
+        self.comes_again = False
+        os.kill(os.getpid(), signum)
 
     @contextmanager
     def put_off(self) -> Iterator[None]:
@@ -89,6 +118,15 @@ class _Signals:
         if self.pending is not None:
             signum, self.pending = self.pending, None
             raise Interrupted(signum)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported around a frame."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 signals = _Signals()
