@@ -9,6 +9,7 @@ from common.settings.command import command
 from common.settings.compose import ROOT
 from common.settings.explain import printable
 from common.settings.overrides import quoted_paths
+from common.system.atomic_files import refuse_unwritable
 from common.system.errors import UserError
 from common.trained.schema import ExportConfig
 
@@ -25,6 +26,8 @@ def write(cfg: DictConfig) -> None:
             raise UserError(
                 f"output={cfg.output} has the ending of format={other}, and format is {cfg.format}: change one of them."
             )
+    if cfg.output:
+        refuse_unwritable("output", Path(cfg.output))
     trained = load(cfg.checkpoint)
     place = run_folder(Path(cfg.checkpoint)) / f"{trained.record.arm}{SUFFIXES[cfg.format]}"
     file = Path(cfg.output) if cfg.output else place

@@ -20,7 +20,7 @@ from common.settings.compose import ROOT
 from common.settings.explain import printable
 from common.settings.overrides import quoted, spelled
 from common.settings.paths import matching
-from common.system.atomic_files import write_text
+from common.system.atomic_files import refuse_unwritable, write_text
 from common.system.errors import UserError
 from common.trained.schema import CAM_METHODS, PredictConfig
 
@@ -174,6 +174,9 @@ def predict(cfg: DictConfig) -> None:
         raise UserError(f"json is {cfg.json!r}; allowed: true, false or the path of a file.")
     if not cfg.image:
         raise UserError("image has no value: give image=PATH, of a picture or of a folder of them.")
+    for key in ("json", "cam"):
+        if isinstance(file := cfg[key], str):
+            refuse_unwritable(key, Path(file))
     paths, unread = find([cfg.image] if isinstance(cfg.image, str) else cfg.image)
     if not paths and len(unread) == 1:
         raise UserError(unread[0].reason)

@@ -156,7 +156,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "reason": "why it was left out",
     },
     "sweep.csv": {
-        "KEY": "a column for each key that differs between jobs: its value there",
+        "KEY": "a column for each key that was given, swept ones first: its value; --config-name: the job's variant",
         "val_accuracy": "the validation score, best first",
         "folder": "the job's experiment, a folder beside that of sweep.csv",
     },

@@ -17,6 +17,13 @@ ALONE = (
     "--multirun",
     "-m",
 )
+# Hydra does one of these.
+INSTEAD = {
+    **dict.fromkeys(("--run", "-r"), "--run"),
+    **dict.fromkeys(("--multirun", "-m"), "--multirun"),
+    **dict.fromkeys(("--cfg", "-c"), "--cfg"),
+    **dict.fromkeys(("--info", "-i"), "--info"),
+}
 # Ours: every key with its value, which Hydra shows under another name.
 ALL = "--help-all"
 COMPLETION = ("--shell-completion", "-sc")
@@ -40,7 +47,8 @@ def tidied(arguments: Sequence[str], schema: type) -> list[str]:
         schema: says which keys there are.
 
     Raises:
-        UserError: an option or a key that is not there, or a word that is neither an option nor KEY=VALUE.
+        UserError: an option or a key that is not there, two options that exclude each other, or a word that is
+            neither an option nor KEY=VALUE.
     """
     if any(argument in COMPLETION for argument in arguments):
         return list(arguments)
@@ -70,6 +78,9 @@ def tidied(arguments: Sequence[str], schema: type) -> list[str]:
             options += [name, _allowed(name, given, WITH_VALUE_OR_ALONE[name])] if given else [name]
         else:
             raise _no_option(word, rest, schema)
+    modes = list(dict.fromkeys(INSTEAD[option] for option in options if option in INSTEAD))
+    if len(modes) > 1:
+        raise UserError(f"{' and '.join(modes)} exclude each other: give one of them.")
     check_keys(overrides, schema)
     return [*options, *overrides]
 
@@ -100,6 +111,14 @@ def check_keys(overrides: Sequence[str], schema: type) -> None:
             raise section_given_a_value(name, schema, value)
         if not (is_known(schema, name) or name in sections or name in groups_of(schema)):
             raise unknown_key(name, schema, value)
+        # Hydra would take any number for true.
+        if (
+            name in known
+            and known[name].type in (bool, "bool")
+            and value.isdecimal()
+            and int(value) > 1
+        ):
+            raise UserError(f"{name} is {value}; allowed: true or false.")
 
 
 def _override(word: str, rest: list[str], schema: type) -> str:
@@ -139,7 +158,8 @@ def _no_option(word: str, rest: Sequence[str], schema: type) -> UserError:
     """The sentence for an option that is not there: most such are keys."""
     name, equals, value = word.partition("=")
     key = name.lstrip("-").replace("-", "_")
-    value = value if equals else next((w for w in rest[:1] if not w.startswith("-")), "true")
+    given = bool(equals or (rest and not rest[0].startswith("-")))
+    value = value if equals else rest[0] if given else "true"
     close = closest(name, [*ALONE, ALL, *WITH_VALUE, *WITH_VALUE_OR_ALONE], 0.75)
     if name.startswith("--") and close and not _is_key(key, schema):
         return UserError(f"There is no option {name}; did you mean {close[0]}?")
@@ -149,6 +169,10 @@ def _no_option(word: str, rest: Sequence[str], schema: type) -> UserError:
         meant = str(error).partition("did you mean ")[2].rstrip("?")
         if not meant:
             return UserError(f"There is no option {name}; keys are given as KEY=VALUE, see --help.")
+        if not given:
+            return UserError(
+                f"There is no option {name}; did you mean {meant.replace('=true', '=VALUE')}?"
+            )
         return UserError(f"There is no option {name}; write {meant}.")
     return UserError(
         f"Write {key}={value} instead of {' '.join([word, *rest[: 1 - bool(equals)]])}."

@@ -2,19 +2,15 @@
 
 import contextlib
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
@@ -25,20 +21,26 @@ from common.settings.completion import asked_for, completions
 from common.settings.compose import also_in, compose, finish, register
 from common.settings.explain import explain
 from common.settings.overrides import override_keys, refuse_malformed
-from common.settings.sweep import add_job, add_unfinished, jobs_of, table_at_the_end
+from common.settings.sweep import (
+    VARIANT,
+    add_job,
+    add_unfinished,
+    jobs_of,
+    study_of,
+    table_at_the_end,
+)
+from common.settings.sweep_names import fixed_keys, sweep_name
 from common.settings.variants import refuse_without_defaults
 from common.system.errors import Unfinished
 from common.system.output import replace_what_cannot_be_shown
 from common.system.signals import Interrupted, signals
 
-LONGEST = 80  # characters of the part of a name that tells a sweep's jobs apart
 # A variable of the environment, since jobs may run in other processes: the keys that are the same in all of them.
 FIXED = "BILATERAL_FIXED"
 # Likewise: whether to show where an error comes from.
 TRACEBACK = "BILATERAL_TRACEBACK"
 # The score of a network that diverged, for a sweeper that searches: Optuna's takes no NaN.
 WORST = 0.0
-QUOTES = "\"'/"
 
 
 def command(
@@ -57,20 +59,20 @@ def command(
     """
 
     def checked(cfg: DictConfig) -> Any:
-        return _job(cfg, task, schema, folder)
+        return _job(cfg, task, schema, folder, config_name)
 
     line = asked_for(sys.argv[1:])
     if line is not None and (found := completions(line, schema)):
         print(" ".join(found))
         return
-    signals.install()
-    replace_what_cannot_be_shown()
-    register(schema)
-    # Hydra then raises instead of printing 4 to 8 lines of its own.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    config_path = config_dir or folder / "config"
-    run = hydra.main(version_base="1.3", config_path=str(config_path), config_name=config_name)
     with one_sentence(schema):
+        signals.install()
+        replace_what_cannot_be_shown()
+        register(schema)
+        # Hydra then raises instead of printing 4 to 8 lines of its own.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        config_path = config_dir or folder / "config"
+        run = hydra.main(version_base="1.3", config_path=str(config_path), config_name=config_name)
         sys.argv[1:] = tidied(sys.argv[1:], schema)
         refuse_malformed(sys.argv[1:])
         options = get_args_parser().parse_args()
@@ -79,12 +81,14 @@ def command(
         beside = also_in(options.config_dir) if options.config_dir else []
         for job in jobs_of(options.overrides) if options.multirun else ():
             _check_job([*job, *beside], schema, folder, config_path, name)
-        os.environ[FIXED] = " ".join(_fixed(sys.argv[1:]))
+        os.environ[FIXED] = " ".join(fixed_keys(sys.argv[1:]))
         with table_at_the_end():
             run(checked)()
 
 
-def _job(cfg: DictConfig, task: Callable[[DictConfig], Any], schema: type, folder: Path) -> Any:
+def _job(
+    cfg: DictConfig, task: Callable[[DictConfig], Any], schema: type, folder: Path, usual: str
+) -> Any:
     """Check a configuration as Hydra composed it, run ``task`` with it, and note the job of a sweep; give its score."""
     signals.install()  # once more: a launcher such as joblib's is in another process here
     runtime = HydraConfig.get()
@@ -99,7 +103,7 @@ def _job(cfg: DictConfig, task: Callable[[DictConfig], Any], schema: type, folde
             config_name=str(runtime.job.config_name),
         )
         sweep = runtime.mode == RunMode.MULTIRUN and "exp_name" in cfg
-        base = cfg.exp_name or "study" if sweep else ""
+        base = cfg.exp_name or study_of(cfg) if sweep else ""
         fixed = os.environ.get(FIXED, "").split()
         if sweep:
             cfg.exp_name = f"{base}_{sweep_name(overrides, fixed)}"
@@ -113,8 +117,10 @@ def _job(cfg: DictConfig, task: Callable[[DictConfig], Any], schema: type, folde
             print(f"error: {error}", file=sys.stderr)
             return WORST
         if sweep:
-            given = override_keys(overrides).items()
-            add_job(cfg, base, {key: v for key, v in given if key not in fixed}, score)
+            given = override_keys(overrides)
+            if (variant := str(runtime.job.config_name)) != usual:
+                given |= {VARIANT: variant}
+            add_job(cfg, base, given, fixed, score)
     # A sweeper that searches, such as Optuna's, goes by it.
     return score
 
@@ -143,51 +149,6 @@ def typed_overrides() -> list[str]:
     """The job's overrides as they were typed: to list them would resolve what they refer to."""
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     return overrides
-
-
-def sweep_name(overrides: list[str], fixed: Sequence[str] = ()) -> str:
-    """The part of a sweep's experiment name that tells its jobs apart: ``hparams.lr-0.1_seeds-[0]``.
-
-    Args:
-        overrides: of the job.
-        fixed: keys that are the same in all jobs; a name that is too long as a whole is without them.
-    """
-    given = {k: v for k, v in override_keys(overrides).items() if k not in ("exp_name", "save_dir")}
-    name = "_".join(f"{key}-{value}" for key, value in given.items())
-    plain = _plain(name)[:LONGEST]
-    if plain == name:
-        return name
-    # A name that lost something gains a digest of the whole, so that two jobs never share one.
-    digest = blake2b(name.encode(), digest_size=4).hexdigest()
-    swept = {key: value for key, value in given.items() if key not in fixed}
-    return "_".join([*_parts(swept or given), digest])
-
-
-def _parts(given: Mapping[str, str]) -> list[str]:
-    """Of each key its last word, of a path its last folder, so that it stays readable; without the longest."""
-    parts = [
-        f"{key.rpartition('.')[2]}-{_plain(value.strip(QUOTES).rpartition('/')[2])}"
-        for key, value in given.items()
-    ]
-    while len("_".join(parts)) > LONGEST:
-        parts.remove(max(parts, key=len))
-    return parts
-
-
-def _fixed(line: Sequence[str]) -> list[str]:
-    """The keys of a command line that have one value each."""
-    parser, found = OverridesParser.create(), []
-    for word in line:
-        # What cannot be read is refused later, and Hydra says why.
-        with contextlib.suppress(HydraException):
-            if not word.startswith("-") and not parser.parse_override(word).is_sweep_override():
-                found += [*override_keys([word])]
-    return found
-
-
-def _plain(text: str) -> str:
-    """A text as a folder's name may hold it."""
-    return re.sub(r"[^\w.,+\[\]-]+", "-", text)
 
 
 class one_sentence(contextlib.AbstractContextManager):  # noqa: N801 - reads as a statement

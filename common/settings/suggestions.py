@@ -56,6 +56,15 @@ def unknown_key(name: str, schema: type, value: str | None = None) -> UserError:
         schema: says which are there.
         value: what it was given on a command line, which the sentence then repeats.
     """
+    if name.startswith("hydra."):
+        return UserError(
+            f"Unknown key {name}; --cfg hydra, in place of --multirun, lists those of Hydra and of its launchers."
+        )
+    if name.startswith("logger.other."):
+        return UserError(
+            f"Unknown key {name}; beside logger=NAME an argument that its file does not name is added with a plus, "
+            f"+{name}={value or 'VALUE'}."
+        )
     meant = _meant(name, schema)
     if meant:
         keys = keys_of(schema)

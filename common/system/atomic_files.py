@@ -67,11 +67,28 @@ def unwritable(folder: Path) -> str | None:
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(BLOCK))
-    except FileNotFoundError:
-        return None
     except OSError as error:
-        return error.strerror or str(error)
+        # Some systems say of a folder such as /proc that it is not there.
+        gone = isinstance(error, FileNotFoundError) and not folder.is_dir()
+        return None if gone else error.strerror or str(error)
     return None
+
+
+def refuse_unwritable(key: str, file: Path) -> None:
+    """Refuse a file that cannot be written, before anything is computed for it; folders are made where they lack.
+
+    Args:
+        key: that names it on the command line.
+        file: where it is to be.
+
+    Raises:
+        UserError: names the key, the file and the reason.
+    """
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if reason := "it is a folder" if file.is_dir() else unwritable(folder):
+        raise UserError(
+            f"{key}={file} cannot be written ({reason}): give a file in a folder that can be written."
+        )
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ from common.runs.description import Architecture, Stage
 from common.runs.lightning import make_trainer, quieten
 from common.runs.per_seed import for_seed
 from common.settings.levels import SIDES
-from common.system.atomic_files import replacing
+from common.system.atomic_files import refuse_unwritable, replacing
 from common.system.environment import precision_of_test
 from common.system.errors import UserError
 from common.trained.load import load_module
@@ -47,6 +47,8 @@ def run_test(cfg: DictConfig, *, folder: str, architecture: Architecture) -> Non
         raise UserError(
             f"predictions is {cfg.predictions!r}; allowed: a file whose name ends in .csv.gz."
         )
+    if cfg.predictions:
+        refuse_unwritable("predictions", Path(cfg.predictions))
     quieten()
     # The set may have been prepared again since a test before this one in the same process.
     load_folder_once.cache_clear()

@@ -17,10 +17,10 @@ from common.data.pictures import Frame
 from common.data.prepared import Made, settings_for, write_prepared
 from common.networks.backbone_names import backbone_names
 from common.runs.schema import PRECISIONS
-from common.settings.command import sweep_name
 from common.settings.compose import ROOT, SHARED, compose
 from common.settings.explain import explain
 from common.settings.schema import GROUPS, keys_of
+from common.settings.sweep_names import sweep_name
 from common.system.errors import UserError
 from common.trained.schema import TestConfig
 from study.schema import StudyConfig

@@ -106,6 +106,18 @@ def test_a_key_that_resembles_none_lists_the_keys_only_where_they_are_few(said):
         (STUDY, "--num-seeds 3", "Write num_seeds=3 instead of --num-seeds 3."),
         (STUDY, "--fresh", "Write fresh=true instead of --fresh."),
         (STUDY, "--lr 0.1", "There is no option --lr; write hparams.lr=0.1."),
+        (STUDY, "--nope", "There is no option --nope; did you mean note=VALUE?"),
+        (STUDY, "--cfg job -m", "--cfg and --multirun exclude each other: give one of them."),
+        (SINGLE, "--info defaults --cfg job", "--info and --cfg exclude each other: give one"),
+        (SINGLE, "-r --multirun", "--run and --multirun exclude each other: give one of them."),
+        (STUDY, "fresh=2", "fresh is 2; allowed: true or false."),
+        (SINGLE, "dataset.flip=10", "dataset.flip is 10; allowed: true or false."),
+        (
+            SINGLE,
+            "hydra.run.dirr=x",
+            "Unknown key hydra.run.dirr; --cfg hydra, in place of --multi",
+        ),
+        (STUDY, "logger=wandb logger.other.entity=lab", "Unknown key logger.other.entity; beside"),
         (STUDY, "--nonsense 1", "There is no option --nonsense; keys are given as KEY=VALUE"),
         (STUDY, "-x", "There is no option -x; keys are given as KEY=VALUE"),
         (STUDY, "--multrun arms=all", "There is no option --multrun; did you mean --multirun?"),
@@ -170,8 +182,8 @@ def test_values_that_cannot_be(said, main, line, named):
 
 
 def test_options_and_overrides_may_stand_in_any_order():
-    options = ["--multirun", "-cn", "unilateral", "--cfg", "job"]
-    line = ["dataset=navon", "--multirun", "seeds=[1]", "-cn=unilateral", "--cfg", "job"]
+    options = ["--resolve", "-cn", "unilateral", "--cfg", "job"]
+    line = ["dataset=navon", "--resolve", "seeds=[1]", "-cn=unilateral", "--cfg", "job"]
     assert tidied(line, StudyConfig) == [*options, "dataset=navon", "seeds=[1]"]
     assert tidied(["--info", "seeds=[1]"], StudyConfig) == ["--info", "seeds=[1]"]
     assert tidied(["seeds=[1]", "-i", "plugins"], StudyConfig) == ["-i", "plugins", "seeds=[1]"]

@@ -1,6 +1,7 @@
 """The table at the end of a --multirun, and the number that a searching sweeper goes by."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,14 @@ import yaml
 
 import arch_single_head.trainer
 import train_system
+from arch_dual_head.schema import DualConfig
 from arch_single_head.schema import SingleConfig
 from arch_single_head.trainer import FOLDER
 from common.settings.command import command as command_line
-from common.settings.compose import ROOT
+from common.settings.compose import ROOT, SHARED, compose
+from common.settings.sweep import study_of
 from common.system.errors import Unfinished
+from study.schema import StudyConfig
 
 SHORT = ["trainer_params.max_epochs=1", "trainer_params.limit_train_batches=2"]
 
@@ -22,14 +26,101 @@ def rows_of(place: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
+def headers(out: str) -> list[str]:
+    """What stands above the columns of a printed table."""
+    return re.split(r"  +", out.split("sweep, best first")[1].split("\n")[2].strip())
+
+
+@pytest.fixture
+def sweep_of(in_process, tiny, tmp_path):
+    """Run a sweep whose jobs only make their folder; gives the headers that are printed and the rows of sweep.csv."""
+
+    def task(cfg):
+        (tmp_path / cfg.exp_name).mkdir(exist_ok=True)
+        return cfg.hparams.dropout
+
+    def run(*words: str, schema=SingleConfig, folder=FOLDER):
+        def main():
+            command_line(task, schema=schema, folder=folder)
+
+        line = ["--multirun", f"save_dir={tmp_path}", "exp_name=run", *words]
+        status, out, err = in_process(main, *tiny, *line)
+        assert (status, err) == (0, "")
+        return headers(out), rows_of(tmp_path)
+
+    return run
+
+
+def test_a_key_of_one_value_is_shown_where_another_sweep_gave_it_another(sweep_of):
+    shown, _ = sweep_of("hparams.optimizer=sgd", "hparams.dropout=0.1,0.2")
+    assert shown == ["hparams.dropout", "validation accuracy"]
+    shown, rows = sweep_of("hparams.optimizer=adam", "hparams.dropout=0.1,0.2")
+    assert shown == ["hparams.dropout", "hparams.optimizer", "validation accuracy"]
+    assert sorted((row["hparams.optimizer"], row["hparams.dropout"]) for row in rows) == [
+        ("adam", "0.1"),
+        ("adam", "0.2"),
+        ("sgd", "0.1"),
+        ("sgd", "0.2"),
+    ]
+
+
+def test_jobs_of_two_variants_stand_side_by_side(sweep_of):
+    dual = {"schema": DualConfig, "folder": ROOT / "arch_dual_head"}
+    sweep_of("--config-name", "unilateral", "hparams.dropout=0.1,0.2", **dual)
+    again = ("--config-name", "unilateral_wide", "hparams.dropout=0.1,0.2")
+    for _ in range(2):
+        shown, rows = sweep_of(*again, **dual)
+        assert shown == ["hparams.dropout", "--config-name", "validation accuracy"]
+        assert len(rows) == 4
+        assert {row["--config-name"] for row in rows} == {"unilateral", "unilateral_wide"}
+
+
+def test_two_spellings_of_a_value_are_one_job(sweep_of):
+    _, rows = sweep_of("hparams.dropout=0.1,1e-1")
+    assert [row["val_accuracy"] for row in rows] == ["0.1"]
+
+
+def test_of_a_key_that_is_given_twice_the_last_word_counts(sweep_of):
+    shown, _ = sweep_of("hparams.dropout=0.3", "hparams.dropout=0.1,0.2")
+    assert shown == ["hparams.dropout", "validation accuracy"]
+
+
+def test_where_rows_look_the_same_their_folders_are_shown(sweep_of, tmp_path):
+    _, (best, _) = sweep_of("hparams.dropout=0.1,0.2")
+    file = tmp_path / "run_sweep/sweep.csv"
+    (tmp_path / "run_other").mkdir()
+    file.write_text(file.read_text().replace(best["folder"], "run_other"))
+    shown, rows = sweep_of("hparams.dropout=0.1,0.2")
+    assert shown == ["hparams.dropout", "folder", "validation accuracy"]
+    assert [row["hparams.dropout"] for row in rows] == ["0.2", "0.2", "0.1"]
+    assert {row["folder"] for row in rows[:2]} == {best["folder"], "run_other"}
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [([], "study"), (["dataset=navon"], "study-NAVON"), (["dataset.name=OWN"], "study-OWN")],
+)
+def test_studies_of_each_data_set_have_a_table_of_their_own(given, name):
+    cfg = compose(
+        ROOT,
+        schema=StudyConfig,
+        overrides=given,
+        config_dir=SHARED,
+        config_name="train_system",
+    )
+    assert study_of(cfg) == name
+
+
 def test_a_sweep_ends_with_its_jobs_best_first(in_process, tiny, tmp_path):
     sweep = ["--multirun", "hparams.mode=fine,coarse", "hparams.lr=0.0001,0.01"]
     place = [f"save_dir={tmp_path}", "exp_name=run", "evaluate=false"]
     status, out, err = in_process(arch_single_head.trainer.main, *tiny, *SHORT, *sweep, *place)
     assert (status, err) == (0, "")
     rows = rows_of(tmp_path)
-    # Only what was swept.
-    assert list(rows[0]) == ["hparams.mode", "hparams.lr", "val_accuracy", "folder"]
+    # What was swept comes first, then what was given once.
+    assert list(rows[0])[:3] == ["hparams.mode", "hparams.lr", "dataset"]
+    assert list(rows[0])[-2:] == ["val_accuracy", "folder"]
+    assert {row["dataset"] for row in rows} == {"navon"}
     for row in rows:
         (file,) = (tmp_path / row["folder"]).glob("*/seed0/config.yaml")
         assert float(row["hparams.lr"]) == yaml.safe_load(file.read_text())["hparams"]["lr"]
@@ -46,6 +137,7 @@ def test_a_sweep_ends_with_its_jobs_best_first(in_process, tiny, tmp_path):
     assert found == {
         (row["hparams.mode"], float(row["hparams.lr"])): float(row["val_accuracy"]) for row in rows
     }
+    assert headers(out) == ["hparams.mode", "hparams.lr", "validation accuracy"]
     table = out.split("sweep, best first")[1]
     shown = [line.split()[2] for line in table.splitlines() if line.rstrip().endswith("%")]
     assert shown == [f"{100 * score:.2f}" for score in scores]
@@ -75,7 +167,7 @@ def test_a_job_that_is_refused_leaves_the_table_of_those_before_it(
     assert err.startswith("error: hparams.mode is 'feature'")
     assert err.count("\n") == 1
     rows = rows_of(tmp_path)
-    assert list(rows[0]) == ["hparams.mode", "val_accuracy", "folder"]
+    assert headers(out) == ["hparams.mode", "validation accuracy"]
     assert sorted(row["hparams.mode"] for row in rows) == sorted(modes)
     assert "sweep, best first" in out
 
@@ -103,7 +195,7 @@ def test_a_sweep_keeps_the_rows_of_earlier_ones_whose_folders_are_there(in_proce
     more = swept("hparams.lr=0.3,0.4", "hparams.dropout=0")
     assert [lr for lr, *_ in more] == ["0.4", "0.3", "0.1"]
     other = swept("hparams.lr=0.1", "hparams.dropout=0.1,0.5")
-    assert next(one[:2] for one in other) == ("", "0.5")
+    assert next(one[:2] for one in other) == ("0.1", "0.5")
     assert len(other) == 5
 
 
@@ -134,6 +226,7 @@ def test_a_job_that_diverges_is_said_and_the_others_go_on(in_process, tiny, tmp_
         (["hparams.mode=fine,coarse", "seeds=[0],[0,0]"], "seeds is [0, 0]; allowed"),
         (["hparams.width=range(15,18)"], "hparams.width is 17.0; allowed"),
         (["hparams.lr=0.1,0.2", "dataset=navon,nvaon"], "dataset=nvaon is not there"),
+        (["hparams.dropout=glob(*)"], "hparams.dropout=glob(*): glob() lists the names of a group"),
         (["trainer=glob(d*)", "hparams.arch=resnet9,vgg"], "hparams.arch is 'vgg'; allowed"),
     ],
 )

@@ -432,3 +432,16 @@ def test_an_unreadable_file_is_named_without_its_place_in_memory(folder, in_proc
     status, _, err = in_process(predict.main, *arguments)
     assert status == 1
     assert err == f"error: {folder}/notes.txt cannot be read as an image (of an unknown kind).\n"
+
+
+@pytest.mark.parametrize("key", ["json", "cam"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_asked(
+    checkpoints, in_process, navon, tmp_path, key
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for name, reason in (("file/a.png", "Not a directory"), ("folder", "it is a folder")):
+        line = [f"checkpoint={checkpoints['bilateral']}", f"image={navon}/test/fine/3"]
+        status, out, err = in_process(predict.main, *line, f"{key}={tmp_path / name}")
+        assert (status, out) == (1, "")
+        assert err.startswith(f"error: {key}={tmp_path / name} cannot be written ({reason}): give")
