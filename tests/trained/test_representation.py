@@ -127,6 +127,7 @@ def test_matrices_of_both_hemispheres_are_drawn_on_one_scale(trained, files):
     for axes, matrix in zip(drawn, matrices.values(), strict=True):
         assert np.allclose(axes.images[0].get_array(), matrix)
     assert len({axes.images[0].get_clim() for axes in drawn}) == 1
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
 
 
 def test_a_network_says_what_it_is(trained, checkpoints):
