@@ -510,12 +510,13 @@ def test_features_are_those_of_the_hemispheres_with_the_labels_of_the_level(
     assert status == 0, err
     assert str(tmp_path / "features.npz") in out
     held = np.load(tmp_path / "features.npz")
-    assert set(held) == {"features", *ARMS[arm]}
+    assert set(held) == {"features", "image", *ARMS[arm]}
     assert held["features"].shape == (200, 128 if arm == "bilateral" else 64)
     assert held["features"].dtype == np.float32
     index = read_index(navon)
     test = [i for i, split in enumerate(index.split) if split == "test"]
     by_name = sorted(test, key=lambda i: index.image[i])
+    assert held["image"].tolist() == [index.image[i] for i in by_name]
     for level in ARMS[arm]:
         assert held[level].tolist() == getattr(index, level)[by_name].tolist()
     # The heads on these features give the accuracy of the study.
