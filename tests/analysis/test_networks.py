@@ -10,6 +10,8 @@ from torch import nn
 
 from analysis import networks
 from analysis.networks import FeatureCache, classify, halves_of, silence
+from analysis.seed import checkpoint_alone
+from analysis.study import FinishedStage, FinishedStudy
 from common.networks.backbones import build_backbone
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join
@@ -115,3 +117,16 @@ def test_silenced_features_on_a_gpu_stay_there_until_all_are_classified(monkeypa
     expected[:, 1] = 8
     assert logits["coarse"].equal(2 * expected)
     assert logits["fine"].equal(expected[:, :2] - expected[:, 1:])
+
+
+def test_a_network_alone_is_one_whose_file_is_there(tmp_path):
+    given = tmp_path / "given-seed7.ckpt"
+    path = f"{tmp_path}/given-seed{{seed}}.ckpt"
+    stage = FinishedStage("fine", 7, tmp_path, {"checkpoint": "fine.ckpt"})
+    study = FinishedStudy(tmp_path, [stage])
+    assert checkpoint_alone(study, "fine", 7, path) is None
+    given.touch()
+    assert checkpoint_alone(study, "fine", 7, path) == given
+    assert checkpoint_alone(study, "coarse", 7, None) is None
+    (tmp_path / "fine.ckpt").touch()
+    assert checkpoint_alone(study, "fine", 7, path) == tmp_path / "fine.ckpt"
