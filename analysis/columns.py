@@ -79,7 +79,7 @@ OWN: Mapping[str, Mapping[str, str]] = {
         "p_holm": "p, corrected by Holm's method over the family",
         "margin": "of the study: within it a difference does not matter",
         "equivalence_p": "of two one-sided tests (TOST) that the difference is at least the margin",
-        "verdict": "differs, undecided, or the same within the margin",
+        "verdict": "differs, differs by less than the margin, the same within it, or undecided",
         "seeds_needed": "seeds that would show a difference of the margin, with 80 % power at this spread",
         "via_fine": "of coarse rows, the same difference where the fine heads of both arms give the coarse class",
         "via_fine_ci95_low": "lower end of its 95 % interval",

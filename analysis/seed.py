@@ -79,16 +79,17 @@ class StudyImages:
     @cached_property
     def guessing(self) -> dict[str, float]:
         """By task, how often the best answer without an image is right, of all test images."""
-        return chances(self._test_labels, self.parents)
+        return chances(_labels(self.test), self.parents)
+
+    @cached_property
+    def guessing_validation(self) -> dict[str, float]:
+        """The same of all validation images, which may be spread over the classes in another way."""
+        return chances(_labels(self.data.val_set), self.parents)
 
     @cached_property
     def chance(self) -> dict[str, float]:
         """By level, how often the most common class of all test images is right."""
-        return {level: most_common(y) for level, y in self._test_labels.items()}
-
-    @property
-    def _test_labels(self) -> dict[str, Tensor]:
-        return {level: y[self.test.subset] for level, y in self.test.labels.items()}
+        return {level: most_common(y) for level, y in _labels(self.test).items()}
 
     @cached_property
     def train_rows(self) -> Tensor:
@@ -118,6 +119,10 @@ class StudyImages:
             name if names.count(name) == 1 else f"{name} ({number})"
             for name, number in zip(names, self.data.classes[level].ids, strict=True)
         ]
+
+
+def _labels(images: ImageSet) -> dict[str, Tensor]:
+    return {level: y[images.subset] for level, y in images.labels.items()}
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,8 @@ class Effects:
     answers to conflicting pictures the share that name the other label; ``interference``, accuracy on congruent
     pictures less that on conflicting ones. ``advantage`` is the accuracy in the coarse task less that in the fine one,
     both on conflicting pictures, and ``asymmetry`` the interference in the fine task less that in the coarse one:
-    precedence of the coarse (global) level is that both are above 0.
+    precedence of the coarse (global) level is that both are above 0. ``scores`` are those of the pictures in the means
+    that interference (by task), advantage and asymmetry are sums of: (N,) for each mean.
     """
 
     accuracy: dict[tuple[str, str], float]
@@ -88,6 +89,7 @@ class Effects:
     interference: dict[str, float]
     advantage: float
     asymmetry: float
+    scores: dict[str, tuple[Tensor, ...]]
 
 
 def effects(found: Mapping[str, Answered], congruent: Tensor) -> Effects:
@@ -101,6 +103,14 @@ def effects(found: Mapping[str, Answered], congruent: Tensor) -> Effects:
         (kind, level): mean(found[level].right, where)
         for kind, where in kinds.items()
         for level in LEVELS
+    }
+    # What pictures add to each difference: a mean over the congruent ones minus one over the others.
+    right = {level: found[level].right.double() for level in LEVELS}
+    more = right["fine"] - right["coarse"]
+    scores = {
+        **{level: (one[congruent], -one[~congruent]) for level, one in right.items()},
+        "advantage": (-more[~congruent],),
+        "asymmetry": (more[congruent], -more[~congruent]),
     }
     interference = {
         level: accuracy[CONGRUENT, level] - accuracy[CONFLICTING, level] for level in LEVELS
@@ -118,6 +128,7 @@ def effects(found: Mapping[str, Answered], congruent: Tensor) -> Effects:
         interference=interference,
         advantage=accuracy[CONFLICTING, "coarse"] - accuracy[CONFLICTING, "fine"],
         asymmetry=interference["fine"] - interference["coarse"],
+        scores=scores,
     )
 
 

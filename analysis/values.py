@@ -12,7 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple
 
-from common.results.intervals import estimate, student, student_within
+import torch
+from torch import Tensor
+
+from common.results.intervals import estimate, student, student_within, with_images
 from common.results.sharing import widening_of_weights
 
 
@@ -32,6 +35,13 @@ ROUNDING = 1e-5
 
 # The weight of each network that shaped a number, by a name of the network.
 Networks = Mapping[str, float]
+
+
+class ByImage(NamedTuple):
+    """The images that a number is a sum of means over: the set they are of, and their scores, (N,) for each mean."""
+
+    images: object
+    parts: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,7 @@ class Values:
         self.networks: dict[int, Networks] = {}
         self._made_of: dict[tuple[str, str, str, str], list[tuple[int, Networks | None]]] = {}
         self._bounds: dict[tuple[str, str, str, str], Bounds | None] = {}
+        self._by_image: dict[tuple[str, str, str, str], list[ByImage]] = {}
         self._items: dict[tuple[str, str, str, str], Item] = {}
 
     def add(
@@ -121,6 +132,7 @@ class Values:
         within: Bounds | None = None,
         made_of: Networks | None = None,
         means: Item | None = None,
+        by_image: ByImage | None = None,
     ) -> None:
         """Add a number, except NaN (of a class without test images).
 
@@ -134,6 +146,7 @@ class Values:
             within: what the quantity can be; None: a difference, or anything.
             made_of: the networks that shaped the number, if not those of the seed.
             means: what ``item`` says, for the typed columns of the csv files.
+            by_image: if given, the interval counts the images as a sample too, where all seeds have the same ones.
 
         Raises:
             ValueError: the number cannot be one of that quantity.
@@ -155,6 +168,8 @@ class Values:
         self._numbers.setdefault(place, []).append(value)
         self._made_of.setdefault(place, []).append((seed, made_of))
         self._bounds[place] = within
+        if by_image is not None:
+            self._by_image.setdefault(place, []).append(by_image)
 
     def networks_of(self, seed: int) -> Networks:
         """The networks that shaped a seed's numbers; one of its own where nothing else is known."""
@@ -195,6 +210,11 @@ class Values:
         ]
         widening = widening_of_weights(made_of) if self.independent else None
         found, bounds = estimate(numbers, widening=widening), self._bounds[place]
+        scores = self._by_image.get(place, [])
+        # Where each seed has images of its own, they are a part of what differs between seeds.
+        if len({id(one.images) for one in scores}) == 1:
+            every = zip(*(one.parts for one in scores), strict=True)
+            found = with_images(found, [torch.stack(part).mean(0).tolist() for part in every])
         low, high = student(found) if bounds is None else student_within(found, *bounds)
         approximate = None if low is None else found.approximate
         called = self.level_names.get(place[1], place[1])

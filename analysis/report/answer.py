@@ -89,7 +89,7 @@ def _rest(one: Verdict) -> str:
     if one.form == FEW:
         return one.values
     if one.form in (BETTER, WORSE):
-        return by
+        return f"{by}, but shown to be less than {in_points(one.margin)}" if one.small else by
     if low is None or high is None:
         return one.numbers
     if one.corrected_away:

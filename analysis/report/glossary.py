@@ -70,8 +70,8 @@ GLOSSARY = {
     ),
     "better, worse": "The difference is shown: p of a paired t-test is below 0.05 after the correction.",
     "the same within": (
-        "The difference is shown to be smaller than the margin (equivalence, two one-sided tests), whether or not "
-        "it is 0."
+        "The difference is shown to be smaller than the margin (equivalence, two one-sided tests, not corrected), and "
+        "is not shown to be other than 0. A difference that is shown to be both is better or worse by less than it."
     ),
     "not shown to differ": (
         "Neither was shown (undecided, in the tables). It does not mean that they are equal: more seeds may tell."

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from analysis.report.cells import decimal
 from analysis.report.questions import ask
 from analysis.study import FinishedStudy
-from common.results.contrasts import DIFFERS, LEVEL, same_within
+from common.results.contrasts import DIFFERS, LEVEL, less_than, same_within
 from common.results.intervals import FEWEST, ROUNDING
 from common.results.rows import level_shown
 from common.results.sections import APPROXIMATE
@@ -63,9 +63,14 @@ class Verdict:
             return FEW
         if self.row.verdict == same_within(self.margin):
             return SAME
-        if self.row.verdict == DIFFERS:
+        if self.row.verdict == DIFFERS or self.small:
             return BETTER if self.row.mean > 0 else WORSE
         return OPEN
+
+    @property
+    def small(self) -> bool:
+        """Whether a difference is shown, and shown to be less than the margin."""
+        return self.row.verdict == less_than(self.margin)
 
     @property
     def margin(self) -> float:
@@ -75,9 +80,11 @@ class Verdict:
     @property
     def words(self) -> str:
         """The verdict."""
+        margin = in_points(self.margin)
+        by = f" by less than {margin}" if self.small else ""
         return {
-            **{BETTER: "better", WORSE: "worse", OPEN: "not shown to differ"},
-            SAME: f"the same within {in_points(self.margin)}",
+            **{BETTER: f"better{by}", WORSE: f"worse{by}", OPEN: "not shown to differ"},
+            SAME: f"the same within {margin}",
             FEW: "too few seeds to say",
         }[self.form]
 
@@ -104,17 +111,23 @@ class Verdict:
             by_seed = (
                 f"; differences by seed {_from_to(apart[0], apart[-1])}" if len(apart) > 1 else ""
             )
-            seeds = f"{len(apart)} seed{'s' * (len(apart) > 1)}"
-            return f"{self.values}{by_seed}{f'; of {seeds} that both have' if self.holes else ''}"
+            return f"{self.values}{by_seed}{self._of_both}"
         difference = in_points(100 * self.row.mean, digits=2)
         low, high = self.row.ci95_low, self.row.ci95_high
         if low is None or high is None:
             apart = [one - two for one, two in zip(self.ours, self.theirs, strict=True)]
             equal = max(apart) - min(apart) < ROUNDING
             why = "the same in every seed" if equal else "of the same networks in every seed"
-            return f"{difference}, {why}: no interval"
+            return f"{difference}, {why}: no interval{self._of_both}"
         about = "approximate 95 %" if self.row.approximate else "95 %"
-        return f"{difference}, {about} interval {_from_to(low, high)}"
+        return f"{difference}, {about} interval {_from_to(low, high)}{self._of_both}"
+
+    @property
+    def _of_both(self) -> str:
+        """What is said where one of the arms has seeds that the other lacks; mostly empty."""
+        if not self.holes:
+            return ""
+        return f"; of {len(self.ours)} seed{'s' * (len(self.ours) > 1)} that both have"
 
     @property
     def short(self) -> str:
@@ -123,7 +136,8 @@ class Verdict:
         if self.form == FEW or low is None or high is None:
             return self.numbers
         mark = f"{APPROXIMATE} " if self.row.approximate else ""
-        return f"{decimal(100 * self.row.mean, 2, plus=True)} ({mark}{_from_to(low, high)})"
+        difference = decimal(100 * self.row.mean, 2, plus=True)
+        return f"{difference} ({mark}{_from_to(low, high)}){self._of_both}"
 
     @property
     def corrected_away(self) -> bool:
@@ -277,7 +291,7 @@ def correction(study: FinishedStudy) -> str:
     margins = {row.margin for row in study.differences if row.margin is not None}
     same = "".join(
         f" Two networks count as the same where a test of equivalence, by the 90 % interval, shows that they differ by "
-        f"less than the margin, {in_points(round(100 * margin, 10))} (the key margin)."
+        f"less than the margin, {in_points(round(100 * margin, 10))} (the key margin); that is not corrected."
         for margin in sorted(margins)
     )
     return (

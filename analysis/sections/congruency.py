@@ -22,7 +22,7 @@ from analysis.trials import (
     shared_classes,
     trials,
 )
-from analysis.values import SHARE, Item, Summary
+from analysis.values import SHARE, ByImage, Item, Summary
 from common.results.intervals import FEWEST
 from common.settings.levels import LEVELS, SIDES
 from study.arms import plain_name
@@ -77,7 +77,7 @@ class Congruency(Section):
     def _add(seed: Seed, found: Findings, half: str, one: Effects) -> None:
         networks = seed.study.networks(seed.arm)[seed.number]
 
-        def add(of: str, value: float, level: str = "", kind: str = "") -> None:
+        def add(of: str, value: float, level: str = "", kind: str = "", scores: str = "") -> None:
             found.values.add(
                 of,
                 value,
@@ -88,6 +88,7 @@ class Congruency(Section):
                 means=Item(seed.arm, case=kind),
                 within=SHARE if of in (ACCURACY, CONFIDENCE, INTRUSIONS) else None,
                 made_of=networks,
+                by_image=ByImage(seed.images, one.scores[scores]) if scores else None,
             )
 
         for level in LEVELS:
@@ -95,9 +96,9 @@ class Congruency(Section):
                 add(ACCURACY, one.accuracy[kind, level], level, kind)
                 add(CONFIDENCE, one.confidence[kind, level], level, kind)
             add(INTRUSIONS, one.intrusions[level], level)
-            add(INTERFERENCE, one.interference[level], level)
-        add(ADVANTAGE, one.advantage)
-        add(ASYMMETRY, one.asymmetry)
+            add(INTERFERENCE, one.interference[level], level, scores=level)
+        add(ADVANTAGE, one.advantage, scores="advantage")
+        add(ASYMMETRY, one.asymmetry, scores="asymmetry")
 
     def finish(self, found: Findings) -> None:
         """Hand on the trials, which become analysis/trials.csv."""
@@ -150,7 +151,9 @@ class Congruency(Section):
                 "Left, right: what the heads answer while the other hemisphere is silent, its features at their mean "
                 "over training images; nothing is trained again. Advantage: accuracy in the coarse task minus that in "
                 "the fine one, on conflicting pictures. Asymmetry: interference in the fine task minus that in the "
-                "coarse one. Errors of conflicting pictures that name the other label: of wrong answers by chance, "
+                "coarse one. Their intervals, and those of interference, count the pictures as a sample too, beside "
+                "the seeds (min F', Clark 1973). Errors of conflicting pictures that name the other label: of wrong "
+                "answers by chance, "
                 f"{100 / (classes - 1):.0f} %. Every answer is in analysis/trials.csv."
             ],
         )

@@ -273,7 +273,7 @@ def sentences(values: Values, arm: str) -> Iterator[str]:
             f"image in the left hemisphere and {decimal(2**right.mean, 1)} in the right one "
             f"({decimal(left.mean, 2)} and {decimal(right.mean, 2)} octaves; left minus right {_octaves(shift)}"
             f"{of_fewer(shift, both.seeds)}). "
-            f"{VERDICTS[verdict(shift)]}{_of_control(values, task, arm)}"
+            f"{VERDICTS[verdict(shift, seeds=both.seeds)]}{_of_control(values, task, arm)}"
         )
 
 
@@ -302,7 +302,7 @@ def robustness(values: Values, arm: str) -> Iterator[str]:
         words = _with_ends(f"{decimal(100 * excess.mean, 1, plus=True)} points", excess, 100, 1)
         yield (
             f"Over all octaves, noise costs {plain_name(arm)} {ours} of what both together know of {TASK_NAMES[task]}, "
-            f"and {plain_name(PRIMARY)} {theirs} (difference {words}). {COSTS[verdict(excess)]}"
+            f"and {plain_name(PRIMARY)} {theirs} (difference {words}). {COSTS[verdict(excess, seeds=excess.seeds)]}"
         )
 
 
@@ -319,6 +319,10 @@ VERDICTS = {
         "Whether that is a difference cannot be said: it takes three seeds or more in which neither hemisphere is "
         "dead on the task."
     ),
+    "chosen": (
+        "Whether that is a difference cannot be said: the seeds in which neither hemisphere is dead on the task are "
+        "chosen by what came out."
+    ),
     "no interval": (
         "Whether that is a difference cannot be said: where all seeds agree exactly, or share all their networks, "
         "there is no interval."
@@ -328,14 +332,15 @@ COSTS = {
     "higher": "Specialised ones lose more.",
     "lower": "Specialised ones lose less.",
     "not shown": VERDICTS["not shown"],
-    "too few seeds": VERDICTS["too few seeds"],
-    "no interval": VERDICTS["no interval"],
+    **{one: VERDICTS[one] for one in ("too few seeds", "chosen", "no interval")},
 }
 
 
-def verdict(difference: Summary) -> str:
-    """Say what the interval of a difference shows, one of `VERDICTS`."""
+def verdict(difference: Summary, *, seeds: int) -> str:
+    """Say what the interval of a difference shows, one of `VERDICTS`; of fewer than all ``seeds``, nothing."""
     ends = interval(difference)
+    if difference.seeds >= FEWEST and difference.seeds < seeds:
+        return "chosen"
     if ends is None:
         return "too few seeds" if difference.seeds < FEWEST else "no interval"
     low, high = ends

@@ -136,6 +136,7 @@ def _read(
         train=train,
         validation=validation,
         scored=validation,
+        chance=images.guessing_validation,
         strengths=trained.strengths,
     )
 

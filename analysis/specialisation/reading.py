@@ -112,6 +112,7 @@ def read(
     train: FeatureSet,
     validation: FeatureSet,
     scored: FeatureSet,
+    chance: Mapping[str, float] | None = None,
     strengths: Mapping[tuple[str, str], float] | None = None,
 ) -> Reading:
     """Fit a probe of each level on the left, the right and both hemispheres, and see which images are right.
@@ -125,6 +126,7 @@ def read(
         train: what is fitted on.
         validation: what the penalty is chosen by.
         scored: what is asked.
+        chance: of guessing, by task; None: among the study's test images.
         strengths: of the penalties by half and level; None: chosen on ``validation``.
     """
     probes = fit_probes(images, fits, train=train, validation=validation, strengths=strengths)
@@ -133,7 +135,7 @@ def read(
         seed,
         epoch,
         {half: ask(probes, half, images, scored) for half in HALVES},
-        images.guessing,
+        images.guessing if chance is None else chance,
         {place: probe.strength for place, probe in probes.items()},
         tuple(place for place, probe in probes.items() if probe.at_end),
     )

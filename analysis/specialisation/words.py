@@ -59,7 +59,11 @@ VERDICTS = {
         "No dissociation is shown: the seeds show that the hemispheres differ on one task, but on the other they may "
         "differ as much (the interval of D includes 0)."
     ),
-    "one better": "This is no dissociation: one hemisphere is better at both tasks.",
+    "more at one": (
+        "This is a single dissociation: one hemisphere is better at both tasks, and more so at one of them (the "
+        "interval of D excludes 0)."
+    ),
+    "one better": "No dissociation is shown: one hemisphere is better at both tasks (the interval of D includes 0).",
     "none shown": "No dissociation is shown: on neither task do the seeds show a difference.",
     "too few seeds": f"Whether this is a dissociation cannot be said: it takes {FEWEST} seeds.",
     "no intervals": (
@@ -96,11 +100,14 @@ def verdict(values: Values, arm: str) -> str:
     if measures.is_double(within, coarse):
         return "double"
     shown = measures.excludes_zero(within) + measures.excludes_zero(coarse)
+    if not shown:
+        return "none shown"
+    # That one difference is shown, and not the other, does not show that they differ; nor do two of one sign.
+    ends = interval(double)
+    apart = ends is not None and measures.excludes_zero(ends)
     if shown == 1:
-        # That one difference is shown, and not the other, does not show that they differ.
-        apart = interval(double)
-        return "single" if apart and measures.excludes_zero(apart) else "one shown"
-    return "one better" if shown else "none shown"
+        return "single" if apart else "one shown"
+    return "more at one" if apart else "one better"
 
 
 def sentence(values: Values, arm: str) -> str:

@@ -40,14 +40,17 @@ def same_within(margin: float) -> str:
     return f"the same within {margin:g}"
 
 
-def verdict(p_holm: float, equivalence_p: float | None, *, margin: float) -> str:
-    """Say in a word what the tests of a contrast show, at 5 %.
+def less_than(margin: float) -> str:
+    """Give the word for a difference that is shown, and shown to be small; ``margin`` in percentage points."""
+    return f"{DIFFERS} by less than {margin:g}"
 
-    Equivalence comes first: a difference can be both shown to exist and shown to be smaller than the margin.
-    """
-    if equivalence_p is not None and equivalence_p < LEVEL:
-        return same_within(margin)
-    return DIFFERS if p_holm < LEVEL else UNDECIDED
+
+def verdict(p_holm: float, equivalence_p: float | None, *, margin: float) -> str:
+    """Say in words what the tests of a contrast show, at 5 %: that it is not 0, that it is small, both, or neither."""
+    small = equivalence_p is not None and equivalence_p < LEVEL
+    if p_holm < LEVEL:
+        return less_than(margin) if small else DIFFERS
+    return same_within(margin) if small else UNDECIDED
 
 
 def _tail(found: Estimate, t: float) -> float:

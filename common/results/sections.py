@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from common.results.climbing import slope_lines, still_climbing
-from common.results.contrasts import LEVEL, MARGIN, same_within
+from common.results.contrasts import LEVEL, MARGIN, less_than, same_within
 from common.results.images import ImageRow
 from common.results.intervals import FEWEST
 from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
@@ -159,10 +159,11 @@ def _explained(rows: Sequence[DifferenceRow], margin: float) -> Iterable[str]:
         yield (
             f"p: paired t-test over seeds; Holm: corrected for the {number} tests of this table; *: below {LEVEL:g}."
         )
-    if any(row.verdict == same_within(margin) for row in rows):
+    words = {row.verdict for row in rows}
+    if small := [one for one in (same_within(margin), less_than(margin)) if one in words]:
         yield (
-            f"{same_within(margin)}: two one-sided tests (TOST) exclude, at {100 * LEVEL:g} %, a difference of "
-            f"{_points(margin)} or more."
+            f"{', '.join(small)}: two one-sided tests (TOST) exclude, at {100 * LEVEL:g} %, a difference of "
+            f"{_points(margin)} or more; not corrected."
         )
     needed = [row.seeds_needed for row in rows if row.seeds_needed is not None]
     if needed:

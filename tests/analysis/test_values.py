@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import special, stats
 
 from analysis.section import listed
 from analysis.study import FinishedStage, FinishedStudy
-from analysis.values import CORRELATION, SHARE, Bounds, Values
+from analysis.values import CORRELATION, SHARE, Bounds, ByImage, Values
 from common.results.intervals import estimate, student
 
 
@@ -102,3 +103,45 @@ def test_a_sentence_names_some_and_counts_the_rest():
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c", "d"]) == "a; b; c; d"
     assert listed(["a", "b", "c", "d", "e", "f"]) == "a; b; c; d; and 2 more"
+
+
+def scored(values: Values, seed: int, images: object, *parts: list[float]) -> None:
+    """Add a number that is the sum of means over images."""
+    tensors = tuple(torch.tensor(part, dtype=torch.float64) for part in parts)
+    number = sum(float(part.mean()) for part in tensors)
+    values.add("asymmetry", number, seed=seed, by_image=ByImage(images, tensors))
+
+
+def test_an_interval_that_counts_the_images_adds_their_variance_to_that_of_the_seeds():
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0.2, 0.3, (5, 8)), rng.normal(0.0, 0.3, (5, 50))
+    values, images = Values(), object()
+    for seed in range(5):
+        scored(values, seed, images, few[seed].tolist(), many[seed].tolist())
+    found = values.get("asymmetry")
+    numbers = few.mean(axis=1) + many.mean(axis=1)
+    variances = [one.mean(axis=0).var(ddof=1) / one.shape[1] for one in (few, many)]
+    variances.append(numbers.var(ddof=1) / 5)
+    freedom = sum(variances) ** 2 / sum(
+        v**2 / f for v, f in zip(variances, (7, 49, 4), strict=True)
+    )
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(variances))
+    assert found.mean == pytest.approx(numbers.mean())
+    assert (found.ci95_low, found.ci95_high) == pytest.approx(
+        (numbers.mean() - half, numbers.mean() + half)
+    )
+
+
+def test_images_of_each_seeds_own_are_counted_by_the_spread_over_seeds():
+    values = Values()
+    for seed in range(3):
+        scored(values, seed, object(), [0.1 * seed, 0.5])
+    found, numbers = values.get("asymmetry"), [0.05 * seed + 0.25 for seed in range(3)]
+    assert (found.ci95_low, found.ci95_high) == pytest.approx(student(estimate(numbers)))
+
+
+def test_one_image_alone_tells_nothing_of_others():
+    values, images = Values(), object()
+    for seed in range(3):
+        scored(values, seed, images, [0.1 * seed], [0.2, 0.3])
+    assert values.get("asymmetry").ci95_low is None

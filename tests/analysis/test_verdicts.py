@@ -88,18 +88,22 @@ def points(number: float) -> str:
 def test_difference_interval_and_verdict_are_those_of_a_paired_t_test(finished):
     study = finished({PRIMARY: PAIR, REFERENCE: BILATERAL})
     (line,) = lines(study)
-    for level, form in (("fine", WORSE), ("coarse", SAME)):
+    for level in LEVELS:
         apart = np.subtract(BILATERAL[level], PAIR[level])
         low, high = stats.ttest_1samp(apart, 0).confidence_interval()
         said = line.verdicts[level]
-        assert said.form == form
+        assert said.form == WORSE
         interval = f"{points(apart.mean())} points, 95 % interval {points(low)} to {points(high)}"
         assert said.numbers == interval
         assert interval in said.sentence
     assert line.verdicts["fine"].sentence.startswith(
         "worse than two unspecialised hemispheres on fine labels ("
     )
-    assert line.verdicts["coarse"].words == "the same within 0.5 points"
+    # Both differ; on coarse labels equivalence is shown too.
+    assert [line.verdicts[level].words for level in LEVELS] == [
+        "worse",
+        "worse by less than 0.5 points",
+    ]
 
 
 def test_a_difference_that_is_the_same_in_every_seed_says_why_it_has_no_interval(finished):
@@ -133,7 +137,7 @@ def test_the_verdict_is_by_the_margin_of_the_study(finished, tmp_path):
     assert {one.form for one in line.verdicts.values()} == {WORSE}
     margin(tmp_path, 0.1)
     (line,) = lines(FinishedStudy(tmp_path, []))
-    assert {one.words for one in line.verdicts.values()} == {"the same within 10 points"}
+    assert {one.words for one in line.verdicts.values()} == {"worse by less than 10 points"}
 
 
 def test_an_interval_without_zero_that_the_correction_undoes_says_so(finished):
@@ -384,6 +388,7 @@ CASES = {
     "worse": ([0.03, 0.02, 0.03, 0.02], [0.02, 0.01, 0.02, 0.01]),
     "mixed": ([-0.03, -0.02, -0.03, -0.02], [0.02, 0.01, 0.02, 0.01]),
     "same": ([0.001, 0, -0.001, 0], [0.001, 0, 0.001, 0]),
+    "better, but little": ([-0.002, -0.003, -0.002, -0.003], [0.001, 0, 0.001, 0]),
     "open": ([0.05, -0.05, 0.02, -0.03], [0.02, -0.02, 0.01, -0.01]),
     "open and same": ([0.05, -0.05, 0.02, -0.03], [0.001, 0, -0.001, 0]),
 }
@@ -392,6 +397,8 @@ SAID = {
     "worse": "No: on fine labels 2.50 points worse; on coarse labels 1.50 points worse.",
     "mixed": "On fine labels yes: 2.50 points better. On coarse labels no: 1.50 points worse.",
     "same": "No: shown to be the same within 0.5 points on fine and coarse labels.",
+    "better, but little": "On fine labels yes: 0.25 points better, but shown to be less than 0.5 points. "
+    "On coarse labels no: shown to be the same within 0.5 points.",
     "open": "Not shown with 4 seeds: on fine labels {fine}; on coarse labels {coarse}.",
     "open and same": "On fine labels not shown with 4 seeds: {fine}. "
     "On coarse labels no: shown to be the same within 0.5 points.",

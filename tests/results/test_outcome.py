@@ -101,8 +101,10 @@ def test_the_margin_is_that_of_the_study(study):
     with (study / "differences.csv").open(newline="") as text:
         written = [line["verdict"] for line in csv.DictReader(text)]
     assert [row.verdict for row in outcome(study).differences] == written
-    assert "the same within 9" in written
-    assert "the same within 9" not in [row.verdict for row in outcome(study, margin=1).differences]
+    assert "differs by less than 9" in written
+    assert "differs by less than 9" not in [
+        row.verdict for row in outcome(study, margin=1).differences
+    ]
 
 
 @pytest.mark.parametrize("margin", ["2", -3, 0, 101, float("nan"), True])
