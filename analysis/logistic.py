@@ -205,7 +205,7 @@ class Fits:
         """Call `fit`, or give the earlier answer. All tensors given are on the CPU."""
         features = digest({"x": train[0]})
         held = {"y": train[1], "vx": validation[0], "vy": validation[1]}
-        key = features + digest(held | {"c": torch.tensor(strengths)})
+        key = features + digest(held | {"c": torch.tensor([classes, *strengths])})
         if key not in self._known:
             x, y, vx, vy = (one.to(self.device) for one in (*train, *validation))
             if self._last is None or self._last[0] != features:

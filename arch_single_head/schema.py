@@ -59,5 +59,5 @@ class SingleConfig(RunKeys):
                 if hparams[name] != plain:
                     raise UserError(
                         f"hparams.{name}={hparams[name]} is about labels, and hparams.mode={hparams.mode} learns "
-                        f"without; allowed with it: {plain or 'null'}."
+                        f"without; allowed with it: {'null' if plain is None else plain}."
                     )

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from common.settings.checks import plain_value
 from common.settings.compose import compose_unchecked, finish
 from common.settings.overrides import override_keys, spelled
-from common.settings.variants import with_variant
+from common.settings.variants import load_yaml, with_variant
 from common.system.errors import UserError
 from study.arms import ARMS, CONNECTS, PARTS, Arm, refuse_another_name
 from study.overrides import FOLDERS, overrides_for
@@ -17,6 +19,7 @@ from study.schema import asymmetries
 from study.trained_models import recorded_epochs
 
 CALLOSUM = "hparams.callosum."
+LOSS = "hparams.loss"
 BACKBONES = ("arch", "farch", "carch")  # which are a study's own keys
 
 
@@ -118,6 +121,7 @@ def _configuration(
             f"study/arms.py has a row {arm}, but {directory.name}/config/{name}.yaml is not there: add the file, "
             "or remove the row."
         )
+    given = _keeping_its_loss(arm, directory / "config" / f"{name}.yaml", given)
     place = (row.folder, *given)
     # Hydra takes a tenth of a second each time; most arms share all but their own YAML file.
     if place not in shared:
@@ -159,6 +163,15 @@ def _refuse_callosum_of_none(arms: Sequence[str], overrides: Sequence[str]) -> N
 def _concerning(row: Arm, given: Sequence[str]) -> list[str]:
     """Those overrides that concern an arm: keys of a callosum only where one connects hemispheres, or says a size."""
     return [one for one in given if row.callosum or not one.startswith(CALLOSUM)]
+
+
+def _keeping_its_loss(arm: str, file: Path, given: Sequence[str]) -> list[str]:
+    """The overrides without a loss, where the arm's own file says one: with another it would be another arm."""
+    own = plain_value(load_yaml(file), LOSS) if file.stem != "config" else None
+    if own is None or override_keys(given).get(LOSS, own) == own:
+        return [*given]
+    print(f"{arm} keeps {LOSS}={own}, which makes it this arm: {LOSS} is that of the other arms.")
+    return [one for one in given if LOSS not in override_keys([one])]
 
 
 def _equal_training(arm: str, cfg: DictConfig, epochs: Callable[[str], Any]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis.report.questions import ask
 from analysis.study import FinishedStudy
 from common.networks.backbone_names import TORCHVISION
 from common.results.intervals import FEWEST
 from common.settings.checks import plain_value
-from common.settings.overrides import spelled
-from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, plain_name
+from common.settings.overrides import override_keys, spelled
+from study.arms import ARMS, ONE_NETWORK, PRIMARY, REFERENCE, names, plain_name
 
 STUDY = "train_system.py"
 BY_WORD = "bilateral study"  # the same, by the installed command
@@ -41,13 +42,15 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
     if REFERENCE not in known:
         sentence = f"No comparison with {REFERENCE}: it and its controls are not in this study"
         return _addition(study, sentence, "them", (REFERENCE, PRIMARY, ONE_NETWORK))
-    possible = (PRIMARY, ONE_NETWORK) if _takes_any_width(study) else (PRIMARY,)
-    lacking = [arm for arm in possible if arm not in known]
+    usual = (PRIMARY, ONE_NETWORK)
+    possible = usual if _takes_any_width(study) else (PRIMARY,)
+    own = [arm for arm in (ask(study).other,) if arm not in usual]
+    lacking = [arm for arm in (*own, *possible) if arm not in known]
     if not lacking:
         return None
-    names = " and ".join(plain_name(arm) for arm in lacking)
+    others = " and ".join(plain_name(arm) for arm in lacking)
     them = "them" if len(lacking) > 1 else "it"
-    sentence = f"Not yet compared with {names}"
+    sentence = f"Not yet compared with {others}"
     sized = [arm for arm in known - {REFERENCE} if arm in ARMS and ARMS[arm].equal_size]
     if not sized:
         sentence = f"No control of equal size: what is better here may be so for its number of parameters. {sentence}"
@@ -84,17 +87,28 @@ def _with_more_seeds(study: FinishedStudy) -> list[str] | None:
 
 
 def _addition(study: FinishedStudy, lacks: str, them: str, arms: Sequence[str]) -> Addition:
-    """Say what a study lacks, and its own command with these arms; for runs of trainer.py, where they are compared."""
+    """Say what a study lacks, and its command with these arms as well; of runs of trainer.py, where to compare them."""
     words = _recorded(study)
     if words is None:
         return Addition(f"{lacks}; {STUDY} compares {them} in a study of its own.", None)
     # With fewer, another command would have to add seeds before anything is compared.
     if len({stage.seed for stage in study.stages}) < FEWEST:
         words = _with_more_seeds(study) or words
+    # Epochs and other keys may concern arms that the command names: those stay in it.
+    named = [name for name in _named(words) if name not in arms]
     # The reference is no hemisphere, and no_bilateral=true refuses it.
     kept = _without(words, "arms=", "no_bilateral=", NO_REPORT)
-    command = shlex.join(["python", STUDY, *kept, f"arms=[{','.join(arms)}]"])
+    command = shlex.join(
+        ["python", STUDY, *kept, f"arms=[{','.join([arms[0], *named, *arms[1:]])}]"]
+    )
     return Addition(f"{lacks}. This adds {them}:", command)
+
+
+def _named(words: Sequence[str]) -> list[str]:
+    """The arms that a command names one by one."""
+    given = override_keys(words).get("arms", "")
+    found = [name.strip("'\" ") for name in given.strip("[]").split(",")]
+    return [name for name in found if name in names()]
 
 
 def _without(words: Sequence[str], *beginnings: str) -> list[str]:

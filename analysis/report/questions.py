@@ -43,15 +43,19 @@ OF_STUDY = {
 
 
 def ask(study: FinishedStudy) -> Question:
-    """Find what a study asks."""
+    """Find what a study asks: what its own kind does, or the primary contrast, whichever it has the arms of."""
     if REFERENCE not in study.arms:
         some = plain_name(study.arms[0]) if len(study.arms) == 1 else "these networks"
         return Question(f"How well did {some} do?")
     kinds = {ARMS[arm].study for arm in study.arms if arm in ARMS}
-    for kind, question in OF_STUDY.items():
-        if kind in kinds:
+    of_kind = [question for kind, question in OF_STUDY.items() if kind in kinds]
+    known = {*study.arms, *(name.partition("/")[0] for name in study.planned)}
+    for question in of_kind:
+        if question.other in known:
             return question
     if PRIMARY in study.arms:
         text = "Do two specialised hemispheres do better than two unspecialised ones?"
         return Question(text, REFERENCE, PRIMARY)
+    if of_kind:
+        return of_kind[0]
     return Question("Do two specialised hemispheres do better than one?", REFERENCE, ONE_NETWORK)

@@ -176,7 +176,8 @@ class TrainingKeys:
 
     optimizer: str = key(
         "${recipe.PART.optimizer}",
-        "optimiser of training; muon: orthogonal steps of hemispheres' weights, and adamw for all else",
+        "optimiser of training; muon: orthogonal steps of hemispheres' convolutions, linear layers and attention, and "
+        "adamw for all else",
         choices=OPTIMIZERS,
     )
     lr: float = key(

@@ -141,7 +141,8 @@ class Trained:
     @property
     def layers(self) -> dict[str, tuple[str, ...]]:
         """Name the layers of each hemisphere that `activations` takes, in order, by its name in `sides`."""
-        return {side: layer_names(one) for side, one in self.network.sides.items()}
+        (blank,) = self._batches(torch.zeros(1, 3, *self.image_size, dtype=torch.uint8))
+        return {side: layer_names(self.network, side, blank) for side in self.sides}
 
     def activations(
         self, pictures: Pictures, *, layers: Sequence[str] | str, hemisphere: str

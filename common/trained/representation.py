@@ -22,9 +22,26 @@ if TYPE_CHECKING:
 FEATURES = "features"
 
 
-def layer_names(hemisphere: Hemisphere) -> tuple[str, ...]:
-    """Name the layers of a hemisphere in the order in which they are defined, `FEATURES` last."""
-    return (*(name for name, _ in hemisphere.backbone.named_modules() if name), FEATURES)
+@torch.no_grad()
+def layer_names(network: Network, side: str, image: Tensor) -> tuple[str, ...]:
+    """Name the layers of a hemisphere that give a tensor, in the order in which they are defined, `FEATURES` last.
+
+    Others hold layers, such as a list of stages, and are never asked themselves.
+
+    Args:
+        network: in evaluation mode.
+        side: of the hemisphere, a name in its ``sides``.
+        image: any normalised one (1, 3, H, W), on its device.
+    """
+    layers = _layers(network.sides[side])
+    found: dict[str, Any] = {}
+    with watched(layers, found.__setitem__):
+        network.features(image)
+    return (*(name for name in layers if isinstance(found.get(name), Tensor)), FEATURES)
+
+
+def _layers(hemisphere: Hemisphere) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in hemisphere.backbone.named_modules() if name}
 
 
 @contextmanager
@@ -52,13 +69,14 @@ def activations(
         network: in evaluation mode.
         side: of the hemisphere, a name in its ``sides``.
         batches: normalised images (b, 3, H, W), on its device.
-        layers: of `layer_names`; a layer that is used more than once in a pass gives its last output.
+        layers: their names in the backbone, or `FEATURES`; one that is used more than once in a pass gives its last
+            output.
 
     Raises:
         UserError: there is no such layer, or it gives no tensor.
     """
-    hemisphere = network.sides[side]
-    known = layer_names(hemisphere)
+    modules = _layers(network.sides[side])
+    known = (*modules, FEATURES)
     for name in layers:
         if not isinstance(name, str):
             raise UserError(f"A layer is {name!r}; allowed: a name of `layers`.")
@@ -67,7 +85,6 @@ def activations(
             raise UserError(
                 f"There is no layer {name!r}; did you mean {near[0]}? `layers` has all."
             )
-    modules = dict(hemisphere.backbone.named_modules())
     kept: dict[str, list[Tensor]] = {name: [] for name in layers}
     seen: dict[str, Any] = {}
 

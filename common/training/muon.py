@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
     """Takes orthogonal steps in groups of parameters with ``orthogonal: True``, and steps of AdamW in others.
 
     Args:
-        groups: of parameters; those of orthogonal ones have two dimensions or more, of which the first counts outputs.
+        groups: of parameters; those of orthogonal ones have outputs as their first dimension.
         momentum: share of the earlier steps' mean gradient that is kept (Nesterov).
         weight_decay: share by which weights shrink in a step, in learning rates.
     """

@@ -1,7 +1,7 @@
 """The recipe's optimiser and schedule: what learns, and at which rate."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common.settings.levels import side_of
 from common.training.muon import Muon
+
+# Layers whose weights map features to features: what Muon makes orthogonal steps of.
+MAPPING = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 
 
 def optimisation(
@@ -63,21 +66,29 @@ def parameter_groups(
         network: of hemispheres and heads.
         lr: base learning rate.
         plasticity: for each side, what multiplies the rate of its hemisphere.
-        matrices: whether the hemispheres' weights of two dimensions or more are apart, in groups with ``orthogonal``
-            (`common.training.muon`).
+        matrices: whether the weights of the hemispheres' convolutions, linear layers and attention are apart, in
+            groups with ``orthogonal`` (`common.training.muon`).
     """
+    maps = {id(weight) for weight in _maps(network)} if matrices else set()
     found: dict[tuple[float, bool], list[nn.Parameter]] = {(lr, False): []}
     for name, parameter in network.named_parameters():
         part, _, path = name.partition(".")
         in_hemisphere = part == "hemispheres"
         side = side_of(path.partition(".")[0]) if in_hemisphere else ""
         if parameter.requires_grad:
-            apart = matrices and in_hemisphere and parameter.ndim > 1
+            apart = in_hemisphere and id(parameter) in maps
             found.setdefault((lr * plasticity.get(side, 1.0), apart), []).append(parameter)
     return [
         {"params": parameters, "lr": rate} | ({"orthogonal": True} if apart else {})
         for (rate, apart), parameters in found.items()
     ]
+
+
+def _maps(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Give the matrices that map features to features: a scale or a table has dimensions too, and maps nothing."""
+    for module in network.modules():
+        if isinstance(module, MAPPING):
+            yield from (one for one in module.parameters(recurse=False) if one.ndim > 1)
 
 
 def _optimizer(

@@ -119,6 +119,11 @@ def test_features_from_which_several_labels_are_read_are_standardised_once(monke
         assert same(probe, fit(train, validation, 3))
 
 
+def test_a_fit_of_other_classes_is_another_one():
+    fits, train, validation = Fits(), some(60, 0), some(30, 1)
+    assert [fits.fit(train, validation, classes).weight.shape[1] for classes in (3, 5)] == [3, 5]
+
+
 def test_a_fit_stays_on_the_gpu_and_finds_the_same_there():
     train, validation = some(60, 0, noise=3), some(30, 1, noise=3)
     with PretendedGpu() as gpu:

@@ -209,6 +209,17 @@ def test_commands_that_add_write_a_report_and_add_the_seeds_that_lack_too(finish
     ]
 
 
+def test_the_command_that_adds_arms_keeps_those_that_its_keys_are_about(finished):
+    study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR, "decorrelated": PAIR})
+    words = ["train_system.py", "num_seeds=4", "epochs.decorrelated=1"]
+    words.append(f"arms=[{REFERENCE}, {PRIMARY}, decorrelated]")
+    for file in study.place.glob("*/*/environment.yaml"):
+        file.write_text(yaml.safe_dump({"command": words}))
+    arms = f"arms=[{REFERENCE},{PRIMARY},decorrelated,{ONE_NETWORK}]"
+    kept = f"num_seeds=4 epochs.decorrelated=1 {here(study)} '{arms}'"
+    assert say(study)[-1].endswith(f"This adds it: python train_system.py {kept}")
+
+
 def test_a_study_that_moved_or_began_afresh_is_added_to_where_it_lies(finished):
     study = finished({REFERENCE: BILATERAL}, seeds=3)
     words = ["train_system.py", "num_seeds=3", "fresh=true", "exp_name=old", "save_dir=/far/away"]
@@ -374,6 +385,9 @@ def test_seeds_of_several_arms_of_a_level_are_said_from_the_fewest_to_the_most(
         ((PRIMARY, ONE_NETWORK), "better than two unspecialised ones?"),
         (("fine_mirrored",), "that suit their nature?"),
         (("callosal",), "when they are connected?"),
+        # It has no right hemisphere without labels: what it can answer is the primary contrast.
+        ((PRIMARY, "decorrelated"), "better than two unspecialised ones?"),
+        ((PRIMARY, CONNECTED), "when they are connected?"),
     ],
 )
 def test_the_question_is_that_of_the_arms(finished, more, asked):

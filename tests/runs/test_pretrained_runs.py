@@ -138,7 +138,9 @@ def test_a_trained_network_is_tested_and_asked_without_the_files(pair, away, in_
 def test_a_trained_network_is_exported_without_the_files(pair, away, in_process, tmp_path):
     """Which compares its answers with those of the network."""
     file = tmp_path / "network.pt2"
-    status, _, err = in_process(export.main, f"checkpoint={pair.best}", f"output={file}")
+    status, _, err = in_process(
+        export.main, f"checkpoint={pair.best}", "format=torch", f"output={file}"
+    )
     assert (status, err) == (0, "")
     assert file.is_file()
 

@@ -170,6 +170,19 @@ def test_only_arms_that_run_need_be_fit_to_run():
     assert "compares two hemispheres" in refusal("arms=[fine]", "hparams.loss=decorrelated")
 
 
+@pytest.mark.parametrize("key", ["hparams.loss", "dual.hparams.loss"])
+def test_an_arm_that_is_another_one_by_its_loss_keeps_it_and_says_so(key, capsys):
+    arms = "arms=[bilateral_nonspecialised,decorrelated,unilateral_hierarchy]"
+    stages = navon(arms, "num_seeds=1", f"{key}=soft_hierarchy")
+    assert {name: one.config.hparams.loss for name, one in stages.items()} == {
+        "bilateral_nonspecialised/seed0": "soft_hierarchy",
+        "unilateral_hierarchy/seed0": "soft_hierarchy",
+        "decorrelated/seed0": "decorrelated",
+    }
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("decorrelated keeps hparams.loss=decorrelated, which makes it this arm")
+
+
 def test_what_is_said_of_one_hemisphere_is_stronger_than_what_is_said_of_both():
     for overrides in (
         ("hparams.fine_width=0.125", "hparams.width=0.25"),

@@ -1,5 +1,7 @@
 """Activations of a hemisphere's layers, and how dissimilar pictures are to it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from common.networks.crossings import CallosumKeys
 from common.networks.hemisphere import Hemisphere
 from common.networks.macro import UnilateralNet
 from common.system.errors import UserError
-from common.trained.representation import activations, dissimilarity
+from common.trained.representation import activations, dissimilarity, layer_names
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,25 @@ def test_a_network_says_what_it_is(trained, checkpoints):
     # Beside its result.yaml it knows how well it does.
     for level, share in trained.accuracy.items():
         assert f"{level}: {len(trained.class_names[level])} classes, {100 * share:.1f} %" in said
+
+
+class Sliced(nn.Module):
+    """A backbone that takes its layers out of a container, which itself is never asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            images = layer(images)
+        return images.mean((2, 3))
+
+
+def test_a_container_that_is_never_asked_is_no_layer():
+    backbone = Sliced()
+    network = SimpleNamespace(
+        sides={"left": SimpleNamespace(backbone=backbone)}, features=backbone.forward
+    )
+    names = layer_names(network, "left", torch.zeros(1, 3, 8, 8))
+    assert names == ("layers.0", "layers.1", "features")

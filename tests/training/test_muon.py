@@ -7,11 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torchvision import models
 
 import arch_single_head.trainer
 from common.checkpoints.files import read
 from common.training import callbacks
 from common.training.muon import Muon, orthogonal
+from common.training.optimisers import parameter_groups
 
 SINGLE = arch_single_head.trainer.main
 RECIPE = {"momentum": 0.9, "weight_decay": 0.1}
@@ -115,6 +117,21 @@ def test_hemispheres_take_orthogonal_steps_and_heads_do_not(first_step):
     assert len(matrices) == 8
     first = built.optimizer.param_groups[0]["lr"]
     assert [lr / first for lr in rates.values()] == pytest.approx([3] * 8)
+
+
+def test_scales_and_tables_of_a_hemisphere_are_no_matrices():
+    """ConvNeXt scales its maps by parameters (C, 1, 1); Swin looks up position biases in tables."""
+    for arch, kept in (
+        ("convnext_tiny", "layer_scale"),
+        ("swin_t", "relative_position_bias_table"),
+    ):
+        network = nn.ModuleDict({"hemispheres": nn.ModuleDict({"fine": getattr(models, arch)()})})
+        groups = parameter_groups(network, lr=LR, plasticity={}, matrices=True)
+        apart = {id(one) for group in groups if "orthogonal" in group for one in group["params"]}
+        names = [name for name, one in network.named_parameters() if id(one) in apart]
+        assert names
+        assert {name.rpartition(".")[2] for name in names} == {"weight"}
+        assert any(kept in name for name, _ in network.named_parameters())
 
 
 def test_a_run_continues_bit_for_bit(tiny, in_process, killed_at_step, monkeypatch, tmp_path):
