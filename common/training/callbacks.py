@@ -206,7 +206,7 @@ class EpochLines(Checkpoint):
             if (name := f"{split}_loss") in metrics
         ]
         shown += [
-            f"val {record.level_names.get(level, level)} accuracy {100 * float(metrics[name]):.1f} %"
+            f"val {record.level_name(level)} accuracy {100 * float(metrics[name]):.1f} %"
             for level in record.levels
             if (name := f"val_{level}_accuracy") in metrics
         ]
