@@ -25,7 +25,7 @@ from common.settings.overrides import override_keys, spelled
 from common.settings.paths import path_of
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
-from study.arms import PRIMARY, REFERENCE, from_scratch, order, scored
+from study.arms import comparison, from_scratch, order, scored
 from study.plan import plan
 from study.schema import StudyConfig
 
@@ -74,13 +74,7 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
     hole = None
     try:
         summary = run_experiment(
-            stages,
-            ARCHITECTURES,
-            _engine(cfg, stages),
-            order=order(),
-            reference=REFERENCE,
-            primary=PRIMARY,
-            margin=cfg.margin,
+            stages, ARCHITECTURES, comparison(cfg.margin), _engine(cfg, stages)
         )
     except Unfinished as error:  # what was finished is looked at all the same
         hole = error
@@ -115,7 +109,7 @@ def outcome(place: str | os.PathLike[str], *, margin: float | None = None) -> Ou
     from common.results.outcome import read_outcome
 
     folder = path_of(place, "place", "the folder of a study")
-    return read_outcome(folder, order=order(), reference=REFERENCE, primary=PRIMARY, margin=margin)
+    return read_outcome(folder, comparison(), margin=margin)
 
 
 def study(*overrides: str, **keys: Any) -> Outcome:

@@ -21,7 +21,7 @@ from common.results.statistics import DifferenceRow, SummaryRow, differences, su
 from common.results.tables import margin_of
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
-from study.arms import ARMS, PRIMARY, REFERENCE, order
+from study.arms import ARMS, comparison, order
 
 # The mapping in a stage's YAML file that the report looks into.
 SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages", "fingerprint.yaml": "data"}
@@ -96,7 +96,7 @@ class FinishedStudy:
     @cached_property
     def differences(self) -> list[DifferenceRow]:
         """The rows of differences.csv."""
-        return differences(self.rows, reference=REFERENCE, primary=PRIMARY, margin=self.margin)
+        return differences(self.rows, comparison(self.margin))
 
     @cached_property
     def margin(self) -> float:

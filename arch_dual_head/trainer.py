@@ -14,7 +14,7 @@ from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_unlike_sets
 from common.settings.command import command, typed_overrides
 from common.settings.overrides import override_keys
-from study.arms import PRIMARY, REFERENCE, order, refuse_another_name
+from study.arms import comparison, refuse_another_name
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -47,13 +47,7 @@ def train(cfg: DictConfig) -> float | None:
     from common.runs.experiment import run_experiment
 
     architecture = Architecture(DualHeadData, DualHead, DualConfig)
-    run_experiment(
-        stages,
-        {FOLDER.name: architecture},
-        order=order(),
-        reference=REFERENCE,
-        primary=PRIMARY,
-    )
+    run_experiment(stages, {FOLDER.name: architecture}, comparison())
     return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
 
 

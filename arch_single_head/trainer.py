@@ -13,7 +13,7 @@ from common.settings.command import command
 from common.settings.levels import LEVELS
 from common.system.errors import UserError
 from common.training.paradigms import WITHOUT_LABELS
-from study.arms import PRIMARY, REFERENCE, order
+from study.arms import comparison
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -41,13 +41,7 @@ def train(cfg: DictConfig) -> float | None:
     from common.runs.experiment import run_experiment
 
     architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
-    run_experiment(
-        stages,
-        {FOLDER.name: architecture},
-        order=order(),
-        reference=REFERENCE,
-        primary=PRIMARY,
-    )
+    run_experiment(stages, {FOLDER.name: architecture}, comparison())
     return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
 
 

@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from common.results.caveats import caveats
-from common.results.contrasts import MARGIN
+from common.results.comparison import MARGIN, Comparison
 from common.results.images import ImageRow, image_contrasts
 from common.results.latex import latex
 from common.results.rows import Row, collect
@@ -29,36 +29,20 @@ from common.results.statistics import (
 from common.system.atomic_files import write_text
 
 
-def write_tables(
-    experiment: Path,
-    *,
-    order: Sequence[str],
-    reference: str,
-    primary: str = "",
-    margin: float = MARGIN,
-) -> list[Row]:
-    """Write all tables of what lies below an experiment's folder; gives the rows of results.csv.
-
-    Args:
-        experiment: the folder.
-        order: arms in the order of the tables.
-        reference: the arm that each other one is compared with.
-        primary: the arm whose contrast with it was named beforehand, and is tested apart.
-        margin: within which a difference does not matter, in percentage points.
-    """
-    rows = collect(experiment, order=order)
+def write_tables(experiment: Path, comparison: Comparison) -> list[Row]:
+    """Write all tables of what lies below an experiment's folder; gives the rows of results.csv."""
+    rows = collect(experiment, order=comparison.order)
     write_text(experiment / "results.csv", _csv(rows, Row))
     write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
-    found = differences(rows, reference=reference, primary=primary, margin=margin)
+    found = differences(rows, comparison)
     write_text(experiment / "differences.csv", _csv(both_directions(found), DifferenceRow))
-    compared = image_contrasts(experiment, rows, reference=reference)
+    compared = image_contrasts(experiment, rows, reference=comparison.reference)
     if compared:
         write_text(experiment / "images.csv", _csv(compared, ImageRow))
     else:
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
-    read = sections(rows, reference=reference, primary=primary, margin=margin)
-    read = [*read, *image_sections(compared)]
+    read = [*sections(rows, comparison), *image_sections(compared)]
     limits = caveats(experiment)
     write_text(experiment / "summary.md", markdown(read, limits))
     comments = "".join(f"% - {sentence}\n" for sentence in limits)
@@ -78,15 +62,12 @@ def margin_of(experiment: Path) -> float:
     return MARGIN
 
 
-def print_summary(
-    rows: Sequence[Row], title: str, *, reference: str, primary: str = "", margin: float = MARGIN
-) -> None:
+def print_summary(rows: Sequence[Row], title: str, comparison: Comparison) -> None:
     """Print the summary as tables; on a narrow terminal, intervals stand below their values."""
     if all(row.accuracy is None for row in rows):
         print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
         return
-    read = sections(rows, reference=reference, primary=primary, margin=margin)
-    _print(read, title, Console())
+    _print(sections(rows, comparison), title, Console())
 
 
 def as_text(sections: Sequence[Section], title: str, notes: Sequence[str] = ()) -> str:

@@ -17,7 +17,7 @@ from common.data.image_folder import size_of_images
 from common.data.labels import coarse_of_fine
 from common.networks.hemisphere import HemisphereConfig
 from common.results.caveats import caveats, titled
-from common.results.contrasts import MARGIN
+from common.results.comparison import Comparison
 from common.results.rows import HOLE, PLAN
 from common.results.statistics import SummaryRow, summarise
 from common.results.tables import print_summary, write_tables
@@ -34,12 +34,8 @@ from common.system.errors import StageFailed, Unfinished, UserError
 def run_experiment(
     stages: Sequence[Stage],
     architectures: Mapping[str, Architecture],
+    comparison: Comparison,
     engine: Engine | None = None,
-    *,
-    order: Sequence[str] = (),
-    reference: str = "",
-    primary: str = "",
-    margin: float = MARGIN,
 ) -> list[SummaryRow]:
     """Run stages, each after those it needs, then write and print the experiment's tables; give the summary.
 
@@ -48,11 +44,8 @@ def run_experiment(
     Args:
         stages: what to run.
         architectures: by the name of the experiment folder.
+        comparison: how their arms are compared.
         engine: runs them; None: one after another in this process.
-        order: arms in the order of the tables.
-        reference: the arm that each other one is compared with.
-        primary: the arm whose contrast with it was named beforehand, and is tested apart.
-        margin: within which a difference does not matter, in percentage points.
 
     Raises:
         Unfinished: after all that, if a stage failed.
@@ -76,13 +69,10 @@ def run_experiment(
                 raise UserError(
                     f"{result} vanished while the command ran: run the same command again."
                 )
-        rows = write_tables(
-            experiment, order=order, reference=reference, primary=primary, margin=margin
-        )
+        rows = write_tables(experiment, comparison)
     limits = caveats(experiment)
     if rows or not failed:
-        title = titled(experiment.name, limits)
-        print_summary(rows, title=title, reference=reference, primary=primary, margin=margin)
+        print_summary(rows, titled(experiment.name, limits), comparison)
     print("".join(f"{sentence}\n" for sentence in limits), end="")
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")

@@ -5,6 +5,7 @@ from helpers import finish
 
 from common.results.arithmetic import ARITHMETIC, computed_otherwise
 from common.results.caveats import caveats
+from common.results.comparison import Comparison
 from common.results.tables import write_tables
 
 METRICS = {"fine": {"accuracy": 0.5, "loss": 1.0}}
@@ -33,7 +34,7 @@ def test_stages_in_half_precision_of_an_earlier_version_are_named(
 ):
     for seed, result in enumerate(results):
         stage(tmp_path, "fine", seed, result, precision)
-    write_tables(tmp_path, order=(), reference="fine")
+    write_tables(tmp_path, Comparison(reference="fine"))
     page = (tmp_path / "summary.md").read_text()
     sentence = computed_otherwise(tmp_path)
     if named is None:

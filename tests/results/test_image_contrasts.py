@@ -10,6 +10,7 @@ from helpers import finish
 
 from common.results.agreement import error_consistency
 from common.results.bootstrap import images_and_seeds, seeds_with_their_images
+from common.results.comparison import Comparison
 from common.results.images import image_contrasts
 from common.results.rows import collect
 from common.results.tables import write_tables
@@ -67,7 +68,7 @@ def test_each_arm_is_compared_with_the_reference_on_the_same_images(study, tmp_p
 
 
 def test_they_stand_in_a_file_and_on_the_page(study, tmp_path):
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     with (tmp_path / "images.csv").open(newline="") as text:
         first, _ = csv.DictReader(text)
     assert (first["arm"], first["level"], first["seeds"], first["images"]) == (
@@ -82,15 +83,15 @@ def test_they_stand_in_a_file_and_on_the_page(study, tmp_path):
 def test_without_answers_there_is_neither(study, tmp_path):
     for file in tmp_path.glob("other/seed*/predictions.csv.gz"):
         file.unlink()
-        write_tables(tmp_path, order=(), reference="bilateral")
+        write_tables(tmp_path, Comparison(reference="bilateral"))
         assert not (tmp_path / "images.csv").exists()
         assert "Image by image" not in (tmp_path / "summary.md").read_text()
 
 
 def test_a_table_of_before_does_not_outlive_its_answers(study, tmp_path):
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     (tmp_path / "other/seed0/predictions.csv.gz").unlink()
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     assert not (tmp_path / "images.csv").exists()
 
 
@@ -148,7 +149,7 @@ def test_kappa_is_of_the_seeds_that_have_one_and_says_of_how_many(tmp_path):
         third = [right[arm][row.level][None] for arm in ("other", "bilateral")]
         assert row.kappa == pytest.approx(error_consistency(*third)[0])
         assert (row.seeds, row.kappa_seeds) == (3, 1)
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     page = (tmp_path / "summary.md").read_text()
     assert f"{row.kappa:.2f} (1)" in page
     assert "(1): kappa of one seed" in page
@@ -160,7 +161,7 @@ def test_without_errors_there_is_no_kappa(tmp_path):
             stage(tmp_path, arm, seed, hit=1.0)
     row, _ = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
     assert (row.kappa, row.kappa_seeds) == (None, 0)
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     page = (tmp_path / "summary.md").read_text()
     assert "| 0 of 3 | – |" in page
     assert "(1)" not in page
@@ -186,4 +187,4 @@ def test_a_damaged_file_is_named(study, tmp_path, content):
     file = tmp_path / "other/seed1/predictions.csv.gz"
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"other/seed1/predictions.csv.gz is damaged"):
-        write_tables(tmp_path, order=(), reference="bilateral")
+        write_tables(tmp_path, Comparison(reference="bilateral"))

@@ -8,6 +8,7 @@ import shutil
 import pytest
 import yaml
 
+from common.results.comparison import Comparison
 from common.results.metrics import CHANCE, FURTHER
 from common.results.rows import Row, collect, write_result
 from common.results.statistics import summarise
@@ -173,7 +174,7 @@ def test_rows_are_ordered_by_arm_seed_and_level(tmp_path):
 def test_tables_hold_what_the_stages_left(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.25})
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.75})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     first, second = table(tmp_path / "results.csv")
     assert first == {
         "arm": "fine",
@@ -215,7 +216,7 @@ def test_chance_is_a_line_of_the_printed_tables_and_columns_of_the_others(tmp_pa
         }
         write_result(file, read_yaml(file) | {"chance": chance})
     stage(tmp_path, "older", 0, accuracy={"fine": 0.5})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     results, summary = (table(tmp_path / f"{name}.csv") for name in ("results", "summary"))
     for lines in (results, summary):
         shown = {(line["arm"], line["level"]): line for line in lines}
@@ -230,13 +231,13 @@ def test_chance_is_a_line_of_the_printed_tables_and_columns_of_the_others(tmp_pa
 
 def test_results_are_written_with_full_precision(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 1 / 3})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     assert float(table(tmp_path / "results.csv")[0]["accuracy"]) == 1 / 3
 
 
 def test_missing_test_results_are_empty_and_the_page_shows_validation(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": None}, validation=0.125)
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     (line,) = table(tmp_path / "results.csv")
     assert (line["accuracy"], line["loss"], line["val_accuracy"]) == ("", "", "0.125")
     assert table(tmp_path / "summary.csv") == []
@@ -249,7 +250,7 @@ def test_page_for_a_person(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.4})
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.6})
     stage(tmp_path, "coarse", 0, accuracy={"coarse": 0.875})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[:7] == [
         "Test accuracy:",
@@ -285,7 +286,7 @@ def test_page_for_a_person(tmp_path):
 
 def test_table_on_the_terminal(capsys):
     print_summary(
-        [row(accuracy=0.4), row(seed=1, accuracy=0.6)], title="a study", reference=REFERENCE
+        [row(accuracy=0.4), row(seed=1, accuracy=0.6)], "a study", Comparison(reference=REFERENCE)
     )
     out = capsys.readouterr().out
     assert "a study" in out
@@ -387,7 +388,7 @@ def test_failure_leaves_no_file_where_there_was_none(tmp_path):
 
 def test_failure_to_write_a_table_leaves_the_earlier_one(tmp_path, monkeypatch):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.5})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     before = (tmp_path / "results.csv").read_text()
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.5})
 
@@ -396,7 +397,7 @@ def test_failure_to_write_a_table_leaves_the_earlier_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr("common.system.atomic_files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        write_tables(tmp_path, order=order(), reference=REFERENCE)
+        write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     assert (tmp_path / "results.csv").read_text() == before
     assert not list(tmp_path.glob(".*.tmp"))
 
