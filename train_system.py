@@ -79,7 +79,7 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
     except Unfinished as error:  # what was finished is looked at all the same
         hole = error
     first = Machines(stages[0].config.trainer_params.num_nodes).first
-    if cfg.analyse and first and any(finished(stages[0].experiment)):
+    if cfg.analyse and first and finished(stages[0].experiment):
         from analysis.pipeline import analyse_after_training
 
         analyse_after_training(stages[0].experiment)
@@ -91,7 +91,7 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
 def run(cfg: DictConfig) -> float | None:
     """The study of a command line; gives the validation accuracy that a sweep goes by (`study.arms.scored`)."""
     place, _ = execute(cfg, typed_overrides())
-    rows = collect(place, order=order())
+    rows = collect(finished(place), order=order())
     arms = [row.arm for row in rows]
     return validation_accuracy(rows, scored(cfg.study, arms)) if arms else None
 

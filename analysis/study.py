@@ -116,7 +116,7 @@ class FinishedStudy:
     @cached_property
     def independent(self) -> bool:
         """Whether it is about two independent labels."""
-        return independent(self.place)
+        return independent(stage.result for stage in self.stages)
 
     @property
     def missing(self) -> dict[str, str]:
@@ -208,7 +208,7 @@ def open_study(place: Path, *, data_root: str | None = None) -> FinishedStudy:
 
 def table_rows(place: Path) -> list[Row]:
     """The rows of results.csv, from the results of the stages in a study's folder, in the order of the tables."""
-    return collect(place, order=order())
+    return collect(finished(place), order=order())
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
-from common.results.rows import collect, validation_accuracy
+from common.results.rows import collect, finished, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_unlike_sets
@@ -48,7 +48,7 @@ def train(cfg: DictConfig) -> float | None:
 
     architecture = Architecture(DualHeadData, DualHead, DualConfig)
     run_experiment(stages, {FOLDER.name: architecture}, comparison())
-    return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
+    return validation_accuracy(collect(finished(stages[0].experiment)), stages[0].arm)
 
 
 def main() -> None:

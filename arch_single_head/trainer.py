@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from arch_single_head.schema import SingleConfig
-from common.results.rows import collect, validation_accuracy
+from common.results.rows import collect, finished, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_unlike_sets
@@ -42,7 +42,7 @@ def train(cfg: DictConfig) -> float | None:
 
     architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
     run_experiment(stages, {FOLDER.name: architecture}, comparison())
-    return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
+    return validation_accuracy(collect(finished(stages[0].experiment)), stages[0].arm)
 
 
 def main() -> None:

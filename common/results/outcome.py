@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 from common.results.caveats import caveats, titled
 from common.results.comparison import Comparison
-from common.results.rows import Row, collect, level_shown, nothing_finished
+from common.results.rows import Row, collect, finished, level_shown, nothing_finished
 from common.results.sections import Section, sections
 from common.results.statistics import (
     DifferenceRow,
@@ -51,15 +51,18 @@ class Outcome(Sequence[SummaryRow]):
 
     def __repr__(self) -> str:
         """The tables that the command line prints."""
-        limits = caveats(self.place)
+        limits = self._caveats()
         return as_text(self._sections(), titled(self.place.name, limits), limits)
 
     def _repr_markdown_(self) -> str:
         """The same in a notebook."""
-        return markdown(self._sections(), caveats(self.place))
+        return markdown(self._sections(), self._caveats())
 
     def _sections(self) -> list[Section]:
         return sections(self.results, self.comparison)
+
+    def _caveats(self) -> list[str]:
+        return caveats(self.place, finished(self.place))
 
     def plot(self) -> Figure:
         """Draw the accuracy of each arm and level: the mean, its 95 % interval, and every seed.
@@ -117,7 +120,7 @@ def read_outcome(place: Path, comparison: Comparison, *, margin: float | None = 
     Raises:
         UserError: nothing was finished there, or no such margin.
     """
-    rows = collect(place, order=comparison.order)
+    rows = collect(finished(place), order=comparison.order)
     if not rows:
         raise nothing_finished(place)
     if margin is None:

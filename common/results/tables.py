@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -17,7 +17,7 @@ from common.results.caveats import caveats
 from common.results.comparison import MARGIN, Comparison
 from common.results.images import ImageRow, image_contrasts
 from common.results.latex import latex
-from common.results.rows import Row, collect
+from common.results.rows import Row, collect, finished
 from common.results.sections import Section, image_sections, sections, side_by_side
 from common.results.statistics import (
     DifferenceRow,
@@ -29,11 +29,22 @@ from common.results.statistics import (
 from common.system.atomic_files import write_text
 
 
-def write_tables(experiment: Path, comparison: Comparison) -> list[Row]:
-    """Write all tables of what lies below an experiment's folder; gives the rows of results.csv."""
-    rows = collect(experiment, order=comparison.order)
+class Tables(NamedTuple):
+    """What was written of an experiment: the rows of two csv files, what a terminal shows, and what limits it all."""
+
+    rows: list[Row]
+    summary: list[SummaryRow]
+    sections: list[Section]
+    caveats: list[str]
+
+
+def write_tables(experiment: Path, comparison: Comparison) -> Tables:
+    """Write all tables of what lies below an experiment's folder."""
+    results = finished(experiment)
+    rows = collect(results, order=comparison.order)
+    summary = summarise(rows)
     write_text(experiment / "results.csv", _csv(rows, Row))
-    write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
+    write_text(experiment / "summary.csv", _csv(summary, SummaryRow))
     found = differences(rows, comparison)
     write_text(experiment / "differences.csv", _csv(both_directions(found), DifferenceRow))
     compared = image_contrasts(experiment, rows, reference=comparison.reference)
@@ -42,12 +53,13 @@ def write_tables(experiment: Path, comparison: Comparison) -> list[Row]:
     else:
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
-    read = [*sections(rows, comparison), *image_sections(compared)]
-    limits = caveats(experiment)
+    shown = sections(rows, comparison)
+    read = [*shown, *image_sections(compared)]
+    limits = caveats(experiment, results)
     write_text(experiment / "summary.md", markdown(read, limits))
     comments = "".join(f"% - {sentence}\n" for sentence in limits)
     write_text(experiment / "summary.tex", latex(read) + comments)
-    return rows
+    return Tables(rows, summary, shown, limits)
 
 
 def margin_of(experiment: Path) -> float:
@@ -62,14 +74,6 @@ def margin_of(experiment: Path) -> float:
     return MARGIN
 
 
-def print_summary(rows: Sequence[Row], title: str, comparison: Comparison) -> None:
-    """Print the summary as tables; on a narrow terminal, intervals stand below their values."""
-    if all(row.accuracy is None for row in rows):
-        print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
-        return
-    _print(sections(rows, comparison), title, Console())
-
-
 def as_text(sections: Sequence[Section], title: str, notes: Sequence[str] = ()) -> str:
     """Write sections as `print_summary` prints them on a wide terminal, and ``notes`` below them."""
     text = io.StringIO()
@@ -77,11 +81,13 @@ def as_text(sections: Sequence[Section], title: str, notes: Sequence[str] = ()) 
     plain = Console(
         file=text, width=160, force_jupyter=False, force_terminal=False, color_system=None
     )
-    _print(sections, title, plain)
+    print_summary(sections, title, plain)
     return "\n".join((text.getvalue().rstrip(), *notes))
 
 
-def _print(sections: Sequence[Section], title: str, console: Console) -> None:
+def print_summary(sections: Sequence[Section], title: str, console: Console | None = None) -> None:
+    """Print sections as tables; on a narrow terminal, intervals stand below their values."""
+    console = console or Console()
     for section in sections:
         table = _rich(side_by_side(section))
         if _width(table) > console.width:

@@ -16,10 +16,10 @@ from common.data.datamodule import load_folder_once
 from common.data.image_folder import size_of_images
 from common.data.labels import coarse_of_fine
 from common.networks.hemisphere import HemisphereConfig
-from common.results.caveats import caveats, titled
+from common.results.caveats import titled
 from common.results.comparison import Comparison
 from common.results.rows import HOLE, PLAN
-from common.results.statistics import SummaryRow, summarise
+from common.results.statistics import SummaryRow
 from common.results.tables import print_summary, write_tables
 from common.runs.description import Architecture, Stage
 from common.runs.engine import Engine, Serial
@@ -69,11 +69,12 @@ def run_experiment(
                 raise UserError(
                     f"{result} vanished while the command ran: run the same command again."
                 )
-        rows = write_tables(experiment, comparison)
-    limits = caveats(experiment)
-    if rows or not failed:
-        print_summary(rows, titled(experiment.name, limits), comparison)
-    print("".join(f"{sentence}\n" for sentence in limits), end="")
+        tables = write_tables(experiment, comparison)
+    if tables.summary:
+        print_summary(tables.sections, titled(experiment.name, tables.caveats))
+    elif tables.rows or not failed:
+        print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
+    print("".join(f"{sentence}\n" for sentence in tables.caveats), end="")
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
@@ -82,7 +83,7 @@ def run_experiment(
         raise Unfinished(
             f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
         )
-    return summarise(rows)
+    return tables.summary
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:

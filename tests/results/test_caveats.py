@@ -7,6 +7,7 @@ from helpers import finish
 from common.results.caveats import caveats
 from common.results.comparison import Comparison
 from common.results.outcome import read_outcome
+from common.results.rows import finished
 from common.results.tables import write_tables
 
 METRICS = {"fine": {"accuracy": 0.5, "loss": 1.0}}
@@ -33,7 +34,7 @@ def test_numbers_of_only_some_batches_are_no_result(tmp_path, part, limit, debug
 
 def test_an_experiment_of_which_nothing_is_known_has_no_caveats(tmp_path):
     finish(tmp_path / "trial", "fine", 0, {}, **METRICS)
-    assert caveats(tmp_path / "trial") == []
+    assert caveats(tmp_path / "trial", finished(tmp_path / "trial")) == []
     assert repr(read_outcome(tmp_path / "trial", Comparison(reference="fine"))).startswith(
         "trial: "
     )
@@ -44,7 +45,7 @@ def test_epochs_chosen_on_the_test_images_are_said(tmp_path, val_dir):
     finish(tmp_path, "fine", 0, {}, **METRICS)
     dataset = {"val_dir": val_dir, "test_dir": "images/test/fine"}
     (tmp_path / "fine/seed0/config.yaml").write_text(yaml.safe_dump({"dataset": dataset}))
-    found = caveats(tmp_path)
+    found = caveats(tmp_path, finished(tmp_path))
     assert len(found) == (val_dir == "images/test/fine")
     assert all("no number here is held out" in sentence for sentence in found)
 
@@ -64,4 +65,4 @@ def test_a_copy_of_a_stage_misses_nothing(tmp_path):
     hole = tmp_path / "fine/seed0-old/failed.yaml"
     hole.parent.mkdir()
     hole.write_text("reason: 'fine/seed0: no number'\n")
-    assert caveats(tmp_path) == []
+    assert caveats(tmp_path, finished(tmp_path)) == []

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from common.results.comparison import Comparison
-from common.results.rows import collect
+from common.results.rows import collect, finished
+from common.results.sections import sections
 from common.results.slope import slope
 from common.results.tables import print_summary, write_tables
 
@@ -70,7 +71,9 @@ def test_the_tables_show_the_mean_over_seeds_and_name_the_arms_that_climb(tmp_pa
     assert float(mean["fine"]) == pytest.approx(0.003)
     for line in ("| fine | fine | +0.30 |", "| coarse | coarse | +0.15 |", "| old | fine | – |"):
         assert line in page
-    print_summary(collect(tmp_path, order=("fine", "coarse")), "a study", Comparison())
+    print_summary(
+        sections(collect(finished(tmp_path), order=("fine", "coarse")), Comparison()), "a study"
+    )
     for text in (page, capsys.readouterr().out):
         # On a terminal the sentence may run over several lines.
         sentence = " ".join(text[text.index("Still climbing") :].partition("otherwise.")[0].split())

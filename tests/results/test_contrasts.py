@@ -17,8 +17,9 @@ from common.results.contrasts import equivalence, holm, paired_t
 from common.results.intervals import estimate
 from common.results.power import power, seeds_needed
 from common.results.rows import Row
+from common.results.sections import sections
 from common.results.statistics import differences, own_minus_via_fine, summarise
-from common.results.tables import markdown, print_summary, sections
+from common.results.tables import markdown, print_summary
 
 NAMES = Comparison(reference="bilateral", primary="pair")
 
@@ -225,7 +226,7 @@ def test_survivors_have_a_star_and_the_line_below_says_how_many_seeds_it_takes()
 
 def test_a_study_of_two_seeds_is_told_why_nothing_was_tested(capsys):
     rows = [*arm("bilateral", 0.5, 0.6), *arm("pair", 0.4, 0.45), *arm("other", 0.4, 0.45)]
-    print_summary(rows, "a study", NAMES)
+    print_summary(sections(rows, NAMES), "a study")
     out = capsys.readouterr().out
     assert "An interval or a test takes 3 seeds or more." in out
     assert "Holm:" not in out
@@ -264,7 +265,8 @@ def test_tables_of_contrasts_fit_the_terminal(width, capsys, monkeypatch):
     ]
     rows += arm("bilateral_nonspecialised", 0.90001, 0.8, 0.70001)
     print_summary(
-        rows, "study-NAVON", Comparison(reference="bilateral", primary="bilateral_swapped_coarse")
+        sections(rows, Comparison(reference="bilateral", primary="bilateral_swapped_coarse")),
+        "study-NAVON",
     )
     out = capsys.readouterr().out
     assert "the same within 0.5" in out

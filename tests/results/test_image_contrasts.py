@@ -12,7 +12,7 @@ from common.results.agreement import error_consistency
 from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.comparison import Comparison
 from common.results.images import image_contrasts
-from common.results.rows import collect
+from common.results.rows import collect, finished
 from common.results.tables import write_tables
 from common.system.errors import UserError
 
@@ -51,7 +51,7 @@ def study(tmp_path):
 
 
 def test_each_arm_is_compared_with_the_reference_on_the_same_images(study, tmp_path):
-    found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    found = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert [(row.arm, row.minus, row.level) for row in found] == [
         ("other", "bilateral", "fine"),
         ("other", "bilateral", "coarse"),
@@ -99,7 +99,7 @@ def test_seeds_of_other_images_cannot_be_crossed(study, tmp_path):
     stage(tmp_path, "bilateral", 3, first=5)
     stage(tmp_path, "other", 3, first=5)
     stage(tmp_path, "shorter", 0, images=IMAGES - 1)
-    assert image_contrasts(tmp_path, collect(tmp_path), reference="bilateral") == []
+    assert image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral") == []
 
 
 def own_sets(tmp_path, names=lambda seed: seed) -> dict[str, list]:
@@ -119,7 +119,7 @@ def own_sets(tmp_path, names=lambda seed: seed) -> dict[str, list]:
 @pytest.mark.parametrize("names", [lambda seed: seed, lambda seed: 0], ids=["named", "digests"])
 def test_images_of_a_seed_of_its_own_are_drawn_within_it(tmp_path, names):
     right = own_sets(tmp_path, names)
-    row, _ = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    row, _ = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     ours, theirs = right["other"], right["bilateral"]
     accuracies = [np.array([one.mean() for one in arm]) for arm in (ours, theirs)]
     assert (row.seeds, row.images) == (3, sum(map(len, ours)))
@@ -135,7 +135,7 @@ def test_arms_of_a_seed_must_have_answered_the_same_images(tmp_path):
     own_sets(tmp_path)
     stage(tmp_path, "third", 0, first=0)
     stage(tmp_path, "third", 1, first=5)
-    found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    found = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert {row.arm for row in found} == {"other"}
 
 
@@ -145,7 +145,7 @@ def test_kappa_is_of_the_seeds_that_have_one_and_says_of_how_many(tmp_path):
         for seed in range(2):
             stage(tmp_path, arm, seed, hit=1.0)
         right[arm] = stage(tmp_path, arm, 2, hit=0.7)
-    for row in image_contrasts(tmp_path, collect(tmp_path), reference="bilateral"):
+    for row in image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral"):
         third = [right[arm][row.level][None] for arm in ("other", "bilateral")]
         assert row.kappa == pytest.approx(error_consistency(*third)[0])
         assert (row.seeds, row.kappa_seeds) == (3, 1)
@@ -159,7 +159,7 @@ def test_without_errors_there_is_no_kappa(tmp_path):
     for arm in ("bilateral", "other"):
         for seed in range(3):
             stage(tmp_path, arm, seed, hit=1.0)
-    row, _ = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    row, _ = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert (row.kappa, row.kappa_seeds) == (None, 0)
     write_tables(tmp_path, Comparison(reference="bilateral"))
     page = (tmp_path / "summary.md").read_text()
@@ -172,7 +172,7 @@ def test_two_seeds_and_shared_networks_have_no_interval(study, tmp_path):
         stage(tmp_path, "mixed", seed, seeds=[seed, (seed + 1) % 3])
     for seed in range(2):
         stage(tmp_path, "two", seed)
-    found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    found = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert {row.arm: row.seeds for row in found} == {"other": 3, "mixed": 3, "two": 2}
     for row in found:
         assert (row.ci95_low is None) == (row.ahead is None) == (row.arm != "other")

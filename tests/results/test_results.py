@@ -10,7 +10,8 @@ import yaml
 
 from common.results.comparison import Comparison
 from common.results.metrics import CHANCE, FURTHER
-from common.results.rows import Row, collect, write_result
+from common.results.rows import Row, collect, finished, write_result
+from common.results.sections import sections
 from common.results.statistics import summarise
 from common.results.tables import print_summary, write_tables
 from common.system.atomic_files import (
@@ -156,7 +157,7 @@ def test_rows_are_ordered_by_arm_seed_and_level(tmp_path):
         stage(tmp_path, "bilateral", seed, accuracy=both)
         stage(tmp_path, "coarse", seed, accuracy={"coarse": 0.5})
         stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})
-    rows = collect(tmp_path, order=order())
+    rows = collect(finished(tmp_path), order=order())
     assert [(r.arm, r.seed, r.level) for r in rows] == [
         ("fine", 2, "fine"),
         ("fine", 10, "fine"),
@@ -286,7 +287,8 @@ def test_page_for_a_person(tmp_path):
 
 def test_table_on_the_terminal(capsys):
     print_summary(
-        [row(accuracy=0.4), row(seed=1, accuracy=0.6)], "a study", Comparison(reference=REFERENCE)
+        sections([row(accuracy=0.4), row(seed=1, accuracy=0.6)], Comparison(reference=REFERENCE)),
+        "a study",
     )
     out = capsys.readouterr().out
     assert "a study" in out
@@ -296,7 +298,7 @@ def test_table_on_the_terminal(capsys):
 def test_unfinished_stages_are_left_out(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.5})
     (tmp_path / "fine" / "seed1" / "checkpoints").mkdir(parents=True)
-    assert [r.seed for r in collect(tmp_path)] == [0]
+    assert [r.seed for r in collect(finished(tmp_path))] == [0]
 
 
 # Files that are whole or absent
@@ -308,7 +310,7 @@ def test_the_same_ensemble_is_listed_once(tmp_path):
         file = tmp_path / f"ensemble/seed{seed}/result.yaml"
         result = yaml.safe_load(file.read_text())
         write_yaml(file, result | {"seeds": seeds, "trained_parameters": 0})
-    assert [r.seeds for r in collect(tmp_path)] == ["0+1", "2+0"]
+    assert [r.seeds for r in collect(finished(tmp_path))] == ["0+1", "2+0"]
 
 
 def test_networks_of_the_same_two_seeds_are_two_where_their_weights_differ(tmp_path):
@@ -323,17 +325,17 @@ def test_networks_of_the_same_two_seeds_are_two_where_their_weights_differ(tmp_p
         result = yaml.safe_load((place / "result.yaml").read_text())
         write_yaml(place / "result.yaml", result | {"seeds": [0, 1], "trained_parameters": 0})
         write_yaml(place / "fingerprint.yaml", {"sources": sources})
-    assert [r.seed for r in collect(tmp_path)] == [0, 1]
+    assert [r.seed for r in collect(finished(tmp_path))] == [0, 1]
 
 
 def test_a_copy_of_a_stage_is_no_further_seed(tmp_path):
     for seed in (0, 1):
         stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})
     shutil.copytree(tmp_path / "fine/seed0", tmp_path / "fine/seed0-backup")
-    assert [r.seed for r in collect(tmp_path)] == [0, 1]
+    assert [r.seed for r in collect(finished(tmp_path))] == [0, 1]
     shutil.copytree(tmp_path / "fine/seed1", tmp_path / "fine/seed2")
     with pytest.raises(UserError, match=r"fine/seed2/result.yaml is the result of fine/seed1"):
-        collect(tmp_path)
+        collect(finished(tmp_path))
 
 
 def test_file_is_replaced_in_one_step(tmp_path):

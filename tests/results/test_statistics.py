@@ -16,9 +16,10 @@ from scipy.stats import ttest_rel
 from arch_single_head.schema import SingleConfig
 from architectures import ARCHITECTURES
 from common.results.comparison import Comparison
-from common.results.rows import Row, collect
+from common.results.rows import Row, collect, finished
+from common.results.sections import sections
 from common.results.statistics import differences, summarise
-from common.results.tables import print_summary, sections, write_tables
+from common.results.tables import print_summary, write_tables
 from common.runs.description import Stage
 from common.runs.experiment import run_experiment
 from common.settings.compose import ROOT, compose
@@ -225,7 +226,7 @@ def test_results_of_an_earlier_version_are_shown_as_far_as_they_go(tmp_path):
     for seed in (0, 1):
         finish(tmp_path, "fine", seed, {}, fine=old | {"accuracy": 0.5 - seed / 10})
     finish(tmp_path, "fine", 2, {}, fine=old | {"accuracy": 0.6})
-    first = collect(tmp_path)[0]
+    first = collect(finished(tmp_path))[0]
     assert (first.seeds, first.top5, first.macs) == ("0", None, None)
     write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     (line,) = cells(tmp_path / "summary.csv")
@@ -239,7 +240,7 @@ def test_arms_are_listed_in_the_order_of_the_study(tmp_path):
     names = [*order(), "aardvark", "zebra"]
     for name in sorted(names):
         finish(tmp_path, name, 0, NEW, fine=METRICS)
-    assert [r.arm for r in collect(tmp_path, order=order())] == names
+    assert [r.arm for r in collect(finished(tmp_path), order=order())] == names
     assert names[:3] == ["fine", "coarse", "bilateral"]
 
 
@@ -288,7 +289,7 @@ def everything() -> list[Row]:
 def test_no_number_is_cut_off_whatever_the_terminals_width(width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     rows = everything()
-    print_summary(rows, "study-NAVON", Comparison(reference=REFERENCE))
+    print_summary(sections(rows, Comparison(reference=REFERENCE)), "study-NAVON")
     out = capsys.readouterr().out
     assert "…" not in out
     words = out.split()
@@ -306,7 +307,7 @@ def test_a_wide_terminal_shows_intervals_beside_and_a_narrow_one_below(capsys, m
         ("60", r"50\.00 ± 10\.00 % +-13\.33\n +27\.02 to"),
     ):
         monkeypatch.setenv("COLUMNS", width)
-        print_summary(rows, "a study", Comparison(reference=REFERENCE))
+        print_summary(sections(rows, Comparison(reference=REFERENCE)), "a study")
         assert re.search(pattern, capsys.readouterr().out)
 
 
