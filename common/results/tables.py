@@ -4,9 +4,8 @@ import csv
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -27,6 +26,7 @@ from common.results.statistics import (
     summarise,
 )
 from common.system.atomic_files import write_text
+from common.system.csv_text import as_csv
 
 
 class Tables(NamedTuple):
@@ -43,13 +43,13 @@ def write_tables(experiment: Path, comparison: Comparison) -> Tables:
     results = finished(experiment)
     rows = collect(results, order=comparison.order)
     summary = summarise(rows)
-    write_text(experiment / "results.csv", _csv(rows, Row))
-    write_text(experiment / "summary.csv", _csv(summary, SummaryRow))
+    write_text(experiment / "results.csv", as_csv(rows, Row))
+    write_text(experiment / "summary.csv", as_csv(summary, SummaryRow))
     found = differences(rows, comparison)
-    write_text(experiment / "differences.csv", _csv(both_directions(found), DifferenceRow))
+    write_text(experiment / "differences.csv", as_csv(both_directions(found), DifferenceRow))
     compared = image_contrasts(experiment, rows, reference=comparison.reference)
     if compared:
-        write_text(experiment / "images.csv", _csv(compared, ImageRow))
+        write_text(experiment / "images.csv", as_csv(compared, ImageRow))
     else:
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
@@ -128,12 +128,3 @@ def _markdown(section: Section) -> str:
     table = [f"| {' | '.join(line)} |" for line in (header, rule, *lines)]
     notes = [line for note in section.notes for line in ("", note)]
     return "\n".join([f"{section.title[0].upper()}{section.title[1:]}:", "", *table, *notes, ""])
-
-
-def _csv(rows: Sequence[Any], kind: type) -> str:
-    """Write dataclass rows as csv text."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, [item.name for item in fields(kind)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(row) for row in rows)
-    return text.getvalue()
