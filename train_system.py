@@ -25,7 +25,7 @@ from common.settings.overrides import override_keys, spelled
 from common.settings.paths import path_of
 from common.system.errors import Unfinished, UserError
 from common.system.signals import signals
-from study.arms import PRIMARY, REFERENCE, from_scratch, order, scored
+from study.arms import comparison, from_scratch, order, scored
 from study.plan import plan
 from study.schema import StudyConfig
 
@@ -74,18 +74,12 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
     hole = None
     try:
         summary = run_experiment(
-            stages,
-            ARCHITECTURES,
-            _engine(cfg, stages),
-            order=order(),
-            reference=REFERENCE,
-            primary=PRIMARY,
-            margin=cfg.margin,
+            stages, ARCHITECTURES, comparison(cfg.margin), _engine(cfg, stages)
         )
     except Unfinished as error:  # what was finished is looked at all the same
         hole = error
     first = Machines(stages[0].config.trainer_params.num_nodes).first
-    if cfg.analyse and first and any(finished(stages[0].experiment)):
+    if cfg.analyse and first and finished(stages[0].experiment):
         from analysis.pipeline import analyse_after_training
 
         analyse_after_training(stages[0].experiment)
@@ -97,7 +91,7 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
 def run(cfg: DictConfig) -> float | None:
     """The study of a command line; gives the validation accuracy that a sweep goes by (`study.arms.scored`)."""
     place, _ = execute(cfg, typed_overrides())
-    rows = collect(place, order=order())
+    rows = collect(finished(place), order=order())
     arms = [row.arm for row in rows]
     return validation_accuracy(rows, scored(cfg.study, arms)) if arms else None
 
@@ -115,7 +109,7 @@ def outcome(place: str | os.PathLike[str], *, margin: float | None = None) -> Ou
     from common.results.outcome import read_outcome
 
     folder = path_of(place, "place", "the folder of a study")
-    return read_outcome(folder, order=order(), reference=REFERENCE, primary=PRIMARY, margin=margin)
+    return read_outcome(folder, comparison(), margin=margin)
 
 
 def study(*overrides: str, **keys: Any) -> Outcome:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from analysis.report.marks import Mark
 from analysis.specialisation.rows import Competence, Index
 from analysis.trial import Trial
-from analysis.values import Summary, Value, columns_of
+from analysis.values import Summary, Value
 from common.data.index import COLUMNS as OF_INDEX
 from common.results.images import ImageRow
 from common.results.metrics import CHANCE, METRICS
@@ -18,6 +18,7 @@ from common.results.predictions import columns as of_predictions
 from common.results.rows import Row
 from common.results.statistics import DifferenceRow, SummaryRow
 from common.settings.levels import LEVELS, SIDES
+from common.system.csv_text import columns_of
 
 SHARED = {
     "arm": "what was trained: a row of the table of arms",

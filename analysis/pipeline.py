@@ -18,13 +18,14 @@ from analysis.seed import Caches, StudyImages, see
 from analysis.specialisation.rows import Specialised
 from analysis.study import FinishedStage, FinishedStudy, open_study
 from analysis.tensorboard import keeps_events, write_events
-from analysis.values import Summary, Value, as_csv
+from analysis.values import Summary, Value
 from architectures import ARCHITECTURES
 from common.data.datamodule import HierarchicalData
 from common.runs.lightning import quieten
 from common.runs.per_seed import in_root, root_of
 from common.settings.levels import LEVELS, SIDES
 from common.system.atomic_files import unwritable, write_text
+from common.system.csv_text import as_csv
 from common.system.errors import UserError, file_of
 from common.system.letters import warn_of_boxes
 from common.system.signals import Interrupted

@@ -16,7 +16,8 @@ from analysis.networks import FeatureCache, load, side_by_side
 from analysis.specialisation.tasks import chances, most_common
 from analysis.study import FinishedStage, FinishedStudy
 from common.checkpoints.files import digest, read
-from common.data.datamodule import HierarchicalData, ImageSet
+from common.data.datamodule import HierarchicalData
+from common.data.image_set import ImageSet
 from common.data.samplers import drawn
 from common.networks.macro import HemispheresAndHeads
 from common.settings.levels import LEVELS, SIDES

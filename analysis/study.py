@@ -21,7 +21,7 @@ from common.results.statistics import DifferenceRow, SummaryRow, differences, su
 from common.results.tables import margin_of
 from common.system.atomic_files import read_mapping
 from common.system.errors import UserError
-from study.arms import ARMS, PRIMARY, REFERENCE, order
+from study.arms import ARMS, comparison, order
 
 # The mapping in a stage's YAML file that the report looks into.
 SECTIONS = {"config.yaml": "dataset", "environment.yaml": "packages", "fingerprint.yaml": "data"}
@@ -96,7 +96,7 @@ class FinishedStudy:
     @cached_property
     def differences(self) -> list[DifferenceRow]:
         """The rows of differences.csv."""
-        return differences(self.rows, reference=REFERENCE, primary=PRIMARY, margin=self.margin)
+        return differences(self.rows, comparison(self.margin))
 
     @cached_property
     def margin(self) -> float:
@@ -116,7 +116,7 @@ class FinishedStudy:
     @cached_property
     def independent(self) -> bool:
         """Whether it is about two independent labels."""
-        return independent(self.place)
+        return independent(stage.result for stage in self.stages)
 
     @property
     def missing(self) -> dict[str, str]:
@@ -208,7 +208,7 @@ def open_study(place: Path, *, data_root: str | None = None) -> FinishedStudy:
 
 def table_rows(place: Path) -> list[Row]:
     """The rows of results.csv, from the results of the stages in a study's folder, in the order of the tables."""
-    return collect(place, order=order())
+    return collect(finished(place), order=order())
 
 
 def read_metrics(file: Path) -> list[dict[str, float]]:

@@ -23,7 +23,7 @@ from torch.utils.tensorboard.summary import hparams, image, scalar
 from analysis.networks import FeatureCache
 from analysis.sections.agreement import confusion
 from analysis.study import FinishedStage
-from common.data.datamodule import ImageSet
+from common.data.image_set import ImageSet
 from common.data.images import Undecoded
 from common.settings.checks import leaves
 from common.settings.levels import LEVELS

@@ -5,12 +5,10 @@ bounds, because it is computed on a scale that has none, and is never cut off. D
 they are between -1 and 1: what counts is 0, and tests of differences are on the plain scale.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -221,31 +219,3 @@ class Values:
         return Summary(
             *place, len(numbers), found.mean, low, high, approximate, called, self._items[place]
         )
-
-
-def as_csv(rows: Sequence[Any], kind: type) -> str:
-    """Dataclass rows as csv text."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns_of(kind), lineterminator="\n")
-    table.writeheader()
-    table.writerows(_flat(asdict(row)) for row in rows)
-    return text.getvalue()
-
-
-def columns_of(kind: type) -> list[str]:
-    """The columns of dataclass rows as csv: a field each, and where that is a dataclass itself, each of its fields."""
-    found: list[str] = []
-    for one in fields(kind):
-        found += (
-            columns_of(one.type)
-            if isinstance(one.type, type) and is_dataclass(one.type)
-            else [one.name]
-        )
-    return found
-
-
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        found |= value if isinstance(value, dict) else {name: value}
-    return found

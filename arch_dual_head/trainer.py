@@ -8,13 +8,13 @@ from omegaconf import DictConfig
 from arch_dual_head.checks import check
 from arch_dual_head.schema import DualConfig
 from arch_dual_head.sources import mixed_seeds, refuse_missing_sources
-from common.results.rows import collect, validation_accuracy
+from common.results.rows import collect, finished, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_unlike_sets
 from common.settings.command import command, typed_overrides
 from common.settings.overrides import override_keys
-from study.arms import PRIMARY, REFERENCE, order, refuse_another_name
+from study.arms import comparison, refuse_another_name
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -47,14 +47,8 @@ def train(cfg: DictConfig) -> float | None:
     from common.runs.experiment import run_experiment
 
     architecture = Architecture(DualHeadData, DualHead, DualConfig)
-    run_experiment(
-        stages,
-        {FOLDER.name: architecture},
-        order=order(),
-        reference=REFERENCE,
-        primary=PRIMARY,
-    )
-    return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
+    run_experiment(stages, {FOLDER.name: architecture}, comparison())
+    return validation_accuracy(collect(finished(stages[0].experiment)), stages[0].arm)
 
 
 def main() -> None:

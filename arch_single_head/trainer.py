@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from arch_single_head.schema import SingleConfig
-from common.results.rows import collect, validation_accuracy
+from common.results.rows import collect, finished, validation_accuracy
 from common.runs.description import Architecture, Stage
 from common.runs.free_name import free_name
 from common.runs.per_seed import refuse_unlike_sets
@@ -13,7 +13,7 @@ from common.settings.command import command
 from common.settings.levels import LEVELS
 from common.system.errors import UserError
 from common.training.paradigms import WITHOUT_LABELS
-from study.arms import PRIMARY, REFERENCE, order
+from study.arms import comparison
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -41,14 +41,8 @@ def train(cfg: DictConfig) -> float | None:
     from common.runs.experiment import run_experiment
 
     architecture = Architecture(SingleHeadData, SingleHead, SingleConfig)
-    run_experiment(
-        stages,
-        {FOLDER.name: architecture},
-        order=order(),
-        reference=REFERENCE,
-        primary=PRIMARY,
-    )
-    return validation_accuracy(collect(stages[0].experiment), stages[0].arm)
+    run_experiment(stages, {FOLDER.name: architecture}, comparison())
+    return validation_accuracy(collect(finished(stages[0].experiment)), stages[0].arm)
 
 
 def main() -> None:

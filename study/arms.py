@@ -7,6 +7,7 @@ the study must know of it. The order of the rows is the order of every table.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from common.results.comparison import MARGIN, Comparison
 from common.settings.levels import LEVELS
 from common.system.errors import UserError
 
@@ -400,6 +401,11 @@ def trained_names() -> tuple[str, ...]:
 def order() -> tuple[str, ...]:
     """The arms in the order of the tables."""
     return tuple(ARMS)
+
+
+def comparison(margin: float = MARGIN) -> Comparison:
+    """How the arms are compared; ``margin`` is a study's own, in percentage points."""
+    return Comparison(order(), REFERENCE, PRIMARY, margin)
 
 
 def plain_name(arm: str) -> str:

@@ -9,7 +9,7 @@ from omegaconf import MISSING
 from arch_dual_head.schema import DualConfig, DualHparams
 from arch_single_head.schema import SingleConfig, SingleHparams
 from common.networks.backbone_names import TORCHVISION, backbone_names
-from common.results.contrasts import MARGIN
+from common.results.comparison import MARGIN
 from common.runs.schema import CkptCallback, Dataset, Loggers, Recipe, TrainerParams
 from common.settings.schema import key, keys_of
 from study.arms import ARMS, DEFAULT_ARMS, STUDIES, names, trained_names

@@ -4,7 +4,6 @@ They are drawn in the page's light colours, which are then replaced by the page'
 serves both themes; the files keep the light ones.
 """
 
-import csv
 import io
 import logging
 import re
@@ -25,6 +24,7 @@ from matplotlib.text import Text
 from analysis.report.fonts import OWN, pdf_family
 from analysis.report.marks import COLUMNS, marks
 from common.system.atomic_files import replacing
+from common.system.csv_text import csv_text
 from common.system.letters import all_letters
 
 # Each the light one of report.css.
@@ -141,9 +141,7 @@ class Files:
     @property
     def data(self) -> str:
         """Every number that is drawn, as csv."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *marks(self.figure)])
-        return text.getvalue()
+        return csv_text(COLUMNS, marks(self.figure))
 
 
 _drawn: ContextVar[list[Files] | None] = ContextVar("drawn", default=None)

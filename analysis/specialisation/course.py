@@ -11,7 +11,7 @@ from torch import Tensor
 from analysis.seed import FeatureSet, Seed
 from analysis.specialisation.reading import Reading, read
 from arch_dual_head.sources import paths
-from common.data.datamodule import ImageSet
+from common.data.image_set import ImageSet
 from common.results.rows import read_result
 from common.settings.levels import SIDES, SPELLING
 from common.training.probe_features import FOLDER, SavedFeatures

@@ -11,6 +11,7 @@ from common.data.hierarchy import HIERARCHY_FILE
 from common.data.names import check_name
 from common.data.set_files import read_text
 from common.system.atomic_files import write_text
+from common.system.csv_text import csv_text
 from common.system.errors import UserError, shown
 
 SPLITS = ("train", "test")
@@ -81,20 +82,15 @@ def parents(fine: np.ndarray, coarse: np.ndarray, where: object) -> dict[int, in
 
 def write_index(index: Index, dataset_dir: Path) -> None:
     """Write index.csv into the data set's folder."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(
-        zip(
-            index.split,
-            index.image,
-            index.fine.tolist(),
-            index.coarse.tolist(),
-            index.held_out.astype(int).tolist(),
-            strict=True,
-        )
+    rows = zip(
+        index.split,
+        index.image,
+        index.fine.tolist(),
+        index.coarse.tolist(),
+        index.held_out.astype(int).tolist(),
+        strict=True,
     )
-    write_text(dataset_dir / INDEX_FILE, text.getvalue())
+    write_text(dataset_dir / INDEX_FILE, csv_text(COLUMNS, rows))
 
 
 def read_index(dataset_dir: Path, *, nested: bool = True) -> Index:

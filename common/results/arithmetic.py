@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common.results.rows import finished
+from common.results.rows import Results
 from common.system.atomic_files import read_mapping
 
 # As result.yaml of a stage records it when the stage is trained. 2: heads and softmax compute in float32 under bfloat16
@@ -21,14 +21,14 @@ def arithmetic_of(result: Mapping[str, Any]) -> int:
     return result.get("arithmetic", 2 if "chance" in result else 1)
 
 
-def computed_otherwise(experiment: Path) -> str:
+def computed_otherwise(results: Results) -> str:
     """Name the stages that earlier versions computed otherwise than this one, in a sentence.
 
     Empty, if there are none, or if all of them in half precision are of one version.
     """
     half_precision = {
         f"{result['arm']}/seed{result['seed']}": arithmetic_of(result)
-        for file, result in finished(experiment)
+        for file, result in results
         if _in_half_precision(file.with_name("fingerprint.yaml"))
     }
     rounded = sorted(name for name, version in half_precision.items() if version < 2)

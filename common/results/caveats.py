@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.results.arithmetic import computed_otherwise
-from common.results.rows import finished, holes, independent
+from common.results.rows import Results, holes, independent
 from common.system.atomic_files import read_mapping
 
 DEBUG = (
@@ -22,20 +22,22 @@ INDEPENDENT = (
 )
 
 
-def caveats(experiment: Path) -> list[str]:
+def caveats(experiment: Path, results: Results) -> list[str]:
     """Give what the tables of an experiment lack and what limits them, in sentences; empty if there is nothing.
+
+    ``results`` are those that are `finished` in its folder.
 
     Raises:
         UserError: names a file that is damaged.
     """
-    files = (file.with_name("config.yaml") for file, _ in finished(experiment))
+    files = (file.with_name("config.yaml") for file, _ in results)
     configs = [read_mapping(file) for file in files if file.is_file()]
     found = [DEBUG] if any(map(sees_a_part, configs)) else []
     found += [ON_TEST] if any(map(chose_on_test, configs)) else []
     found += [f"Missing: {reason}" for reason in holes(experiment).values()]
-    if otherwise := computed_otherwise(experiment):
+    if otherwise := computed_otherwise(results):
         found.append(otherwise)
-    if independent(experiment):
+    if independent(result for _, result in results):
         found.append(INDEPENDENT)
     return found
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from common.results.intervals import Estimate
 
 LEVEL = 0.05
-MARGIN = 0.5  # percentage points
 DIFFERS, UNDECIDED = "differs", "undecided"
 
 

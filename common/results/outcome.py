@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from common.results.caveats import caveats, titled
-from common.results.rows import Row, collect, level_shown, nothing_finished
-from common.results.sections import sections
+from common.results.comparison import Comparison
+from common.results.rows import Row, collect, finished, level_shown, nothing_finished
+from common.results.sections import Section, sections
 from common.results.statistics import (
     DifferenceRow,
     SummaryRow,
@@ -36,9 +37,7 @@ class Outcome(Sequence[SummaryRow]):
     results: list[Row]
     summary: list[SummaryRow]
     differences: list[DifferenceRow]
-    reference: str
-    primary: str
-    margin: float
+    comparison: Comparison
 
     @overload
     def __getitem__(self, item: int) -> SummaryRow: ...
@@ -52,17 +51,18 @@ class Outcome(Sequence[SummaryRow]):
 
     def __repr__(self) -> str:
         """The tables that the command line prints."""
-        limits = caveats(self.place)
+        limits = self._caveats()
         return as_text(self._sections(), titled(self.place.name, limits), limits)
 
     def _repr_markdown_(self) -> str:
         """The same in a notebook."""
-        return markdown(self._sections(), caveats(self.place))
+        return markdown(self._sections(), self._caveats())
 
-    def _sections(self) -> list:
-        return sections(
-            self.results, reference=self.reference, primary=self.primary, margin=self.margin
-        )
+    def _sections(self) -> list[Section]:
+        return sections(self.results, self.comparison)
+
+    def _caveats(self) -> list[str]:
+        return caveats(self.place, finished(self.place))
 
     def plot(self) -> Figure:
         """Draw the accuracy of each arm and level: the mean, its 95 % interval, and every seed.
@@ -109,27 +109,18 @@ class Outcome(Sequence[SummaryRow]):
         return figure
 
 
-def read_outcome(
-    place: Path,
-    *,
-    order: Sequence[str] = (),
-    reference: str = "",
-    primary: str = "",
-    margin: float | None = None,
-) -> Outcome:
+def read_outcome(place: Path, comparison: Comparison, *, margin: float | None = None) -> Outcome:
     """Read what an experiment has found so far, from the result.yaml files below its folder.
 
     Args:
         place: the experiment's folder.
-        order: arms in the order of the tables.
-        reference: the arm that each other one is compared with.
-        primary: the arm whose contrast with it was named beforehand, and is tested apart.
-        margin: within which a difference does not matter, in percentage points; None: the one of its differences.csv.
+        comparison: how its arms are compared.
+        margin: takes the place of the comparison's; None: the one of the experiment's differences.csv does.
 
     Raises:
         UserError: nothing was finished there, or no such margin.
     """
-    rows = collect(place, order=order)
+    rows = collect(finished(place), order=comparison.order)
     if not rows:
         raise nothing_finished(place)
     if margin is None:
@@ -138,5 +129,6 @@ def read_outcome(
         raise UserError(
             f"margin is {margin!r}; allowed: percentage points, above 0 and at most 100, or None for the study's own."
         )
-    found = differences(rows, reference=reference, primary=primary, margin=margin)
-    return Outcome(place, rows, summarise(rows), both_directions(found), reference, primary, margin)
+    comparison = replace(comparison, margin=margin)
+    found = both_directions(differences(rows, comparison))
+    return Outcome(place, rows, summarise(rows), found, comparison)

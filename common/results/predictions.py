@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from common.settings.levels import LEVELS, SIDES
 from common.system.atomic_files import replacing
+from common.system.csv_text import csv_text
 from common.system.errors import UserError
 
 PREDICTIONS = "predictions.csv.gz"
@@ -45,20 +46,19 @@ class Prediction:
 
 def write_predictions(file: Path, predictions: Sequence[Prediction]) -> None:
     """Write predictions in one step; equal ones give equal bytes."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
     levels = [level for level in LEVELS if level in predictions[0].label]
     sides = [side for side in SIDES if side in predictions[0].alone]
-    table.writerow(columns(levels, sides))
+    rows = []
     for one in predictions:
         cells: list[object] = [one.image]
         for level in levels:
             cells += [one.label[level], one.answer[level], f"{one.probability[level]:.6f}"]
         cells += [one.alone[side][level] for side in sides for level in levels]
-        table.writerow(cells)
+        rows.append(cells)
+    text = csv_text(columns(levels, sides), rows)
     with replacing(file) as temporary:
         # Without a time: it would make equal files differ.
-        temporary.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def read_predictions(file: Path | str) -> list[Prediction]:

@@ -1,6 +1,6 @@
 """What each finished stage found: its result.yaml, as rows of results.csv."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +16,8 @@ from common.system.errors import UserError
 
 HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
 PLAN = "plan.yaml"  # of an experiment: the stages that its latest command runs
+
+Results = list[tuple[Path, dict[str, Any]]]  # the result.yaml of finished stages, and what it holds
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,13 @@ def _stage_files(experiment: Path, name: str) -> list[Path]:
     return [file for arm in sorted(experiment.glob("*")) for file in seed_files(arm, name)]
 
 
-def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def finished(experiment: Path) -> Results:
     """Find the result.yaml files below an experiment's folder and what they hold.
 
     Raises:
         UserError: one is damaged, or lies where another stage's belongs.
     """
+    found = []
     for file in _stage_files(experiment, "result.yaml"):
         result = read_result(file)
         if result is None:
@@ -102,7 +105,8 @@ def finished(experiment: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         stage = f"{result['arm']}/seed{result['seed']}"
         if stage != f"{file.parent.parent.name}/{file.parent.name}":
             raise UserError(f"{file} is the result of {stage}: delete its folder, or move it back.")
-        yield file, result
+        found.append((file, result))
+    return found
 
 
 def nothing_finished(place: Path) -> UserError:
@@ -125,15 +129,15 @@ def nothing_finished(place: Path) -> UserError:
     )
 
 
-def collect(experiment: Path, *, order: Sequence[str] = ()) -> list[Row]:
-    """Give a row for each level of each finished stage, from the result.yaml files below an experiment's folder.
+def collect(results: Results, *, order: Sequence[str] = ()) -> list[Row]:
+    """Give a row for each level of each finished stage.
 
     Args:
-        experiment: the folder.
+        results: as `finished` finds them.
         order: arms in the order of the tables; others follow in the order of the alphabet.
     """
     rows, networks = [], {}
-    for file, result in finished(experiment):
+    for file, result in results:
         networks[result["arm"], result["seed"]] = _network(file.parent, result)
         training = result.get("training") or {}
         for level, validation in result["validation"].items():
@@ -177,9 +181,9 @@ def level_shown(row: Any) -> str:
     return row.level_name or row.level
 
 
-def independent(experiment: Path) -> bool:
-    """Say whether a finished stage of an experiment was trained on two independent labels."""
-    return any(result.get("nested") is False for _, result in finished(experiment))
+def independent(results: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether a stage was trained on two independent labels, by what the result.yaml files hold."""
+    return any(result.get("nested") is False for result in results)
 
 
 def validation_accuracy(rows: Iterable[Row], arm: str) -> float | None:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from common.results.climbing import slope_lines, still_climbing
-from common.results.contrasts import LEVEL, MARGIN, less_than, same_within
+from common.results.comparison import Comparison
+from common.results.contrasts import LEVEL, less_than, same_within
 from common.results.images import ImageRow
 from common.results.intervals import FEWEST
 from common.results.metrics import FURTHER, METRICS, NONE, percent, texts
@@ -43,17 +44,9 @@ def side_by_side(section: Section) -> Section:
     return section._replace(lines=lines)
 
 
-def sections(
-    rows: Sequence[Row], *, reference: str, primary: str = "", margin: float = MARGIN
-) -> list[Section]:
-    """Make the tables that a person is shown; without a tested stage, one of validation accuracies.
-
-    Args:
-        rows: of results.csv.
-        reference: the arm that each other one is compared with.
-        primary: the arm whose contrast with it was named beforehand, and stands first.
-        margin: within which a difference does not matter, in percentage points.
-    """
+def sections(rows: Sequence[Row], comparison: Comparison) -> list[Section]:
+    """Make the tables that a person is shown; without a tested stage, one of validation accuracies."""
+    reference, margin = comparison.reference, comparison.margin
     summary = summarise(rows)
     if not summary:
         lines = [[r.arm, level_shown(r), str(r.seed), percent(r.val_accuracy)] for r in rows]
@@ -61,7 +54,7 @@ def sections(
         return [Section("validation accuracy", 2, [header, *lines])]
     compared = [
         row.swapped() if row.arm == reference else row
-        for row in differences(rows, reference=reference, primary=primary, margin=margin)
+        for row in differences(rows, comparison)
         if row.family is not None
     ]
     fewer = _fewer_pairs(summary, compared)

@@ -6,7 +6,8 @@ from itertools import combinations
 from statistics import mean, stdev
 from typing import Any
 
-from common.results.contrasts import MARGIN, equivalence, holm, paired_t, verdict
+from common.results.comparison import Comparison
+from common.results.contrasts import equivalence, holm, paired_t, verdict
 from common.results.intervals import OF_SIX_DIGITS, Estimate, estimate, student, student_of_share
 from common.results.metrics import CHANCE, FURTHER, chance_columns, further_columns
 from common.results.power import seeds_needed
@@ -136,18 +137,10 @@ def summarise(rows: Sequence[Row]) -> list[SummaryRow]:
     return summary
 
 
-def differences(
-    rows: Sequence[Row], *, reference: str = "", primary: str = "", margin: float = MARGIN
-) -> list[DifferenceRow]:
+def differences(rows: Sequence[Row], comparison: Comparison) -> list[DifferenceRow]:
     """Compare each arm with each that follows it, per level, over the seeds that both were tested with.
 
     A single network of several seeds, such as an ensemble of all, is compared with the other arm's mean over these.
-
-    Args:
-        rows: of all arms.
-        reference: the arm whose contrasts with all others, over both levels, are one family of tests.
-        primary: the arm whose contrast with the reference was named beforehand; its levels are a family of their own.
-        margin: within which a difference does not matter, in percentage points.
     """
     groups, by_fine = _tested(rows), _tested(_answered_via_fine(rows))
     arms = dict.fromkeys(arm for arm, _ in groups)
@@ -159,10 +152,10 @@ def differences(
                 for of in (groups, by_fine)
             )
             if compared:
-                row = _difference((arm, other, level), compared, margin / 100)
-                family, name = _family(row, reference, primary), compared[0][0][0].level_name
+                row = _difference((arm, other, level), compared, comparison.margin / 100)
+                family, name = _family(row, comparison), compared[0][0][0].level_name
                 found.append(replace(row, family=family, level_name=name, **_via_fine(via)))
-    return _judged(found, margin)
+    return _judged(found, comparison.margin)
 
 
 def both_directions(rows: Sequence[DifferenceRow]) -> list[DifferenceRow]:
@@ -241,10 +234,11 @@ def _negative(number: float | None) -> float | None:
     return None if number is None else -number
 
 
-def _family(row: DifferenceRow, reference: str, primary: str) -> str | None:
-    if reference not in (row.arm, row.minus):
+def _family(row: DifferenceRow, comparison: Comparison) -> str | None:
+    arms = (row.arm, row.minus)
+    if comparison.reference not in arms:
         return None
-    return PRIMARY if primary in (row.arm, row.minus) else REFERENCE
+    return PRIMARY if comparison.primary in arms else REFERENCE
 
 
 def _judged(found: Sequence[DifferenceRow], margin: float) -> list[DifferenceRow]:

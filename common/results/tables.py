@@ -4,9 +4,8 @@ import csv
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -14,10 +13,10 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from common.results.caveats import caveats
-from common.results.contrasts import MARGIN
+from common.results.comparison import MARGIN, Comparison
 from common.results.images import ImageRow, image_contrasts
 from common.results.latex import latex
-from common.results.rows import Row, collect
+from common.results.rows import Row, collect, finished
 from common.results.sections import Section, image_sections, sections, side_by_side
 from common.results.statistics import (
     DifferenceRow,
@@ -27,43 +26,40 @@ from common.results.statistics import (
     summarise,
 )
 from common.system.atomic_files import write_text
+from common.system.csv_text import as_csv
 
 
-def write_tables(
-    experiment: Path,
-    *,
-    order: Sequence[str],
-    reference: str,
-    primary: str = "",
-    margin: float = MARGIN,
-) -> list[Row]:
-    """Write all tables of what lies below an experiment's folder; gives the rows of results.csv.
+class Tables(NamedTuple):
+    """What was written of an experiment: the rows of two csv files, what a terminal shows, and what limits it all."""
 
-    Args:
-        experiment: the folder.
-        order: arms in the order of the tables.
-        reference: the arm that each other one is compared with.
-        primary: the arm whose contrast with it was named beforehand, and is tested apart.
-        margin: within which a difference does not matter, in percentage points.
-    """
-    rows = collect(experiment, order=order)
-    write_text(experiment / "results.csv", _csv(rows, Row))
-    write_text(experiment / "summary.csv", _csv(summarise(rows), SummaryRow))
-    found = differences(rows, reference=reference, primary=primary, margin=margin)
-    write_text(experiment / "differences.csv", _csv(both_directions(found), DifferenceRow))
-    compared = image_contrasts(experiment, rows, reference=reference)
+    rows: list[Row]
+    summary: list[SummaryRow]
+    sections: list[Section]
+    caveats: list[str]
+
+
+def write_tables(experiment: Path, comparison: Comparison) -> Tables:
+    """Write all tables of what lies below an experiment's folder."""
+    results = finished(experiment)
+    rows = collect(results, order=comparison.order)
+    summary = summarise(rows)
+    write_text(experiment / "results.csv", as_csv(rows, Row))
+    write_text(experiment / "summary.csv", as_csv(summary, SummaryRow))
+    found = differences(rows, comparison)
+    write_text(experiment / "differences.csv", as_csv(both_directions(found), DifferenceRow))
+    compared = image_contrasts(experiment, rows, reference=comparison.reference)
     if compared:
-        write_text(experiment / "images.csv", _csv(compared, ImageRow))
+        write_text(experiment / "images.csv", as_csv(compared, ImageRow))
     else:
         # Of answers that are no longer there.
         (experiment / "images.csv").unlink(missing_ok=True)
-    read = sections(rows, reference=reference, primary=primary, margin=margin)
-    read = [*read, *image_sections(compared)]
-    limits = caveats(experiment)
+    shown = sections(rows, comparison)
+    read = [*shown, *image_sections(compared)]
+    limits = caveats(experiment, results)
     write_text(experiment / "summary.md", markdown(read, limits))
     comments = "".join(f"% - {sentence}\n" for sentence in limits)
     write_text(experiment / "summary.tex", latex(read) + comments)
-    return rows
+    return Tables(rows, summary, shown, limits)
 
 
 def margin_of(experiment: Path) -> float:
@@ -78,17 +74,6 @@ def margin_of(experiment: Path) -> float:
     return MARGIN
 
 
-def print_summary(
-    rows: Sequence[Row], title: str, *, reference: str, primary: str = "", margin: float = MARGIN
-) -> None:
-    """Print the summary as tables; on a narrow terminal, intervals stand below their values."""
-    if all(row.accuracy is None for row in rows):
-        print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
-        return
-    read = sections(rows, reference=reference, primary=primary, margin=margin)
-    _print(read, title, Console())
-
-
 def as_text(sections: Sequence[Section], title: str, notes: Sequence[str] = ()) -> str:
     """Write sections as `print_summary` prints them on a wide terminal, and ``notes`` below them."""
     text = io.StringIO()
@@ -96,11 +81,13 @@ def as_text(sections: Sequence[Section], title: str, notes: Sequence[str] = ()) 
     plain = Console(
         file=text, width=160, force_jupyter=False, force_terminal=False, color_system=None
     )
-    _print(sections, title, plain)
+    print_summary(sections, title, plain)
     return "\n".join((text.getvalue().rstrip(), *notes))
 
 
-def _print(sections: Sequence[Section], title: str, console: Console) -> None:
+def print_summary(sections: Sequence[Section], title: str, console: Console | None = None) -> None:
+    """Print sections as tables; on a narrow terminal, intervals stand below their values."""
+    console = console or Console()
     for section in sections:
         table = _rich(side_by_side(section))
         if _width(table) > console.width:
@@ -141,12 +128,3 @@ def _markdown(section: Section) -> str:
     table = [f"| {' | '.join(line)} |" for line in (header, rule, *lines)]
     notes = [line for note in section.notes for line in ("", note)]
     return "\n".join([f"{section.title[0].upper()}{section.title[1:]}:", "", *table, *notes, ""])
-
-
-def _csv(rows: Sequence[Any], kind: type) -> str:
-    """Write dataclass rows as csv text."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, [item.name for item in fields(kind)], lineterminator="\n")
-    table.writeheader()
-    table.writerows(asdict(row) for row in rows)
-    return text.getvalue()

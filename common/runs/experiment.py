@@ -16,10 +16,10 @@ from common.data.datamodule import load_folder_once
 from common.data.image_folder import size_of_images
 from common.data.labels import coarse_of_fine
 from common.networks.hemisphere import HemisphereConfig
-from common.results.caveats import caveats, titled
-from common.results.contrasts import MARGIN
+from common.results.caveats import titled
+from common.results.comparison import Comparison
 from common.results.rows import HOLE, PLAN
-from common.results.statistics import SummaryRow, summarise
+from common.results.statistics import SummaryRow
 from common.results.tables import print_summary, write_tables
 from common.runs.description import Architecture, Stage
 from common.runs.engine import Engine, Serial
@@ -34,12 +34,8 @@ from common.system.errors import StageFailed, Unfinished, UserError
 def run_experiment(
     stages: Sequence[Stage],
     architectures: Mapping[str, Architecture],
+    comparison: Comparison,
     engine: Engine | None = None,
-    *,
-    order: Sequence[str] = (),
-    reference: str = "",
-    primary: str = "",
-    margin: float = MARGIN,
 ) -> list[SummaryRow]:
     """Run stages, each after those it needs, then write and print the experiment's tables; give the summary.
 
@@ -48,11 +44,8 @@ def run_experiment(
     Args:
         stages: what to run.
         architectures: by the name of the experiment folder.
+        comparison: how their arms are compared.
         engine: runs them; None: one after another in this process.
-        order: arms in the order of the tables.
-        reference: the arm that each other one is compared with.
-        primary: the arm whose contrast with it was named beforehand, and is tested apart.
-        margin: within which a difference does not matter, in percentage points.
 
     Raises:
         Unfinished: after all that, if a stage failed.
@@ -76,14 +69,12 @@ def run_experiment(
                 raise UserError(
                     f"{result} vanished while the command ran: run the same command again."
                 )
-        rows = write_tables(
-            experiment, order=order, reference=reference, primary=primary, margin=margin
-        )
-    limits = caveats(experiment)
-    if rows or not failed:
-        title = titled(experiment.name, limits)
-        print_summary(rows, title=title, reference=reference, primary=primary, margin=margin)
-    print("".join(f"{sentence}\n" for sentence in limits), end="")
+        tables = write_tables(experiment, comparison)
+    if tables.summary:
+        print_summary(tables.sections, titled(experiment.name, tables.caveats))
+    elif tables.rows or not failed:
+        print("Nothing was tested (evaluate=false); validation accuracies are in results.csv.")
+    print("".join(f"{sentence}\n" for sentence in tables.caveats), end="")
     print(f"Results: {experiment}/results.csv  summary.csv  differences.csv  summary.md")
     print(f"Checkpoints: {experiment}/<arm>/seed<n>/checkpoints/best.ckpt")
     if stages[0].config.logger.tensorboard:
@@ -92,7 +83,7 @@ def run_experiment(
         raise Unfinished(
             f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
         )
-    return summarise(rows)
+    return tables.summary
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:

@@ -5,7 +5,6 @@ where they do not (a cluster whose machines share no temporary folder), there is
 """
 
 import csv
-import io
 import json
 import os
 import tempfile
@@ -24,6 +23,7 @@ from rich.table import Table
 from common.settings.checks import plain_value
 from common.settings.schema import GROUPS
 from common.system.atomic_files import write_text
+from common.system.csv_text import csv_text
 from common.system.errors import Unfinished, UserError
 
 JOBS = "BILATERAL_SWEEP"
@@ -150,13 +150,10 @@ def _show(place: Path, jobs: list[dict]) -> None:
     jobs.sort(key=lambda job: -job["score"])
     swept = list(dict.fromkeys(key for job in own.values() for key in job["swept"]))
     keys = list(dict.fromkeys([*swept, *(key for job in jobs for key in job["keys"])]))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*keys, "val_accuracy", "folder"])
-    rows.writerows(
+    rows = (
         [*(job["keys"].get(key, "") for key in keys), job["score"], job["folder"]] for job in jobs
     )
-    write_text(file, text.getvalue())
+    write_text(file, csv_text([*keys, "val_accuracy", "folder"], rows))
     shown = [key for key in keys if key in swept or len({job["keys"].get(key) for job in jobs}) > 1]
     lines = [[job["keys"].get(key, "") for key in shown] for job in jobs]
     if len({*map(tuple, lines)}) < len(lines):

@@ -3,8 +3,6 @@
 They derive from Lightning's Checkpoint because only such callbacks run after the module has logged an epoch.
 """
 
-import csv
-import io
 import signal
 import threading
 import time
@@ -17,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from common.checkpoints.files import DurableCheckpoints
 from common.system.atomic_files import link_or_copy, write_text
+from common.system.csv_text import csv_text
 from common.system.distributed import all_reduce_max
 from common.system.signals import signals
 from common.training.finite import FiniteLoss
@@ -166,12 +165,9 @@ class MetricsTable(Checkpoint):
         )
         if self.path is None:
             return
-        text = io.StringIO()
         names = list(dict.fromkeys(name for row in self.rows for name in row))
-        table = csv.DictWriter(text, names, lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        rows = ([row.get(name) for name in names] for row in self.rows)
+        write_text(self.path, csv_text(names, rows))
 
 
 def validation_curve(
@@ -206,7 +202,7 @@ class EpochLines(Checkpoint):
             if (name := f"{split}_loss") in metrics
         ]
         shown += [
-            f"val {record.level_names.get(level, level)} accuracy {100 * float(metrics[name]):.1f} %"
+            f"val {record.level_name(level)} accuracy {100 * float(metrics[name]):.1f} %"
             for level in record.levels
             if (name := f"val_{level}_accuracy") in metrics
         ]

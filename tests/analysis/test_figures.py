@@ -33,6 +33,7 @@ from analysis.specialisation.page import course_lines
 from analysis.specialisation.rows import Competence
 from analysis.specialisation.tasks import TASKS
 from analysis.values import Summary
+from common.results.comparison import Comparison
 from common.results.rows import Row
 from common.results.statistics import DifferenceRow, differences
 from common.settings.levels import LEVELS, SIDES
@@ -278,7 +279,9 @@ class Later(Row):
 
 def test_own_coarse_head_minus_via_fine_has_a_table_where_that_was_measured():
     def study(rows):
-        return SimpleNamespace(rows=rows, differences=differences(rows, reference=REFERENCE))
+        return SimpleNamespace(
+            rows=rows, differences=differences(rows, Comparison(reference=REFERENCE))
+        )
 
     names = (REFERENCE, "unilateral")
     rows = [row(arm, seed, 0.5 + seed / 100, level="coarse") for arm in names for seed in range(3)]

@@ -29,9 +29,10 @@ from analysis.sections.independence import (
 )
 from analysis.sections.lesions import random_orders
 from analysis.seed import FeatureSet
-from analysis.values import CORRELATION, SHARE, Item, Value, Values, as_csv
+from analysis.values import CORRELATION, SHARE, Item, Value, Values
 from common.networks.join import Concatenate
 from common.networks.winner import Winner
+from common.system.csv_text import as_csv
 
 LEFT = torch.tensor([1, 1, 1, 0, 0, 0, 1, 0, 1, 1], dtype=torch.bool)
 RIGHT = torch.tensor([1, 1, 0, 1, 1, 0, 1, 0, 1, 1], dtype=torch.bool)

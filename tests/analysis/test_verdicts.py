@@ -31,7 +31,15 @@ from common.results.tables import write_tables
 from common.settings.levels import LEVELS
 from common.system.atomic_files import write_yaml
 from common.system.errors import UserError
-from study.arms import ARMS, CONNECTED, ONE_NETWORK, PRIMARY, REFERENCE, order, plain_name
+from study.arms import (
+    ARMS,
+    CONNECTED,
+    ONE_NETWORK,
+    PRIMARY,
+    REFERENCE,
+    comparison,
+    plain_name,
+)
 
 BILATERAL = {"fine": [0.80, 0.82, 0.81, 0.83], "coarse": [0.9, 0.91, 0.9, 0.91]}
 PAIR = {"fine": [0.82, 0.85, 0.84, 0.85], "coarse": [0.902, 0.911, 0.901, 0.912]}
@@ -518,7 +526,7 @@ def test_a_comparison_of_the_seeds_that_both_have_says_how_many(tmp_path):
         for seed in seeds:
             metrics = {"accuracy": 0.5 + seed / 10, "loss": 1.0}
             finish(tmp_path, arm, seed, {"parameters": 9}, fine=metrics)
-    write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
+    write_tables(tmp_path, comparison())
     (line,) = lines(open_study(tmp_path))
     said = line.verdicts["fine"].numbers
     assert said == "50.00 % against 50.00 %; of 1 seed that both have"
@@ -579,7 +587,7 @@ def test_a_control_that_is_equal_in_one_cost_alone_says_its_share_of_the_other(t
             metrics = {"accuracy": 0.5 + seed / 10, "loss": 1.0}
             costs = {"parameters": parameters, "training": {"macs": 9, "images": 9, "updates": 9}}
             finish(tmp_path, arm, seed, costs, fine=metrics)
-    write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
+    write_tables(tmp_path, comparison())
     marks = {line.arm: line.marks for line in lines(open_study(tmp_path))}
     assert marks == {
         ONE_NETWORK: ("equal size", "equal training"),
@@ -688,7 +696,7 @@ def test_page_terminal_and_csv_agree_in_every_number_of_a_verdict(tmp_path):
                 level: {"accuracy": v, "loss": 1.0} for level, v in zip(own, values, strict=False)
             }
             finish(tmp_path, arm, seed, {"parameters": 9}, **metrics)
-    write_tables(tmp_path, order=order(), reference=REFERENCE, primary=PRIMARY)
+    write_tables(tmp_path, comparison())
     study = open_study(tmp_path)
     whole, terminal = render(study, Findings(), seconds=1), say(study)
     page = verdicts_of(whole)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from analysis import columns
+from common.results.comparison import Comparison
 from common.results.images import ImageRow
 from common.results.rows import Row
 from common.results.tables import write_tables
@@ -21,7 +22,7 @@ def listed(name: str) -> list[str]:
 
 
 def test_columns_of_the_tables_are_listed_in_their_order(tmp_path):
-    write_tables(tmp_path, order=[], reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     for name in ("results.csv", "summary.csv", "differences.csv"):
         with (tmp_path / name).open() as file:
             assert listed(name) == next(csv.reader(file))

@@ -22,7 +22,7 @@ from common.results.statistics import (
 )
 from common.results.tables import markdown, sections
 from common.settings.levels import LEVELS
-from study.arms import PRIMARY, REFERENCE
+from study.arms import PRIMARY, REFERENCE, comparison
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted(file.parent for file in (ROOT / "results").rglob("results.csv"))
@@ -65,7 +65,7 @@ def test_studies_are_recorded():
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_the_tables_follow_from_the_seeds(study):
     rows = results(study)
-    compared = both_directions(differences(rows, reference=REFERENCE, primary=PRIMARY))
+    compared = both_directions(differences(rows, comparison()))
     for name, computed in (("summary", summarise(rows)), ("differences", compared)):
         written = rows_of(study / f"{name}.csv")
         assert len(written) == len(computed)
@@ -76,7 +76,7 @@ def test_the_tables_follow_from_the_seeds(study):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_the_recorded_table_is_shown(study):
-    for_people = markdown(sections(results(study), reference=REFERENCE, primary=PRIMARY))
+    for_people = markdown(sections(results(study), comparison()))
     assert (study / "summary.md").read_text() == for_people
     names = ("README.md", "results/README.md", "results/earlier/README.md")
     documents = "".join((ROOT / name).read_text() for name in names)
@@ -174,7 +174,7 @@ def test_the_readme_shows_what_the_bilateral_network_is_compared_with():
     ]
     assert header == [f"{REFERENCE} minus", "fine labels", "coarse labels"]
     assert lines[0][0] == f"`{PRIMARY}`"  # the primary contrast first
-    compared = differences(results(ROOT / "results/navon"), reference=REFERENCE, primary=PRIMARY)
+    compared = differences(results(ROOT / "results/navon"), comparison())
     rows = {
         (row.minus, row.level): row for row in both_directions(compared) if row.arm == REFERENCE
     }

@@ -5,6 +5,8 @@ from helpers import finish
 
 from common.results.arithmetic import ARITHMETIC, computed_otherwise
 from common.results.caveats import caveats
+from common.results.comparison import Comparison
+from common.results.rows import finished
 from common.results.tables import write_tables
 
 METRICS = {"fine": {"accuracy": 0.5, "loss": 1.0}}
@@ -33,19 +35,19 @@ def test_stages_in_half_precision_of_an_earlier_version_are_named(
 ):
     for seed, result in enumerate(results):
         stage(tmp_path, "fine", seed, result, precision)
-    write_tables(tmp_path, order=(), reference="fine")
+    write_tables(tmp_path, Comparison(reference="fine"))
     page = (tmp_path / "summary.md").read_text()
-    sentence = computed_otherwise(tmp_path)
+    sentence = computed_otherwise(finished(tmp_path))
     if named is None:
         assert sentence == ""
         assert "earlier version" not in page
     else:
         assert f"unlike the other stages: {named} (since then: heads" in sentence
         assert sentence in page
-        assert caveats(tmp_path) == [sentence]
+        assert caveats(tmp_path, finished(tmp_path)) == [sentence]
 
 
 def test_stages_of_which_nothing_is_known_are_not_named(tmp_path):
     finish(tmp_path, "fine", 0, EARLIER, **METRICS)
     finish(tmp_path, "fine", 1, NOW, **METRICS)
-    assert computed_otherwise(tmp_path) == ""
+    assert computed_otherwise(finished(tmp_path)) == ""

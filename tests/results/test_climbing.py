@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from common.results.rows import collect
+from common.results.comparison import Comparison
+from common.results.rows import collect, finished
+from common.results.sections import sections
 from common.results.slope import slope
 from common.results.tables import print_summary, write_tables
 
@@ -49,7 +51,7 @@ VALUES = ("validation", "test")
 
 def written(experiment) -> tuple[dict, str]:
     """The slopes of results.csv by arm, seed and level, and the page for a person."""
-    write_tables(experiment, order=("fine", "coarse"), reference="")
+    write_tables(experiment, Comparison(order=("fine", "coarse")))
     with (experiment / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     slopes = {(r["arm"], r["seed"], r["level"]): r["val_slope"] for r in rows}
@@ -69,7 +71,9 @@ def test_the_tables_show_the_mean_over_seeds_and_name_the_arms_that_climb(tmp_pa
     assert float(mean["fine"]) == pytest.approx(0.003)
     for line in ("| fine | fine | +0.30 |", "| coarse | coarse | +0.15 |", "| old | fine | – |"):
         assert line in page
-    print_summary(collect(tmp_path, order=("fine", "coarse")), title="a study", reference="")
+    print_summary(
+        sections(collect(finished(tmp_path), order=("fine", "coarse")), Comparison()), "a study"
+    )
     for text in (page, capsys.readouterr().out):
         # On a terminal the sentence may run over several lines.
         sentence = " ".join(text[text.index("Still climbing") :].partition("otherwise.")[0].split())

@@ -1,7 +1,7 @@
 """Tests of differences: each p a second way, which contrasts are one family, and what a person is told."""
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from scipy.stats import nct, ttest_1samp
 from scipy.stats import t as student_t
 
+from common.results.comparison import Comparison
 from common.results.contrasts import equivalence, holm, paired_t
 from common.results.intervals import estimate
 from common.results.power import power, seeds_needed
 from common.results.rows import Row
+from common.results.sections import sections
 from common.results.statistics import differences, own_minus_via_fine, summarise
-from common.results.tables import markdown, print_summary, sections
+from common.results.tables import markdown, print_summary
 
-NAMES = {"reference": "bilateral", "primary": "pair"}
+NAMES = Comparison(reference="bilateral", primary="pair")
 
 
 def closed(family: list[float]) -> list[float]:
@@ -71,7 +73,7 @@ def test_differences_of_as_many_images_in_each_seed_are_equal(images, right, ahe
     theirs = [round(share * (images - ahead)) for share in right]
     mine = [round((number + ahead) / images, 6) for number in theirs]
     rows = arm("one", *mine) + arm("other", *(round(number / images, 6) for number in theirs))
-    (found,) = differences(rows, reference="other")
+    (found,) = differences(rows, Comparison(reference="other"))
     assert found.mean == pytest.approx(ahead / images, abs=1e-6)
     assert (found.p, found.p_holm, found.ci95_low, found.seeds_needed) == (None,) * 4
     assert not found.verdict
@@ -79,7 +81,7 @@ def test_differences_of_as_many_images_in_each_seed_are_equal(images, right, ahe
 
 def test_one_image_of_a_hundred_thousand_in_one_of_forty_seeds_is_a_difference():
     rows = arm("one", 0.50001, *[0.5] * 39) + arm("other", *[0.5] * 40)
-    (found,) = differences(rows, reference="other")
+    (found,) = differences(rows, Comparison(reference="other"))
     assert found.p == pytest.approx(ttest_1samp([1e-5, *[0] * 39], 0).pvalue)
 
 
@@ -138,7 +140,7 @@ def study() -> list[Row]:
 
 
 def test_contrasts_with_the_reference_are_one_family_and_the_primary_stands_apart():
-    found = {(d.arm, d.minus, d.level): d for d in differences(study(), **NAMES)}
+    found = {(d.arm, d.minus, d.level): d for d in differences(study(), NAMES)}
     families = {key: d.family for key, d in found.items()}
     assert {key for key, family in families.items() if family == "primary"} == {
         ("bilateral", "pair", "fine"),
@@ -157,7 +159,7 @@ def test_contrasts_with_the_reference_are_one_family_and_the_primary_stands_apar
 
 def test_an_arm_with_the_numbers_of_another_is_not_tested_twice():
     def holm_of(rows):
-        found = differences(rows, **NAMES)
+        found = differences(rows, NAMES)
         return {(d.minus, d.level): d.p_holm for d in found if d.family == "reference"}
 
     once = holm_of(study())
@@ -168,16 +170,16 @@ def test_an_arm_with_the_numbers_of_another_is_not_tested_twice():
 
 
 def test_without_names_nothing_is_a_family():
-    assert {d.family for d in differences(study())} == {None}
-    named = differences(study(), reference="bilateral")
+    assert {d.family for d in differences(study(), Comparison())} == {None}
+    named = differences(study(), Comparison(reference="bilateral"))
     assert [d.family for d in named if "bilateral" in (d.arm, d.minus)] == ["reference"] * 6
 
 
 def test_a_contrast_that_cannot_be_tested_is_not_counted():
     rows = study()
     more = [*rows, *arm("young", 0.5, 0.6), *arm("alone", 0.7, seeds=["0+1+2+3+4"])]
-    before = {(d.arm, d.minus, d.level): d for d in differences(rows, **NAMES)}
-    after = {(d.arm, d.minus, d.level): d for d in differences(more, **NAMES)}
+    before = {(d.arm, d.minus, d.level): d for d in differences(rows, NAMES)}
+    after = {(d.arm, d.minus, d.level): d for d in differences(more, NAMES)}
     assert all(after[key] == before[key] for key in before)
     for name in ("young", "alone"):
         d = after["bilateral", name, "fine"]
@@ -186,7 +188,7 @@ def test_a_contrast_that_cannot_be_tested_is_not_counted():
 
 @pytest.mark.parametrize(("margin", "shown"), [(0.5, "differs"), (4, "differs by less than 4")])
 def test_the_word_says_what_the_tests_show(margin, shown):
-    found = differences(study(), **NAMES, margin=margin)
+    found = differences(study(), replace(NAMES, margin=margin))
     words = {(d.minus, d.level): d.verdict for d in found if d.arm == "bilateral"}
     assert words["same", "fine"] == f"the same within {margin}"
     assert words["worse", "fine"] == words["pair", "fine"] == shown
@@ -198,25 +200,25 @@ def test_the_word_says_what_the_tests_show(margin, shown):
 
 
 def test_the_primary_contrast_stands_first_and_is_the_reference_minus_that_arm():
-    first, second, third = sections(study(), **NAMES)[:3]
+    first, second, third = sections(study(), NAMES)[:3]
     assert "primary contrast, bilateral minus pair" in first.title
     assert [line[0] for line in first.lines[1:]] == ["fine", "coarse"]
     assert first.lines[1][2].startswith("+0.62\n+0.")
     assert "test accuracy" in second.title
     assert "contrasts" in third.title
     assert {line[0] for line in third.lines[1:]} == {"same", "worse", "noisy"}
-    assert "primary" not in sections(study(), reference="bilateral")[0].title
+    assert "primary" not in sections(study(), Comparison(reference="bilateral"))[0].title
 
 
 def test_survivors_have_a_star_and_the_line_below_says_how_many_seeds_it_takes():
-    text = markdown(sections(study(), **NAMES))
+    text = markdown(sections(study(), NAMES))
     assert re.search(
         r"\| worse \| fine \| -2\.00 \| <0\.0001 \| <0\.0001 \* \| differs \| 3 \|", text
     )
     assert re.search(
         r"\| noisy \| fine \| \+0\.40 \| 0\.\d+ \| 1\.0000 \| undecided \| \d+ \|", text
     )
-    needed = [d.seeds_needed for d in differences(study(), **NAMES) if d.family == "reference"]
+    needed = [d.seeds_needed for d in differences(study(), NAMES) if d.family == "reference"]
     assert f"{min(needed)} to {max(needed)} seeds would show a difference of 0.5 points" in text
     assert "corrected for the 4 tests of this table" in text
     assert "the same within 0.5: two one-sided tests" in text
@@ -224,7 +226,7 @@ def test_survivors_have_a_star_and_the_line_below_says_how_many_seeds_it_takes()
 
 def test_a_study_of_two_seeds_is_told_why_nothing_was_tested(capsys):
     rows = [*arm("bilateral", 0.5, 0.6), *arm("pair", 0.4, 0.45), *arm("other", 0.4, 0.45)]
-    print_summary(rows, title="a study", **NAMES)
+    print_summary(sections(rows, NAMES), "a study")
     out = capsys.readouterr().out
     assert "An interval or a test takes 3 seeds or more." in out
     assert "Holm:" not in out
@@ -234,20 +236,20 @@ def test_a_study_of_two_seeds_is_told_why_nothing_was_tested(capsys):
 def test_a_difference_of_fewer_seeds_than_the_arm_has_says_of_how_many():
     four = [0.5, 0.62, 0.7, 0.65]
     rows = [*arm("fine", *four), *arm("bilateral", 0.6, 0.6, 0.76), *arm("few", *four)[:3]]
-    read = sections(rows, reference="bilateral")
+    read = sections(rows, Comparison(reference="bilateral"))
     accuracies, contrasts = (one for one in read if one.title.startswith(("test acc", "contrasts")))
     assert [line[4].split("\n")[0] for line in accuracies.lines[1:]] == ["-4.67 (3)", "–", "-4.67"]
     assert [line[2] for line in contrasts.lines[1:]] == ["-4.67 (3)", "-4.67"]
     for one in (accuracies, contrasts):
         assert any("the difference is of n seeds" in note for note in one.notes)
     whole = [*arm("fine", *four), *arm("bilateral", *four)]
-    assert "of n seeds" not in markdown(sections(whole, reference="bilateral"))
+    assert "of n seeds" not in markdown(sections(whole, Comparison(reference="bilateral")))
 
 
 def test_an_approximate_interval_is_marked():
     ring = ["0+1", "1+2", "2+0"]
     rows = [*arm("bilateral", 0.5, 0.6, 0.7), *arm("mixed", 0.4, 0.45, 0.6, seeds=ring)]
-    text = markdown(sections(rows, reference="bilateral"))
+    text = markdown(sections(rows, Comparison(reference="bilateral")))
     line = next(line for line in text.splitlines() if line.startswith("| mixed"))
     assert line.count("≈ ") == 2
     assert "≈: approximate" in text
@@ -263,7 +265,8 @@ def test_tables_of_contrasts_fit_the_terminal(width, capsys, monkeypatch):
     ]
     rows += arm("bilateral_nonspecialised", 0.90001, 0.8, 0.70001)
     print_summary(
-        rows, title="study-NAVON", reference="bilateral", primary="bilateral_swapped_coarse"
+        sections(rows, Comparison(reference="bilateral", primary="bilateral_swapped_coarse")),
+        "study-NAVON",
     )
     out = capsys.readouterr().out
     assert "the same within 0.5" in out
@@ -303,7 +306,7 @@ def test_own_coarse_head_minus_via_fine():
     assert coarse.own_minus_via_fine == found.mean
     assert coarse.own_minus_via_fine_ci95_low == found.ci95_low
     assert summary["bilateral", "fine"].own_minus_via_fine is None
-    (shown,) = [one for one in sections(rows, reference="") if "via fine" in one.title]
+    (shown,) = [one for one in sections(rows, Comparison()) if "via fine" in one.title]
     assert shown.lines[1:] == [["bilateral", "3", "-2.00\n-4.48 to +0.48"]]
 
 
@@ -319,7 +322,7 @@ def test_arms_are_compared_by_the_coarse_class_that_their_fine_heads_give_too():
     ]
     # Has no fine head, so that its coarse one is compared alone.
     rows += arm("coarse", 0.5, 0.6, 0.71, level="coarse")
-    found = {(d.arm, d.minus, d.level): d for d in differences(rows, **NAMES)}
+    found = {(d.arm, d.minus, d.level): d for d in differences(rows, NAMES)}
     both = found["bilateral", "pair", "coarse"]
     low, high = ttest_1samp([-0.01, -0.03, -0.02], 0).confidence_interval()
     said = (both.via_fine, both.via_fine_ci95_low, both.via_fine_ci95_high)
@@ -329,7 +332,7 @@ def test_arms_are_compared_by_the_coarse_class_that_their_fine_heads_give_too():
     assert turned == pytest.approx((0.02, -high, -low))
     assert found["bilateral", "pair", "fine"].via_fine is None
     assert found["bilateral", "coarse", "coarse"].via_fine is None
-    (shown,) = [one for one in sections(rows, **NAMES) if "labels via fine" in one.title]
+    (shown,) = [one for one in sections(rows, NAMES) if "labels via fine" in one.title]
     assert shown.lines == [
         ["arm", "seeds", "minus bilateral\n95 % interval"],
         ["pair", "3", "+2.00\n-0.48 to +4.48"],
@@ -339,7 +342,7 @@ def test_arms_are_compared_by_the_coarse_class_that_their_fine_heads_give_too():
 def test_studies_of_before_that_metric_have_no_such_table():
     rows = [row("bilateral"), row("bilateral", level="coarse")]
     assert own_minus_via_fine(rows) == []
-    assert not any("via fine" in one.title for one in sections(rows, reference=""))
+    assert not any("via fine" in one.title for one in sections(rows, Comparison()))
 
 
 def test_a_small_p_without_survival_has_no_star():
@@ -350,17 +353,18 @@ def test_a_small_p_without_survival_has_no_star():
         # Not the same numbers, which would be one test.
         values = (one + other + number / 1e4 for one, other in zip(base, shift, strict=True))
         rows += arm(f"arm{number}", *values)
-    found = [d for d in differences(rows, reference="bilateral") if d.family]
+    found = [d for d in differences(rows, Comparison(reference="bilateral")) if d.family]
     assert all(d.p < 0.05 < d.p_holm for d in found)
-    assert " * |" not in markdown(sections(rows, reference="bilateral"))
+    assert " * |" not in markdown(sections(rows, Comparison(reference="bilateral")))
 
 
 def test_seeds_needed_of_shared_networks_count_the_widening():
     ring = ["0+1", "1+2", "2+3", "3+0"]
     alone, mixed = (
-        differences([*arm("a", 0.5, 0.62, 0.7, 0.6), *arm("b", 0.4, 0.55, 0.6, 0.55, seeds=seeds)])[
-            0
-        ]
+        differences(
+            [*arm("a", 0.5, 0.62, 0.7, 0.6), *arm("b", 0.4, 0.55, 0.6, 0.55, seeds=seeds)],
+            Comparison(),
+        )[0]
         for seeds in (None, ring)
     )
     wide = (2 / (1 - 1 / 3)) ** 0.5

@@ -10,8 +10,9 @@ from helpers import finish
 
 from common.results.agreement import error_consistency
 from common.results.bootstrap import images_and_seeds, seeds_with_their_images
+from common.results.comparison import Comparison
 from common.results.images import image_contrasts
-from common.results.rows import collect
+from common.results.rows import collect, finished
 from common.results.tables import write_tables
 from common.system.errors import UserError
 
@@ -50,7 +51,7 @@ def study(tmp_path):
 
 
 def test_each_arm_is_compared_with_the_reference_on_the_same_images(study, tmp_path):
-    found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    found = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert [(row.arm, row.minus, row.level) for row in found] == [
         ("other", "bilateral", "fine"),
         ("other", "bilateral", "coarse"),
@@ -67,7 +68,7 @@ def test_each_arm_is_compared_with_the_reference_on_the_same_images(study, tmp_p
 
 
 def test_they_stand_in_a_file_and_on_the_page(study, tmp_path):
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     with (tmp_path / "images.csv").open(newline="") as text:
         first, _ = csv.DictReader(text)
     assert (first["arm"], first["level"], first["seeds"], first["images"]) == (
@@ -82,15 +83,15 @@ def test_they_stand_in_a_file_and_on_the_page(study, tmp_path):
 def test_without_answers_there_is_neither(study, tmp_path):
     for file in tmp_path.glob("other/seed*/predictions.csv.gz"):
         file.unlink()
-        write_tables(tmp_path, order=(), reference="bilateral")
+        write_tables(tmp_path, Comparison(reference="bilateral"))
         assert not (tmp_path / "images.csv").exists()
         assert "Image by image" not in (tmp_path / "summary.md").read_text()
 
 
 def test_a_table_of_before_does_not_outlive_its_answers(study, tmp_path):
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     (tmp_path / "other/seed0/predictions.csv.gz").unlink()
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     assert not (tmp_path / "images.csv").exists()
 
 
@@ -98,7 +99,7 @@ def test_seeds_of_other_images_cannot_be_crossed(study, tmp_path):
     stage(tmp_path, "bilateral", 3, first=5)
     stage(tmp_path, "other", 3, first=5)
     stage(tmp_path, "shorter", 0, images=IMAGES - 1)
-    assert image_contrasts(tmp_path, collect(tmp_path), reference="bilateral") == []
+    assert image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral") == []
 
 
 def own_sets(tmp_path, names=lambda seed: seed) -> dict[str, list]:
@@ -118,7 +119,7 @@ def own_sets(tmp_path, names=lambda seed: seed) -> dict[str, list]:
 @pytest.mark.parametrize("names", [lambda seed: seed, lambda seed: 0], ids=["named", "digests"])
 def test_images_of_a_seed_of_its_own_are_drawn_within_it(tmp_path, names):
     right = own_sets(tmp_path, names)
-    row, _ = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    row, _ = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     ours, theirs = right["other"], right["bilateral"]
     accuracies = [np.array([one.mean() for one in arm]) for arm in (ours, theirs)]
     assert (row.seeds, row.images) == (3, sum(map(len, ours)))
@@ -134,7 +135,7 @@ def test_arms_of_a_seed_must_have_answered_the_same_images(tmp_path):
     own_sets(tmp_path)
     stage(tmp_path, "third", 0, first=0)
     stage(tmp_path, "third", 1, first=5)
-    found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    found = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert {row.arm for row in found} == {"other"}
 
 
@@ -144,11 +145,11 @@ def test_kappa_is_of_the_seeds_that_have_one_and_says_of_how_many(tmp_path):
         for seed in range(2):
             stage(tmp_path, arm, seed, hit=1.0)
         right[arm] = stage(tmp_path, arm, 2, hit=0.7)
-    for row in image_contrasts(tmp_path, collect(tmp_path), reference="bilateral"):
+    for row in image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral"):
         third = [right[arm][row.level][None] for arm in ("other", "bilateral")]
         assert row.kappa == pytest.approx(error_consistency(*third)[0])
         assert (row.seeds, row.kappa_seeds) == (3, 1)
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     page = (tmp_path / "summary.md").read_text()
     assert f"{row.kappa:.2f} (1)" in page
     assert "(1): kappa of one seed" in page
@@ -158,9 +159,9 @@ def test_without_errors_there_is_no_kappa(tmp_path):
     for arm in ("bilateral", "other"):
         for seed in range(3):
             stage(tmp_path, arm, seed, hit=1.0)
-    row, _ = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    row, _ = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert (row.kappa, row.kappa_seeds) == (None, 0)
-    write_tables(tmp_path, order=(), reference="bilateral")
+    write_tables(tmp_path, Comparison(reference="bilateral"))
     page = (tmp_path / "summary.md").read_text()
     assert "| 0 of 3 | – |" in page
     assert "(1)" not in page
@@ -171,7 +172,7 @@ def test_two_seeds_and_shared_networks_have_no_interval(study, tmp_path):
         stage(tmp_path, "mixed", seed, seeds=[seed, (seed + 1) % 3])
     for seed in range(2):
         stage(tmp_path, "two", seed)
-    found = image_contrasts(tmp_path, collect(tmp_path), reference="bilateral")
+    found = image_contrasts(tmp_path, collect(finished(tmp_path)), reference="bilateral")
     assert {row.arm: row.seeds for row in found} == {"other": 3, "mixed": 3, "two": 2}
     for row in found:
         assert (row.ci95_low is None) == (row.ahead is None) == (row.arm != "other")
@@ -186,4 +187,4 @@ def test_a_damaged_file_is_named(study, tmp_path, content):
     file = tmp_path / "other/seed1/predictions.csv.gz"
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"other/seed1/predictions.csv.gz is damaged"):
-        write_tables(tmp_path, order=(), reference="bilateral")
+        write_tables(tmp_path, Comparison(reference="bilateral"))

@@ -10,6 +10,7 @@ from helpers import row
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.results.comparison import Comparison
 from common.results.latex import SPECIAL, escaped, latex
 from common.results.sections import Section, sections
 from common.results.statistics import summarise
@@ -40,7 +41,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def test_numbers_are_those_of_the_summary(rows):
-    read = sections(rows, reference="bilateral", primary="unspecialised_pair")
+    read = sections(rows, Comparison(reference="bilateral", primary="unspecialised_pair"))
     found = tables(latex(read))
     assert len(found) == len(read)
     accuracy = next(one for one in found if "accuracy" in one[0])
@@ -52,7 +53,7 @@ def test_numbers_are_those_of_the_summary(rows):
 
 
 def test_each_table_has_its_rules_and_as_many_cells_in_each_line(rows):
-    text = latex(sections(rows, reference="bilateral"))
+    text = latex(sections(rows, Comparison(reference="bilateral")))
     assert text.startswith("% ")
     assert r"\usepackage{booktabs}" in text.splitlines()[0]
     for columns, body in zip(
@@ -82,7 +83,7 @@ def test_it_lies_beside_the_other_tables_and_says_what_is_missing(tmp_path, monk
     hole = tmp_path / "fine/seed9/failed.yaml"
     hole.parent.mkdir(parents=True)
     hole.write_text("reason: 'fine/seed9: nan 5 %'\n")
-    write_tables(tmp_path, order=[], reference="bilateral", primary="unspecialised_pair")
+    write_tables(tmp_path, Comparison(reference="bilateral", primary="unspecialised_pair"))
     text = (tmp_path / "summary.tex").read_text()
     with (tmp_path / "summary.csv").open() as file:
         means = [f"{100 * float(one['mean']):.2f}" for one in csv.DictReader(file)]
@@ -94,7 +95,7 @@ def test_it_lies_beside_the_other_tables_and_says_what_is_missing(tmp_path, monk
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX is installed")
 def test_latex_reads_it(tmp_path, rows):
     odd = Section("a & b_c 100 %", 1, [["x_y", "#"], ["~^\\", "5 ± 1 ≈"]], ("note $",))
-    text = latex([odd, *sections(rows, reference="bilateral")])
+    text = latex([odd, *sections(rows, Comparison(reference="bilateral"))])
     head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
     (tmp_path / "a.tex").write_text(f"{head}{text}\n\\end{{document}}\n")
     done = subprocess.run(

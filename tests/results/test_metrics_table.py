@@ -6,8 +6,10 @@ import pytest
 from helpers import arm
 
 from common.results import metrics
+from common.results.comparison import Comparison
 from common.results.metrics import FURTHER, METRICS, NUMBER, Metric, applicable, further_columns
 from common.results.rows import Row
+from common.results.sections import sections
 from common.results.statistics import SummaryRow
 from common.results.tables import print_summary
 from common.settings.levels import LEVELS
@@ -64,7 +66,7 @@ def test_shares_are_printed_as_percentages_and_other_numbers_as_they_are():
 @pytest.mark.parametrize("balanced", [0.5, 0.4])
 def test_balanced_accuracy_is_printed_where_it_is_not_the_accuracy(balanced, capsys):
     rows = arm("fine", 0.5, 0.5, balanced_accuracy=balanced)
-    print_summary(rows, title="study", reference="fine")
+    print_summary(sections(rows, Comparison(reference="fine")), "study")
     said = capsys.readouterr().out
     assert ("balanced accuracy" in said) == ("40.00 %" in said) == (balanced == 0.4)
 

@@ -11,7 +11,7 @@ from bilateral import outcome, specialisation
 from common.results.tables import write_tables
 from common.system.errors import UserError
 from common.system.letters import families
-from study.arms import PRIMARY, REFERENCE, order
+from study.arms import comparison
 
 COSTS = {"parameters": 100, "trained_parameters": 100, "macs": 1000, "fingerprint": "f"}
 
@@ -30,7 +30,7 @@ def study(tmp_path):
 
 
 def test_rows_are_those_of_the_csv_files(study):
-    write_tables(study, order=order(), reference=REFERENCE, primary=PRIMARY)
+    write_tables(study, comparison())
     found = outcome(study)
     for name in ("results", "summary", "differences"):
         with (study / f"{name}.csv").open(newline="") as text:
@@ -97,7 +97,7 @@ def test_nothing_finished_is_a_sentence(tmp_path, reader):
 
 
 def test_the_margin_is_that_of_the_study(study):
-    write_tables(study, order=order(), reference=REFERENCE, primary=PRIMARY, margin=9)
+    write_tables(study, comparison(margin=9))
     with (study / "differences.csv").open(newline="") as text:
         written = [line["verdict"] for line in csv.DictReader(text)]
     assert [row.verdict for row in outcome(study).differences] == written

@@ -8,8 +8,10 @@ import shutil
 import pytest
 import yaml
 
+from common.results.comparison import Comparison
 from common.results.metrics import CHANCE, FURTHER
-from common.results.rows import Row, collect, write_result
+from common.results.rows import Row, collect, finished, write_result
+from common.results.sections import sections
 from common.results.statistics import summarise
 from common.results.tables import print_summary, write_tables
 from common.system.atomic_files import (
@@ -155,7 +157,7 @@ def test_rows_are_ordered_by_arm_seed_and_level(tmp_path):
         stage(tmp_path, "bilateral", seed, accuracy=both)
         stage(tmp_path, "coarse", seed, accuracy={"coarse": 0.5})
         stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})
-    rows = collect(tmp_path, order=order())
+    rows = collect(finished(tmp_path), order=order())
     assert [(r.arm, r.seed, r.level) for r in rows] == [
         ("fine", 2, "fine"),
         ("fine", 10, "fine"),
@@ -173,7 +175,7 @@ def test_rows_are_ordered_by_arm_seed_and_level(tmp_path):
 def test_tables_hold_what_the_stages_left(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.25})
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.75})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     first, second = table(tmp_path / "results.csv")
     assert first == {
         "arm": "fine",
@@ -215,7 +217,7 @@ def test_chance_is_a_line_of_the_printed_tables_and_columns_of_the_others(tmp_pa
         }
         write_result(file, read_yaml(file) | {"chance": chance})
     stage(tmp_path, "older", 0, accuracy={"fine": 0.5})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     results, summary = (table(tmp_path / f"{name}.csv") for name in ("results", "summary"))
     for lines in (results, summary):
         shown = {(line["arm"], line["level"]): line for line in lines}
@@ -230,13 +232,13 @@ def test_chance_is_a_line_of_the_printed_tables_and_columns_of_the_others(tmp_pa
 
 def test_results_are_written_with_full_precision(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 1 / 3})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     assert float(table(tmp_path / "results.csv")[0]["accuracy"]) == 1 / 3
 
 
 def test_missing_test_results_are_empty_and_the_page_shows_validation(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": None}, validation=0.125)
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     (line,) = table(tmp_path / "results.csv")
     assert (line["accuracy"], line["loss"], line["val_accuracy"]) == ("", "", "0.125")
     assert table(tmp_path / "summary.csv") == []
@@ -249,7 +251,7 @@ def test_page_for_a_person(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.4})
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.6})
     stage(tmp_path, "coarse", 0, accuracy={"coarse": 0.875})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[:7] == [
         "Test accuracy:",
@@ -285,7 +287,8 @@ def test_page_for_a_person(tmp_path):
 
 def test_table_on_the_terminal(capsys):
     print_summary(
-        [row(accuracy=0.4), row(seed=1, accuracy=0.6)], title="a study", reference=REFERENCE
+        sections([row(accuracy=0.4), row(seed=1, accuracy=0.6)], Comparison(reference=REFERENCE)),
+        "a study",
     )
     out = capsys.readouterr().out
     assert "a study" in out
@@ -295,7 +298,7 @@ def test_table_on_the_terminal(capsys):
 def test_unfinished_stages_are_left_out(tmp_path):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.5})
     (tmp_path / "fine" / "seed1" / "checkpoints").mkdir(parents=True)
-    assert [r.seed for r in collect(tmp_path)] == [0]
+    assert [r.seed for r in collect(finished(tmp_path))] == [0]
 
 
 # Files that are whole or absent
@@ -307,7 +310,7 @@ def test_the_same_ensemble_is_listed_once(tmp_path):
         file = tmp_path / f"ensemble/seed{seed}/result.yaml"
         result = yaml.safe_load(file.read_text())
         write_yaml(file, result | {"seeds": seeds, "trained_parameters": 0})
-    assert [r.seeds for r in collect(tmp_path)] == ["0+1", "2+0"]
+    assert [r.seeds for r in collect(finished(tmp_path))] == ["0+1", "2+0"]
 
 
 def test_networks_of_the_same_two_seeds_are_two_where_their_weights_differ(tmp_path):
@@ -322,17 +325,17 @@ def test_networks_of_the_same_two_seeds_are_two_where_their_weights_differ(tmp_p
         result = yaml.safe_load((place / "result.yaml").read_text())
         write_yaml(place / "result.yaml", result | {"seeds": [0, 1], "trained_parameters": 0})
         write_yaml(place / "fingerprint.yaml", {"sources": sources})
-    assert [r.seed for r in collect(tmp_path)] == [0, 1]
+    assert [r.seed for r in collect(finished(tmp_path))] == [0, 1]
 
 
 def test_a_copy_of_a_stage_is_no_further_seed(tmp_path):
     for seed in (0, 1):
         stage(tmp_path, "fine", seed, accuracy={"fine": 0.5})
     shutil.copytree(tmp_path / "fine/seed0", tmp_path / "fine/seed0-backup")
-    assert [r.seed for r in collect(tmp_path)] == [0, 1]
+    assert [r.seed for r in collect(finished(tmp_path))] == [0, 1]
     shutil.copytree(tmp_path / "fine/seed1", tmp_path / "fine/seed2")
     with pytest.raises(UserError, match=r"fine/seed2/result.yaml is the result of fine/seed1"):
-        collect(tmp_path)
+        collect(finished(tmp_path))
 
 
 def test_file_is_replaced_in_one_step(tmp_path):
@@ -387,7 +390,7 @@ def test_failure_leaves_no_file_where_there_was_none(tmp_path):
 
 def test_failure_to_write_a_table_leaves_the_earlier_one(tmp_path, monkeypatch):
     stage(tmp_path, "fine", 0, accuracy={"fine": 0.5})
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     before = (tmp_path / "results.csv").read_text()
     stage(tmp_path, "fine", 1, accuracy={"fine": 0.5})
 
@@ -396,7 +399,7 @@ def test_failure_to_write_a_table_leaves_the_earlier_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr("common.system.atomic_files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        write_tables(tmp_path, order=order(), reference=REFERENCE)
+        write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     assert (tmp_path / "results.csv").read_text() == before
     assert not list(tmp_path.glob(".*.tmp"))
 

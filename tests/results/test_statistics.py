@@ -15,9 +15,11 @@ from scipy.stats import ttest_rel
 
 from arch_single_head.schema import SingleConfig
 from architectures import ARCHITECTURES
-from common.results.rows import Row, collect
+from common.results.comparison import Comparison
+from common.results.rows import Row, collect, finished
+from common.results.sections import sections
 from common.results.statistics import differences, summarise
-from common.results.tables import print_summary, sections, write_tables
+from common.results.tables import print_summary, write_tables
 from common.runs.description import Stage
 from common.runs.experiment import run_experiment
 from common.settings.compose import ROOT, compose
@@ -28,7 +30,7 @@ from study.arms import REFERENCE, order
 
 def test_paired_difference_against_known_numbers():
     """0.10, 0.05, 0.10: mean 1/12, sd 0.05 / sqrt 3; Student's t of 2 degrees of freedom is 4.302653."""
-    (found,) = differences([*arm("a", 0.5, 0.6, 0.7), *arm("b", 0.4, 0.55, 0.6)])
+    (found,) = differences([*arm("a", 0.5, 0.6, 0.7), *arm("b", 0.4, 0.55, 0.6)], Comparison())
     assert (found.arm, found.minus, found.level, found.seeds) == ("a", "b", "fine", 3)
     assert found.mean == pytest.approx(0.25 / 3)
     assert found.std == pytest.approx(0.05 / math.sqrt(3))
@@ -40,38 +42,38 @@ def test_paired_difference_against_known_numbers():
 def test_pairs_are_of_the_same_seed_whatever_the_order():
     ours = arm("a", 0.5, 0.6, 0.7)
     theirs = arm("b", 0.4, 0.55, 0.6)
-    assert differences([*ours[::-1], *theirs])[0].mean == pytest.approx(0.25 / 3)
+    assert differences([*ours[::-1], *theirs], Comparison())[0].mean == pytest.approx(0.25 / 3)
     # Seed 0 of one side only: two pairs, 0.05 and 0.10.
-    (found,) = differences([*ours[1:], *theirs])
+    (found,) = differences([*ours[1:], *theirs], Comparison())
     assert (found.seeds, found.mean) == (2, pytest.approx(0.075))
 
 
 def test_one_pair_is_a_difference_without_a_spread():
-    (found,) = differences([*arm("a", 0.5), *arm("b", 0.25)])
+    (found,) = differences([*arm("a", 0.5), *arm("b", 0.25)], Comparison())
     assert (found.seeds, found.mean) == (1, 0.25)
     assert (found.std, found.ci95_low, found.ci95_high) == (None, None, None)
 
 
 def test_what_was_not_tested_or_has_no_partner_is_not_compared():
-    assert differences([row("a", 0), row("b", 1)]) == []
-    assert differences([row("a", 0), row("b", 0, accuracy=None)]) == []
-    assert differences([row("a", level="fine"), row("b", level="coarse")]) == []
-    assert differences(arm("a", 0.5, 0.6)) == differences([]) == []
+    assert differences([row("a", 0), row("b", 1)], Comparison()) == []
+    assert differences([row("a", 0), row("b", 0, accuracy=None)], Comparison()) == []
+    assert differences([row("a", level="fine"), row("b", level="coarse")], Comparison()) == []
+    assert differences(arm("a", 0.5, 0.6), Comparison()) == differences([], Comparison()) == []
 
 
 def test_a_single_network_of_all_seeds_is_compared_with_their_mean():
     five = arm("ensemble_five", 0.7, seeds=["0+1+2"])
-    (found,) = differences([*arm("bilateral", 0.4, 0.5, 0.9), *five])
+    (found,) = differences([*arm("bilateral", 0.4, 0.5, 0.9), *five], Comparison())
     assert (found.seeds, found.std, found.ci95_low) == (1, None, None)
     assert found.mean == pytest.approx(0.6 - 0.7)
-    (found,) = differences([*five, *arm("unilateral", 0.4, 0.5, 0.9, 0.1)])
+    (found,) = differences([*five, *arm("unilateral", 0.4, 0.5, 0.9, 0.1)], Comparison())
     assert found.mean == pytest.approx(0.7 - 0.6)
 
 
 def test_every_pair_of_arms_and_level_in_the_order_of_the_table():
     rows = [row(name, level=level) for name in "cab" for level in ("coarse", "fine")]
     rows.append(row("fine_only"))
-    found = [(d.arm, d.minus, d.level) for d in differences(rows)]
+    found = [(d.arm, d.minus, d.level) for d in differences(rows, Comparison())]
     both = [(one, two, lv) for one, two in ("ca", "cb", "ab") for lv in ("fine", "coarse")]
     alone = [(name, "fine_only", "fine") for name in "cab"]
     assert sorted(found) == sorted(both + alone)
@@ -85,14 +87,14 @@ def test_the_interval_is_that_of_the_paired_t_test(values):
     ours, theirs = zip(*values, strict=True)
     spread = [one - two for one, two in values]
     assume(max(spread) - min(spread) > 1e-3)
-    (found,) = differences([*arm("a", *ours), *arm("b", *theirs)])
+    (found,) = differences([*arm("a", *ours), *arm("b", *theirs)], Comparison())
     test = ttest_rel(ours, theirs)
     low, high = test.confidence_interval(0.95)
     assert found.p == pytest.approx(test.pvalue, abs=1e-9)
     # No two accuracies are further apart than 1.
     assert found.ci95_low == pytest.approx(max(low, -1), abs=1e-9)
     assert found.ci95_high == pytest.approx(min(high, 1), abs=1e-9)
-    (reverse,) = differences([*arm("b", *theirs), *arm("a", *ours)])
+    (reverse,) = differences([*arm("b", *theirs), *arm("a", *ours)], Comparison())
     assert reverse.mean == pytest.approx(-found.mean, abs=1e-12)
     assert reverse.ci95_low == pytest.approx(-found.ci95_high, abs=1e-12)
 
@@ -145,7 +147,7 @@ def test_rows_that_were_not_tested_do_not_count_as_sharing():
 def test_differences_with_an_arm_whose_rows_share_seeds_are_approximate():
     single, mixed = arm("a", 0.5, 0.6, 0.7), arm("b", 0.4, 0.55, 0.6, seeds=CYCLE)
     for rows, sign in (([*single, *mixed], 1), ([*mixed, *single], -1)):
-        (found,) = differences(rows)
+        (found,) = differences(rows, Comparison())
         half = 2 * 4.302653 * 0.05 / math.sqrt(3) / math.sqrt(3)
         assert found.std == pytest.approx(0.05 / math.sqrt(3))
         assert found.ci95_low == pytest.approx(sign * 0.25 / 3 - half, abs=1e-7)
@@ -157,7 +159,7 @@ def test_differences_with_an_arm_whose_rows_share_seeds_are_approximate():
 def test_a_network_that_shapes_two_differences_from_either_side_makes_them_approximate():
     # Neither arm shares seeds within itself, but seeds 1 and 2 are in two pairs.
     one, other = arm("a", 0.5, 0.6, 0.8), arm("b", 0.4, 0.5, 0.6, seeds=["1", "2", "3"])
-    assert differences([*one, *other])[0].approximate is True
+    assert differences([*one, *other], Comparison())[0].approximate is True
 
 
 # The other columns
@@ -193,7 +195,7 @@ def test_tables_have_empty_cells_and_no_nan(tmp_path):
         finish(tmp_path, "fine", seed, NEW | {"seeds": [seed]}, fine=METRICS)
         mixed = NEW | {"seeds": [seed, 1 - seed]}
         finish(tmp_path, "swapped", seed, mixed, fine=METRICS, coarse=METRICS)
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     assert [r["seeds"] for r in cells(tmp_path / "results.csv")] == ["0", "1"] + 2 * ["0+1"] + 2 * [
         "1+0"
     ]
@@ -224,9 +226,9 @@ def test_results_of_an_earlier_version_are_shown_as_far_as_they_go(tmp_path):
     for seed in (0, 1):
         finish(tmp_path, "fine", seed, {}, fine=old | {"accuracy": 0.5 - seed / 10})
     finish(tmp_path, "fine", 2, {}, fine=old | {"accuracy": 0.6})
-    first = collect(tmp_path)[0]
+    first = collect(finished(tmp_path))[0]
     assert (first.seeds, first.top5, first.macs) == ("0", None, None)
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     (line,) = cells(tmp_path / "summary.csv")
     assert (line["mean"], line["top5_mean"], line["macs"]) == ("0.5", "", "")
     assert line["own_minus_via_fine"] == ""
@@ -238,7 +240,7 @@ def test_arms_are_listed_in_the_order_of_the_study(tmp_path):
     names = [*order(), "aardvark", "zebra"]
     for name in sorted(names):
         finish(tmp_path, name, 0, NEW, fine=METRICS)
-    assert [r.arm for r in collect(tmp_path, order=order())] == names
+    assert [r.arm for r in collect(finished(tmp_path), order=order())] == names
     assert names[:3] == ["fine", "coarse", "bilateral"]
 
 
@@ -249,7 +251,7 @@ def test_a_stage_says_from_which_seeds_it_is_built(tiny, tmp_path):
         Stage(arm="alone", seed=3, folder="arch_single_head", config=cfg),
         Stage(arm="mixed", seed=3, folder="arch_single_head", config=cfg, seeds=(3, 0)),
     ]
-    run_experiment(stages, ARCHITECTURES, order=order(), reference=REFERENCE)
+    run_experiment(stages, ARCHITECTURES, Comparison(order=order(), reference=REFERENCE))
     for name, seeds in (("alone", [3]), ("mixed", [3, 0])):
         result = yaml.safe_load((tmp_path / "seeds" / name / "seed3/result.yaml").read_text())
         assert result["seeds"] == seeds
@@ -287,11 +289,11 @@ def everything() -> list[Row]:
 def test_no_number_is_cut_off_whatever_the_terminals_width(width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     rows = everything()
-    print_summary(rows, title="study-NAVON", reference=REFERENCE)
+    print_summary(sections(rows, Comparison(reference=REFERENCE)), "study-NAVON")
     out = capsys.readouterr().out
     assert "…" not in out
     words = out.split()
-    for section in sections(rows, reference=REFERENCE):
+    for section in sections(rows, Comparison(reference=REFERENCE)):
         for line in section.lines[1:]:
             for word in " ".join(line).split():
                 assert word in words, word
@@ -305,7 +307,7 @@ def test_a_wide_terminal_shows_intervals_beside_and_a_narrow_one_below(capsys, m
         ("60", r"50\.00 ± 10\.00 % +-13\.33\n +27\.02 to"),
     ):
         monkeypatch.setenv("COLUMNS", width)
-        print_summary(rows, title="a study", reference=REFERENCE)
+        print_summary(sections(rows, Comparison(reference=REFERENCE)), "a study")
         assert re.search(pattern, capsys.readouterr().out)
 
 
@@ -316,7 +318,7 @@ def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sig
         *arm("unilateral", 0.55, 0.65, 0.60),
         *arm("ensemble_five", 0.9, seeds=["0+1+2"]),
     ]
-    header, *lines = sections(rows, reference=REFERENCE)[0].lines
+    header, *lines = sections(rows, Comparison(reference=REFERENCE))[0].lines
     assert header[-1] == "minus bilateral\n95 % interval"
     shown = {line[0]: line[-1] for line in lines}
     # -10, -12 and -11: mean -11, sd 1, half the interval 4.302653 / sqrt 3. -5, -7 and -6 likewise.
@@ -330,13 +332,13 @@ def test_differences_to_the_bilateral_network_are_in_points_and_of_the_named_sig
 
 def test_without_a_bilateral_network_there_is_no_such_column():
     for rows in (arm("fine", 0.5, 0.6), arm("bilateral", 0.5, 0.6)):
-        assert "minus" not in str(sections(rows, reference=REFERENCE))
-        assert "contrast" not in str(sections(rows, reference=REFERENCE))
+        assert "minus" not in str(sections(rows, Comparison(reference=REFERENCE)))
+        assert "contrast" not in str(sections(rows, Comparison(reference=REFERENCE)))
 
 
 def test_costs_stand_once_for_each_arm():
     rows = [row("bilateral", level=level) for level in ("fine", "coarse")]
-    costs = sections(rows, reference=REFERENCE)[-1]
+    costs = sections(rows, Comparison(reference=REFERENCE))[-1]
     assert "costs" in costs.title
     assert costs.labels == 1
     assert costs.lines[1:] == [["bilateral", "12.346 (1.235)", "1,234.5", "1,234.5"]]
@@ -344,7 +346,7 @@ def test_costs_stand_once_for_each_arm():
 
 def test_the_page_is_markdown_with_all_three_tables(tmp_path):
     finish(tmp_path, "fine", 0, NEW, fine=METRICS)
-    write_tables(tmp_path, order=order(), reference=REFERENCE)
+    write_tables(tmp_path, Comparison(order=order(), reference=REFERENCE))
     page = (tmp_path / "summary.md").read_text()
     blocks = page.strip().split("\n\n")
     for table in (block for block in blocks if block.startswith("|")):

@@ -21,6 +21,7 @@ from arch_single_head.datamodule import SingleHeadData
 from arch_single_head.module import SingleHead
 from arch_single_head.schema import SingleConfig
 from benchmarks import schedule
+from common.results.comparison import Comparison
 from common.results.rows import HOLE
 from common.runs.description import Architecture
 from common.runs.experiment import run_experiment
@@ -329,7 +330,7 @@ def test_a_stage_that_fails_leaves_the_others_alone(options, tmp_path, capsys):
     }
     engine = RayEngine(stages, architectures, address=None, stages_per_gpu=1)
     with pytest.raises(UserError, match=r"2 of 6 .*: fine/seed1, bilateral/seed1"):
-        run_experiment(stages, architectures, engine)
+        run_experiment(stages, architectures, Comparison(), engine)
     assert "error: fine/seed1: broken." in capsys.readouterr().err
     assert len(list(tmp_path.glob("study/*/seed*/result.yaml"))) == 4
     holes = {file.parent.relative_to(tmp_path / "study") for file in tmp_path.rglob(HOLE)}

@@ -1,7 +1,5 @@
 """Write down how a set was prepared: prepared.md for a person, skipped.csv for programs."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from common.data.folders.problems import PARTS, parts_of
 from common.data.hierarchy import Hierarchy
 from common.data.index import Index
 from common.system.atomic_files import write_text
+from common.system.csv_text import csv_text
 
 REPORT_FILE, SKIPPED_FILE = "prepared.md", "skipped.csv"
 PROBLEMS = "## Problems"
@@ -67,13 +66,10 @@ class Report:
 
     def write(self, root: Path, title: str) -> None:
         """Write both files into a set's folder, unless they are there and name the same problems and pictures."""
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["picture", "reason"])
-        writer.writerows((one.shown, one.reason) for one in self.skipped)
+        table = csv_text(["picture", "reason"], ((one.shown, one.reason) for one in self.skipped))
         files = {
             root / REPORT_FILE: _as_text(self.page(title)),
-            root / SKIPPED_FILE: _as_text(table.getvalue()),
+            root / SKIPPED_FILE: _as_text(table),
         }
         # The part before the problems tells what was different when the set was made.
         if not all(
