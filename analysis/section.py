@@ -40,12 +40,13 @@ class Section:
 
 # In a sentence about what was left out of one seed.
 WITH_SEED = re.compile(r"\bwith seed (\d+)\b")
+SHOWN = 4  # names in a sentence
 
 
-def listed(names: Sequence[str], *, shown: int = 4) -> str:
+def listed(names: Sequence[str]) -> str:
     """Names in a sentence: the first ones, and how many more there are."""
-    more = f"; and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{'; '.join(names[:shown])}{more}"
+    more = f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{'; '.join(names[:SHOWN])}{more}"
 
 
 @dataclass

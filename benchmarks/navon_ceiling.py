@@ -22,6 +22,7 @@ from scipy.special import logsumexp, ndtr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.data.difficulty import add_amounts
 from data_scripts.make_navon import (
     LARGE,
     PER_LARGE,
@@ -31,7 +32,6 @@ from data_scripts.make_navon import (
     SMALL,
     Difficulty,
     Figures,
-    add_difficulty,
     bitmaps,
     draw,
 )
@@ -113,7 +113,7 @@ def main() -> None:
     )
     parser.add_argument("--figures", type=int, default=5000, help="how many (default 5000)")
     parser.add_argument("--seed", type=int, default=1000, help="of these figures (default 1000)")
-    difficulty = add_difficulty(parser)
+    difficulty = add_amounts(parser, Difficulty)
     args = parser.parse_args()
     for name, share in ceiling(args.figures, args.seed, difficulty(args)).items():
         error = (share * (1 - share) / args.figures) ** 0.5

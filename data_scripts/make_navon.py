@@ -20,13 +20,13 @@ The set is written in the python format of CIFAR-100, so `prepare_cifar.py` read
 """
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from common.data.difficulty import Amounts, add_amounts, amount, colours
 from common.data.raw import Raw, RawSplit, write_raw
 from common.system.errors import UserError, run_script
 
@@ -41,7 +41,7 @@ STROKES = 3  # rows and columns of a small letter
 
 
 @dataclass(frozen=True)
-class Difficulty:
+class Difficulty(Amounts):
     """How much of the letters is there to see. Each level has its own: a letter loses some of its parts.
 
     ``missing`` is the probability that a cell of the large letter is left out, and ``worn`` that a
@@ -53,17 +53,10 @@ class Difficulty:
         UserError: a value that is out of range.
     """
 
-    missing: float = 0.35
-    worn: float = 0.12
-    noise: float = 12.0
-    contrast: float = 110.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, highest in (("missing", 0.9), ("worn", 0.9), ("noise", 255), ("contrast", 200)):
-            value = getattr(self, name)
-            if not 0 <= value <= highest:
-                raise UserError(f"--{name} {value:g}: allowed are 0 to {highest:g}")
+    missing: float = amount(0.35, 0.9, "probability that a cell of the large letter is left out")
+    worn: float = amount(0.12, 0.9, "probability that a pixel of the small letter is left out")
+    noise: float = amount(12.0, 255, "standard deviation of the pixel noise, in grey levels")
+    contrast: float = amount(110.0, 200, "least distance between the two colours, in grey levels")
 
 
 DIFFICULTY = Difficulty()
@@ -239,7 +232,7 @@ def _figures(
         top[:, None, None] + np.arange(7 * pitch)[:, None],
         left[:, None, None] + np.arange(5 * pitch),
     ] = drawn
-    ink, paper = colours(count, rng, difficulty.contrast)
+    ink, paper = colours(count, rng, difficulty.contrast, each=2)
     images = np.where(
         mask[:, None, :size, :size], ink[:, :, None, None], paper[:, :, None, None]
     )  # (N, 3, size, size)
@@ -257,20 +250,6 @@ def wear(letters: np.ndarray, worn: float, rng: np.random.Generator) -> np.ndarr
         kept[todo] = letters[todo] & (rng.random(letters[todo].shape) >= worn)
         todo = todo[~kept[todo].any((1, 2))]
     return kept
-
-
-def colours(count: int, rng: np.random.Generator, contrast: float) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a colour for the letters and one for the ground, both float32 (N, 3), far enough apart.
-
-    Pairs that are too similar are drawn again.
-    """
-    pairs = np.zeros((count, 2, 3), np.float32)
-    todo = np.arange(count)
-    while len(todo):
-        pairs[todo] = rng.uniform(0, 255, (len(todo), 2, 3))
-        distance = np.sqrt(np.mean((pairs[todo, 0] - pairs[todo, 1]) ** 2, axis=1))
-        todo = todo[distance < contrast]
-    return pairs[:, 0], pairs[:, 1]
 
 
 def make_split(
@@ -353,21 +332,6 @@ def make_navon(
     )
 
 
-def add_difficulty(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Difficulty]:
-    """Add an option for each kind of difficulty to a parser; gives what reads them, which may raise a UserError."""
-    for name, what in (
-        ("missing", "probability that a cell of the large letter is left out"),
-        ("worn", "probability that a pixel of the small letter is left out"),
-        ("noise", "standard deviation of the pixel noise, in grey levels"),
-        ("contrast", "least distance between the two colours, in grey levels"),
-    ):
-        default = getattr(DIFFICULTY, name)
-        parser.add_argument(
-            f"--{name}", type=float, default=default, help=f"{what} (default {default:g})"
-        )
-    return lambda args: Difficulty(args.missing, args.worn, args.noise, args.contrast)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the script; returns its exit status."""
     parser = argparse.ArgumentParser(
@@ -397,7 +361,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(
             f"--{name}", type=int, default=default, help=f"{what} (default {default})"
         )
-    difficulty = add_difficulty(parser)
+    difficulty = add_amounts(parser, Difficulty)
     args = parser.parse_args(argv)
     out_dir = args.out_dir or (INDEPENDENT_DIR if args.independent else OUT_DIR)
     test = args.test if args.test is not None else INDEPENDENT_TEST if args.independent else TEST

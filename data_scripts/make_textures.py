@@ -14,11 +14,12 @@ The set is written in the python format of CIFAR-100, so `prepare_cifar.py` read
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from common.data.difficulty import Amounts, add_amounts, amount, colours
 from common.data.raw import Raw, RawSplit, write_raw
 from common.system.errors import UserError, run_script
 
@@ -71,7 +72,7 @@ TEXTURES: dict[str, Callable[[Array, Array], Array]] = {
 
 
 @dataclass(frozen=True)
-class Difficulty:
+class Difficulty(Amounts):
     """How much of each label is there to see.
 
     ``missing`` is the probability that a block of the shape is left out, and ``worn`` that a pixel of the texture has
@@ -82,17 +83,12 @@ class Difficulty:
         UserError: a value that is out of range.
     """
 
-    missing: float = 0.45
-    worn: float = 0.15
-    noise: float = 12.0
-    contrast: float = 60.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, highest in (("missing", 0.9), ("worn", 0.5), ("noise", 255), ("contrast", 100)):
-            value = getattr(self, name)
-            if not 0 <= value <= highest:
-                raise UserError(f"--{name} {value:g}: allowed are 0 to {highest:g}")
+    missing: float = amount(0.45, 0.9, "probability that a block of the shape is left out")
+    worn: float = amount(0.15, 0.5, "probability that a pixel of the texture has the other tone")
+    noise: float = amount(12.0, 255, "standard deviation of the pixel noise, in grey levels")
+    contrast: float = amount(
+        60.0, 100, "least distance between any two of the three colours, in grey levels"
+    )
 
 
 DIFFICULTY = Difficulty()
@@ -125,28 +121,11 @@ def draw(
     inside &= blocks.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)
     second ^= rng.random(second.shape) < difficulty.worn
     ground, one, other = (
-        tone[:, :, None, None] for tone in colours(count, rng, difficulty.contrast)
+        tone[:, :, None, None] for tone in colours(count, rng, difficulty.contrast, each=3)
     )
     images = np.where(inside[:, None], np.where(second[:, None], other, one), ground)
     images = images + difficulty.noise * rng.standard_normal(images.shape, np.float32)
     return np.clip(images, 0, 255).astype(np.uint8)
-
-
-def colours(count: int, rng: np.random.Generator, contrast: float) -> tuple[Array, Array, Array]:
-    """Draw a colour for the ground and two for the texture, each float32 (N, 3), any two of them far enough apart.
-
-    Triples of which two are too similar are drawn again.
-    """
-    found = np.zeros((count, 3, 3), np.float32)
-    todo = np.arange(count)
-    while len(todo):
-        found[todo] = rng.uniform(0, 255, (len(todo), 3, 3))
-        distances = [
-            np.sqrt(np.mean((found[todo, a] - found[todo, b]) ** 2, axis=1))
-            for a, b in ((0, 1), (0, 2), (1, 2))
-        ]
-        todo = todo[np.min(distances, axis=0) < contrast]
-    return found[:, 0], found[:, 1], found[:, 2]
 
 
 def make_split(split: str, count: int, seed: int, difficulty: Difficulty = DIFFICULTY) -> RawSplit:
@@ -198,21 +177,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--train", type=int, default=TRAIN, help=f"images (default {TRAIN})")
     parser.add_argument("--test", type=int, default=TEST, help=f"images (default {TEST})")
     parser.add_argument("--out-dir", type=Path, default=OUT_DIR, help=f"default {OUT_DIR}")
-    for name, what in (
-        ("missing", "probability that a block of the shape is left out"),
-        ("worn", "probability that a pixel of the texture has the other tone"),
-        ("noise", "standard deviation of the pixel noise, in grey levels"),
-        ("contrast", "least distance between any two of the three colours, in grey levels"),
-    ):
-        default = getattr(DIFFICULTY, name)
-        parser.add_argument(
-            f"--{name}", type=float, default=default, help=f"{what} (default {default:g})"
-        )
+    difficulty = add_amounts(parser, Difficulty)
     args = parser.parse_args(argv)
 
     def script() -> None:
-        difficulty = Difficulty(*(getattr(args, field.name) for field in fields(Difficulty)))
-        write_raw(make_textures(args.train, args.test, args.seed, difficulty), args.out_dir)
+        write_raw(make_textures(args.train, args.test, args.seed, difficulty(args)), args.out_dir)
         print(f"{args.out_dir}: {args.train:,} training and {args.test:,} test images")
 
     return run_script(script)

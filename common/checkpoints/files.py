@@ -201,6 +201,8 @@ def _network_weights(state: dict[str, Any]) -> dict[str, Tensor]:
     for name, w in found.items():
         if not is_complete(w):
             raise ValueError(f"network.{name} of its state_dict is not a complete tensor")
+        if not w.isfinite().all():
+            raise ValueError(f"network.{name} of its state_dict holds numbers that are not finite")
     return found
 
 
@@ -235,6 +237,11 @@ def load_network(network: nn.Module, weights: dict[str, Tensor], *, path: Path) 
             raise UserError(
                 f"{path} does not fit the network: {name} is {tuple(weights[name].shape)} there "
                 f"and {tuple(expected[name].shape)} here."
+            )
+        kinds = weights[name].dtype, expected[name].dtype
+        if kinds[0].is_floating_point != kinds[1].is_floating_point:
+            raise UserError(
+                f"{path} does not fit the network: {name} is {kinds[0]} there and {kinds[1]} here."
             )
     network.load_state_dict(weights, strict=True)
 

@@ -1,7 +1,7 @@
 """Load weights that were trained elsewhere, torchvision's by name or those of a file, completely or not at all."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from common.networks.backbones.torchvision_models import download, named_weights
 from common.networks.hemisphere import HemisphereConfig
 from common.networks.parameters import WEIGHTS_NAME, setting
 from common.system.errors import UserError
+from common.system.words import some
 
 # Under these names training scripts keep the weights among other things.
 INSIDE = ("state_dict", "model")
@@ -143,16 +144,10 @@ def _fitting(
         ],
     }
     said = [
-        what.format(_some([name.removeprefix(prefix) for name in names]))
+        what.format(some([name.removeprefix(prefix) for name in names], SHOWN))
         for what, names in faults.items()
         if names
     ]
     if said:
         raise UserError(f"{given} does not fit {arch}: {'; '.join(said)}.")
     return {name: found.get(name, torch.zeros_like(w)) for name, w in expected.items()}
-
-
-def _some(names: Sequence[str]) -> str:
-    """Name a few, and count the others."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

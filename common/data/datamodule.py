@@ -28,6 +28,7 @@ from common.system.distributed import rank, world_size
 from common.system.environment import uses_gpu
 from common.system.errors import UserError
 from common.system.randomness import derive
+from common.system.words import first_of
 
 # The numbers change only the speed. More fit, but with more their activations leave a CPU's cache.
 EVAL_BATCH = 256
@@ -142,10 +143,8 @@ class HierarchicalData(pl.LightningDataModule, ABC):
                 if count == 0
             ]
             if absent:
-                more = ", ..." if len(absent) > SHOWN else ""
                 warn_once(
-                    f"{lacks} {self.level_names[level]} class "
-                    f"{', '.join(absent[:SHOWN])}{more}: {so}."
+                    f"{lacks} {self.level_names[level]} class {first_of(absent, SHOWN)}: {so}."
                 )
 
     def load_test(self) -> ImageSet:

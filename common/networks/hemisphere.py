@@ -1,6 +1,7 @@
 """One hemisphere: the parameters that describe it, and the module that can be frozen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -165,3 +166,20 @@ class Hemisphere(nn.Module):
         if self.backbone.training and self.backbone.per_k < 1:
             features = torch.where(lifetime_winners(features, self.backbone.per_k), features, 0)
         return features
+
+
+@contextmanager
+def thawed(network: nn.Module) -> Iterator[None]:
+    """Run frozen hemispheres of a network like others within the block.
+
+    A frozen one computes without gradients, which saves memory in training and is all that is lifted here: its weights
+    still ask for none.
+    """
+    frozen = [one for one in network.modules() if isinstance(one, Hemisphere) and one.frozen]
+    for hemisphere in frozen:
+        hemisphere.frozen = False
+    try:
+        yield
+    finally:
+        for hemisphere in frozen:
+            hemisphere.frozen = True

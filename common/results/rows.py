@@ -13,6 +13,7 @@ from common.results.metrics import CHANCE, FURTHER, chance_columns, further_colu
 from common.results.slope import slope
 from common.system.atomic_files import read_yaml, write_yaml
 from common.system.errors import UserError
+from common.system.words import first_of
 
 HOLE = "failed.yaml"  # in place of a result.yaml: why there is none
 PLAN = "plan.yaml"  # of an experiment: the stages that its latest command runs
@@ -121,8 +122,7 @@ def nothing_finished(place: Path) -> UserError:
     if any(here.glob("seed*/result.yaml")):
         return UserError(f"{here} is that of one arm: give its study's, {here.parent}.")
     if studies := sorted({file.parents[2].name for file in here.glob("*/*/seed*/result.yaml")}):
-        more = ", ..." if len(studies) > 5 else ""
-        return UserError(f"{here} holds studies: give one of them, {', '.join(studies[:5])}{more}.")
+        return UserError(f"{here} holds studies: give one of them, {first_of(studies, 5)}.")
     return UserError(
         f"{here} holds no finished stage: give the folder of a study, such as runs/demo, of which train_system.py or "
         "trainer.py has finished a stage."

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
@@ -29,6 +30,8 @@ from common.runs.stage_ends import StageEnds
 from common.system.atomic_files import open_lock, write_yaml
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, Unfinished, UserError
+
+_LOCKS: set[BinaryIO] = set()  # of the experiments that this process runs
 
 
 def run_experiment(
@@ -211,12 +214,23 @@ def _only_one(experiment: Path) -> Iterator[None]:
             f"{experiment} cannot be made ({error.strerror}): choose another save_dir or exp_name."
         ) from error
     with open_lock(experiment / ".lock") as lock:
-        # A process that loads images must not keep the lock when this one is killed.
-        os.register_at_fork(after_in_child=lock.close)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"Another command is running in {experiment}: wait for it, or choose another exp_name."
             ) from None
-        yield
+        _LOCKS.add(lock)
+        try:
+            yield
+        finally:
+            _LOCKS.discard(lock)
+
+
+def _close_locks() -> None:
+    while _LOCKS:
+        _LOCKS.pop().close()
+
+
+# A process that loads images must not keep a lock when this one is killed. Once here: a hook cannot be taken back.
+os.register_at_fork(after_in_child=_close_locks)

@@ -8,6 +8,7 @@ from typing import get_args, get_origin
 
 from common.settings.schema import GROUPS, keys_of
 from common.system.errors import UserError
+from common.system.words import first_of
 
 # What other programs call the last part of a key.
 OTHER_NAMES = {
@@ -107,7 +108,7 @@ def _keys_below(section: str, schema: type) -> str:
     """The keys of a section, or the first of many."""
     start = f"{section}."
     inner = [key.removeprefix(start) for key in keys_of(schema) if key.startswith(start)]
-    return f"{', '.join(inner[:MANY])}{', ...' if len(inner) > MANY else ''}"
+    return first_of(inner, MANY)
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.65) -> list[str]:
@@ -206,6 +207,5 @@ def _there_are(name: str, schema: type) -> str:
     if siblings and len(siblings) <= MANY:
         return f"allowed{f' in {section}' if section else ''}: {', '.join(siblings)}"
     if section and siblings:
-        first = ", ".join(siblings[:MANY])
-        return f"allowed in {section}: {first}, ... (--help-all lists all keys)"
+        return f"allowed in {section}: {first_of(siblings, MANY)} (--help-all lists all keys)"
     return "--help-all lists all keys, and docs/keys.md explains them"

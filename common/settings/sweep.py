@@ -25,6 +25,7 @@ from common.settings.schema import GROUPS
 from common.system.atomic_files import write_text
 from common.system.csv_text import csv_text
 from common.system.errors import Unfinished, UserError
+from common.system.words import some
 
 JOBS = "BILATERAL_SWEEP"
 # Sweeps whose values stand on the command line; those of glob(...) are names of files, an interval has none.
@@ -131,9 +132,8 @@ def table_at_the_end() -> Iterator[None]:
             for place in dict.fromkeys(job["place"] for job in jobs):
                 _show(Path(place), [job for job in jobs if job["place"] == place])
     if unfinished:
-        more = f" and {len(unfinished) - SHOWN} more" if len(unfinished) > SHOWN else ""
         raise Unfinished(
-            f"{len(unfinished)} of the sweep's jobs could not be finished: {', '.join(unfinished[:SHOWN])}{more}."
+            f"{len(unfinished)} of the sweep's jobs could not be finished: {some(unfinished, SHOWN)}."
         )
 
 

@@ -95,8 +95,7 @@ def together(work: Callable[[], None], *, devices: int, machines: "Machines") ->
         raise
     finally:
         ended.set()
-        for process in others:
-            process.kill()
+        _kill(others)
         if dist.is_initialized():
             dist.destroy_process_group()
         _cpu_group.cache_clear()
@@ -176,8 +175,7 @@ class Machines:
                 try:
                     _finish(processes, seconds=None)
                 finally:
-                    for process in processes:
-                        process.kill()
+                    _kill(processes)
                 number += 1
         except dist.DistError as error:
             raise UserError(
@@ -234,6 +232,13 @@ def _finish(processes: Sequence[subprocess.Popen], seconds: float | None = END_S
         with suppress(subprocess.TimeoutExpired):
             if process.wait(seconds):
                 raise UserError(_ended_early(process))
+
+
+def _kill(processes: Sequence[subprocess.Popen]) -> None:
+    """Kill those that still run, wait for their end, and close what they got their work through."""
+    for process in processes:
+        with process:
+            process.kill()
 
 
 def _watch(processes: Sequence[subprocess.Popen], ended: threading.Event) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError
 from rich.console import Console
 from rich.table import Table
 
@@ -195,15 +195,15 @@ def _use_dataset(run: DictConfig, cfg: DictConfig) -> None:
 
     Its memory_gb always counts: memory is the machine's and not the network's.
     """
-    cfg.hparams.mode, asked = run.hparams.mode, cfg.hparams.mode
-    for name in cfg.dataset:
+    # Folders are named by the mode of the network; that of the command line may ask for its features.
+    dataset = OmegaConf.merge(cfg, {"hparams": {"mode": run.hparams.mode}}).dataset
+    for name in dataset:
         try:
-            if not OmegaConf.is_missing(cfg.dataset, name) and cfg.dataset[name] is not None:
-                run.dataset[name] = cfg.dataset[name]
-        except OmegaConfBaseException:
+            if not OmegaConf.is_missing(dataset, name) and dataset[name] is not None:
+                run.dataset[name] = dataset[name]
+        except InterpolationResolutionError:
             # Says nothing of its own: built from keys that were not given.
             continue
-    cfg.hparams.mode = asked
 
 
 def run_folder(checkpoint: Path) -> Path:

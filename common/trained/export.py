@@ -5,14 +5,13 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.networks.hemisphere import Hemisphere
+from common.networks.hemisphere import thawed
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
 from common.trained.inference import Trained
@@ -125,26 +124,13 @@ def _trials(height: int, width: int) -> Iterator[Tensor]:
 def _program(trained: Trained) -> torch.export.ExportedProgram:
     """Trace the network with a batch of any size."""
     example = torch.zeros(2, 3, *trained.image_size, dtype=torch.uint8)
-    with _as_one_graph(trained.network):
+    # Thawed: a frozen hemisphere switches gradients off and on, which would cut the graph in pieces.
+    with thawed(trained.network), torch.no_grad():
         return torch.export.export(
             Deployed(trained).eval(),
             (example,),
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
         )
-
-
-@contextmanager
-def _as_one_graph(network: nn.Module) -> Iterator[None]:
-    """Let frozen hemispheres be traced like others: switching gradients off and on would cut the graph in pieces."""
-    frozen = [one for one in network.modules() if isinstance(one, Hemisphere) and one.frozen]
-    for hemisphere in frozen:
-        hemisphere.frozen = False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for hemisphere in frozen:
-            hemisphere.frozen = True
 
 
 def _write_torch(trained: Trained, file: Path) -> None:

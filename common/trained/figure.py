@@ -10,6 +10,7 @@ from torch import Tensor
 from common.system.atomic_files import replacing
 from common.system.errors import UserError
 from common.system.letters import all_letters, warn_of_boxes
+from common.system.words import shortened
 from common.trained.inference import Trained
 from common.trained.overlay import overlay
 from common.trained.pictures import Picture
@@ -116,5 +117,4 @@ def _name(picture: Picture) -> str:
 def _plain(text: str) -> str:
     """Make text that matplotlib draws as it stands: it reads dollars as mathematics, and refuses half characters."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    short = text if len(text) <= 24 else f"{text[:23]}…"
-    return short.replace("$", r"\$")
+    return shortened(text, 24).replace("$", r"\$")

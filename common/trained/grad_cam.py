@@ -7,9 +7,10 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation
 from torch import Tensor, nn
 
-from common.networks.hemisphere import Hemisphere
+from common.networks.hemisphere import thawed
 from common.networks.macro import HemispheresAndHeads
 from common.system.errors import UserError
+from common.trained.representation import watched
 
 
 def hires_cam(
@@ -77,7 +78,7 @@ def evidence(
     Raises:
         UserError: the backbone has no maps of more than one pixel at this image size.
     """
-    with _watched(network):
+    with _differentiable(network):
         layer = last_maps(network.sides[side].backbone, images[:1], network)
 
         def logits(images: Tensor) -> Tensor:
@@ -112,44 +113,32 @@ def last_maps(backbone: nn.Module, images: Tensor, network: nn.Module | None = N
     Raises:
         UserError: there is none.
     """
-    found: list[nn.Module] = []
+    layers = {name: layer for name, layer in backbone.named_modules() if name}
+    found: list[str] = []
 
-    def watch(module: nn.Module, inputs: object, output: object) -> None:
+    def keep(name: str, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:].numel() > 1:
-            found.append(module)
+            found.append(name)
 
-    handles = [module.register_forward_hook(watch) for module in backbone.modules()]
-    try:
+    with watched(layers, keep):
         (network or backbone)(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     # A module that is used again and again, such as one ReLU for a whole block, is no place of its own.
-    places = [module for module in found if found.count(module) == 1 and module is not backbone]
+    places = [name for name in found if found.count(name) == 1]
     if not places:
         raise UserError(
             f"{type(backbone).__name__} has no layer with maps of more than one pixel for images of "
             f"{images.shape[3]} x {images.shape[2]} pixels, so there is nothing to show where it looks."
         )
-    return places[-1]
+    return layers[places[-1]]
 
 
 @contextmanager
-def _watched(network: nn.Module) -> Iterator[None]:
-    """Give activations gradients, in evaluation mode, through frozen hemispheres too; then leave all as it was.
-
-    A frozen hemisphere computes without gradients, which saves memory in training and is all that is lifted here:
-    its weights still ask for none.
-    """
-    frozen = [one for one in network.modules() if isinstance(one, Hemisphere) and one.frozen]
+def _differentiable(network: nn.Module) -> Iterator[None]:
+    """Give activations gradients, in evaluation mode, through frozen hemispheres too; then leave all as it was."""
     training = network.training
     network.eval()
-    for hemisphere in frozen:
-        hemisphere.frozen = False
     try:
-        with torch.enable_grad():
+        with thawed(network), torch.enable_grad():
             yield
     finally:
-        for hemisphere in frozen:
-            hemisphere.frozen = True
         network.train(training)

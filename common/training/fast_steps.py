@@ -15,7 +15,6 @@ from common.system.errors import UserError
 from common.system.randomness import derive
 from common.training.acceleration import AUTO, Acceleration, Circumstances, choose
 from common.training.graphed import (
-    Batch,
     GraphedStep,
     LossOfBatch,
     NotReplayedError,
@@ -23,6 +22,7 @@ from common.training.graphed import (
     record_on_gpu,
     record_step,
 )
+from common.training.metrics import Batch
 
 
 class FastSteps(Callback):

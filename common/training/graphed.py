@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from common.system.errors import UserError
-
-Batch = dict[str, Tensor]
+from common.training.metrics import Batch
 
 # Steps before a recording, in which libraries choose kernels and allocate what they keep.
 WARM_UP = 4

@@ -153,10 +153,12 @@ class ProbeFeatures(Checkpoint):
         """Compute features (N, F) by side, in evaluation mode and the precision of training."""
         modes = [(part, part.training) for part in module.modules()]
         module.eval()
-        with trainer.precision_plugin.forward_context():
-            parts = [as_half(some) for some in features_of(module, images, places)]
-        for part, training in modes:
-            part.training = training
+        try:
+            with trainer.precision_plugin.forward_context():
+                parts = [as_half(some) for some in features_of(module, images, places)]
+        finally:
+            for part, training in modes:
+                part.training = training
         return {
             name: values.clone() for name, values in module.network.split(torch.cat(parts)).items()
         }

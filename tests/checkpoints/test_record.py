@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -294,51 +295,34 @@ def test_a_backbone_whose_file_is_gone_is_asked_for_and_nothing_called_damaged(k
     assert "damaged" not in str(caught.value)
 
 
+HEMISPHERES = ["hparams.model_path_fine={file}", "hparams.model_path_coarse={coarse}"]
+MEMBERS = ["hparams.macro_arch=ensemble", "hparams.model_path_fine=[{file},{unilateral}]"]
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("arm", "given", "change"),
     [
-        says(mean=[0.5, 0.5]),
-        says(fingerprint=CYCLE),
-        says(config=CYCLE),
-        says(config={"hparams": {}}),
-        configured("hparams.arch", "abacus"),
-        configured("hparams.low_pass", "deep"),
-        weights([1]),
+        ("fine", HEMISPHERES, says(mean=[0.5, 0.5])),
+        ("fine", HEMISPHERES, says(fingerprint=CYCLE)),
+        ("fine", HEMISPHERES, says(config=CYCLE)),
+        ("fine", HEMISPHERES, says(config={"hparams": {}})),
+        ("fine", HEMISPHERES, configured("hparams.arch", "abacus")),
+        ("fine", HEMISPHERES, configured("hparams.low_pass", "deep")),
+        ("fine", HEMISPHERES, weights([1])),
+        ("unilateral", MEMBERS, configured("hparams.fine_width", "${oc.env:HOME}")),
     ],
 )
-def test_a_damaged_hemisphere_is_refused_by_its_file(
-    change, checkpoints, tiny, in_process, tmp_path
+def test_a_damaged_part_of_a_network_is_refused_by_its_file(
+    arm, given, change, checkpoints, tiny, in_process, tmp_path
 ):
-    content = torch.load(checkpoints["fine"], weights_only=True)
+    content = torch.load(checkpoints[arm], weights_only=True)
     content[RECORD]["config"]["hparams"]["high_pass"] = 1.0
     change(content)
-    file = tmp_path / "hemisphere.ckpt"
+    file = tmp_path / "part.ckpt"
     torch.save(content, file)
-    paths = [
-        f"hparams.model_path_fine={file}",
-        f"hparams.model_path_coarse={checkpoints['coarse']}",
-    ]
+    paths = [one.format(file=file, **checkpoints) for one in given]
     status, _, err = in_process(
         arch_dual_head.trainer.main, *tiny, *paths, f"save_dir={tmp_path}", "evaluate=false"
-    )
-    assert status == 1
-    is_refused(err.strip(), file)
-
-
-def test_a_damaged_member_of_an_ensemble_is_refused_by_its_file(
-    checkpoints, tiny, in_process, tmp_path
-):
-    content = torch.load(checkpoints["unilateral"], weights_only=True)
-    content[RECORD]["config"]["hparams"]["fine_width"] = "${oc.env:HOME}"
-    file = tmp_path / "member.ckpt"
-    torch.save(content, file)
-    members = f"hparams.model_path_fine=[{file},{checkpoints['unilateral']}]"
-    status, _, err = in_process(
-        arch_dual_head.trainer.main,
-        *tiny,
-        "hparams.macro_arch=ensemble",
-        members,
-        f"save_dir={tmp_path}",
     )
     assert status == 1
     is_refused(err.strip(), file)
@@ -351,6 +335,24 @@ def test_an_export_lands_beside_its_checkpoint_or_nowhere(changed, in_process, t
     assert err.startswith(f"error: {file} is damaged")
     assert len(err.splitlines()) == 1
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["best.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda w: w.fill_(math.nan), "numbers that are not finite"),
+        (lambda w: w / 0, "numbers that are not finite"),
+        (lambda w: w.to(torch.int64), r"is torch\.int64 there and torch\.float32 here"),
+    ],
+)
+def test_weights_of_no_finite_numbers_or_of_another_kind_are_refused(change, said, changed):
+    def spoil(content):
+        state = content["state_dict"]
+        name = next(name for name in state if name.startswith("network.heads"))
+        state[name] = change(state[name].clone())
+
+    with pytest.raises(UserError, match=rf"best\.ckpt .*{said}"):
+        bilateral.load(changed(spoil))
 
 
 def test_images_too_small_for_the_recorded_network_name_the_file(changed):

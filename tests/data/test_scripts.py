@@ -122,9 +122,6 @@ def test_navons_difficulty_is_an_option(tmp_path: Path, capsys) -> None:
         assert make_navon.main(small) == 0
         sets.append(read_raw(folder).train.images)
     assert not np.array_equal(sets[0], sets[1])
-    message = fails(capsys, make_navon.main, "--worn", 1.5, "--out-dir", tmp_path / "x")
-    assert "--worn 1.5: allowed are 0 to 0.9" in message
-    assert not (tmp_path / "x").exists()
 
 
 def test_navon_goes_the_road_of_any_raw_data(tmp_path: Path, capsys) -> None:
@@ -154,10 +151,22 @@ def test_a_tenth_of_the_training_images_of_each_class(tmp_path: Path, capsys) ->
     assert "complete" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flag", [("--train", 0), ("--test", -5), ("--seed", -1)])
-def test_navon_bad_numbers(tmp_path: Path, capsys, flag: tuple[str, int]) -> None:
-    message = fails(capsys, make_navon.main, *flag, "--out-dir", tmp_path / "x")
-    assert f"{flag[0]} {flag[1]}" in message
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--train", 0], "--train 0"),
+        (["--test", -5], "--test -5"),
+        (["--seed", -1], "--seed -1"),
+        (["--worn", 1.5], "--worn 1.5: allowed are 0 to 0.9"),
+        (["--independent", "--small", 4], "--small 4: allowed are multiples of 3"),
+        (["--independent", "--spacing", -1], "--spacing -1"),
+        (["--independent", "--spacing", 3], "--size 32: allowed are 39"),
+        (["--independent", "--size", 600], "to 512"),
+        (["--independent", "--train", 50], "at least 100 images"),
+    ],
+)
+def test_navon_bad_numbers(tmp_path: Path, capsys, flags: list[object], said: str) -> None:
+    assert said in fails(capsys, make_navon.main, *flags, "--out-dir", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -562,22 +571,6 @@ def test_independent_figures_have_the_sizes_that_are_asked_for(small, spacing, s
         top, left = row * pitch, column * pitch
         expected[top : top + small, left : left + small] = x
     assert np.array_equal(mask, expected[: 7 * pitch - spacing, : 5 * pitch - spacing])
-
-
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (["--small", 4], "--small 4: allowed are multiples of 3"),
-        (["--spacing", -1], "--spacing -1"),
-        (["--spacing", 3], "--size 32: allowed are 39"),
-        (["--size", 600], "to 512"),
-        (["--train", 50], "at least 100 images"),
-    ],
-)
-def test_bad_sizes_of_independent_figures(tmp_path: Path, capsys, flags, said) -> None:
-    message = fails(capsys, make_navon.main, "--independent", *flags, "--out-dir", tmp_path / "x")
-    assert said in message
-    assert not (tmp_path / "x").exists()
 
 
 def test_independent_figures_become_a_set_of_two_labels(tmp_path: Path) -> None:

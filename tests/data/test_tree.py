@@ -257,9 +257,11 @@ def test_a_second_preparation_at_once_is_refused(tmp_path: Path) -> None:
 
 def test_a_complete_tree_needs_no_lock_where_none_can_be_made(tmp_path: Path, monkeypatch) -> None:
     write_tree(tiny_raw(), tmp_path / "SET", 0)
+    before = stamps(tmp_path / "SET")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setattr(files_module, "open_lock", None)
     write_tree(tiny_raw(), tmp_path / "SET", 0)
+    assert stamps(tmp_path / "SET") == before
 
 
 def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:

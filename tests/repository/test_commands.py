@@ -433,22 +433,19 @@ def test_checkpoint_whose_weights_are_of_another_network_is_one_line(refused, be
     inside(refused(TEST_SINGLE, f"checkpoint={best}"), str(best), "does not fit")
 
 
-def test_hemisphere_of_the_wrong_level_is_one_line(refused, tiny, runs, tmp_path):
+@pytest.mark.parametrize(
+    ("fine", "more", "named"),
+    [
+        ("coarse", [], ["hparams.model_path_fine", "coarse", "fine"]),
+        ("fine", ["hparams.carch=resnet18"], ["hparams.model_path_coarse", "resnet9", "resnet18"]),
+    ],
+)
+def test_hemisphere_that_does_not_fit_is_one_line(refused, tiny, runs, tmp_path, fine, more, named):
     paths = [
-        f"hparams.model_path_{level}={runs}/coarse/seed0/checkpoints/best.ckpt"
-        for level in ("fine", "coarse")
+        f"hparams.model_path_{level}={runs}/{arm}/seed0/checkpoints/best.ckpt"
+        for level, arm in (("fine", fine), ("coarse", "coarse"))
     ]
-    sentence = refused(DUAL, *tiny, f"save_dir={tmp_path}", *paths)
-    inside(sentence, "hparams.model_path_fine", "coarse", "fine")
-
-
-def test_hemisphere_of_another_architecture_is_one_line(refused, tiny, runs, tmp_path):
-    paths = [
-        f"hparams.model_path_{level}={runs}/{level}/seed0/checkpoints/best.ckpt"
-        for level in ("fine", "coarse")
-    ]
-    sentence = refused(DUAL, *tiny, f"save_dir={tmp_path}", *paths, "hparams.carch=resnet18")
-    inside(sentence, "hparams.model_path_coarse", "resnet9", "resnet18")
+    inside(refused(DUAL, *tiny, f"save_dir={tmp_path}", *paths, *more), *named)
 
 
 def test_network_of_one_level_is_no_member_of_an_ensemble(refused, tiny, runs, tmp_path):

@@ -89,25 +89,20 @@ def test_what_evaluation_shows_is_what_to_tensor_and_normalize_show(navon, mode)
     assert [data.classes[mode].ids[i] for i in batch[mode].tolist()] == ids
 
 
-@pytest.mark.parametrize("padding", [1, 2])
-def test_crops_are_those_of_random_crop_and_as_frequent(picture, padding):
+@pytest.mark.parametrize(
+    ("our", "their", "kinds"),
+    [
+        (lambda images: random_crop(images, 1), transforms.RandomCrop(SIZE, 1), 3 * 3),
+        (lambda images: random_crop(images, 2), transforms.RandomCrop(SIZE, 2), 5 * 5),
+        (random_flip, transforms.RandomHorizontalFlip(), 2),
+    ],
+)
+def test_crops_and_flips_are_those_of_torchvision_and_as_frequent(picture, our, their, kinds):
     torch.manual_seed(0)
-    ours = counted(random_crop(picture.expand(DRAWS, -1, -1, -1), padding))
-    crop = transforms.RandomCrop(SIZE, padding)
-    theirs = counted(torch.stack([crop(picture) for _ in range(DRAWS)]))
+    ours = counted(our(picture.expand(DRAWS, -1, -1, -1)))
+    theirs = counted(torch.stack([their(picture) for _ in range(DRAWS)]))
     assert ours.keys() == theirs.keys()
-    assert len(ours) == (2 * padding + 1) ** 2
-    square, freedom = distance(ours, theirs)
-    assert square < limit(freedom)
-
-
-def test_flips_are_those_of_random_horizontal_flip_and_as_frequent(picture):
-    torch.manual_seed(0)
-    ours = counted(random_flip(picture.expand(DRAWS, -1, -1, -1)))
-    flip = transforms.RandomHorizontalFlip()
-    theirs = counted(torch.stack([flip(picture) for _ in range(DRAWS)]))
-    assert ours.keys() == theirs.keys()
-    assert len(ours) == 2
+    assert len(ours) == kinds
     square, freedom = distance(ours, theirs)
     assert square < limit(freedom)
 

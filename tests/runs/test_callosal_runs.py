@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -94,18 +95,12 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 
 
 def identity(*overrides: str) -> dict:
-    class Data:
-        digest = "images"
-
-        @staticmethod
-        def test_digest() -> str:
-            return "others"
-
+    data = SimpleNamespace(digest="images", test_digest=lambda: "others")
     cfg = compose(
         ROOT / "arch_dual_head", schema=DualConfig, overrides=["dataset=navon", *overrides]
     )
     sides = DualHead.sides(cfg)
-    return identify(cfg, Data, "32-true", {}, schema=DualConfig, sides=sides)  # type: ignore[arg-type]
+    return identify(cfg, data, "32-true", {}, schema=DualConfig, sides=sides)  # type: ignore[arg-type]
 
 
 KEYS = {

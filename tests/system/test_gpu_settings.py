@@ -15,17 +15,21 @@ def precision(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-@pytest.mark.parametrize("accelerator", ["auto", "gpu", "cuda"])
-def test_tf32_always_and_kernels_by_trial_unless_deterministic(
-    accelerator, deterministic, precision, monkeypatch
+@pytest.mark.parametrize(
+    ("accelerator", "gpu", "used"),
+    [
+        ("auto", True, True),
+        ("gpu", True, True),
+        ("cuda", True, True),
+        ("cpu", True, False),
+        ("mps", True, False),
+        ("auto", False, False),
+    ],
+)
+def test_a_gpu_in_use_has_tf32_always_and_kernels_by_trial_unless_deterministic(
+    accelerator, gpu, used, deterministic, precision, monkeypatch
 ):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert use_fast_kernels(accelerator, deterministic=deterministic) is not deterministic
-    assert precision == ["high"]
-
-
-@pytest.mark.parametrize(("accelerator", "gpu"), [("cpu", True), ("mps", True), ("auto", False)])
-def test_nothing_is_set_without_a_gpu_in_use(accelerator, gpu, precision, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert use_fast_kernels(accelerator, deterministic=False) is False
-    assert precision == []
+    by_trial = used and not deterministic
+    assert use_fast_kernels(accelerator, deterministic=deterministic) is by_trial
+    assert precision == ["high"] * used

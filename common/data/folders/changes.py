@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from common.data.folders.assemble import Assembled
-from common.data.folders.collection import counted, some
+from common.data.folders.collection import counted
 from common.data.folders.earlier import Earlier
 from common.data.index import Index
 from common.data.prepared import Made
+from common.system.words import some
 
 
 def changes(before: Earlier, tree: Assembled) -> list[str]:

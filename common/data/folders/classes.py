@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from common.data.folders.collection import Picture, some
+from common.data.folders.collection import Picture
 from common.data.hierarchy import Hierarchy
+from common.system.words import some
 
 Key = TypeVar("Key")
 

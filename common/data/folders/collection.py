@@ -1,7 +1,6 @@
 """What a collection of pictures holds, however it is laid out."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -57,13 +56,6 @@ class Collection:
 def counted(number: int, singular: str, plural: str | None = None) -> str:
     """Give a number with its noun: 1 picture, 2 pictures, 1 class, 2 classes."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def some(words: Iterable[object], most: int = 5) -> str:
-    """Join words with commas, and count those beyond ``most``."""
-    listed = [str(word) for word in words]
-    more = len(listed) - most
-    return ", ".join(listed[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def suffix_of(name: str) -> str:

@@ -9,11 +9,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from common.data.hierarchy import Hierarchy
 from common.data.index import Index
 from common.data.pictures import Frame, read_picture
+from common.system.words import shortened
 
 SHEET_FILE = "contact-sheet.png"
 PER_CLASS = 4
 SIDE, LINE, GAP = 72, 15, 6  # pixels of a picture, a line of text, and between two classes
 WIDEST = 8  # classes beside each other
+LONGEST = 44  # letters of a name
 
 
 def contact_sheet(
@@ -50,14 +52,10 @@ def contact_sheet(
             shade = "black" if line == 0 else "gray"
             # By their baseline: fonts differ in how far letters reach above it.
             at = (left, top + (line + 1) * LINE - 4)
-            pen.text(at, _shortened(text), shade, font, anchor="ls")
+            pen.text(at, shortened(text, LONGEST), shade, font, anchor="ls")
         for column, row in enumerate(rows[label][:PER_CLASS]):
             small = ImageOps.contain(
                 read_picture(Path(files[row]), of_a_set=True, frame=frame), (SIDE - 2, SIDE - 2)
             )
             sheet.paste(small, (left + column * SIDE, top + 2 * LINE))
     return sheet
-
-
-def _shortened(text: str, most: int = 44) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from common.data.folders.collection import some
 from common.data.folders.table import Table, read_table
 from common.system.errors import UserError
+from common.system.words import some
 
 
 def families(file: Path, fine: Collection[str]) -> dict[str, str]:

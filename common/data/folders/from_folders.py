@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.data.folders.collection import Collection, Picture, Skipped, some, suffix_of
+from common.data.folders.collection import Collection, Picture, Skipped, suffix_of
 from common.data.folders.families import families, families_in
 from common.data.folders.table import tables_beside
 from common.data.folders.walk import Files, walk
 from common.system.errors import UserError
+from common.system.words import some
 
 SPLIT_NAMES = {
     "train": ("train", "training"),

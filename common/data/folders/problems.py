@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.folders.collection import Collection, Picture, some
+from common.data.folders.collection import Collection, Picture
 from common.data.hierarchy import Hierarchy
 from common.data.index import Index
 from common.system.errors import UserError
+from common.system.words import some
 
 FEW = 5  # training pictures of a class
 PARTS = ("training", "validation", "test")

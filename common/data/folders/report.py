@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.folders.collection import Collection, Skipped, counted, some
+from common.data.folders.collection import Collection, Skipped, counted
 from common.data.folders.contact_sheet import SHEET_FILE
 from common.data.folders.problems import PARTS, parts_of
 from common.data.hierarchy import Hierarchy
 from common.data.index import Index
 from common.system.atomic_files import write_text
 from common.system.csv_text import csv_text
+from common.system.words import some
 
 REPORT_FILE, SKIPPED_FILE = "prepared.md", "skipped.csv"
 PROBLEMS = "## Problems"
