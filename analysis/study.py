@@ -144,6 +144,11 @@ class FinishedStudy:
         return planned(self.place)
 
     @property
+    def planned_arms(self) -> set[str]:
+        """The arms of these."""
+        return {name.partition("/")[0] for name in self.planned}
+
+    @property
     def absent(self) -> list[str]:
         """Stages without a result that were planned, or are of arms and seeds that others have: ``fine/seed3``."""
         seeds = sorted({stage.seed for stage in self.stages})

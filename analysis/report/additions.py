@@ -38,7 +38,7 @@ def missing_controls(study: FinishedStudy) -> Addition | None:
     tested = {row.arm for row in study.summary}
     if not tested:
         return None
-    known = tested | {name.partition("/")[0] for name in study.planned}
+    known = tested | study.planned_arms
     if REFERENCE not in known:
         sentence = f"No comparison with {REFERENCE}: it and its controls are not in this study"
         return _addition(study, sentence, "them", (REFERENCE, PRIMARY, ONE_NETWORK))

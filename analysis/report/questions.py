@@ -49,7 +49,7 @@ def ask(study: FinishedStudy) -> Question:
         return Question(f"How well did {some} do?")
     kinds = {ARMS[arm].study for arm in study.arms if arm in ARMS}
     of_kind = [question for kind, question in OF_STUDY.items() if kind in kinds]
-    known = {*study.arms, *(name.partition("/")[0] for name in study.planned)}
+    known = {*study.arms, *study.planned_arms}
     for question in of_kind:
         if question.other in known:
             return question
