@@ -26,20 +26,11 @@ from common.data.hierarchy import (
     read_hierarchy,
     write_hierarchy,
 )
-from common.data.index import (
-    INDEX_FILE,
-    SPLITS,
-    SUFFIXES,
-    Index,
-    label_id,
-    parents,
-    read_index,
-    write_index,
-)
-from common.data.names import check_name
+from common.data.index import INDEX_FILE, SPLITS, Index, parents, read_index, write_index
+from common.data.listing import list_folder
 from common.data.pictures import read_picture, refuse_narrow_set
 from common.data.prepared import SCRIPT, read_made
-from common.settings.levels import LEVEL_NAMES
+from common.settings.levels import LEVEL_NAMES, LEVELS
 from common.system.errors import UserError, run_script
 
 FOLDER_DIGEST = "folders-sha256:"
@@ -104,8 +95,8 @@ def _images(dataset_dir: Path) -> tuple[Index, list[bytes]]:
     rows: list[tuple[str, str, int, int]] = []
     contents: list[bytes] = []
     for split in SPLITS:
-        fine = scan(dataset_dir / split / "fine")
-        coarse = scan(dataset_dir / split / "coarse")
+        trees = [list_folder(dataset_dir / split / level) for level in LEVELS]
+        fine, coarse = (dict(zip(t.names, t.labels.tolist(), strict=True)) for t in trees)
         if alone := sorted(fine.keys() ^ coarse.keys()):
             level, labels = ("fine", fine) if alone[0] in fine else ("coarse", coarse)
             path = dataset_dir / split / level / str(labels[alone[0]]) / alone[0]
@@ -179,48 +170,6 @@ def _refuse_other_pictures(split_dir: Path, fine: dict[str, int], coarse: dict[s
             raise UserError(
                 f"{other} is another picture than {one}: an image must be the same in both trees"
             )
-
-
-def scan(level_dir: Path) -> dict[str, int]:
-    """Return the label id of every image under one tree, by file name.
-
-    Raises:
-        UserError: the tree is missing or empty, a class folder is empty or not named by a label
-            id, a file is no image, or an image stands in two classes.
-    """
-    if not level_dir.is_dir():
-        raise UserError(
-            f"{level_dir} is missing: a data set holds {{train,test}}/{{fine,coarse}}/<label id>/; for pictures that "
-            "lie otherwise there is data_scripts/prepare_folders.py"
-        )
-    labels: dict[str, int] = {}
-    for folder in _listing(level_dir):
-        if not folder.is_dir():
-            raise UserError(f"{folder} is not a folder: here stand only folders of label ids")
-        label = label_id(folder.name, folder)
-        files = _listing(folder)
-        if not files:
-            raise UserError(f"{folder} is empty: a class folder holds at least one image")
-        for file in files:
-            if not file.is_file():  # a link to a device, say, whose content never ends
-                raise UserError(f"{file} is not a regular file, nor a link to one")
-            if not file.name.lower().endswith(SUFFIXES):
-                raise UserError(f"{file} is not an image: allowed are {', '.join(SUFFIXES)}")
-            check_name(file.name, folder)
-            if file.name in labels:
-                raise UserError(
-                    f"{file} stands in class {labels[file.name]} too: the name of an image must "
-                    "be unique within its split"
-                )
-            labels[file.name] = label
-    if not labels:
-        raise UserError(f"{level_dir} is empty: it should hold a folder for each label id")
-    return labels
-
-
-def _listing(folder: Path) -> list[Path]:
-    """Return what a folder holds, without the hidden files that file managers leave there."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _named(labels: np.ndarray, names: Mapping[int, str]) -> dict[int, str]:

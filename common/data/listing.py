@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data.index import SUFFIXES
+from common.data.index import SUFFIXES, label_id
+from common.data.names import check_name
 from common.system.errors import UserError
 
 
@@ -66,23 +67,21 @@ def list_folder(directory: Path) -> Listing:
 
 def _list_class(folder: Path) -> list[tuple[str, Path, int]]:
     """List name, path and label of each image in a class folder, in no order."""
-    name = folder.name
-    number = name.isascii() and name.isdigit() and str(int(name)) == name
-    if not (folder.is_dir() and number):
+    if not folder.is_dir():
         raise UserError(
-            f"{folder} does not belong there: allowed are class folders named by label id (0, 1, ...)."
+            f"{folder} is not a folder: here stand only folders named by label id (0, 1, ...)"
         )
+    label = label_id(folder.name, folder)
     entries = []
     with os.scandir(folder) as files:
         for file in files:
             if file.name.startswith("."):
                 continue
-            if not file.is_file() or not file.name.lower().endswith(SUFFIXES):
-                raise UserError(
-                    f"{file.path} does not belong there: allowed are images ({', '.join(SUFFIXES)}), "
-                    "each a regular file or a link to one."
-                )
-            entries.append((file.name, Path(file.path), int(name)))
+            if not file.is_file():  # a link to a device, say, whose content never ends
+                raise UserError(f"{file.path} is not a regular file, nor a link to one")
+            if not file.name.lower().endswith(SUFFIXES):
+                raise UserError(f"{file.path} is not an image: allowed are {', '.join(SUFFIXES)}")
+            entries.append((check_name(file.name, folder), Path(file.path), label))
     if not entries:
         raise UserError(f"{folder} holds no image: remove the empty class folder or fill it.")
     return entries

@@ -502,12 +502,12 @@ def test_index_folders_errors(own: Path, capsys) -> None:
         assert "not a label id" in message()
         (own / "train/fine" / name).rmdir()
     (own / "test/coarse/5").mkdir()
-    assert "is empty" in message()
+    assert "holds no image" in message()
     (own / "test/coarse/5").rmdir()
     assert "fine tree only" in wrong(own / "test/fine/0/alone.png")
     assert "coarse tree only" in wrong(own / "test/coarse/7/alone.png")
     twice = own / "train/fine/3/0_0.png"
-    assert "stands in class 0 too" in wrong(twice)
+    assert "have the same name" in wrong(twice)
     moved = own / "train/coarse/7/0_0.png"
     moved.rename(own / "train/coarse/12/0_0.png")
     assert "fine class 0 have coarse classes 7 and 12" in message()

@@ -331,7 +331,7 @@ def test_a_name_that_no_terminal_should_show_is_refused_by_training_too(own, tra
     Image.new("RGB", (32, 32)).save(own / "train/fine/0" / "a\n\x1b.png", format="png")
     status, _, err = train(own)
     assert status == 1
-    one_line(err, "a\\n\\x1b.png", "index_folders.py")
+    one_line(err, "a\\n\\x1b.png", "plain file name")
 
 
 def test_names_that_differ_only_in_case_stay_two_images(tmp_path):
