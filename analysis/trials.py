@@ -76,20 +76,33 @@ class Effects:
     """What congruence does to the answers of one network, as fractions; NaN where there is nothing to measure.
 
     By kind of picture and task: ``accuracy``, and the mean ``confidence``. By task: ``intrusions``, of the wrong
-    answers to conflicting pictures the share that name the other label; ``interference``, accuracy on congruent
-    pictures less that on conflicting ones. ``advantage`` is the accuracy in the coarse task less that in the fine one,
-    both on conflicting pictures, and ``asymmetry`` the interference in the fine task less that in the coarse one:
-    precedence of the coarse (global) level is that both are above 0. ``scores`` are those of the pictures in the means
-    that interference (by task), advantage and asymmetry are sums of: (N,) for each mean.
+    answers to conflicting pictures the share that name the other label. ``scores`` are those of the pictures in the
+    means that interference (by task), advantage and asymmetry are sums of: (N,) for each mean. Precedence of the coarse
+    (global) level is that advantage and asymmetry are above 0.
     """
 
     accuracy: dict[tuple[str, str], float]
     confidence: dict[tuple[str, str], float]
     intrusions: dict[str, float]
-    interference: dict[str, float]
-    advantage: float
-    asymmetry: float
     scores: dict[str, tuple[Tensor, ...]]
+
+    @property
+    def interference(self) -> dict[str, float]:
+        """Accuracy on congruent pictures less that on conflicting ones, by task."""
+        return {level: self._sum(level) for level in LEVELS}
+
+    @property
+    def advantage(self) -> float:
+        """Accuracy in the coarse task less that in the fine one, both on conflicting pictures."""
+        return self._sum("advantage")
+
+    @property
+    def asymmetry(self) -> float:
+        """Interference in the fine task less that in the coarse one."""
+        return self._sum("asymmetry")
+
+    def _sum(self, name: str) -> float:
+        return sum(float(scores.mean()) for scores in self.scores[name])
 
 
 def effects(found: Mapping[str, Answered], congruent: Tensor) -> Effects:
@@ -99,11 +112,6 @@ def effects(found: Mapping[str, Answered], congruent: Tensor) -> Effects:
         return float(values[where].double().mean())
 
     kinds = dict(zip(KINDS, (congruent, ~congruent), strict=True))
-    accuracy = {
-        (kind, level): mean(found[level].right, where)
-        for kind, where in kinds.items()
-        for level in LEVELS
-    }
     # What pictures add to each difference: a mean over the congruent ones minus one over the others.
     right = {level: found[level].right.double() for level in LEVELS}
     more = right["fine"] - right["coarse"]
@@ -112,11 +120,12 @@ def effects(found: Mapping[str, Answered], congruent: Tensor) -> Effects:
         "advantage": (-more[~congruent],),
         "asymmetry": (more[congruent], -more[~congruent]),
     }
-    interference = {
-        level: accuracy[CONGRUENT, level] - accuracy[CONFLICTING, level] for level in LEVELS
-    }
     return Effects(
-        accuracy=accuracy,
+        accuracy={
+            (kind, level): mean(found[level].right, where)
+            for kind, where in kinds.items()
+            for level in LEVELS
+        },
         confidence={
             (kind, level): mean(found[level].confidence, where)
             for kind, where in kinds.items()
@@ -125,9 +134,6 @@ def effects(found: Mapping[str, Answered], congruent: Tensor) -> Effects:
         intrusions={
             level: mean(found[level].intruded, ~congruent & ~found[level].right) for level in LEVELS
         },
-        interference=interference,
-        advantage=accuracy[CONFLICTING, "coarse"] - accuracy[CONFLICTING, "fine"],
-        asymmetry=interference["fine"] - interference["coarse"],
         scores=scores,
     )
 
