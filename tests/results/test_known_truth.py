@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from common.results.bootstrap import images_and_seeds, seeds_with_their_images
 from common.results.contrasts import equivalence, holm, paired_t
-from common.results.intervals import estimate, student, student_of_share
+from common.results.intervals import estimate, student, student_of_share, with_images
 from common.results.power import power, seeds_needed
 from common.results.sharing import widening, widening_of_weights
 
@@ -151,6 +151,32 @@ def test_the_bootstrap_over_seeds_with_their_images_covers_what_the_page_says(
         by_student.append(covers(student(estimate(differences)), 0))
     assert share(covered) == pytest.approx(coverage, abs=0.07)
     assert share(by_student) == pytest.approx(0.95, abs=0.05)
+
+
+@pytest.mark.parametrize(("spread", "wrong", "over_seeds"), [(1, 0.016, 0.11), (3, 0.036, 0.34)])
+def test_without_an_asymmetry_intervals_that_count_images_leave_out_0_in_at_most_5_per_cent(
+    rng, spread, wrong, over_seeds
+):
+    """Of congruent and conflicting pictures that all seeds share; docs/statistics.md has these figures.
+
+    A picture has a difficulty in each task, and a network a skill in each, on the logit scale.
+    """
+    kinds = ((200, 1), (1800, -1))
+    leave_out, leave_out_over_seeds = [], []
+    for _ in range(600):
+        skills = rng.normal(0, 0.1, (2, SEEDS, 1))
+        differences, parts = np.zeros(SEEDS), []
+        for count, sign in kinds:
+            pictures = rng.normal(1.2, spread, (2, 1, count))
+            fine, coarse = rng.random((2, SEEDS, count)) < expit(pictures + skills)
+            scores = sign * (fine.astype(float) - coarse)
+            differences += scores.mean(axis=1)
+            parts.append(scores.mean(axis=0).tolist())
+        found = estimate(differences.tolist())
+        leave_out.append(not covers(student(with_images(found, parts)), 0))
+        leave_out_over_seeds.append(not covers(student(found), 0))
+    assert share(leave_out) == pytest.approx(wrong, abs=0.015)
+    assert share(leave_out_over_seeds) == pytest.approx(over_seeds, abs=0.06)
 
 
 def test_the_widening_of_comparisons_with_all_others_is_that_of_a_u_statistic():
