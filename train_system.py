@@ -31,7 +31,6 @@ from study.schema import StudyConfig
 
 if TYPE_CHECKING:
     from common.results.outcome import Outcome
-    from common.results.statistics import SummaryRow
     from common.runs.description import Stage
     from common.runs.engine import Engine
 
@@ -50,8 +49,15 @@ def _engine(cfg: DictConfig, stages: list[Stage]) -> Engine | None:
     )
 
 
-def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRow]]:
-    """Plan the study, run it, and print its summary; gives its folder and the summary."""
+def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, str]:
+    """Plan the study, run it, print its summary, and analyse it.
+
+    Returns:
+        Its folder, and a sentence on why its analysis failed, or none.
+
+    Raises:
+        Unfinished: after all that, if a stage failed.
+    """
     if cfg.engine == "serial" and (cfg.stages_per_gpu != 1 or cfg.ray_address is not None):
         raise UserError(
             "stages_per_gpu and ray_address have no meaning with engine=serial: give engine=ray, or drop them."
@@ -71,29 +77,34 @@ def execute(cfg: DictConfig, overrides: list[str]) -> tuple[Path, list[SummaryRo
     from common.runs.experiment import run_experiment
     from common.system.distributed import Machines
 
-    hole = None
+    hole, problem = None, ""
     try:
-        summary = run_experiment(
-            stages, ARCHITECTURES, comparison(cfg.margin), _engine(cfg, stages)
-        )
+        run_experiment(stages, ARCHITECTURES, comparison(cfg.margin), _engine(cfg, stages))
     except Unfinished as error:  # what was finished is looked at all the same
         hole = error
     first = Machines(stages[0].config.trainer_params.num_nodes).first
     if cfg.analyse and first and finished(stages[0].experiment):
         from analysis.pipeline import analyse_after_training
 
-        analyse_after_training(stages[0].experiment)
+        problem = analyse_after_training(stages[0].experiment)
     if hole:
-        raise hole
-    return stages[0].experiment, summary
+        raise Unfinished(f"{hole} {problem}".rstrip()) from hole
+    return stages[0].experiment, problem
 
 
 def run(cfg: DictConfig) -> float | None:
-    """The study of a command line; gives the validation accuracy that a sweep goes by (`study.arms.scored`)."""
-    place, _ = execute(cfg, typed_overrides())
+    """The study of a command line; gives the validation accuracy that a sweep goes by (`study.arms.scored`).
+
+    Raises:
+        Unfinished: after all that, if a stage failed, or the analysis.
+    """
+    place, problem = execute(cfg, typed_overrides())
     rows = collect(finished(place), order=order())
     arms = [row.arm for row in rows]
-    return validation_accuracy(rows, scored(cfg.study, arms)) if arms else None
+    score = validation_accuracy(rows, scored(cfg.study, arms)) if arms else None
+    if problem:
+        raise Unfinished(problem, score)
+    return score
 
 
 def outcome(place: str | os.PathLike[str], *, margin: float | None = None) -> Outcome:
@@ -133,7 +144,9 @@ def study(*overrides: str, **keys: Any) -> Outcome:
             ROOT, schema=StudyConfig, overrides=text, config_dir=SHARED, config_name="train_system"
         )
         with signals.installed(), _as_if_typed(text):
-            place, _ = execute(cfg, text)
+            place, problem = execute(cfg, text)
+            if problem:
+                print(f"warning: {problem}", file=sys.stderr)
             return outcome(place, margin=cfg.margin)
     except Exception as error:
         sentence = explain(error, StudyConfig)

@@ -115,10 +115,10 @@ def _write_failures(file: Path, findings: Findings) -> None:
         print(f"warning: the report has no {names}: this failed, see {file}.", file=sys.stderr)
 
 
-def analyse_after_training(place: Path) -> None:
-    """`analyse`, and print where the report is; an error becomes a warning and harms no result."""
+def analyse_after_training(place: Path) -> str:
+    """`analyse`, and print where the report is; gives a sentence on why that failed, which harms no result, or none."""
     try:
-        said = analyse_and_say(place)
+        print(analyse_and_say(place))
     except Interrupted:
         raise
     except UserError as error:
@@ -130,12 +130,8 @@ def analyse_after_training(place: Path) -> None:
         write_text(log, traceback.format_exc())
         reason = f"{type(error).__name__}, see {log}."
     else:
-        print(said)
-        return
-    print(
-        f"warning: the results are written, but their analysis failed: {reason} Try: python analyse.py run={place}",
-        file=sys.stderr,
-    )
+        return ""
+    return f"The results are written, but their analysis failed: {reason} Try: python analyse.py run={place}"
 
 
 def specialised(place: Path, *, data_root: str | None = None) -> Specialised:

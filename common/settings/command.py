@@ -115,7 +115,9 @@ def _job(
             if not (sweep and add_unfinished(cfg)):
                 raise
             print(f"error: {error}", file=sys.stderr)
-            return WORST
+            if error.score is None:
+                return WORST
+            score = error.score
         if sweep:
             given = override_keys(overrides)
             if (variant := str(runtime.job.config_name)) != usual:

@@ -24,7 +24,14 @@ class UserError(Exception):
 
 
 class Unfinished(UserError):  # noqa: N818 - a study's state, as its name says
-    """Some stages of a study could not be finished; the tables hold the others."""
+    """Some stages of a study could not be finished, or its analysis; the tables hold the others.
+
+    ``score`` is the validation accuracy that a sweep goes by, 0 to 1; None where stages are missing.
+    """
+
+    def __init__(self, sentence: str, score: float | None = None) -> None:
+        super().__init__(sentence)
+        self.score = score
 
 
 class StageFailed(UserError):  # noqa: N818 - a stage's state, as its name says

@@ -668,21 +668,26 @@ def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
     assert "share of evidence" in values
 
 
-def test_a_failing_analysis_harms_no_result(finished, tmp_path, monkeypatch, capsys):
+def test_a_failing_analysis_harms_no_result_and_is_an_error(
+    finished, tiny, tmp_path, monkeypatch, in_process
+):
     place = tmp_path / "study"
     shutil.copytree(finished.place, place)
-    results = (place / "results.csv").read_text()
+    summary = (place / "summary.csv").read_text()
 
     def broken(study, **_):
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr(pipeline, "examine", broken)
-    pipeline.analyse_after_training(place)
-    said = capsys.readouterr().err
-    assert "the results are written" in said
-    assert "no such luck" not in said
+    study = [*tiny, f"dataset.root={finished.root}", f"save_dir={tmp_path}", "exp_name=study"]
+    status, out, err = in_process(train_system.main, *study, "num_seeds=2")
+    assert status == 1, err
+    assert "Report:" not in out
+    assert err.startswith("error: The results are written, but their analysis failed: ")
+    assert err.endswith(f"Try: python analyse.py run={place}\n")
+    assert err.count("\n") == 1
     assert "no such luck" in (place / "analysis" / "failure.txt").read_text()
-    assert (place / "results.csv").read_text() == results
+    assert (place / "summary.csv").read_text() == summary
 
 
 def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):

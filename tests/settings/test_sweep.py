@@ -199,10 +199,18 @@ def test_a_sweep_keeps_the_rows_of_earlier_ones_whose_folders_are_there(in_proce
     assert len(other) == 5
 
 
-def test_a_job_that_diverges_is_said_and_the_others_go_on(in_process, tiny, tmp_path):
+@pytest.mark.parametrize(
+    ("score", "listed"), [(None, ["0.2", "0.1"]), (0.15, ["0.2", "1000", "0.1"])]
+)
+def test_a_job_that_is_not_finished_is_said_and_the_others_go_on(
+    score, listed, in_process, tiny, tmp_path
+):
+    """One that has a score all the same, since only its analysis failed, is listed."""
+    sentence = "1 of 1 stages could not be finished: fine/seed0."
+
     def task(cfg):
         if cfg.hparams.lr > 1:
-            raise Unfinished("1 of 1 stages could not be finished: fine/seed0.")
+            raise Unfinished(sentence, score)
         return cfg.hparams.lr
 
     def main():
@@ -211,10 +219,10 @@ def test_a_job_that_diverges_is_said_and_the_others_go_on(in_process, tiny, tmp_
     sweep = ["--multirun", "hparams.lr=0.1,1000,0.2", f"save_dir={tmp_path}", "exp_name=run"]
     status, out, err = in_process(main, *tiny, *sweep)
     assert status == 1
-    assert [row["hparams.lr"] for row in rows_of(tmp_path)] == ["0.2", "0.1"]
+    assert [row["hparams.lr"] for row in rows_of(tmp_path)] == listed
     assert "sweep, best first" in out
     said, last = err.splitlines()
-    assert said == "error: 1 of 1 stages could not be finished: fine/seed0."
+    assert said == f"error: {sentence}"
     assert last.startswith("error: 1 of the sweep's jobs could not be finished: run_")
     assert "lr-1000" in last
 
