@@ -1,6 +1,7 @@
 """The one sentence for an error that a person can cause, wherever it was raised."""
 
 import re
+import shlex
 from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -14,6 +15,7 @@ from omegaconf.errors import (
 from yaml import YAMLError
 
 from common.settings.checks import allowed, show
+from common.settings.overrides import spelled
 from common.settings.schema import GROUPS, keys_of, sections_of
 from common.settings.suggestions import (
     closest,
@@ -149,7 +151,10 @@ def _of_override(error: OverrideParseException) -> str:
     if "=" not in error.override:
         return f"{error.override!r} is not KEY=VALUE."
     key, _, value = error.override.partition("=")
-    return f"{error.override!r} cannot be read; text with special characters needs quotes: '{key}=\"{value}\"'."
+    quoted = shlex.quote(spelled({key: value})[0])
+    return (
+        f"{error.override!r} cannot be read; text with special characters needs quotes: {quoted}."
+    )
 
 
 def _of_section(cause: BaseException, name: str | None, schema: type, file: str) -> str | None:

@@ -1,9 +1,12 @@
 """What people mistype on a command line: one short sentence each, with the words that they should have written."""
 
+import shlex
 from contextlib import suppress
 
 import pytest
 import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -305,3 +308,16 @@ def test_whose_memory_is_full_is_said(error, said):
 def test_a_machine_of_a_cluster_that_is_full_is_not_called_a_gpu():
     full = pytest.importorskip("ray").exceptions.OutOfMemoryError("Task was killed ...")
     assert str(explain(full, StudyConfig)).startswith("A machine's memory is full, and Ray")
+
+
+@given(value=st.text("ab=,{}[]()$'\"\\ :", max_size=8))
+@settings(max_examples=300)
+def test_text_that_cannot_be_read_is_shown_as_a_shell_and_hydra_take_it(value):
+    parser = OverridesParser.create()
+    try:
+        parser.parse_overrides([f"note={value}"])
+        return
+    except OverrideParseException as error:
+        sentence = explain(error, StudyConfig) or ""
+    (advice,) = shlex.split(sentence.partition("needs quotes: ")[2].removesuffix("."))
+    assert parser.parse_override(advice).value() == value
