@@ -134,15 +134,18 @@ def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
     """Cache the images, or warn that this is impossible."""
     try:
         _remove_temporary_files(cache)
-        with replacing(cache) as temporary:
+        with replacing(cache) as temporary, temporary.open("wb") as file:
             content = {
                 "signature": listing.signature,
                 "digest": folder.digest,
                 "images": folder.images,
             }
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch's word for a full disk is RuntimeError
-        log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, error)
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        # torch says of a full disk that a position is unexpected; what the system said stands behind it.
+        behind = error.__context__
+        reason = behind.strerror if isinstance(behind, OSError) else error
+        log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, reason)
 
 
 def _remove_temporary_files(cache: Path) -> None:

@@ -95,6 +95,11 @@ def replacing_tree(out_dir: Path) -> Iterator[Path]:
             if building.exists():
                 os.sync()  # names must not reach the disk before the images do
                 _swap(building, out_dir, previous)
+        except OSError as error:
+            if error.errno is None or error.filename is not None:
+                raise
+            # A write to a full disk does not know its file's name.
+            raise OSError(error.errno, error.strerror, str(out_dir)) from error
         finally:
             shutil.rmtree(building, ignore_errors=True)  # there only after a failure
 

@@ -14,7 +14,9 @@ from helpers import before_step
 
 import analyse
 import data_scripts.make_navon
+import data_scripts.prepare_cifar
 import train_system
+from common.data.image_folder import load_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = train_system.main
@@ -97,6 +99,31 @@ def test_a_disk_that_is_full_before_anything_is_drawn(disk, capsys):
     raw = ["--out-dir", str(disk.place / "raw"), "--train", "600", "--test", "200"]
     assert data_scripts.make_navon.main(raw) == 1
     one_line(capsys.readouterr().err, "No space left on device")
+
+
+def test_a_disk_that_is_full_before_all_images_are_there(disk, capsys):
+    raw, out = disk.place / "raw", disk.place / "SET"
+    assert (
+        data_scripts.make_navon.main(["--out-dir", str(raw), "--train", "600", "--test", "200"])
+        == 0
+    )
+    disk.resize(size_of(raw) + 2**19)
+    capsys.readouterr()
+    prepare = ["--raw-dir", str(raw), "--out-dir", str(out)]
+    assert data_scripts.prepare_cifar.main(prepare) == 1
+    one_line(capsys.readouterr().err, "No space left on device", str(out))
+    disk.resize(2**26)
+    assert data_scripts.prepare_cifar.main(prepare) == 0
+
+
+def test_a_disk_that_is_full_for_a_cache_is_said_and_images_are_decoded_each_time(
+    disk, navon, caplog
+):
+    shutil.copytree(navon, disk.place / "SET", ignore=shutil.ignore_patterns(".cache"))
+    disk.resize(shutil.disk_usage(disk.place).used + 2**20)
+    folder = load_folder(disk.place / "SET/train/fine")
+    assert len(folder.names) == 600
+    assert "train-fine.pt cannot be written (No space left on device)" in caplog.text
 
 
 def test_a_disk_that_is_full_when_a_network_is_exported(disk, whole, command):
