@@ -158,6 +158,7 @@ def label_id(text: str, where: object) -> int:
     """
     if not (text.isascii() and text.isdigit() and len(text) < 10 and str(int(text)) == text):
         raise UserError(
-            f"{where}: {shown(text)} is not a label id (a whole number such as 0, 7 or 10)"
+            f"{where}: {shown(text)} is not a label id, a whole number from 0 to 999999999 such as 7, without a zero "
+            "before it"
         )
     return int(text)

@@ -158,9 +158,14 @@ def _images(array: Any, path: Path) -> np.ndarray:
         dtype, fortran = array.dtype.name, array.fortran
     except (AttributeError, TypeError, ValueError):
         raise UserError(f"{path}: 'data' must be an array of two dimensions") from None
-    if dtype != "u1" or not isinstance(buffer, bytes):
+    if dtype != "u1" or not isinstance(buffer, bytes | bytearray):
         raise UserError(f"{path}: 'data' is of type {dtype:.20}; only u1 (uint8) is allowed")
-    if rows < 1 or columns < 1 or fortran or rows * columns != len(buffer):
+    if fortran:
+        raise UserError(
+            f"{path}: 'data' lies there column by column; only rows are allowed, as "
+            "numpy.ascontiguousarray(data) has them"
+        )
+    if rows < 1 or columns < 1 or rows * columns != len(buffer):
         raise UserError(
             f"{path}: 'data' declares {shown(rows)} rows of {shown(columns)} bytes, but holds "
             f"{len(buffer)} bytes"

@@ -1,6 +1,6 @@
 """Read a pickle in the python format of CIFAR-100 without trusting it.
 
-An ordinary unpickler would run whatever a file asks for. This one knows five names, and each of them leads to an inert
+An ordinary unpickler would run whatever a file asks for. This one knows seven names, and each of them leads to an inert
 object of this module, so reading a file can run nothing, NumPy's own unpickling included.
 """
 
@@ -54,6 +54,13 @@ def _reconstruct(*args: Any) -> _Array:
     return _Array()
 
 
+def _frombuffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """Stand in for the function by which NumPy writes arrays from protocol 5 of pickle on."""
+    array = _Array()
+    array.shape, array.dtype, array.fortran, array.buffer = shape, dtype, order != "C", buffer
+    return array
+
+
 def _encode(text: Any, encoding: Any) -> bytes:
     """Stand in for _codecs.encode: Python 3 writes bytes in a protocol-2 pickle as a str to encode in latin1."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
@@ -68,6 +75,8 @@ def _refuse_call(*args: Any) -> NoReturn:
 _KNOWN = {
     ("numpy.core.multiarray", "_reconstruct"): _Inert(_reconstruct),  # NumPy 1, Python 2
     ("numpy._core.multiarray", "_reconstruct"): _Inert(_reconstruct),  # NumPy 2
+    ("numpy.core.numeric", "_frombuffer"): _Inert(_frombuffer),
+    ("numpy._core.numeric", "_frombuffer"): _Inert(_frombuffer),
     ("numpy", "ndarray"): _Inert(_refuse_call),  # only named, as an argument of _reconstruct
     ("numpy", "dtype"): _Inert(_Dtype),
     ("_codecs", "encode"): _Inert(_encode),

@@ -118,13 +118,17 @@ def test_new_spelling(tmp_path: Path) -> None:
     assert (raw.fine_names, raw.coarse_names) == (["a", "b", "c"], ["low", "high"])
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_other_protocols_and_text_keys(tmp_path: Path, protocol: int) -> None:
     split = tiny_split()
     made = {key.decode(): value for key, value in content(split).items()}
     made["filenames"] = split.names
-    (tmp_path / "x").write_bytes(pickle.dumps(made, protocol=protocol))
-    assert equal(read_split(tmp_path / "x"), split)
+    for data in (made["data"], np.frombuffer(made["data"].tobytes(), np.uint8).reshape(4, 12)):
+        (tmp_path / "x").write_bytes(pickle.dumps(made | {"data": data}, protocol=protocol))
+        assert equal(read_split(tmp_path / "x"), split)
+    columns = made | {"data": np.asfortranarray(made["data"])}
+    (tmp_path / "x").write_bytes(pickle.dumps(columns, protocol=protocol))
+    refused(tmp_path / "x", "numpy.ascontiguousarray(data)")
 
 
 @given(n=st.integers(1, 6), side=st.integers(1, 9), seed=st.integers(0, 99))
