@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -61,8 +62,11 @@ class Record:
             TypeError: a field is missing, unknown or of another type.
             ValueError: there are no hyper-parameters, the arm is no name of a folder, or fields contradict each other.
         """
+        kinds = get_type_hints(cls)
+        if later := [name for name in content if name not in kinds]:
+            raise TypeError(f"a later one may have written its field {shown(later[0])}")
         record = cls(**content)
-        for name, kind in get_type_hints(cls).items():
+        for name, kind in kinds.items():
             value = getattr(record, name)
             if not _is(kind, value):
                 raise TypeError(f"{name} is {shown(value)}")
@@ -79,6 +83,8 @@ class Record:
             or not all(0 <= parent < classes.get("coarse", len(parents)) for parent in parents)
         ):
             raise ValueError("coarse_of_fine does not fit the classes of label_ids")
+        if not all(map(math.isfinite, [*record.mean, *record.std])) or min(record.std) <= 0:
+            raise ValueError(f"mean is {shown(record.mean)} and std {shown(record.std)}")
         if record.fit not in ("", *FITS) or not 0 <= record.peak <= 0xFFFF:
             raise ValueError(f"fit is {shown(record.fit)} and peak {record.peak}")
         return record

@@ -182,7 +182,10 @@ HOSTILE = [
     says(unknown=1),
     says(mean="x"),
     says(mean=[0.5, 0.5]),
+    says(mean=[math.nan] * 3),
     says(std=[1.0, "1", 1.0]),
+    says(std=[1.0, 0.0, 1.0]),
+    says(std=[]),
     says(label_ids=[1]),
     says(label_ids={"fine": [0], "medium": [0]}),
     says(label_ids={}, class_names={}),
@@ -282,6 +285,12 @@ def test_a_key_of_another_value_is_named(changed):
     with pytest.raises(
         UserError, match=r"best\.ckpt is damaged .*hparams\.dropout.*much.*train it"
     ):
+        bilateral.load(file)
+
+
+def test_a_field_of_a_later_version_is_named(changed):
+    file = changed(says(handedness="left"))
+    with pytest.raises(UserError, match="a later one may have written its field 'handedness'"):
         bilateral.load(file)
 
 
