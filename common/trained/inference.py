@@ -203,8 +203,17 @@ class Trained:
         return {level: torch.cat([part[level] for part in parts]) for level in self.levels}
 
     def predict(self, pictures: Pictures, *, alone: str | None = None) -> dict[str, Tensor]:
-        """Compute the probability of each class per level: float (B, C), rows add up to 1. ``alone``: see `logits`."""
+        """Compute the probability of each class per level: float (B, C), rows add up to 1. ``alone``: see `logits`.
+
+        Raises:
+            UserError: a logit is infinite or no number.
+        """
         logits = self.logits(pictures, alone=alone)
+        if not all(values.isfinite().all() for values in logits.values()):
+            raise UserError(
+                f"{self.record.arm}/seed{self.record.seed} answers with numbers that are not finite: its weights are "
+                "too large; train it anew."
+            )
         return {level: values.softmax(dim=1) for level, values in logits.items()}
 
     def weights(self, pictures: Pictures) -> dict[str, dict[str, Tensor]] | None:

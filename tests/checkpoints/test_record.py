@@ -364,6 +364,12 @@ def test_weights_of_no_finite_numbers_or_of_another_kind_are_refused(change, sai
         bilateral.load(changed(spoil))
 
 
+def test_answers_that_are_no_numbers_are_refused(changed):
+    trained = bilateral.load(changed(one_weight(lambda w: w.fill_(1e38))))
+    with pytest.raises(UserError, match="bilateral/seed0 answers with numbers that are not finite"):
+        trained.predict(torch.full((1, 3, 32, 32), 200, dtype=torch.uint8))
+
+
 def test_images_too_small_for_the_recorded_network_name_the_file(changed):
     file = changed(says(image_size=[1, 1]))
     with pytest.raises(UserError, match=r"best\.ckpt is damaged .*: Images of 1 x 1 pixels"):
