@@ -209,11 +209,12 @@ def _only_one(experiment: Path) -> Iterator[None]:
     """Keep a second command out of an experiment; the kernel drops the lock with the process."""
     try:
         experiment.mkdir(parents=True, exist_ok=True)
+        held = open_lock(experiment / ".lock")
     except OSError as error:
         raise UserError(
-            f"{experiment} cannot be made ({error.strerror}): choose another save_dir or exp_name."
+            f"{experiment} cannot be written ({error.strerror}): choose another save_dir or exp_name."
         ) from error
-    with open_lock(experiment / ".lock") as lock:
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

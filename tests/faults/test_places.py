@@ -265,6 +265,11 @@ def test_permission_denied(nobody, open_place, whole, tiny):
     done = nobody(*arguments, f"save_dir={open_place / 'theirs'}")
     assert done.returncode == 1
     one_line(done.stderr, "Permission denied", str(open_place / "theirs"))
+    shutil.copytree(whole, open_place / "theirs/study")
+    (open_place / "theirs/study/.lock").touch()
+    done = nobody(*arguments, f"save_dir={open_place / 'theirs'}")
+    assert done.returncode == 1
+    one_line(done.stderr, "theirs/study cannot be written (Permission denied): choose another")
 
     ours = open_place / "ours"
     shutil.copytree(whole, ours / "study")
