@@ -99,6 +99,13 @@ class Summary:
     level_name: str = ""
     means: Item = field(default_factory=Item)
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval, also an approximate one; None where there is none."""
+        if self.ci95_low is None or self.ci95_high is None:
+            return None
+        return self.ci95_low, self.ci95_high
+
 
 class Values:
     """The numbers of all analyses, in the order in which they were added.

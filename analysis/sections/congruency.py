@@ -200,11 +200,7 @@ VERDICTS = {
 
 def precedence(advantage: Summary | None, asymmetry: Summary | None) -> str:
     """Say which level has precedence, one of `VERDICTS`: both intervals lie on its side of 0."""
-    ends = [
-        (one.ci95_low, one.ci95_high)
-        for one in (advantage, asymmetry)
-        if one is not None and one.ci95_low is not None and one.ci95_high is not None
-    ]
+    ends = [one.interval for one in (advantage, asymmetry) if one and one.interval]
     if len(ends) < 2:
         few = advantage is None or asymmetry is None or advantage.seeds < FEWEST
         return "too few seeds" if few else "no intervals"
