@@ -76,6 +76,8 @@ class Congruency(Section):
     @staticmethod
     def _add(seed: Seed, found: Findings, half: str, one: Effects) -> None:
         networks = seed.study.networks(seed.arm)[seed.number]
+        # Not what was loaded: seeds that hold out other training images load the same test images anew.
+        images = seed.images.data.test_digest()
 
         def add(of: str, value: float, level: str = "", kind: str = "", scores: str = "") -> None:
             found.values.add(
@@ -88,7 +90,7 @@ class Congruency(Section):
                 means=Item(seed.arm, case=kind),
                 within=SHARE if of in (ACCURACY, CONFIDENCE, INTRUSIONS) else None,
                 made_of=networks,
-                by_image=ByImage(seed.images, one.scores[scores]) if scores else None,
+                by_image=ByImage(images, one.scores[scores]) if scores else None,
             )
 
         for level in LEVELS:
