@@ -6,7 +6,7 @@ they are between -1 and 1: what counts is 0, and tests of differences are on the
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,9 +36,9 @@ Networks = Mapping[str, float]
 
 
 class ByImage(NamedTuple):
-    """The images that a number is a sum of means over: the set they are of, and their scores, (N,) for each mean."""
+    """The images that a number is a sum of means over: what they are known by, and their scores, (N,) for each mean."""
 
-    images: object
+    images: Hashable
     parts: tuple[Tensor, ...]
 
 
@@ -98,6 +98,13 @@ class Summary:
     approximate: bool | None = None
     level_name: str = ""
     means: Item = field(default_factory=Item)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval, also an approximate one; None where there is none."""
+        if self.ci95_low is None or self.ci95_high is None:
+            return None
+        return self.ci95_low, self.ci95_high
 
 
 class Values:
@@ -210,7 +217,7 @@ class Values:
         found, bounds = estimate(numbers, widening=widening), self._bounds[place]
         scores = self._by_image.get(place, [])
         # Where each seed has images of its own, they are a part of what differs between seeds.
-        if len({id(one.images) for one in scores}) == 1:
+        if len({one.images for one in scores}) == 1:
             every = zip(*(one.parts for one in scores), strict=True)
             found = with_images(found, [torch.stack(part).mean(0).tolist() for part in every])
         low, high = student(found) if bounds is None else student_within(found, *bounds)

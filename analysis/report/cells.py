@@ -165,30 +165,28 @@ def summary_cells(summary: Summary | None, *, percent: bool = True) -> list[Cell
         return [Cell("–", ""), Cell("–", "")]
     scale, digits = (100, 1) if percent else (1, 3)
     mean = Cell(decimal(scale * summary.mean, digits), repr(summary.mean), scale=scale)
-    if summary.ci95_low is None or summary.ci95_high is None:
+    if summary.interval is None:
         return [mean, Cell("–", "")]
-    ends = (summary.ci95_low, summary.ci95_high)
-    low, high = (decimal(scale * end, digits) for end in ends)
+    low, high = (decimal(scale * end, digits) for end in summary.interval)
     mark = f"{APPROXIMATE} " if summary.approximate else ""
-    lowest, highest = map(repr, ends)
+    lowest, highest = map(repr, summary.interval)
     return [mean, Cell(f"{mark}{low} to {high}", lowest, upper=highest, scale=scale)]
 
 
 def interval_words(summary: Summary) -> str:
     """``72 % (95 % interval 65 to 78)`` of a share."""
     words = f"{decimal(100 * summary.mean, 0)} %"
-    if summary.ci95_low is None or summary.ci95_high is None:
+    if summary.interval is None:
         return words
-    low, high = (decimal(100 * end, 0) for end in (summary.ci95_low, summary.ci95_high))
+    low, high = (decimal(100 * end, 0) for end in summary.interval)
     return f"{words} ({'approximate ' if summary.approximate else ''}95 % interval {low} to {high})"
 
 
 def ends_words(summary: Summary, scale: int, digits: int) -> str:
     """``95 % interval +0.1 to +0.2`` of a difference, ``scale`` times as large; empty where it has none."""
-    if summary.ci95_low is None or summary.ci95_high is None:
+    if summary.interval is None:
         return ""
-    ends = (summary.ci95_low, summary.ci95_high)
-    low, high = (decimal(scale * end, digits, plus=True) for end in ends)
+    low, high = (decimal(scale * end, digits, plus=True) for end in summary.interval)
     return f"{'approximate ' if summary.approximate else ''}95 % interval {low} to {high}"
 
 

@@ -60,8 +60,8 @@ def intervals(
 ) -> None:
     """Draw a thin line for the 95 % interval of each point of a series that has one, dashed if it is approximate."""
     for place, point in zip(places, points, strict=True):
-        if point.ci95_low is not None and point.ci95_high is not None:
-            line = ([place, place], [point.ci95_low, point.ci95_high])
+        if point.interval:
+            line = ([place, place], [*point.interval])
             style = "--" if point.approximate else "-"
             label = f"{INTERVAL}{of and f' of {of}'}"
             ends = line if upright else line[::-1]

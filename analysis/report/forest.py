@@ -34,10 +34,10 @@ Drawn = tuple[Markup, str]
 COLOURS = {BETTER: BOTH, WORSE: OTHER, SAME: INK}
 MEANINGS = {
     FEW: "grey: too few seeds to say",
-    BETTER: "green: better",
-    WORSE: "purple: worse",
+    BETTER: "green: better after correction",
+    WORSE: "purple: worse after correction",
     SAME: "black: the same within the margin",
-    OPEN: "grey: not shown to differ",
+    OPEN: "grey: not shown to differ after correction",
 }
 ARROWS = "◀▶"
 FAR = 3  # times as far from 0 as is usual: beyond that, others decide about the scale
@@ -79,8 +79,6 @@ def _forest_caption(svg: Markup, verdicts: Sequence[Verdict]) -> str:
         said.append("arrow: goes on, or lies, beyond the scale")
     forms = {one.form for one in verdicts}
     colours = [words for form, words in MEANINGS.items() if form in forms]
-    if forms != {FEW}:
-        colours[-1] += ", after correction"
     if verdicts[0].margin:
         colours.append("shaded: the margin, within which a difference does not matter")
     return f"{'; '.join(said)}. {upper('; '.join(colours))}."

@@ -4,6 +4,7 @@ They are taken from the drawing, so that no figure can show one number and save 
 """
 
 from collections.abc import Iterator
+from math import isclose
 from typing import NamedTuple
 
 import numpy as np
@@ -117,16 +118,19 @@ def _name(axis: Axis, place: float | None) -> str:
         return ""
     places = np.asarray(axis.get_majorticklocs(), dtype=np.float64)
     names = [text.get_text().replace("\n", " ") for text in axis.get_ticklabels()]
-    if not len(places) or len(names) != len(places) or all(_is_number(name) for name in names):
+    if not len(places) or len(names) != len(places):
+        return ""
+    if all(_says(name, at) for name, at in zip(names, places, strict=True)):
         return ""
     nearest = int(np.abs(places - place).argmin())
     return names[nearest] if abs(places[nearest] - place) <= 0.5 else ""
 
 
-def _is_number(name: str) -> bool:
-    """Whether a tick says a number, or nothing."""
+def _says(name: str, place: float) -> bool:
+    """Whether a tick says its place, in per cent too, or nothing; a class may be called 7 at any place."""
+    number = name.replace("\N{MINUS SIGN}", "-").replace(",", "").strip()
     try:
-        float(name.replace("\N{MINUS SIGN}", "-").removesuffix("%").replace(",", "").strip() or "0")
+        said = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
     except ValueError:
-        return False
-    return True
+        return not number
+    return isclose(said, place, rel_tol=0.01, abs_tol=1e-9)

@@ -16,7 +16,7 @@ from analysis.report.cells import decimal
 from analysis.report.questions import ask
 from analysis.study import FinishedStudy
 from common.results.contrasts import DIFFERS, LEVEL, less_than, same_within
-from common.results.intervals import FEWEST, ROUNDING
+from common.results.intervals import FEWEST, OF_SIX_DIGITS
 from common.results.rows import level_shown
 from common.results.sections import APPROXIMATE
 from common.results.sharing import pairs
@@ -115,8 +115,7 @@ class Verdict:
         difference = in_points(100 * self.row.mean, digits=2)
         low, high = self.row.ci95_low, self.row.ci95_high
         if low is None or high is None:
-            apart = [one - two for one, two in zip(self.ours, self.theirs, strict=True)]
-            equal = max(apart) - min(apart) < ROUNDING
+            equal = (self.row.std or 0) <= OF_SIX_DIGITS
             why = "the same in every seed" if equal else "of the same networks in every seed"
             return f"{difference}, {why}: no interval{self._of_both}"
         about = "approximate 95 %" if self.row.approximate else "95 %"

@@ -19,8 +19,9 @@ from analysis.report.part import Part
 from analysis.report.svg import short
 from analysis.section import Findings, Section
 from analysis.sections.agreement import coarse_answers
-from analysis.seed import Seed, drawn
+from analysis.seed import Seed
 from analysis.values import SHARE
+from common.data.samplers import drawn
 from common.settings.levels import LEVELS, SIDES
 from common.system.errors import UserError
 from common.system.randomness import derive

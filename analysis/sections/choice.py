@@ -64,11 +64,11 @@ class Choice(Section):
                 one = weights[level][:, index].double()
                 other = weights[level][:, 1 - index]
                 numbers = {
-                    WEIGHT: mean(one),
-                    RIGHT: mean(one[right]),
-                    WRONG: mean(one[~right]),
-                    MORE: mean((one > other).double()),
-                    **{of: mean(one[where]) for of, where in kinds.items()},
+                    WEIGHT: float(one.mean()),
+                    RIGHT: float(one[right].mean()),  # NaN of none
+                    WRONG: float(one[~right].mean()),
+                    MORE: float((one > other).double().mean()),
+                    **{of: float(one[where].mean()) for of, where in kinds.items()},
                 }
                 of_classes = class_means(one, truth, seed.images.classes[level]).tolist()
                 of = [(name, seed.arm, Item(seed.arm), value) for name, value in numbers.items()]
@@ -160,11 +160,6 @@ def of_kinds(seed: Seed) -> dict[str, Tensor]:
         return {}
     congruent = congruence(seed.test.labels, same)
     return dict(zip(OF_KINDS, (congruent, ~congruent), strict=True))
-
-
-def mean(values: Tensor) -> float:
-    """The mean of values (N,); NaN of none."""
-    return float(values.mean()) if len(values) else float("nan")
 
 
 def sentence(found: Findings, arm: str) -> str:

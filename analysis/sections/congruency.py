@@ -76,6 +76,8 @@ class Congruency(Section):
     @staticmethod
     def _add(seed: Seed, found: Findings, half: str, one: Effects) -> None:
         networks = seed.study.networks(seed.arm)[seed.number]
+        # Not what was loaded: seeds that hold out other training images load the same test images anew.
+        images = seed.images.data.test_digest()
 
         def add(of: str, value: float, level: str = "", kind: str = "", scores: str = "") -> None:
             found.values.add(
@@ -88,7 +90,7 @@ class Congruency(Section):
                 means=Item(seed.arm, case=kind),
                 within=SHARE if of in (ACCURACY, CONFIDENCE, INTRUSIONS) else None,
                 made_of=networks,
-                by_image=ByImage(seed.images, one.scores[scores]) if scores else None,
+                by_image=ByImage(images, one.scores[scores]) if scores else None,
             )
 
         for level in LEVELS:
@@ -200,11 +202,7 @@ VERDICTS = {
 
 def precedence(advantage: Summary | None, asymmetry: Summary | None) -> str:
     """Say which level has precedence, one of `VERDICTS`: both intervals lie on its side of 0."""
-    ends = [
-        (one.ci95_low, one.ci95_high)
-        for one in (advantage, asymmetry)
-        if one is not None and one.ci95_low is not None and one.ci95_high is not None
-    ]
+    ends = [one.interval for one in (advantage, asymmetry) if one and one.interval]
     if len(ends) < 2:
         few = advantage is None or asymmetry is None or advantage.seeds < FEWEST
         return "too few seeds" if few else "no intervals"

@@ -22,7 +22,7 @@ from analysis.specialisation.measures import DEAD, competence, dead
 from analysis.specialisation.page import SHORT
 from analysis.specialisation.reading import ask, fit_probes
 from analysis.specialisation.tasks import TASKS, WITHIN
-from analysis.specialisation.words import TASK_NAMES, interval, of_fewer
+from analysis.specialisation.words import TASK_NAMES, of_fewer
 from analysis.values import Bounds, Item, Summary, Values
 from common.results.intervals import FEWEST
 from common.settings.levels import SIDES
@@ -338,12 +338,11 @@ COSTS = {
 
 def verdict(difference: Summary, *, seeds: int) -> str:
     """Say what the interval of a difference shows, one of `VERDICTS`; of fewer than all ``seeds``, nothing."""
-    ends = interval(difference)
     if difference.seeds >= FEWEST and difference.seeds < seeds:
         return "chosen"
-    if ends is None:
+    if difference.interval is None:
         return "too few seeds" if difference.seeds < FEWEST else "no interval"
-    low, high = ends
+    low, high = difference.interval
     return "higher" if low > 0 else "lower" if high < 0 else "not shown"
 
 

@@ -17,8 +17,8 @@ from analysis.report.part import Part
 from analysis.report.svg import BOTH, INK, OTHER, PAPER, Frame, picture
 from analysis.section import Findings
 from analysis.seed import Seed
+from analysis.specialisation.measures import error_consistency
 from analysis.values import CORRELATION, SHARE, Item, Summary
-from common.results.agreement import error_consistency
 from common.settings.levels import SIDES
 
 CASES = ("both", "left only", "right only", "neither")
@@ -47,10 +47,9 @@ def add_independence(seed: Seed, found: Findings, left: Tensor, right: Tensor) -
     for case, share in zip(CASES, shares_if_independent(left, right).tolist(), strict=True):
         means = Item(case=case)
         found.values.add(EXPECTED, share, item=case, seed=number, within=SHARE, means=means)
-    ours, theirs = (one.numpy()[None] for one in (left, right))
     for of, value in (
         (RELATED, correlation(left, right)),
-        (KAPPA, float(error_consistency(ours, theirs)[0])),
+        (KAPPA, error_consistency(left, right)),
     ):
         found.values.add(of, value, seed=number, within=CORRELATION)
     for side, erring, other in zip(SIDES, (left, right), (right, left), strict=True):

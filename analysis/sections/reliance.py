@@ -89,10 +89,7 @@ def _more(measured: Summary | None, *, equal: float, seeds: int) -> str:
 
     Of fewer than all ``seeds``, none.
     """
-    if measured is None or measured.seeds < seeds:
+    if measured is None or measured.seeds < seeds or measured.interval is None:
         return ""
-    if measured.ci95_low is None or measured.ci95_high is None:
-        return ""
-    if measured.ci95_low > equal:
-        return "left"
-    return "right" if measured.ci95_high < equal else ""
+    low, high = measured.interval
+    return "left" if low > equal else "right" if high < equal else ""

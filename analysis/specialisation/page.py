@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from analysis.report.cells import Cell, Sheet, decimal, summary_cells, word_columns
 from analysis.report.figures import COLOURS, legend_above
@@ -104,7 +103,6 @@ def course_lines(figure: Figure, title: str, rows: Sequence[Competence]) -> None
     # The last epoch has its number whatever stands close before it.
     apart = [one for one in epochs if one == epochs[-1] or 1.2 * one < epochs[-1]]
     axes.set_xticks(apart, [str(epoch) for epoch in apart])
-    axes.xaxis.set_minor_locator(MaxNLocator(1))
     axes.minorticks_off()
     axes.set_xlabel("epoch")
     axes.set_ylabel("competence (0: chance, 1: perfect)")

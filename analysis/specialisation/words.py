@@ -14,15 +14,6 @@ TASK_NAMES = {
 }
 
 
-def interval(summary: Summary | None) -> measures.Interval | None:
-    """The 95 % interval over seeds, also an approximate one; None with fewer than three of them."""
-    if summary is None or summary.seeds < FEWEST:
-        return None
-    if summary.ci95_low is None or summary.ci95_high is None:
-        return None
-    return summary.ci95_low, summary.ci95_high
-
-
 def deaths(values: Values, arm: str) -> str:
     """A sentence on the hemispheres of an arm that are dead on a task in any seed; empty if none is."""
     found = []
@@ -94,7 +85,7 @@ def verdict(values: Values, arm: str) -> str:
         return "one task" if None in known else "same networks"
     if double.seeds < FEWEST:
         return "too few seeds"
-    within, coarse = (interval(one) for one in effects)
+    within, coarse = (one.interval if one else None for one in effects)
     if within is None or coarse is None:
         return "no intervals"
     if measures.is_double(within, coarse):
@@ -103,8 +94,7 @@ def verdict(values: Values, arm: str) -> str:
     if not shown:
         return "none shown"
     # That one difference is shown, and not the other, does not show that they differ; nor do two of one sign.
-    ends = interval(double)
-    apart = ends is not None and measures.excludes_zero(ends)
+    apart = double.interval is not None and measures.excludes_zero(double.interval)
     if shown == 1:
         return "single" if apart else "one shown"
     return "more at one" if apart else "one better"

@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from analysis.seed import HALVES
 from analysis.trials import KINDS, answered, congruence, effects, shared_classes, trials
 from analysis.values import Summary
 from common.data.tree import write_tree
+from common.results.intervals import estimate, student, with_images
 from data_scripts.make_navon import make_navon
 from train_system import study
 
@@ -134,6 +136,44 @@ def summary(low: float | None, high: float | None, seeds: int = 5) -> Summary:
 )
 def test_precedence_takes_both_effects_on_one_side(advantage, asymmetry, said):
     assert precedence(summary(*advantage), summary(*asymmetry)) == said
+
+
+def test_pictures_are_a_sample_too_where_seeds_share_them_whatever_they_were_trained_on(
+    monkeypatch,
+):
+    rng = np.random.default_rng(0)
+    labels = {level: torch.from_numpy(rng.integers(0, 3, 40)) for level in LEVELS}
+    answers = [
+        {level: torch.from_numpy(rng.normal(size=(40, 3))) for level in LEVELS} for _ in range(3)
+    ]
+    monkeypatch.setattr(
+        "analysis.sections.congruency.by_half", lambda seed: [("both", answers[seed.number])]
+    )
+
+    def width(*digests: str) -> float:
+        """Of the interval of the advantage; each seed has loaded its test images, of a digest."""
+        found, section = Findings(class_names=NAMES), Congruency()
+        for number, digest in enumerate(digests):
+            data = SimpleNamespace(
+                test_names=lambda: [f"p{i}" for i in range(40)], test_digest=lambda one=digest: one
+            )
+            images = SimpleNamespace(class_names=NAMES, nested=False, data=data)
+            study = SimpleNamespace(networks=lambda arm: {n: {str(n): 1.0} for n in range(3)})
+            test = SimpleNamespace(labels=labels)
+            seed = SimpleNamespace(
+                number=number, arm="bilateral", images=images, study=study, test=test
+            )
+            section.compute(seed, found)
+        low, high = found.values.get(ADVANTAGE, side="both", item="bilateral").interval
+        return high - low
+
+    same = shared_classes(NAMES, nested=False)
+    scores = [effects(answered(one, labels, same), congruence(labels, same)) for one in answers]
+    parts = [torch.stack([one.scores["advantage"][0] for one in scores]).mean(0).tolist()]
+    low, high = student(with_images(estimate([one.advantage for one in scores]), parts))
+    assert width("a", "a", "a") == pytest.approx(high - low)
+    low, high = student(estimate([one.advantage for one in scores]))
+    assert width("a", "b", "c") == pytest.approx(high - low)
 
 
 def test_the_section_draws_each_task_and_kind_and_says_what_precedes():

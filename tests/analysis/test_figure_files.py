@@ -69,6 +69,19 @@ def test_bars_are_saved_with_their_lengths_whichever_way_they_lie():
     assert [row["y_name"] for row in rows if row["series"] == "down"] == ["a", "b"]
 
 
+def test_names_that_are_numbers_are_saved_unless_each_says_its_place():
+    def draw(figure: Figure) -> None:
+        classes, shares = figure.subplots(1, 2)
+        classes.barh([1, 0], [0.5, 0.25], label="classes")
+        classes.set_yticks([1, 0], ["7", "3"])
+        shares.plot([0, 0.5, 1], [0, 1, 2], label="shares")
+        shares.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+
+    rows = numbers(draw)
+    assert [row["y_name"] for row in rows if row["series"] == "classes"] == ["7", "3"]
+    assert {row["x_name"] for row in rows if row["series"] == "shares"} == {""}
+
+
 def test_a_matrix_is_saved_cell_by_cell_without_its_scale():
     table = np.array([[0.1, 0.2], [0.3, np.nan], [0.5, 0.6]])
     words = {"title": "t", "row_label": "r", "column_label": "c", "value_label": "v"}

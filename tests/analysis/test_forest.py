@@ -1,5 +1,6 @@
 """Figures that compare arms: what lies within their axes, what is named there, and what the captions explain."""
 
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -10,7 +11,8 @@ from matplotlib.text import Text
 
 from analysis.report import result_figures
 from analysis.report.forest import ARROWS, against_cost, costs, forests
-from analysis.report.verdicts import FEW, OPEN, Line, Verdict
+from analysis.report.verdicts import FEW, OPEN, SAME, Line, Verdict
+from common.results.contrasts import same_within
 from common.results.statistics import DifferenceRow
 from study.arms import ONE_NETWORK, PRIMARY, REFERENCE, plain_name
 
@@ -71,6 +73,16 @@ def test_the_caption_of_a_forest_explains_what_is_in_it(monkeypatch):
     caption = limits_and_arrows(monkeypatch, some)[2]
     assert "95 % interval" in caption
     assert not any(word in caption for word in ("dashed", "hollow", "too few", "reen"))
+
+
+def test_equivalence_which_is_not_corrected_is_not_called_so_in_the_caption(monkeypatch):
+    open_, shown = verdict(PRIMARY, 0.1, 0.2), verdict(ONE_NETWORK, 0.0, 0.001)
+    same = replace(shown, row=replace(shown.row, verdict=same_within(0.5)))
+    assert same.form == SAME
+    assert "correction" not in limits_and_arrows(monkeypatch, same)[2]
+    said = limits_and_arrows(monkeypatch, open_, same)[2].lower()
+    assert "not shown to differ after correction" in said
+    assert "the same within the margin, after" not in said
 
 
 def arms_of(**means: float) -> list[SimpleNamespace]:

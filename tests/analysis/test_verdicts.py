@@ -120,6 +120,13 @@ def test_a_difference_that_is_the_same_in_every_seed_says_why_it_has_no_interval
     assert line.verdicts["fine"].numbers == "+10.00 points, the same in every seed: no interval"
 
 
+def test_differences_that_the_six_recorded_digits_alone_make_unequal_are_the_same(finished):
+    thirds = {"fine": [0.333333, 0.666667, 1.0, 0.333333]}
+    lower = {"fine": [0.0, 0.333333, 0.666667, 0.0]}
+    (line,) = lines(finished({PRIMARY: lower, REFERENCE: thirds}))
+    assert line.verdicts["fine"].numbers == "+33.33 points, the same in every seed: no interval"
+
+
 def test_one_network_of_all_seeds_lacks_none_of_them(finished):
     study = finished({REFERENCE: BILATERAL, PRIMARY: PAIR})
     study.rows[:] = [
