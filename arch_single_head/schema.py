@@ -12,6 +12,12 @@ from common.system.errors import UserError
 from common.training.loss_table import LOSSES
 from common.training.paradigms import PARADIGMS, WITH_LABELS, WITHOUT_LABELS
 
+# Keys of hparams that are about labels, each with its only value where none are learned.
+OF_LABELS = {
+    "loss": "cross_entropy",
+    "class_weights": None,
+}
+
 
 @dataclass
 @training_keys("single")
@@ -55,7 +61,7 @@ class SingleConfig(RunKeys):
                 f"hparams.loss={hparams.loss} compares two hemispheres, and here is one; allowed in arch_dual_head."
             )
         if hparams.mode in WITHOUT_LABELS:
-            for name, plain in (("loss", "cross_entropy"), ("class_weights", None)):
+            for name, plain in OF_LABELS.items():
                 if hparams[name] != plain:
                     raise UserError(
                         f"hparams.{name}={hparams[name]} is about labels, and hparams.mode={hparams.mode} learns "

@@ -87,7 +87,7 @@ class HemisphereConfig:
         Raises:
             UserError: the backbone cannot be built so.
         """
-        before = None
+        before: nn.Module | None = None
         if self.low_pass is not None or self.high_pass is not None:
             before = SpatialFilter(low_pass=self.low_pass, high_pass=self.high_pass)
         return Hemisphere(self.backbone(), freeze=freeze, spatial_filter=before)
