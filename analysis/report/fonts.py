@@ -26,7 +26,7 @@ def pdf_family() -> str:
     folder = Path(mkdtemp())
     atexit.register(rmtree, folder, ignore_errors=True)
     for weight in ("normal", "bold"):
-        font = TTFont(findfont(FontProperties(family=OWN, weight=weight)))
+        font = TTFont(findfont(FontProperties(family=OWN, weight=weight)), recalcTimestamp=False)
         for table in LAYOUT:
             if table in font:
                 del font[table]

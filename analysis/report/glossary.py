@@ -57,7 +57,11 @@ GLOSSARY = {
         "a repetition."
     ),
     "accuracy": "The share of test images whose answer is correct (top-1).",
-    "at random, chance": "What guessing would give: of 20 classes with equally many images, 5 %.",
+    "at random, chance": (
+        "What guessing would give: of 20 classes with equally many images, 5 %. Where classes are uneven, it is that "
+        "of random answers beside accuracies and learning curves, and elsewhere that of always the most common class, "
+        "which is more."
+    ),
     "point": "A percentage point: 82 % is 2 points more than 80 %.",
     "paired difference": "Two arms are compared seed by seed, so that what they share in a seed cancels out.",
     "95 % interval": (

@@ -103,8 +103,8 @@ class Attention(Section):
             nav="Attention",
             text=[
                 "How to read it: bright is where a hemisphere finds evidence for the correct class. Left and "
-                "right are the two hemispheres of the network, and its heads are fine and coarse; a map without light "
-                "shows no evidence in its answer. Below each picture stand three answers for each level, with "
+                "right are the two hemispheres of the network, and its heads are fine and coarse; in a map without "
+                "light it finds none. Below each picture stand three answers for each level, with "
                 "the probability that the network gives them: ✓ is correct, ✗ wrong.",
             ],
             looks=panels(self.looks),

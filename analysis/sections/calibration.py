@@ -142,9 +142,10 @@ class Calibration(Section):
             figures=figures,
             tables=score_tables(found, heads, self.smoothing),
             notes=[
-                "Calibration error: 15 bins of equal width (Naeini et al. 2015); bins with less than 0.2 % of the "
-                "images are not drawn. Of few images it is above 0 for a calibrated head too: if calibrated is what it "
-                "would be if answers were right as often as they are sure after the temperature. Brier score: squared "
+                f"Calibration error: {BINS} bins of equal width (Naeini et al. 2015); bins with less than "
+                f"{percent(RARE)} of the images are not drawn. Of few images it is above 0 for a calibrated head too: "
+                "if calibrated is what it would be if answers were right as often as they are sure after the "
+                "temperature. Brier score: squared "
                 "distance of probabilities and truth, summed over classes, 0 to 2 (Brier 1950). Temperature: of least "
                 f"negative log-likelihood (Guo et al. 2017), from {LOWEST:g} to {HIGHEST:g}, on "
                 f"up to {VALIDATION_IMAGES:,} validation images; above 1 a network was too sure. Label smoothing in "

@@ -196,7 +196,7 @@ VERDICTS = {
     "intervals that exclude 0.",
     "too few seeds": "Whether that is precedence cannot be said: intervals take three seeds or more.",
     "no intervals": "Whether that is precedence cannot be said: where all seeds agree exactly, or share all their "
-    "networks, there is no interval.",
+    "networks, or a kind has a single picture, there is no interval.",
 }
 
 

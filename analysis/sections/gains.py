@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -13,6 +12,7 @@ from analysis.report.figures import INTERVALS, intervals
 from analysis.report.part import Part, count_classes
 from analysis.report.svg import BOTH, FAINT, INK, OTHER, Frame, labels, picture
 from analysis.section import Findings
+from analysis.sections.contributions import class_means
 from analysis.seed import Seed
 from analysis.values import Item, Summary
 from common.settings.levels import LEVELS
@@ -42,8 +42,7 @@ def add_gains(seed: Seed, found: Findings) -> None:
 
 def accuracy_per_class(correct: Tensor, labels: Tensor, classes: int) -> Tensor:
     """The share of each class's images that are in ``correct`` (bool (N,)): (C,), NaN without images."""
-    hits = torch.bincount(labels[correct], minlength=classes)
-    return hits.double() / torch.bincount(labels, minlength=classes)
+    return class_means(correct.double(), labels, classes)
 
 
 def show_gains(part: Part, found: Findings) -> None:

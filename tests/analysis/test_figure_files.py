@@ -2,7 +2,10 @@
 
 import csv
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +158,30 @@ def test_figures_are_the_same_each_time():
     one, other = files
     assert (one.name, one.svg, one.data) == (other.name, other.svg, other.data)
     assert one.pdf == other.pdf
+
+
+def test_a_pdf_is_the_same_whenever_it_is_written():
+    program = """
+import hashlib
+from analysis.report.svg import Frame, drawn_here, picture
+
+with drawn_here() as files:
+    picture(Frame("name", "title"), lambda figure: figure.subplots().plot([0, 1]))
+print(hashlib.sha256(files[0].pdf).hexdigest())
+"""
+    # By this variable fonts take another time than the clock's.
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"SOURCE_DATE_EPOCH": when},
+            cwd=Path(svg.__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for when in ("1000000000", "1500000000")
+    ]
+    assert digests[0] == digests[1]
 
 
 def test_nothing_is_collected_outside_of_a_block():
