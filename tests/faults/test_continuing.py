@@ -20,6 +20,7 @@ import arch_single_head.trainer
 import common.checkpoints.files
 import common.training.callbacks as callbacks
 import train_system
+from common.system.atomic_files import replacing
 from common.training.finite import FiniteLoss
 from common.training.module import TrainingModule
 from study.plan import plan
@@ -300,6 +301,21 @@ def test_a_damaged_metrics_table_is_written_anew(content, command, stopped, plac
     (stage(stopped) / "metrics.csv").write_bytes(content)
     assert command(stopped)[0] == 0
     same(stopped, places["whole"])
+
+
+def test_what_killed_commands_left_is_deleted_and_what_another_one_writes_is_not(
+    command, places, tmp_path
+):
+    """An analysis takes no lock of the experiment."""
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    report = tmp_path / "copy/run/report.html"
+    left = report.with_name(f".{report.name}.left.tmp")
+    left.touch()
+    with replacing(report) as written:
+        written.write_text("a page")
+        assert command(tmp_path / "copy")[0] == 0
+        assert not left.exists()
+    assert report.read_text() == "a page"
 
 
 def test_a_result_with_another_digit_is_not_taken_for_finished(command, places, tmp_path):
