@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pytest
 import torch
 import yaml
-from helpers import Killed, before_step, terminate, wrap
+from helpers import Killed, before_step, kill, terminate, wrap
 from omegaconf import OmegaConf
 
 import arch_dual_head.trainer
@@ -162,6 +162,20 @@ def test_a_damaged_last_checkpoint_is_set_aside_for_the_one_before(
     assert not (checkpoints / "harm").exists()
     assert (checkpoints / "last.ckpt.damaged").is_file()
     same(stopped, places["whole"])
+
+
+def test_the_one_before_goes_with_the_best_weights_of_its_moment(command, tmp_path, monkeypatch):
+    """Every epoch is kept, so that those of the last checkpoint replace those of the one before."""
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
+    every_epoch = "ckpt_callback.select=last"
+    checkpoints = stage(tmp_path) / "checkpoints"
+    with before_step(2 * STEPS + 1, kill), pytest.raises(Killed):
+        command(tmp_path, every_epoch)
+    flipped(checkpoints / "last.ckpt")
+    with before_step(1, kill), pytest.raises(Killed):
+        command(tmp_path, every_epoch)
+    steps = [torch.load(checkpoints / f"{n}.ckpt")["global_step"] for n in ("previous", "best")]
+    assert steps == [STEPS, STEPS]
 
 
 def test_an_undamaged_one_is_continued_without_further_words(command, stopped, places):
