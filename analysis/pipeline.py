@@ -1,5 +1,6 @@
 """A finished study from its checkpoints to numbers, TensorBoard events and one page."""
 
+import shlex
 import sys
 import time
 import traceback
@@ -127,11 +128,15 @@ def analyse_after_training(place: Path) -> str:
         reason = f"{error.strerror or error}: {file_of(error) or place}."
     except Exception as error:
         log = place / "analysis" / FAILURE
-        write_text(log, traceback.format_exc())
         reason = f"{type(error).__name__}, see {log}."
+        try:
+            write_text(log, traceback.format_exc())
+        except OSError as full:
+            reason = f"{type(error).__name__}; {log} cannot be written ({full.strerror})."
     else:
         return ""
-    return f"The results are written, but their analysis failed: {reason} Try: python analyse.py run={place}"
+    again = f"python analyse.py {shlex.quote(f'run={place}')}"
+    return f"The results are written, but their analysis failed: {reason} Try: {again}"
 
 
 def specialised(place: Path, *, data_root: str | None = None) -> Specialised:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.checkpoints.record import Record, refuse_damaged, refuse_lost_backbones
 from common.networks.hemisphere import HemisphereConfig
 from common.settings.levels import BOTH, LEVELS
-from common.system.atomic_files import replacing, sync_folder
+from common.system.atomic_files import link_or_copy, replacing, sync_folder
 from common.system.errors import UserError, checkpoint_in, nothing_in
 
 RECORD = "bilateral"
@@ -25,6 +25,8 @@ ARCHIVE = b"PK"  # how a zip archive begins, as torch writes it
 ALLOWED = "a best.ckpt or last.ckpt, which training leaves in a stage's checkpoints/"
 # Of a file that takes the place of the one without this ending once the last checkpoint is written.
 NEXT = ".next"
+# Of the file whose place that one took: it belongs to the checkpoint before the last one.
+PREVIOUS = ".previous"
 
 
 class NoArchiveError(zipfile.BadZipFile):
@@ -60,6 +62,8 @@ class DurableCheckpoints(TorchCheckpointIO):
             _write(self.waiting[name], new)
         _write(checkpoint, path)
         for name, new in beside.items():
+            if name.is_file():
+                link_or_copy(name, name.with_name(f"{name.name}{PREVIOUS}"))
             new.replace(name)
             sync_folder(name.parent)
         self.waiting.clear()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from common.checkpoints.files import NEXT, RECORD, load
+from common.checkpoints.files import NEXT, PREVIOUS, RECORD, load
 from common.system.errors import UserError
 
 # What Lightning reads beside the weights, and what this project adds.
@@ -38,21 +38,21 @@ def find_resume_checkpoint(
         if content is None:
             continue
         best = checkpoints / Path(_best(content)).name
-        settled = _settle(checkpoints, name, fingerprint, step=content["global_step"])
-        if settled and (
-            best == checkpoints or _load_or_set_aside(best, name, fingerprint, parts=()) is not None
-        ):
+        step = content["global_step"]
+        settled = _settle(checkpoints, name, fingerprint, step=step)
+        if settled and (best == checkpoints or _settle_best(best, name, fingerprint, step=step)):
             if path != found[0]:
-                print(f"{name}: goes on from {path}, step {content['global_step']}")
-            return path, content["global_step"]
+                print(f"{name}: goes on from {path}, step {step}")
+            return path, step
         break
     if found:
         print(f"{name}: nothing whole is left to continue from, so it starts anew")
     for path in found:
         if path.is_file():
             path.replace(path.with_name(f"{path.name}.unused"))
-    for path in checkpoints.glob(f"*{NEXT}"):
-        path.unlink()
+    for ending in (NEXT, PREVIOUS):
+        for path in checkpoints.glob(f"*{ending}"):
+            path.unlink()
     return None
 
 
@@ -71,6 +71,16 @@ def _settle(checkpoints: Path, name: str, fingerprint: str, *, step: int) -> boo
         else:
             path.unlink()
     return whole
+
+
+def _settle_best(best: Path, name: str, fingerprint: str, *, step: int) -> bool:
+    """Bring back the best weights up to ``step``, if later ones took their place; say whether they are whole."""
+    content = _load_or_set_aside(best, name, fingerprint, parts=())
+    earlier = best.with_name(f"{best.name}{PREVIOUS}")
+    if content is not None and content["global_step"] > step and earlier.is_file():
+        earlier.replace(best)
+        content = _load_or_set_aside(best, name, fingerprint, parts=())
+    return content is not None
 
 
 def _load_or_set_aside(

@@ -2,8 +2,6 @@
 
 import logging
 import math
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +14,11 @@ from common.data.index import SUFFIXES
 from common.data.listing import Listing, list_folder
 from common.data.pictures import Frame, refuse_narrow_set
 from common.data.prepared import read_made
-from common.system.atomic_files import read_yaml, replacing, write_yaml
+from common.system.atomic_files import read_yaml, remove_leftovers, replacing, write_yaml
 from common.system.randomness import derive
 
 log = logging.getLogger(__name__)
-STALE_S = 3600.0  # a file that another command still writes is younger
+UNCACHED = "Images are decoded at every start: %s cannot be written (%s); make room there, or allow writing there."
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,10 @@ def _load_undecoded(images: Undecoded, cache: Path, listing: Listing) -> ImageFo
         counts = found.tolist()
         check = derive(0, signature, repr(digest), repr(counts))
         try:
-            _remove_temporary_files(cache)
+            remove_leftovers(cache.parent.glob(f".{cache.name}.*.tmp"))
             write_yaml(cache, {"check": check, "digest": digest, "pixel_counts": counts})
         except OSError as error:
-            log.warning(
-                "%s cannot be written (%s): images are decoded at every start.", cache, error
-            )
+            log.warning(UNCACHED, cache, error.strerror or error)
     return ImageFolder(images, listing.labels, listing.names, digest, torch.tensor(counts))
 
 
@@ -133,7 +129,7 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
 def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
     """Cache the images, or warn that this is impossible."""
     try:
-        _remove_temporary_files(cache)
+        remove_leftovers(cache.parent.glob(f".{cache.name}.*.tmp"))
         with replacing(cache) as temporary, temporary.open("wb") as file:
             content = {
                 "signature": listing.signature,
@@ -145,12 +141,4 @@ def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
         # torch says of a full disk that a position is unexpected; what the system said stands behind it.
         behind = error.__context__
         reason = behind.strerror if isinstance(behind, OSError) else error
-        log.warning("Images are decoded at every start: %s cannot be written (%s).", cache, reason)
-
-
-def _remove_temporary_files(cache: Path) -> None:
-    """Delete what killed commands left of this cache: it may take as much space as the images."""
-    for left in cache.parent.glob(f".{cache.name}.*.tmp"):
-        with suppress(FileNotFoundError):  # another command deletes them too
-            if time.time() - left.stat().st_mtime > STALE_S:
-                left.unlink()
+        log.warning(UNCACHED, cache, reason)

@@ -27,7 +27,7 @@ from common.runs.engine import Engine, Serial
 from common.runs.lightning import quieten
 from common.runs.per_seed import for_seed
 from common.runs.stage_ends import StageEnds
-from common.system.atomic_files import open_lock, write_yaml
+from common.system.atomic_files import open_lock, remove_leftovers, write_yaml
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, Unfinished, UserError
 
@@ -62,7 +62,7 @@ def run_experiment(
         machines.join()
         return []
     with _only_one(experiment), machines.lead():
-        remove_temporary_files(experiment)
+        remove_leftovers(experiment.rglob(".*.tmp"))
         refuse_unbuildable(stages, architectures)
         with StageEnds(engine or Serial(architectures, machines), stages) as running:
             failed = run_ready(stages, running)
@@ -196,12 +196,6 @@ def run_ready(stages: Sequence[Stage], engine: Engine) -> list[str]:
             else:
                 fail(stage, failure)
     return failed
-
-
-def remove_temporary_files(folder: Path) -> None:
-    """Delete what a process that was killed left half-written."""
-    for leftover in folder.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from common.runs.description import Architecture, Stage
-from common.runs.experiment import remove_temporary_files
 from common.runs.lightning import quieten
 from common.runs.progress import Progress
 from common.runs.stage import run_stage
 from common.settings.explain import explain
+from common.system.atomic_files import remove_leftovers
 from common.system.cores import cores
 from common.system.distributed import Machines
 from common.system.errors import StageFailed, UserError
@@ -235,7 +235,7 @@ def run_remotely(
     sys.argv = command
     torch.set_num_threads(threads)
     quieten()
-    remove_temporary_files(stage.place)
+    remove_leftovers(stage.place.rglob(".*.tmp"))
     gpus = ", ".join(f"GPU {number}" for number in ray.get_gpu_ids())
     said = _Lines(stage.name, lines)
     said.send(BEGINS + ", ".join(filter(None, (platform.node(), gpus))))

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from common.checkpoints.files import load
+from common.checkpoints.files import PREVIOUS, load
 from common.checkpoints.record import Record
 from common.checkpoints.resume import find_resume_checkpoint
 from common.data.datamodule import HierarchicalData
@@ -83,7 +83,8 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     if evaluate:
         result |= _test(prepared, module)
     write_result(stage.place / "result.yaml", result)
-    stage.best.with_name("previous.ckpt").unlink(missing_ok=True)
+    for file in ("previous.ckpt", f"{stage.best.name}{PREVIOUS}"):
+        stage.best.with_name(file).unlink(missing_ok=True)
 
 
 def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
@@ -310,7 +311,7 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
     aside = file.with_name(f"{file.name}.unused")
     print(f"{stage.name}: {why}; starting anew (the old result is kept as {aside.name})")
     file.replace(aside)
-    for other in ("last.ckpt", "previous.ckpt"):
+    for other in ("last.ckpt", "previous.ckpt", f"{stage.best.name}{PREVIOUS}"):
         stage.best.with_name(other).unlink(missing_ok=True)
     return None
 

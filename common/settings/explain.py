@@ -151,6 +151,11 @@ def _of_override(error: OverrideParseException) -> str:
     if "=" not in error.override:
         return f"{error.override!r} is not KEY=VALUE."
     key, _, value = error.override.partition("=")
+    # Its own pair is enough where it holds one more of these, or ends in a backslash, as folders of Windows do.
+    if (pair := re.fullmatch(r"(['\"])(.*)\1", value, re.DOTALL)) and (
+        pair[2].count(pair[1]) % 2 or pair[2].endswith("\\")
+    ):
+        value = pair[2]
     quoted = shlex.quote(spelled({key: value})[0])
     return (
         f"{error.override!r} cannot be read; text with special characters needs quotes: {quoted}."

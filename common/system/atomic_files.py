@@ -5,8 +5,8 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,16 +24,18 @@ def replacing(target: Path) -> Iterator[Path]:
     """Give the path of a new file beside ``target``; on success flush it to disk and rename it onto ``target``.
 
     A failure or an interrupt leaves the earlier ``target``. If ``target`` is a link, the link is
-    replaced and what it points to stays: the new file has a name that nobody can foresee.
+    replaced and what it points to stays: the new file has a name that nobody can foresee. It is locked meanwhile, so
+    that `remove_leftovers` leaves it alone.
     """
     make_folder(target.parent)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
-    os.close(handle)
     temporary = Path(name)
     try:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield temporary
         with temporary.open("rb") as written:
             # mkstemp makes files that only their owner can read; data and results are shared.
@@ -47,8 +49,18 @@ def replacing(target: Path) -> Iterator[Path]:
         # A write to a full disk does not know its file's name.
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
     sync_folder(target.parent)
+
+
+def remove_leftovers(files: Iterable[Path]) -> None:
+    """Delete those of some temporary files that a killed process left; those that are being written are locked."""
+    for file in files:
+        # Another command deletes it too, or writes it, or it is another user's.
+        with suppress(OSError), file.open("r+b") as left:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
 
 
 def make_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import os
 import re
 import resource
@@ -671,7 +672,7 @@ def test_a_bilateral_network_is_analysed_without_its_hemispheres_own_heads(
 def test_a_failing_analysis_harms_no_result_and_is_an_error(
     finished, tiny, tmp_path, monkeypatch, in_process
 ):
-    place = tmp_path / "study"
+    place = tmp_path / "my runs" / "study"
     shutil.copytree(finished.place, place)
     summary = (place / "summary.csv").read_text()
 
@@ -679,15 +680,23 @@ def test_a_failing_analysis_harms_no_result_and_is_an_error(
         raise RuntimeError("no such luck")
 
     monkeypatch.setattr(pipeline, "examine", broken)
-    study = [*tiny, f"dataset.root={finished.root}", f"save_dir={tmp_path}", "exp_name=study"]
+    study = [*tiny, f"dataset.root={finished.root}", f"save_dir={place.parent}", "exp_name=study"]
     status, out, err = in_process(train_system.main, *study, "num_seeds=2")
     assert status == 1, err
     assert "Report:" not in out
     assert err.startswith("error: The results are written, but their analysis failed: ")
-    assert err.endswith(f"Try: python analyse.py run={place}\n")
+    assert err.endswith(f"Try: python analyse.py 'run={place}'\n")
     assert err.count("\n") == 1
-    assert "no such luck" in (place / "analysis" / "failure.txt").read_text()
+    log = place / "analysis" / "failure.txt"
+    assert "no such luck" in log.read_text()
     assert (place / "summary.csv").read_text() == summary
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pipeline, "write_text", full)
+    sentence = pipeline.analyse_after_training(place)
+    assert f"RuntimeError; {log} cannot be written (No space left on device). Try: " in sentence
 
 
 def test_an_analysis_after_training_stops_on_signals(finished, monkeypatch):

@@ -1,5 +1,6 @@
 """Folders of images to one tensor: known pixels, what is refused by name, and the cache."""
 
+import fcntl
 import os
 import pickle
 import random
@@ -7,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -283,9 +283,9 @@ def test_what_killed_commands_left_of_a_cache_is_deleted_and_what_is_being_writt
     )
     for file in (left, written, other):
         file.write_bytes(b"half")
-    for file in (left, other):
-        os.utime(file, (time.time() - 2 * image_folder.STALE_S,) * 2)
-    load_folder(folder, memory_gib=memory_gb)
+    with written.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        load_folder(folder, memory_gib=memory_gb)
     assert {file.name for file in place.iterdir()} == {cache, written.name, other.name}
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pytest
 import torch
 import yaml
-from helpers import Killed, before_step, terminate, wrap
+from helpers import Killed, before_step, kill, terminate, wrap
 from omegaconf import OmegaConf
 
 import arch_dual_head.trainer
@@ -20,6 +20,7 @@ import arch_single_head.trainer
 import common.checkpoints.files
 import common.training.callbacks as callbacks
 import train_system
+from common.system.atomic_files import replacing
 from common.training.finite import FiniteLoss
 from common.training.module import TrainingModule
 from study.plan import plan
@@ -163,6 +164,20 @@ def test_a_damaged_last_checkpoint_is_set_aside_for_the_one_before(
     same(stopped, places["whole"])
 
 
+def test_the_one_before_goes_with_the_best_weights_of_its_moment(command, tmp_path, monkeypatch):
+    """Every epoch is kept, so that those of the last checkpoint replace those of the one before."""
+    monkeypatch.setattr(callbacks, "EPOCHS_EVERY_S", 0.0)
+    every_epoch = "ckpt_callback.select=last"
+    checkpoints = stage(tmp_path) / "checkpoints"
+    with before_step(2 * STEPS + 1, kill), pytest.raises(Killed):
+        command(tmp_path, every_epoch)
+    flipped(checkpoints / "last.ckpt")
+    with before_step(1, kill), pytest.raises(Killed):
+        command(tmp_path, every_epoch)
+    steps = [torch.load(checkpoints / f"{n}.ckpt")["global_step"] for n in ("previous", "best")]
+    assert steps == [STEPS, STEPS]
+
+
 def test_an_undamaged_one_is_continued_without_further_words(command, stopped, places):
     status, out, err = command(stopped)
     assert (status, err) == (0, "")
@@ -300,6 +315,21 @@ def test_a_damaged_metrics_table_is_written_anew(content, command, stopped, plac
     (stage(stopped) / "metrics.csv").write_bytes(content)
     assert command(stopped)[0] == 0
     same(stopped, places["whole"])
+
+
+def test_what_killed_commands_left_is_deleted_and_what_another_one_writes_is_not(
+    command, places, tmp_path
+):
+    """An analysis takes no lock of the experiment."""
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    report = tmp_path / "copy/run/report.html"
+    left = report.with_name(f".{report.name}.left.tmp")
+    left.touch()
+    with replacing(report) as written:
+        written.write_text("a page")
+        assert command(tmp_path / "copy")[0] == 0
+        assert not left.exists()
+    assert report.read_text() == "a page"
 
 
 def test_a_result_with_another_digit_is_not_taken_for_finished(command, places, tmp_path):

@@ -116,14 +116,17 @@ def test_a_disk_that_is_full_before_all_images_are_there(disk, capsys):
     assert data_scripts.prepare_cifar.main(prepare) == 0
 
 
+@pytest.mark.parametrize(
+    ("memory_gib", "cache"), [(8.0, "train-fine.pt"), (1e-9, "train-fine.yaml")]
+)
 def test_a_disk_that_is_full_for_a_cache_is_said_and_images_are_decoded_each_time(
-    disk, navon, caplog
+    memory_gib, cache, disk, navon, caplog
 ):
     shutil.copytree(navon, disk.place / "SET", ignore=shutil.ignore_patterns(".cache"))
-    disk.resize(shutil.disk_usage(disk.place).used + 2**20)
-    folder = load_folder(disk.place / "SET/train/fine")
+    disk.resize(shutil.disk_usage(disk.place).used + 4096)
+    folder = load_folder(disk.place / "SET/train/fine", memory_gib=memory_gib)
     assert len(folder.names) == 600
-    assert "train-fine.pt cannot be written (No space left on device)" in caplog.text
+    assert f"{cache} cannot be written (No space left on device); make room there" in caplog.text
 
 
 def test_a_disk_that_is_full_when_a_network_is_exported(disk, whole, command):
