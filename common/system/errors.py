@@ -1,5 +1,6 @@
 """Define the errors that a person can correct: exceptions whose text is one sentence, and how a script prints it."""
 
+import errno
 import os
 import reprlib
 import sys
@@ -159,6 +160,8 @@ def checkpoint_in(folder: Path) -> Path | None:
 def file_of(error: OSError) -> str:
     """Name the file that an error of the system is about; empty if it names none."""
     name = error.filename
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename2 is not None:
+        name = error.filename2  # of a copy, whose source fits
     if name is None:
         return ""
     # Libraries that open a file by its bytes, such as TensorBoard's, have these named.

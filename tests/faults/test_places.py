@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import before_step
+from PIL import Image
 
 import analyse
 import data_scripts.make_navon
 import data_scripts.prepare_cifar
+import data_scripts.prepare_folders
 import train_system
 from common.data.image_folder import load_folder
 
@@ -114,6 +117,28 @@ def test_a_disk_that_is_full_before_all_images_are_there(disk, capsys):
     one_line(capsys.readouterr().err, "No space left on device", str(out))
     disk.resize(2**26)
     assert data_scripts.prepare_cifar.main(prepare) == 0
+
+
+@pytest.mark.parametrize("keep", [[], ["--keep"]])
+def test_a_disk_that_is_full_is_no_fault_of_the_pictures(keep, disk, tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    for number in range(16):
+        file = tmp_path / f"photos/group{number // 8}/class{number // 4}/{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (64, 64, 3), np.uint8)).save(file)
+    disk.resize(2**13)
+    prepare = [
+        str(tmp_path / "photos"),
+        "--out-dir",
+        str(disk.place / "SET"),
+        "--size",
+        "64",
+        *keep,
+    ]
+    assert data_scripts.prepare_folders.main(prepare) == 1
+    one_line(capsys.readouterr().err, "No space left on device", str(disk.place))
+    disk.resize(2**26)
+    assert data_scripts.prepare_folders.main(prepare) == 0
 
 
 @pytest.mark.parametrize(

@@ -87,23 +87,24 @@ def _decode(job: tuple[Path, Path], *, frame: Frame, keep: bool) -> Decoded:
     try:
         with naming(path), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF data, and palettes
-            return _bring(read_upright(path, near=frame.near), path, target, frame, keep=keep)
+            small, found = _bring(read_upright(path, near=frame.near), frame)
     except UserError as error:
         reason = str(error).removeprefix(f"{path} ").strip(".")
         return Decoded(problem=reason if path.stat().st_size else "an empty file")
     except MemoryError:
         return Decoded(problem="there is not enough memory to decode it")
-
-
-def _bring(image: Image.Image, path: Path, target: Path, frame: Frame, *, keep: bool) -> Decoded:
-    if is_wide(image):
-        Image.fromarray(wide_around(image, frame)).save(target)
-        return Decoded(peak=max(1, int(wide_pixels(image).max())))
-    small = frame.around(as_rgb(image))
-    found = Decoded(_digest(small))
+    # A full disk is no problem of the picture.
     if not (keep and is_kept(path, found)):
         small.save(target, compress_level=PNG_COMPRESSION)
     return found
+
+
+def _bring(image: Image.Image, frame: Frame) -> tuple[Image.Image, Decoded]:
+    if is_wide(image):
+        small = Image.fromarray(wide_around(image, frame))
+        return small, Decoded(peak=max(1, int(wide_pixels(image).max())))
+    small = frame.around(as_rgb(image))
+    return small, Decoded(_digest(small))
 
 
 def _scaled(found: list[Decoded], folder: Path) -> list[Decoded]:
