@@ -24,7 +24,7 @@ from common.settings.suggestions import (
     unknown_key,
     without_folder,
 )
-from common.system.errors import UserError, failing_part, file_of, no_python
+from common.system.errors import UserError, failing_part, file_of, no_python, remedy
 
 
 def explain(error: BaseException, schema: type) -> str | None:
@@ -230,7 +230,7 @@ def _of_files(error: BaseException) -> str | None:
     if error.strerror is None:
         return f"A file of the configuration cannot be read: {_flat(str(error))}."
     where = f": {file_of(error)}" if file_of(error) else ""
-    return f"{error.strerror}{where}."
+    return f"{error.strerror}{where}{remedy(error)}."
 
 
 def _given(error: ValidationError, detail: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.system.output import replace_what_cannot_be_shown
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk, or what one user may fill of it
 LONGEST = 150  # characters of what an error of other code says
 NOTE = "bilateral_note"
 
@@ -160,12 +161,18 @@ def checkpoint_in(folder: Path) -> Path | None:
 def file_of(error: OSError) -> str:
     """Name the file that an error of the system is about; empty if it names none."""
     name = error.filename
-    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename2 is not None:
+    if error.errno in FULL and error.filename2 is not None:
         name = error.filename2  # of a copy, whose source fits
     if name is None:
         return ""
     # Libraries that open a file by its bytes, such as TensorBoard's, have these named.
     return os.fsdecode(name) if isinstance(name, bytes) else str(name)
+
+
+def remedy(error: OSError) -> str:
+    """Say, as the end of a sentence, what to do about an error of the system; empty where that is plain."""
+    full = error.errno in FULL and file_of(error)
+    return "; make room there, and run the same command again" if full else ""
 
 
 def run_script(script: Callable[[], None]) -> int:
@@ -183,7 +190,7 @@ def run_script(script: Callable[[], None]) -> int:
         message = no_python(error)
     except OSError as error:  # full disk, no permission, a name that is too long
         where = f"{file_of(error)}: " if file_of(error) else ""
-        message = f"cannot read or write {where}{error.strerror or error}"
+        message = f"cannot read or write {where}{error.strerror or error}{remedy(error)}"
     except MemoryError:
         message = "not enough memory for this data set"
     except KeyboardInterrupt:

@@ -88,7 +88,7 @@ def test_a_full_disk(share, disk, whole, in_process, tiny):
     arguments = [*tiny, "analyse=false", "num_seeds=1", f"save_dir={disk.place}", "exp_name=study"]
     status, _, err = in_process(STUDY, *arguments)
     assert status == 1
-    one_line(err, "No space left on device", str(disk.place))
+    one_line(err, "No space left on device", str(disk.place), "make room there")
     assert table(disk.place / "earlier") == table(whole)
     assert not list(disk.place.rglob("*.tmp"))
     disk.resize(2**26)
