@@ -83,9 +83,8 @@ class Record:
             or not all(0 <= parent < classes.get("coarse", len(parents)) for parent in parents)
         ):
             raise ValueError("coarse_of_fine does not fit the classes of label_ids")
-        if not all(map(math.isfinite, record.mean + record.std)) or not all(
-            x > 0 for x in record.std
-        ):
+        scales = all(0 < deviation < math.inf for deviation in record.std)
+        if not (scales and all(map(math.isfinite, record.mean))):
             raise ValueError(f"mean is {shown(record.mean)} and std {shown(record.std)}")
         if record.fit not in ("", *FITS) or not 0 <= record.peak <= 0xFFFF:
             raise ValueError(f"fit is {shown(record.fit)} and peak {record.peak}")

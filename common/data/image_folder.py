@@ -139,6 +139,5 @@ def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:
         # torch says of a full disk that a position is unexpected; what the system said stands behind it.
-        behind = error.__context__
-        reason = behind.strerror if isinstance(behind, OSError) else error
-        log.warning(UNCACHED, cache, reason)
+        behind = error if isinstance(error, OSError) else error.__context__
+        log.warning(UNCACHED, cache, getattr(behind, "strerror", None) or error)

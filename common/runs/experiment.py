@@ -20,7 +20,6 @@ from common.networks.hemisphere import HemisphereConfig
 from common.results.caveats import titled
 from common.results.comparison import Comparison
 from common.results.rows import HOLE, PLAN
-from common.results.statistics import SummaryRow
 from common.results.tables import print_summary, write_tables
 from common.runs.description import Architecture, Stage
 from common.runs.engine import Engine, Serial
@@ -39,8 +38,8 @@ def run_experiment(
     architectures: Mapping[str, Architecture],
     comparison: Comparison,
     engine: Engine | None = None,
-) -> list[SummaryRow]:
-    """Run stages, each after those it needs, then write and print the experiment's tables; give the summary.
+) -> None:
+    """Run stages, each after those it needs, then write and print the experiment's tables.
 
     A stage that fails is missing in them; the others go on, except those that need it.
 
@@ -60,7 +59,7 @@ def run_experiment(
     machines = Machines(stages[0].config.trainer_params.num_nodes)
     if not machines.first:
         machines.join()
-        return []
+        return
     with _only_one(experiment), machines.lead():
         remove_leftovers(experiment.rglob(".*.tmp"))
         refuse_unbuildable(stages, architectures)
@@ -86,7 +85,6 @@ def run_experiment(
         raise Unfinished(
             f"{len(failed)} of {len(stages)} stages could not be finished: {', '.join(failed)}."
         )
-    return tables.summary
 
 
 def refuse_unbuildable(stages: Sequence[Stage], architectures: Mapping[str, Architecture]) -> None:

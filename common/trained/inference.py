@@ -206,15 +206,16 @@ class Trained:
         """Compute the probability of each class per level: float (B, C), rows add up to 1. ``alone``: see `logits`.
 
         Raises:
-            UserError: a logit is infinite or no number.
+            UserError: a probability is no number.
         """
         logits = self.logits(pictures, alone=alone)
-        if not all(values.isfinite().all() for values in logits.values()):
+        found = {level: values.softmax(dim=1) for level, values in logits.items()}
+        if any(values.isnan().any() for values in found.values()):
             raise UserError(
                 f"{self.record.arm}/seed{self.record.seed} answers with numbers that are not finite: its weights are "
                 "too large; train it anew."
             )
-        return {level: values.softmax(dim=1) for level, values in logits.items()}
+        return found
 
     def weights(self, pictures: Pictures) -> dict[str, dict[str, Tensor]] | None:
         """Compute the weight of each hemisphere in each picture: by level and side, float (B,), of sum 1 over sides.
