@@ -201,6 +201,36 @@ def test_resnet_keeps_32_pixels_up_to_its_first_stage():
     assert seen == [(2, 8, 32, 32)]
 
 
+NARROW_STEP = """
+import torch
+from common.networks.backbones import build_backbone
+backbone = build_backbone("{arch}", width=0.125).to(memory_format=torch.channels_last)
+images = torch.randn(4, 3, 64, 64).to(memory_format=torch.channels_last)
+for _ in range(4):
+    backbone(images).square().sum().backward()
+"""
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet34"])
+def test_a_narrow_resnet_learns_in_float32_as_training_lays_out_its_maps(arch, command):
+    """Of 8 channels, oneDNN's gradient of a 1x1 convolution of stride 2 kills the process, hence one of its own."""
+    done = command("-c", NARROW_STEP.format(arch=arch))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 46)])
+def test_a_narrow_resnet_is_torchvisions_with_fewer_channels(size):
+    torch.manual_seed(0)
+    backbone = build_backbone("resnet18", width=NARROW).eval()
+    images = torch.randn(2, 3, *size)
+    features = backbone(images)
+    for name in ("layer2", "layer3", "layer4"):
+        block = getattr(backbone, name)[0]
+        block.downsample[0].stride = block.conv1.stride
+        block.downsample = nn.Sequential(*block.downsample)
+    torch.testing.assert_close(features, backbone(images))
+
+
 # VGG-11
 
 

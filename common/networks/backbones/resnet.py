@@ -15,6 +15,10 @@ from common.networks.backbones.layers import initialise, scaled
 from common.networks.backbones.registry import register
 from common.networks.backbones.stages import read_out_of, resnet_stages
 
+# Of fewer channels the gradient of a 1x1 convolution with a stride ends the process, on a CPU with AVX-512 and in
+# float32: oneDNN writes behind its memory (github.com/uxlfoundation/oneDNN/issues/6035).
+VECTOR = 16
+
 
 class PlainBasicBlock(BasicBlock):
     """A BasicBlock without its residual connection, as in the plain networks of He et al."""
@@ -39,6 +43,14 @@ PLAIN: dict[type[BasicBlock | Bottleneck], type[BasicBlock | Bottleneck]] = {
     BasicBlock: PlainBasicBlock,
     Bottleneck: PlainBottleneck,
 }
+
+
+class EveryOtherPixel(nn.Sequential):
+    """The projection on a connection, of maps (B, C, H, W) of which it takes every other row and column."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) → maps (B, planes, H / 2, W / 2)."""
+        return super().forward(x[:, :, ::2, ::2])
 
 
 class ResNet(torchvision_resnet.ResNet, Backbone):
@@ -82,6 +94,10 @@ class ResNet(torchvision_resnet.ResNet, Backbone):
         stage = super()._make_layer(block, scaled(planes, self.width), *args, **kwargs)
         if not self.residual:
             stage[0].downsample = None  # the projection on the connection goes with it
+        elif planes != 64 and stage[0].downsample[0].in_channels < VECTOR:
+            convolution, norm = stage[0].downsample
+            convolution.stride = (1, 1)
+            stage[0].downsample = EveryOtherPixel(convolution, norm)
         return stage
 
 
