@@ -89,7 +89,7 @@ def _check_loss(hparams: DictConfig) -> None:
 
 def _check_epochs(cfg: DictConfig) -> None:
     """Refuse to make the training of heads alone as long as that of whole networks."""
-    if cfg.trainer_params.max_epochs is None and macro_architecture(cfg.hparams).loads != MEMBERS:
+    if cfg.trainer_params.max_epochs is None:
         frozen = frozen_sides(cfg.hparams)
         if frozen:
             raise UserError(
