@@ -2,9 +2,8 @@
 
     from bilateral import load, outcome, specialisation, study
 
-`load` gives a `common.trained.inference.Trained`; `study` is `train_system.study`, whose tables
-`outcome` reads again; `specialisation` measures two
-hemispheres. What a person can mend is raised as `common.system.errors.UserError`.
+`load` gives a `common.trained.inference.Trained`; `study` is `train_system.study`, whose tables `outcome` reads again;
+`specialisation` measures two hemispheres. What a person can mend is raised as `common.system.errors.UserError`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,12 @@ from common.settings.levels import SIDES, SPELLING
 
 
 def equal_epochs(
-    cfg: DictConfig, *, num_classes: Mapping[str, int], image_size: Sequence[int], augments: bool
+    cfg: DictConfig,
+    *,
+    num_classes: Mapping[str, int],
+    image_size: Sequence[int],
+    augments: bool,
+    coarse_of_fine: Sequence[int] = (),
 ) -> int:
     """Compute the whole number of epochs that comes nearest to the operations of the bilateral network.
 
@@ -20,6 +25,7 @@ def equal_epochs(
         num_classes: of each level.
         image_size: height and width, in pixels.
         augments: whether an image is another one in each epoch, so that frozen hemispheres see it each time.
+        coarse_of_fine: the coarse class of each fine class; empty where that is not known.
     """
     epochs, hparams = cfg.bilateral_epochs, dict(cfg.hparams)
     reference = Parts(
@@ -36,5 +42,5 @@ def equal_epochs(
         network = specialist(reference, side, SPELLING[side])
         operations += training_macs(network, image_size, images=epochs[side], distinct=0)
     # Of its own callosum, if it has one, the operations count.
-    own = macro_architecture(hparams).load()(Parts(hparams, num_classes))
+    own = macro_architecture(hparams).load()(Parts(hparams, num_classes, coarse_of_fine))
     return max(1, round(operations / training_macs(own, image_size, images=1, distinct=0)))

@@ -71,7 +71,7 @@ def _check_callosum(hparams: DictConfig) -> None:
 
 
 def _check_loss(hparams: DictConfig) -> None:
-    """Refuse a loss that compares two hemispheres where there are none, or none of them learns."""
+    """Refuse a loss that compares two hemispheres where there are none, or neither they nor a callosum learn."""
     if not LOSSES[hparams.loss].of_two_hemispheres:
         return
     row = macro_architecture(hparams)
@@ -80,16 +80,16 @@ def _check_loss(hparams: DictConfig) -> None:
             f"hparams.loss={hparams.loss} compares two hemispheres, which hparams.macro_arch={hparams.macro_arch} does "
             "not have in one network: give hparams.macro_arch=bilateral, or another loss."
         )
-    if set(frozen_sides(hparams)) == set(SIDES):
+    if frozen_sides(hparams) == SIDES and hparams.callosum.kind is None:
         raise UserError(
             f"hparams.loss={hparams.loss} changes nothing in two frozen hemispheres: give hparams.ffreeze=false or "
-            "hparams.cfreeze=false, or another loss."
+            "hparams.cfreeze=false, a callosum, or another loss."
         )
 
 
 def _check_epochs(cfg: DictConfig) -> None:
     """Refuse to make the training of heads alone as long as that of whole networks."""
-    if cfg.trainer_params.max_epochs is None and macro_architecture(cfg.hparams).loads != MEMBERS:
+    if cfg.trainer_params.max_epochs is None:
         frozen = frozen_sides(cfg.hparams)
         if frozen:
             raise UserError(

@@ -97,6 +97,7 @@ class DualHead(TrainingModule):
                 flip=cfg.dataset.flip,
                 crop_scale=cfg.dataset.crop_scale,
             ),
+            coarse_of_fine=data.coarse_of_fine,
         )
 
     @staticmethod

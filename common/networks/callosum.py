@@ -16,7 +16,7 @@ from common.networks.backbones.backbone import run
 from common.networks.crossings import BOTH_WAYS, DIRECTIONS, KINDS, CallosumKeys
 from common.networks.hemisphere import Hemisphere
 from common.networks.links import Link
-from common.system.errors import UserError
+from common.system.errors import UserError, blaming
 
 TRIAL = 32  # height and width of the image on which channels are counted
 
@@ -48,7 +48,7 @@ class Callosum(nn.Module):
         cut: directions in which nothing crosses now.
 
     Raises:
-        UserError: a backbone cannot be cut into stages, or has no such stage.
+        UserError: a backbone cannot be cut into stages, has no such stage, or one that fails.
     """
 
     def __init__(self, sides: Mapping[str, Hemisphere], keys: CallosumKeys) -> None:
@@ -115,13 +115,18 @@ class Callosum(nn.Module):
 
 @torch.no_grad()
 def channels_of(hemisphere: Hemisphere) -> list[int]:
-    """Count the channels of the maps that each stage makes, in a trial run."""
+    """Count the channels of the maps that each stage makes, in a trial run.
+
+    Raises:
+        UserError: a stage fails.
+    """
     maps = torch.zeros(1, 3, TRIAL, TRIAL, device=next(hemisphere.parameters()).device)
     found = []
     hemisphere.backbone.eval()
-    for stage in hemisphere.backbone.stages().values():
-        maps = run(stage, maps)
-        found.append(maps.shape[1])
+    with blaming(hemisphere.backbone):
+        for stage in hemisphere.backbone.stages().values():
+            maps = run(stage, maps)
+            found.append(maps.shape[1])
     hemisphere.train(hemisphere.training)
     return found
 

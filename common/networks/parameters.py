@@ -121,12 +121,10 @@ def hemisphere_keys(*sides: str) -> Callable[[C], C]:
 
     def add(schema: C) -> C:
         # Fingerprints of runs depend on this order: arch and width of both, then what is left of each.
-        ends, rest = (
-            ("arch", "width"),
-            [name for name in PARAMETERS if name not in ("arch", "width")],
-        )
+        first = ("arch", "width")
+        rest = [name for name in PARAMETERS if name not in first]
         whose = sides or (None,)
-        places = [(n, side) for n in ends for side in whose] + [(n, s) for s in whose for n in rest]
+        places = [(n, s) for n in first for s in whose] + [(n, s) for s in whose for n in rest]
         for name, side in places:
             parameter = PARAMETERS[name]
             spelled = parameter.spelled(name, side)

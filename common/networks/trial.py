@@ -23,7 +23,7 @@ def try_network(network: Network, image_size: Sequence[int]) -> None:
     """Try each backbone of a network by itself, then its join and its callosum, in evaluation mode.
 
     Args:
-        network: on any device; it goes back to the mode that it was in.
+        network: on the CPU; it goes back to the mode that it was in.
         image_size: height and width of its images, in pixels.
 
     Raises:

@@ -10,7 +10,7 @@ from common.settings.choices import Choice
 class Loss(Choice):
     """A row: a loss, and whether it compares the features of two hemispheres with each other.
 
-    One that does is refused where there are no two in one network, and where both are frozen.
+    One that does is refused where there are no two in one network, and where both are frozen without a callosum.
     """
 
     of_two_hemispheres: bool = False

@@ -5,10 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from common.networks.backbones import Backbone, build_backbone, registry
+from common.networks.callosum import Callosum
+from common.networks.crossings import CallosumKeys
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join, build_join
 from common.networks.macro import BilateralNet, UnilateralNet
 from common.networks.trial import try_backbone, try_network
+from common.settings.levels import SIDES
 from common.system.errors import UserError
 
 CLASSES = {"fine": 6, "coarse": 3}
@@ -76,6 +79,18 @@ class NoReadOut(Tiny):
 
     def stages(self) -> dict:
         return {"all": (self.layers,)}
+
+
+class Unfitting(Tiny):
+    """Its second stage takes other maps than its first one makes."""
+
+    forward = Backbone.forward
+
+    def stages(self) -> dict:
+        return {"one": (self.layers,), "two": (self.layers,)}
+
+    def read_out(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
 
 
 class Numberless(Backbone):
@@ -164,6 +179,13 @@ def pair(left, right, join=Concatenate) -> BilateralNet:
         dropout=0.5,
         join=join,
     )
+
+
+def test_a_stage_that_fails_is_blamed_with_a_callosum_too(build):
+    keys = CallosumKeys(kind="add", at=1)
+    sentence = said(lambda: Callosum({side: Hemisphere(build(Unfitting)) for side in SIDES}, keys))
+    assert f"Unfitting of {HERE}" in sentence
+    assert "fails: RuntimeError: " in sentence
 
 
 def test_trying_changes_nothing_and_draws_no_random_number(build):

@@ -142,6 +142,21 @@ def test_a_network_without_two_hemispheres_has_none(in_process, tiny, tmp_path):
     assert "connects two hemispheres, which hparams.macro_arch=unilateral does not have" in err
 
 
+@pytest.mark.parametrize("direction", ["both", "left_to_right", "right_to_left"])
+def test_what_it_lets_cross_can_be_decorrelated_of_frozen_hemispheres_too(
+    direction, checkpoints, tiny, in_process, tmp_path
+):
+    paths = [f"hparams.model_path_{level}={checkpoints[level]}" for level in ("fine", "coarse")]
+    where = [f"save_dir={tmp_path}", "exp_name=x", "trainer_params.max_epochs=1"]
+    given = [*tiny, *paths, *CALLOSUM, *where, f"hparams.callosum.direction={direction}"]
+    changed = {}
+    for loss in ("cross_entropy", "decorrelated"):
+        status, _, err = in_process(DUAL, *given, f"hparams.loss={loss}", f"arm={loss}")
+        assert status == 0, err
+        changed[loss] = weights(tmp_path / "x" / loss / "seed0/checkpoints/best.ckpt")
+    assert any("callosum" in name for name in differing(*changed.values()))
+
+
 # ---------------------------------------------------------------- equal training
 
 

@@ -576,6 +576,19 @@ def test_heads_alone_are_not_trained_as_much_as_whole_networks():
         arch_dual_head.trainer.check(alone("bilateral", "trainer_params.max_epochs=null"))
 
 
+@pytest.mark.parametrize("arm", ["ensemble", "product", "mean_of_specialists"])
+def test_networks_that_are_not_trained_may_leave_their_epochs_open(arm):
+    cfg = alone(arm, "trainer_params.max_epochs=null", "seeds=[0,1]")
+    arch_dual_head.trainer.check(cfg)
+    data = SimpleNamespace(
+        levels=LEVELS,
+        classes={"fine": SimpleNamespace(ids=[0, 1, 2]), "coarse": SimpleNamespace(ids=[0, 1])},
+        coarse_of_fine=[0, 0, 1],
+        image_size=(32, 32),
+    )
+    assert DualHead.epochs(cfg, data) >= 1
+
+
 def test_what_training_takes_counts_all_that_an_arm_builds_on(whole):
     """Of each image three passes; of frozen hemispheres one for each distinct image."""
     table = {row["arm"]: row for row in rows(whole.place) if row["seed"] == "0"}

@@ -30,8 +30,7 @@ def register(builder: B, *, k: float = 1.0, per_k: float = 1.0) -> B:
     """Make `builder(*, width)` available under its own name.
 
     One that takes `residual` too can be built without its residual connections; one that takes `pretrained` is told
-    whether pretrained weights will be loaded. `k` and `per_k` are the sparsity
-    that the backbone has where nobody asks for another one.
+    whether pretrained weights will be loaded. `k` and `per_k` are its sparsity where nobody asks for another one.
 
     Raises:
         UserError: another one has the name.
