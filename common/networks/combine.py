@@ -48,7 +48,8 @@ class _Specialists(nn.Module):
         """Give log p of fine classes (B, C_fine), of coarse ones by their sums, and by the right's head."""
         fine = next(one["fine"] for one in logits if "fine" in one).float().log_softmax(dim=1)
         right = next(one["coarse"] for one in logits if "coarse" in one).float().log_softmax(dim=1)
-        summed = (fine[:, :, None] + self.children_of).logsumexp(dim=1)
+        # Analyses combine on the CPU what a network on a GPU has answered.
+        summed = (fine[:, :, None] + self.children_of.to(fine.device)).logsumexp(dim=1)
         return fine, summed, right
 
 
@@ -62,7 +63,7 @@ class ProductOfSpecialists(_Specialists):
     def forward(self, logits: Sequence[Logits]) -> dict[str, Tensor]:
         """Multiply: logits (B, C) of each specialist → log-probabilities (B, C) by level."""
         fine, summed, right = self._log_probabilities(logits)
-        parent = self.children_of.argmax(dim=1)
+        parent = self.children_of.argmax(dim=1).to(fine.device)
         return {
             "fine": (fine + right[:, parent]).log_softmax(dim=1),
             "coarse": (summed + right).log_softmax(dim=1),

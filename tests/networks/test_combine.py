@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pretended_gpu import GPU, PretendedGpu
 from scipy.special import log_softmax, softmax
 
 from common.networks.combine import MeanOfNetworks, MeanOfSpecialists, ProductOfSpecialists
@@ -64,3 +65,12 @@ def test_a_mean_is_of_probabilities():
 def test_specialists_without_a_known_tree_are_refused(kind):
     with pytest.raises(UserError, match="needs the coarse class of each fine class"):
         kind([], 2)
+
+
+@pytest.mark.parametrize("kind", [ProductOfSpecialists, MeanOfSpecialists])
+def test_answers_on_the_cpu_are_combined_by_a_network_on_a_gpu(kind):
+    """As analyses do: they classify on the GPU and collect on the CPU."""
+    expected = kind(TREE, 2)(logits())
+    with PretendedGpu():
+        found = kind(TREE, 2).to(GPU)(logits())
+    torch.testing.assert_close(found, expected)
