@@ -50,10 +50,16 @@ def find_resume_checkpoint(
     for path in found:
         if path.is_file():
             path.replace(path.with_name(f"{path.name}.unused"))
-    for ending in (NEXT, PREVIOUS):
-        for path in checkpoints.glob(f"*{ending}"):
-            path.unlink()
+    for path in checkpoints.glob(f"*{NEXT}"):
+        path.unlink()
+    remove_previous(checkpoints)
     return None
+
+
+def remove_previous(checkpoints: Path) -> None:
+    """Remove the checkpoint before the last one, and the best weights of its moment."""
+    for path in [checkpoints / "previous.ckpt", *checkpoints.glob(f"*{PREVIOUS}")]:
+        path.unlink(missing_ok=True)
 
 
 def _settle(checkpoints: Path, name: str, fingerprint: str, *, step: int) -> bool:

@@ -97,7 +97,7 @@ def _load_undecoded(images: Undecoded, cache: Path, listing: Listing) -> ImageFo
         counts = found.tolist()
         check = derive(0, signature, repr(digest), repr(counts))
         try:
-            remove_leftovers(cache.parent.glob(f".{cache.name}.*.tmp"))
+            remove_leftovers(cache.parent, cache.name)
             write_yaml(cache, {"check": check, "digest": digest, "pixel_counts": counts})
         except OSError as error:
             log.warning(UNCACHED, cache, error.strerror or error)
@@ -129,7 +129,7 @@ def _read_cache(cache: Path, listing: Listing) -> ImageFolder | None:
 def _write_cache(cache: Path, listing: Listing, folder: ImageFolder) -> None:
     """Cache the images, or warn that this is impossible."""
     try:
-        remove_leftovers(cache.parent.glob(f".{cache.name}.*.tmp"))
+        remove_leftovers(cache.parent, cache.name)
         with replacing(cache) as temporary, temporary.open("wb") as file:
             content = {
                 "signature": listing.signature,

@@ -61,7 +61,7 @@ def run_experiment(
         machines.join()
         return
     with _only_one(experiment), machines.lead():
-        remove_leftovers(experiment.rglob(".*.tmp"))
+        remove_leftovers(experiment)
         refuse_unbuildable(stages, architectures)
         with StageEnds(engine or Serial(architectures, machines), stages) as running:
             failed = run_ready(stages, running)

@@ -235,7 +235,7 @@ def run_remotely(
     sys.argv = command
     torch.set_num_threads(threads)
     quieten()
-    remove_leftovers(stage.place.rglob(".*.tmp"))
+    remove_leftovers(stage.place)
     gpus = ", ".join(f"GPU {number}" for number in ray.get_gpu_ids())
     said = _Lines(stage.name, lines)
     said.send(BEGINS + ", ".join(filter(None, (platform.node(), gpus))))

@@ -13,9 +13,9 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from common.checkpoints.files import PREVIOUS, load
+from common.checkpoints.files import load
 from common.checkpoints.record import Record
-from common.checkpoints.resume import find_resume_checkpoint
+from common.checkpoints.resume import find_resume_checkpoint, remove_previous
 from common.data.datamodule import HierarchicalData
 from common.networks.costs import costs
 from common.results.arithmetic import ARITHMETIC
@@ -83,8 +83,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
     if evaluate:
         result |= _test(prepared, module)
     write_result(stage.place / "result.yaml", result)
-    for file in ("previous.ckpt", f"{stage.best.name}{PREVIOUS}"):
-        stage.best.with_name(file).unlink(missing_ok=True)
+    remove_previous(stage.best.parent)
 
 
 def _build(prepared: Prepared, architecture: Architecture) -> TrainingModule:
@@ -311,8 +310,8 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
     aside = file.with_name(f"{file.name}.unused")
     print(f"{stage.name}: {why}; starting anew (the old result is kept as {aside.name})")
     file.replace(aside)
-    for other in ("last.ckpt", "previous.ckpt", f"{stage.best.name}{PREVIOUS}"):
-        stage.best.with_name(other).unlink(missing_ok=True)
+    stage.best.with_name("last.ckpt").unlink(missing_ok=True)
+    remove_previous(stage.best.parent)
     return None
 
 

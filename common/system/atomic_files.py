@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,9 +54,14 @@ def replacing(target: Path) -> Iterator[Path]:
     sync_folder(target.parent)
 
 
-def remove_leftovers(files: Iterable[Path]) -> None:
-    """Delete those of some temporary files that a killed process left; those that are being written are locked."""
-    for file in files:
+def remove_leftovers(folder: Path, target: str = "*") -> None:
+    """Delete what killed processes left of `replacing` in a folder and below; what is being written is locked.
+
+    Args:
+        folder: where to look.
+        target: name of the files that were to be replaced.
+    """
+    for file in folder.rglob(f".{target}.*.tmp"):
         # Another command deletes it too, or writes it, or it is another user's.
         with suppress(OSError), file.open("r+b") as left:
             fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
