@@ -93,7 +93,7 @@ def _rest(one: Verdict) -> str:
     if low is None or high is None:
         return one.numbers
     if one.corrected_away:
-        return f"{by}, {UNDONE.format(one.tests)}"
+        return f"{by}, {UNDONE.format(one.row.tests)}"
     worst, best = (decimal(abs(100 * end), 2) for end in (low, high))
     about = "approximate " if one.row.approximate else ""
     return f"anything from {worst} points worse to {best} points better ({about}95 % interval)"

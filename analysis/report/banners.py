@@ -59,7 +59,9 @@ def _of_seeds(study: FinishedStudy) -> Iterator[Banner]:
     else:
         return
     more = more_seeds(study)
-    yield Banner(f"{text}{f' This makes them {ENOUGH}:' if more else ''}", command=more)
+    if more:
+        text += f" This makes them {ENOUGH}; decide on it whatever the answer is:"
+    yield Banner(text, command=more)
 
 
 def _of_controls(study: FinishedStudy) -> Iterator[Banner]:

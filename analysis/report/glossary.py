@@ -43,9 +43,10 @@ GLOSSARY = {
     ),
     "frozen": "Nothing of it changes any more, bit for bit: neither weights nor normalisation statistics.",
     "arm": "One line of the tables: one kind of network, trained once for each seed.",
-    "chosen before any result": (
-        "The comparison that the study is about, fixed before any network was trained: it is no lucky pick among "
-        "many, and its p is corrected for its own levels alone (planned, or primary, contrast)."
+    "planned comparison": (
+        "The comparison that this software is made for, the same in every study: nobody picked it among many, and its "
+        "p is corrected for its own levels alone (primary contrast). That holds if its arms and the number of seeds "
+        "were decided before any result was seen."
     ),
     "control": (
         "An arm that has what else could explain a difference: as many parameters (equal size), or as many "
@@ -137,7 +138,7 @@ EXPLAINED = {
     "arms": "arm",
     "seed": "seed",
     "seeds": "seed",
-    **{word: word for word in (*DATA_SETS, "chosen before any result")},
+    **{word: word for word in (*DATA_SETS, "planned comparison")},
     APPROXIMATE: f"{APPROXIMATE}, approximate",
 }
 

@@ -6,7 +6,6 @@ the tests of the study's tables show.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import mean
@@ -42,14 +41,13 @@ SIGNS = {BETTER: "▲", WORSE: "▼", SAME: "=", OPEN: "?", FEW: "?"}
 class Verdict:
     """What the tests show of one comparison; ``row`` is an arm, mostly the reference, minus another, its ``minus``.
 
-    ``ours`` and ``theirs`` are the accuracies that it compares, seed by seed, a fraction each; ``tests`` is the number
-    of tests that its p is corrected for; ``holes`` says whether one of the arms has seeds that the other lacks.
+    ``ours`` and ``theirs`` are the accuracies that it compares, seed by seed, a fraction each; ``holes`` says whether
+    one of the arms has seeds that the other lacks.
     """
 
     row: DifferenceRow
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
-    tests: int
     holes: bool = False
 
     def swapped(self) -> Verdict:
@@ -149,7 +147,7 @@ class Verdict:
         """Why a verdict says less than its interval; mostly empty."""
         if not self.corrected_away or self.row.p_holm is None:
             return ""
-        return f"{UNDONE.format(self.tests)} (p {self.row.p_holm:.4f})"
+        return f"{UNDONE.format(self.row.tests)} (p {self.row.p_holm:.4f})"
 
     @property
     def outlook(self) -> str:
@@ -157,7 +155,8 @@ class Verdict:
         needed = self.row.seeds_needed
         if self.form != OPEN or needed is None or needed <= self.row.seeds:
             return ""
-        more = f", and more after correction for {self.tests}" if self.tests > 1 else ""
+        tests = self.row.tests or 1
+        more = f", and more after correction for {tests}" if tests > 1 else ""
         return (
             f"With this spread a single test takes about {needed} seeds to show a difference of "
             f"{in_points(self.margin)} (80 % power){more}."
@@ -281,7 +280,7 @@ def correction(study: FinishedStudy) -> str:
     """Say how many comparisons p values are corrected for; empty where nothing was tested."""
     counts = _tests(study)
     families = {
-        FAMILY: "{} of the comparison that was chosen before any result was seen",
+        FAMILY: "{} of the planned comparison",
         OTHERS: "{} with all other arms" if FAMILY in counts else "{} with other arms",
     }
     said = [words.format(_count(counts[one])) for one, words in families.items() if one in counts]
@@ -323,14 +322,9 @@ def _from_to(low: float, high: float) -> str:
     return " to ".join(decimal(100 * end, 2, plus=True) for end in (low, high))
 
 
-def _tests(study: FinishedStudy) -> Counter[str | None]:
-    """How many tests there are in each family; arms of equal numbers are tested once."""
-    return Counter(
-        family
-        for family, _ in {
-            (row.family, row.test) for row in study.differences if row.p_holm is not None
-        }
-    )
+def _tests(study: FinishedStudy) -> dict[str, int]:
+    """How many tests there are in each family."""
+    return {row.family: row.tests for row in study.differences if row.family and row.tests}
 
 
 def _marks(study: FinishedStudy, arm: str) -> tuple[str, ...]:
@@ -339,7 +333,7 @@ def _marks(study: FinishedStudy, arm: str) -> tuple[str, ...]:
 
 def _marks_of(study: FinishedStudy, arm: str) -> Iterator[str]:
     if arm == PRIMARY:
-        yield "chosen before any result"
+        yield "planned comparison"
     yield from _share(study, arm, "parameters", "size", planned=ARMS[arm].equal_size)
     yield from _share(study, arm, "train_macs", "training", planned=ARMS[arm].equal_training)
 
@@ -371,4 +365,4 @@ def _verdict(study: FinishedStudy, row: DifferenceRow) -> Verdict:
     )
     # One network of several seeds is compared with the mean of theirs: none of them is missing.
     holes = max(len(ours), len(theirs)) > sum(max(map(len, pair)) for pair in paired)
-    return Verdict(row, one, other, _tests(study)[row.family], holes)
+    return Verdict(row, one, other, holes)

@@ -147,7 +147,7 @@ def _contrasts(
 
 def _explained(rows: Sequence[DifferenceRow], margin: float) -> Iterable[str]:
     """Say what p and words mean in a table of contrasts, and how many seeds the margin takes."""
-    number = len({row.test for row in rows if row.p_holm is not None})
+    number = next((row.tests for row in rows if row.tests), None)
     if number:
         yield (
             f"p: paired t-test over seeds; Holm: corrected for the {number} tests of this table; *: below {LEVEL:g}."

@@ -64,8 +64,8 @@ class DifferenceRow:
 
     ``p`` of a paired t-test, ``equivalence_p`` of the two one-sided tests against ``margin`` (a fraction), and
     ``seeds_needed``, the number of seeds that would show a difference of it. Only a contrast of a ``family`` has a
-    ``p_holm``, corrected over the family, and a ``verdict``. ``via_fine`` (of coarse rows) is the same difference where
-    both arms' fine heads give the coarse class, with Student's interval.
+    ``p_holm``, corrected over the family's number of ``tests``, and a ``verdict``. ``via_fine`` (of coarse rows) is the
+    same difference where both arms' fine heads give the coarse class, with Student's interval.
     """
 
     arm: str
@@ -79,6 +79,7 @@ class DifferenceRow:
     approximate: bool | None = None
     p: float | None = None
     family: str | None = None
+    tests: int | None = None
     p_holm: float | None = None
     margin: float | None = None
     equivalence_p: float | None = None
@@ -88,11 +89,6 @@ class DifferenceRow:
     via_fine_ci95_low: float | None = None
     via_fine_ci95_high: float | None = None
     level_name: str = ""
-
-    @property
-    def test(self) -> tuple[Any, ...]:
-        """Give what tells its test from others: arms of equal numbers are tested once."""
-        return self.p, self.level, self.seeds, abs(self.mean)
 
     def swapped(self) -> "DifferenceRow":
         """Give the same difference, the other way round."""
@@ -144,7 +140,7 @@ def differences(rows: Sequence[Row], comparison: Comparison) -> list[DifferenceR
     """
     groups, by_fine = _tested(rows), _tested(_answered_via_fine(rows))
     arms = dict.fromkeys(arm for arm, _ in groups)
-    found = []
+    found: dict[DifferenceRow, tuple[float, ...]] = {}
     for arm, other in combinations(arms, 2):
         for level in LEVELS:
             compared, via = (
@@ -154,7 +150,8 @@ def differences(rows: Sequence[Row], comparison: Comparison) -> list[DifferenceR
             if compared:
                 row = _difference((arm, other, level), compared, comparison.margin / 100)
                 family, name = _family(row, comparison), compared[0][0][0].level_name
-                found.append(replace(row, family=family, level_name=name, **_via_fine(via)))
+                row = replace(row, family=family, level_name=name, **_via_fine(via))
+                found[row] = _seed_by_seed(compared)
     return _judged(found, comparison.margin)
 
 
@@ -188,8 +185,12 @@ def _answered_via_fine(rows: Sequence[Row]) -> list[Row]:
 Pairs = Sequence[tuple[list[Row], list[Row]]]
 
 
+def _seed_by_seed(compared: Pairs) -> tuple[float, ...]:
+    return tuple(_mean_accuracy(one) - _mean_accuracy(other) for one, other in compared)
+
+
 def _over_seeds(compared: Pairs) -> Estimate:
-    values = [_mean_accuracy(one) - _mean_accuracy(other) for one, other in compared]
+    values = _seed_by_seed(compared)
     shared = widening([one + other for one, other in compared])
     return estimate(values, widening=shared, rounding=OF_SIX_DIGITS)
 
@@ -241,24 +242,28 @@ def _family(row: DifferenceRow, comparison: Comparison) -> str | None:
     return PRIMARY if comparison.primary in arms else REFERENCE
 
 
-def _judged(found: Sequence[DifferenceRow], margin: float) -> list[DifferenceRow]:
+def _judged(found: Mapping[DifferenceRow, tuple[float, ...]], margin: float) -> list[DifferenceRow]:
     """Correct p within each family, and say what the contrasts of families show.
 
-    Contrasts of equal numbers are one test: the mean of two specialists answers with its only member of a level.
+    Contrasts of equal differences seed by seed are one test: the mean of two specialists answers with its only member
+    of a level.
+
+    Args:
+        found: the differences of each row, seed by seed.
+        margin: in percentage points.
     """
-    corrected: dict[int, float] = {}
+    corrected: dict[DifferenceRow, DifferenceRow] = {}
     for family in (PRIMARY, REFERENCE):
-        same: dict[tuple[Any, ...], list[int]] = {}
-        for index, row in enumerate(found):
+        same: dict[tuple[Any, ...], list[DifferenceRow]] = {}
+        for row, values in found.items():
             if row.family == family and row.p is not None:
-                same.setdefault(row.test, []).append(index)
-        for p_holm, indices in zip(holm([p for p, *_ in same]), same.values(), strict=True):
-            corrected |= dict.fromkeys(indices, p_holm)
-    judged = [*found]
-    for index, p_holm in corrected.items():
-        word = verdict(p_holm, found[index].equivalence_p, margin=margin)
-        judged[index] = replace(found[index], p_holm=p_holm, verdict=word)
-    return judged
+                test = row.level, row.p, max(values, tuple(-value for value in values))
+                same.setdefault(test, []).append(row)
+        for p_holm, rows in zip(holm([p for _, p, _ in same]), same.values(), strict=True):
+            for row in rows:
+                word = verdict(p_holm, row.equivalence_p, margin=margin)
+                corrected[row] = replace(row, tests=len(same), p_holm=p_holm, verdict=word)
+    return [corrected.get(row, row) for row in found]
 
 
 def _tested(rows: Sequence[Row]) -> Mapping[tuple[str, str], list[Row]]:

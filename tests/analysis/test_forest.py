@@ -22,7 +22,7 @@ HEMISPHERE = "fine"
 def verdict(minus: str, mean: float, reach: float | None = None, seeds: int = 4) -> Verdict:
     ends = (None, None) if reach is None else (mean - reach, mean + reach)
     row = DifferenceRow(REFERENCE, minus, "fine", seeds, mean, None, *ends, margin=0.005)
-    return Verdict(row, (0.5,), (0.5,), 1)
+    return Verdict(row, (0.5,), (0.5,))
 
 
 def limits_and_arrows(monkeypatch, *verdicts: Verdict) -> tuple[tuple[float, float], int, str]:

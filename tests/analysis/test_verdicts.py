@@ -583,7 +583,7 @@ def test_controls_stand_apart_and_before_the_rest(finished):
     ]
     marks = {line.arm: line.marks for group in found for line in group.lines}
     assert marks[ONE_NETWORK] == ("equal size", "equal training")
-    assert marks[PRIMARY] == ("chosen before any result", "equal size")
+    assert marks[PRIMARY] == ("planned comparison", "equal size")
     assert marks["unilateral_long"] == ("equal training",)
     assert marks["product"] == ()
 

@@ -358,6 +358,22 @@ def test_a_small_p_without_survival_has_no_star():
     assert " * |" not in markdown(sections(rows, Comparison(reference="bilateral")))
 
 
+def test_equal_differences_in_another_order_of_seeds_are_another_test():
+    rows = arm("bilateral", 0.5, 0.5, 0.5)
+    rows += arm("one", 0.55, 0.6, 0.6) + arm("other", 0.6, 0.55, 0.6) + arm("copy", 0.6, 0.55, 0.6)
+    found = {
+        d.minus: d
+        for d in differences(rows, Comparison(reference="bilateral"))
+        if d.arm == "bilateral"
+    }
+    assert [found[name].tests for name in ("one", "other", "copy")] == [2, 2, 2]
+    assert found["one"].p_holm == pytest.approx(2 * found["one"].p)
+    assert {d.verdict for d in found.values()} == {"undecided"}
+    assert "corrected for the 2 tests" in markdown(
+        sections(rows, Comparison(reference="bilateral"))
+    )
+
+
 def test_seeds_needed_of_shared_networks_count_the_widening():
     ring = ["0+1", "1+2", "2+3", "3+0"]
     alone, mixed = (

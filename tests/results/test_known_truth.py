@@ -40,6 +40,22 @@ def test_of_equal_arms_one_is_called_different_in_at_most_5_per_cent_of_studies(
     assert share(min(family) < 0.05 for family in families) > 0.2
 
 
+@pytest.mark.parametrize(
+    ("looks", "shown"), [((5,), 0.05), ((3, 5), 0.085), ((3, 5, 8, 10), 0.136)], ids=str
+)
+def test_adding_seeds_until_a_difference_is_shown_finds_one_between_equal_arms(rng, looks, shown):
+    """docs/statistics.md has these figures, of two levels that vary independently."""
+    contrasts = rng.normal(0, SPREAD, (2000, 2, max(looks)))
+    found = share(
+        any(
+            min(holm([paired_t(estimate(level[:seeds])) for level in study])) < 0.05
+            for seeds in looks
+        )
+        for study in contrasts.tolist()
+    )
+    assert found == pytest.approx(shown, abs=0.02)
+
+
 @pytest.mark.parametrize("points", [1.0, 0.5])
 def test_a_true_difference_is_found_with_the_promised_power(rng, points):
     deviation, effect = 2**0.5 * SPREAD, points / 100
