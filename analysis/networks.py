@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from analysis.study import FinishedStage
 from architectures import ARCHITECTURES
 from common.checkpoints.files import digest
 from common.data.datamodule import EVAL_BATCH, evaluation_batch
@@ -16,6 +17,7 @@ from common.networks.join import Join
 from common.networks.macro import EnsembleNet, HemispheresAndHeads, Network
 from common.settings.levels import SPELLING, side_of
 from common.system.environment import precision_of_test, use_fast_kernels, uses_gpu
+from common.system.errors import UserError
 from common.trained.load import load_module
 from common.training.module import TrainingModule
 
@@ -24,6 +26,22 @@ def load(checkpoint: Path) -> TrainingModule:
     """The network of a checkpoint in its LightningModule, in evaluation mode, on the device it was tested on."""
     module = load_module(checkpoint, ARCHITECTURES)
     return module.to("cuda" if uses_gpu(module.cfg.trainer_params.accelerator) else "cpu")
+
+
+def network_of(stage: FinishedStage) -> TrainingModule:
+    """The network of a stage's best checkpoint, as `load` gives it.
+
+    Raises:
+        UserError: it is not the network whose result the stage holds.
+    """
+    module = load(stage.checkpoint)
+    recorded = stage.result.get("fingerprint")
+    if recorded not in (None, module.record.fingerprint):
+        raise UserError(
+            f"{stage.checkpoint} and {stage.place / 'result.yaml'} are of different runs: put back the one that was "
+            f"replaced, or delete {stage.place} to train that stage anew."
+        )
+    return module
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analysis.networks import load
+from analysis.networks import network_of
 from analysis.progress import analysis_bar
 from analysis.report.answer import say
 from analysis.report.page import render
@@ -203,7 +203,7 @@ def examine(
     for seed in sorted({stage.seed for stage in whole.stages}):
         caches: dict[StudyImages, Caches] = {}
         for stage in (stage for stage in whole.stages if stage.seed == seed):
-            module = load(stage.checkpoint)
+            module = network_of(stage)
             images = sources.of(stage, module)
             found.images = found.images or images.counts()
             cache = caches.setdefault(images, Caches(images, module.device))
@@ -235,9 +235,7 @@ def _say_whose_hemispheres(found: Findings, study: FinishedStudy) -> None:
 def pairs(study: FinishedStudy) -> list[str]:
     """The arms whose networks have a left and a right hemisphere: first the reference, then in the tables' order."""
     first = {arm: next(iter(study.of(arm).values())) for arm in study.arms}
-    found = [
-        arm for arm, stage in first.items() if tuple(load(stage.checkpoint).network.sides) == SIDES
-    ]
+    found = [arm for arm, stage in first.items() if tuple(network_of(stage).network.sides) == SIDES]
     return sorted(found, key=lambda arm: arm != REFERENCE)
 
 
@@ -287,7 +285,7 @@ def _images(stage: FinishedStage, root: str | None) -> StudyImages:
     Raises:
         UserError: its data set is no longer there, or is another one.
     """
-    module = load(stage.checkpoint)
+    module = network_of(stage)
     if root is not None:
         own = "set" in (stage.yaml("fingerprint.yaml").get("data") or {})
         place = root_of(root, stage.seed) if own else root

@@ -235,4 +235,6 @@ def read_metrics(file: Path) -> list[dict[str, float]]:
     # A row that is too short or too long has a cell or a column None: TypeError.
     except (UnicodeDecodeError, csv.Error, ValueError, TypeError):
         pass
-    raise UserError(f"{file} is damaged: run the command of that study again, or restore it.")
+    raise UserError(
+        f"{file} is damaged: restore it, or delete it, and the report has no curve of that stage."
+    )

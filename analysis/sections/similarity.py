@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from analysis.alignment import CKA_IMAGES, FEWEST, cka, gram
-from analysis.networks import as_tested, features_of, load, sides, weights_of
+from analysis.networks import as_tested, features_of, network_of, sides, weights_of
 from analysis.report.figures import INTERVALS, heat, intervals
 from analysis.report.part import Part
 from analysis.report.svg import BOTH, FAINT, LEFT, RIGHT, Frame, labels, picture
@@ -133,7 +133,7 @@ class Similarity(Section):
         stage = seed.study.of(self.baseline).get(seed.number)
         if stage is None:
             return {}
-        module = load(stage.checkpoint)
+        module = network_of(stage)
         hemisphere = next(iter(module.network.hemispheres.values()))  # type: ignore[operator]
         grams = grams_of(module, hemisphere, images)
         return {f"{side}-unspecialised": grams for side in ("left", "right")}

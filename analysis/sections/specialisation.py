@@ -49,11 +49,11 @@ class Specialisation(Section):
             validation=seed.validation,
             scored=seed.test,
         )
-        over_training = course(seed, trained)
+        over_training = course(seed, trained, found.leave_out)
         if not over_training:
             found.leave_out(
-                f"the course of specialisation over the training of {seed.arm}; the stages in which its hemispheres "
-                "learned saved no features of the same images (training was too short)."
+                f"the course of specialisation over the training of {seed.arm}; there are no features of the same "
+                "images of both stages in which its hemispheres learned (none are saved where training is short)."
             )
         for reading in (*over_training, trained):
             self.competences += reading.competences()

@@ -1,7 +1,7 @@
 """Specialisation over training, from the features that stages saved while their hemispheres learned."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Saved:
         return {int(file.stem.removeprefix("epoch")): file for file in files}
 
 
-def course(seed: Seed, trained: Reading) -> list[Reading]:
+def course(seed: Seed, trained: Reading, leave_out: Callable[[str], None]) -> list[Reading]:
     """Read the two hemispheres of a network at each epoch at which the features of both were saved.
 
     Empty if the hemispheres' stages saved nothing, or not of the same images.
@@ -38,6 +38,7 @@ def course(seed: Seed, trained: Reading) -> list[Reading]:
     Args:
         seed: of the network.
         trained: what probes read off the trained network; each probe here takes the penalty that was chosen there.
+        leave_out: notes an epoch of which a file is damaged.
     """
     saved = learned_in(seed)
     if set(saved) != set(SIDES):
@@ -45,8 +46,15 @@ def course(seed: Seed, trained: Reading) -> list[Reading]:
     files = {side: one.epochs() for side, one in saved.items()}
     found = []
     for epoch in sorted(set(files["left"]) & set(files["right"])):
-        features = {side: _features(files[side][epoch], saved[side]) for side in SIDES}
-        pair = _pair(features["left"], features["right"])
+        left, right = (_features(files[side][epoch], saved[side]) for side in SIDES)
+        if left is None or right is None:
+            file = files["left" if left is None else "right"][epoch]
+            leave_out(
+                f"epoch {epoch} of the course of specialisation of {seed.arm} with seed {seed.number}; {file} is "
+                "damaged, or of an earlier run."
+            )
+            continue
+        pair = _pair(left, right)
         if pair is None:
             return []
         found.append(_read(seed, epoch, trained, *pair))
@@ -90,19 +98,17 @@ def _features(file: Path, saved: Saved) -> tuple[Places, Features] | None:
         # A network of one hemisphere has it under one name, whichever hemisphere it becomes in another network.
         side = saved.side or next(iter(content.features["train"]))
         return content.places, {split: one[side] for split, one in content.features.items()}
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _pair(
-    left: tuple[Places, Features] | None, right: tuple[Places, Features] | None
+    left: tuple[Places, Features], right: tuple[Places, Features]
 ) -> tuple[Places, dict[str, dict[str, Tensor]]] | None:
     """Places by split, and features by split and side, of the images that both have; None if there are none.
 
     A stage may have saved fewer images than another; the first of several processes saves its share of them.
     """
-    if left is None or right is None:
-        return None
     places: dict[str, Tensor] = {}
     features: dict[str, dict[str, Tensor]] = {}
     for split, ours in left[0].items():

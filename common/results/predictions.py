@@ -115,8 +115,8 @@ def _naming(file: Path | str) -> Iterator[None]:
         ) from None
     except (OSError, EOFError, ValueError, IndexError, csv.Error, zlib.error) as error:
         raise UserError(
-            f"{file} is damaged ({' '.join(str(error).split())[:100]}): delete it, and write it anew by test.py "
-            "predictions=FILE."
+            f"{file} is damaged ({' '.join(str(error).split())[:100]}): delete it; the command of its study then tests "
+            "that stage again, and so does test.py checkpoint=.../best.ckpt predictions=FILE."
         ) from None
 
 

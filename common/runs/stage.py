@@ -182,7 +182,8 @@ def _other_processes(
 def _test(prepared: Prepared, module: TrainingModule) -> dict[str, Any]:
     """Test the best checkpoint on one device, and write what it answers to each image.
 
-    Gives ``test``, each metric of each level, and ``chance``, what chance would give.
+    Gives ``test``, each metric of each level, ``chance``, what chance would give, and ``predictions``, a digest of the
+    file of answers.
     """
     stage, data = prepared.stage, prepared.data
     predictions = Predictions(data.test_names(), module.record.label_ids, data.train_set)
@@ -192,11 +193,13 @@ def _test(prepared: Prepared, module: TrainingModule) -> dict[str, Any]:
     (metrics,) = trainer.test(
         module, datamodule=data, ckpt_path=stage.best, weights_only=True, verbose=False
     )
-    if found := predictions.collected():
+    found = predictions.collected()
+    if found:
         write_predictions(stage.place / PREDICTIONS, found)
     return {
         "test": by_level(metrics, "test", data.levels),
         "chance": module.objective.chance(data.test_set.labels),
+        "predictions": _sha256(stage.place / PREDICTIONS) if found else None,
     }
 
 
@@ -282,7 +285,8 @@ def _check_test_images(data: HierarchicalData, cfg: DictConfig) -> None:
 def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
     """Read the stage's result, if its checkpoint is the one recorded.
 
-    A result that is damaged, or whose checkpoint is missing or has changed, does not count: the stage starts anew.
+    A result whose checkpoint is missing or has changed does not count: the stage starts anew. One that is damaged is
+    made anew from the last checkpoint.
 
     Raises:
         UserError: the result's fingerprint is not ``name``, and no fingerprint.yaml says what differs.
@@ -297,22 +301,35 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
         )
     if result and result.get("fingerprint") != name:
         raise UserError(
-            f"{stage.place} holds a run of another configuration: choose another exp_name, or give fresh=true."
+            f"{file} is of another configuration than the rest of its folder: put back the one that was replaced, or "
+            "choose another exp_name, or give fresh=true."
         )
-    if result and stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
-        return result
+    aside = file.with_name(f"{file.name}.unused")
     if not result:
-        why = f"{file} is damaged"
-    elif not stage.best.is_file():
+        print(f"{stage.name}: {file} is damaged and is made anew (it is kept as {aside.name})")
+        file.replace(aside)
+        return None
+    if stage.best.is_file() and result.get("sha256") == _sha256(stage.best):
+        return _with_answers(stage, result)
+    if not stage.best.is_file():
         why = f"{stage.best} is missing"
     else:
         why = f"{stage.best} is not the checkpoint that result.yaml records"
-    aside = file.with_name(f"{file.name}.unused")
     print(f"{stage.name}: {why}; starting anew (the old result is kept as {aside.name})")
     file.replace(aside)
     stage.best.with_name("last.ckpt").unlink(missing_ok=True)
     remove_previous(stage.best.parent)
     return None
+
+
+def _with_answers(stage: Stage, result: dict[str, Any]) -> dict[str, Any]:
+    """Give a result as that of an untested stage if the answers to the test images are not those that it records."""
+    file, recorded = stage.place / PREDICTIONS, result.get("predictions")
+    if recorded is None or (file.is_file() and _sha256(file) == recorded):
+        return result
+    why = "not the file that result.yaml records" if file.is_file() else "missing"
+    print(f"{stage.name}: {file.name} is {why}")
+    return result | {"test": None}
 
 
 def _sha256(file: Path) -> str:

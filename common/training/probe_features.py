@@ -74,7 +74,7 @@ class SavedFeatures:
         """Read a file; features as float32.
 
         Raises:
-            ValueError, KeyError, OSError, zipfile.BadZipFile: it is damaged.
+            ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile: it is damaged.
         """
         with np.load(file) as arrays:
             places = {split: torch.from_numpy(arrays[f"{split}_places"]) for split in SPLITS}

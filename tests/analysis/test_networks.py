@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from pretended_gpu import GPU, PretendedGpu
 from torch import nn
 
@@ -16,6 +17,15 @@ from common.networks.backbones import build_backbone
 from common.networks.hemisphere import Hemisphere
 from common.networks.join import Concatenate, Join
 from common.networks.macro import BilateralNet
+from common.system.errors import UserError
+
+
+def test_a_checkpoint_of_another_run_than_the_result_is_refused(checkpoints):
+    place = checkpoints["fine"].parents[1]
+    own = yaml.safe_load((place / "result.yaml").read_text())
+    assert networks.network_of(FinishedStage("fine", 0, place, own)).record.seed == 0
+    with pytest.raises(UserError, match=r"best.ckpt and .*result.yaml are of different runs"):
+        networks.network_of(FinishedStage("fine", 0, place, own | {"fingerprint": "another"}))
 
 
 class Module(nn.Module):

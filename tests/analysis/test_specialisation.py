@@ -46,6 +46,7 @@ from analysis.specialisation.rows import Index
 from analysis.specialisation.seeds import Pair
 from analysis.specialisation.tasks import chances, right
 from analysis.specialisation.words import deaths, sentence, verdict
+from analysis.study import open_study
 from analysis.values import Values
 from common.data.datamodule import load_folder_once
 from common.data.image_set import ImageSet
@@ -508,15 +509,23 @@ def test_arms_without_a_reference_are_measured(small, tmp_path, in_process):
 
 
 @pytest.mark.slow
-def test_features_of_another_run_are_not_read(small, tmp_path):
+@pytest.mark.parametrize("harm", [b"", b"damaged"], ids=["empty", "damaged"])
+def test_features_that_cannot_be_read_cost_their_epoch_alone(small, tmp_path, harm):
     place = tmp_path / "study"
     shutil.copytree(small.place, place)
     file = place / "coarse/seed0/features/epoch0001.npz"
     held = dict(np.load(file))
     np.savez(file, **held | {"fingerprint": np.array("another")})
-    (place / "fine/seed1/features/epoch0001.npz").write_bytes(b"damaged")
-    found = bilateral.specialisation(place)
-    assert {row.epoch for row in found.competences if row.arm == "bilateral"} == {None}
+    other = place / "fine/seed1/features/epoch0001.npz"
+    other.write_bytes(harm)
+    section = Specialisation()
+    found = pipeline.examine(open_study(place), [section], events=False)
+    assert {row.epoch for row in section.competences if row.arm == "bilateral"} == {2, None}
+    for seed, unread in enumerate((file, other)):
+        assert (
+            f"epoch 1 of the course of specialisation of bilateral with seed {seed}; {unread} is damaged, or of an "
+            "earlier run."
+        ) in found.left_out
 
 
 def test_dissimilarity_is_between_seeds(small):

@@ -332,22 +332,51 @@ def test_what_killed_commands_left_is_deleted_and_what_another_one_writes_is_not
     assert report.read_text() == "a page"
 
 
-def test_a_result_with_another_digit_is_not_taken_for_finished(command, places, tmp_path):
-    shutil.copytree(places["whole"], tmp_path / "copy")
-    file = stage(tmp_path / "copy") / "result.yaml"
+def another_digit(file: Path) -> None:
     result = yaml.safe_load(file.read_text())
     result["test"]["fine"]["accuracy"] += 0.1
     file.write_text(yaml.safe_dump(result, sort_keys=False))
+
+
+@pytest.mark.parametrize(
+    "harm", [another_digit, lambda file: file.write_bytes(b"\xff")], ids=["a digit", "all"]
+)
+def test_a_damaged_result_is_made_anew_without_training(harm, command, places, tmp_path):
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    harm(stage(tmp_path / "copy") / "result.yaml")
     status, out, _ = command(tmp_path / "copy")
     assert status == 0
-    assert "result.yaml is damaged; starting anew" in out
+    assert "result.yaml is damaged and is made anew (it is kept as result.yaml.unused)" in out
+    assert "fine/seed0: continued" in out
+    assert "epoch 1/" not in out
     same(tmp_path / "copy", places["whole"])
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (Path.unlink, "missing"),
+        (lambda file: file.write_bytes(b""), "not the file that result.yaml records"),
+    ],
+)
+def test_answers_that_are_not_those_of_the_result_are_given_anew(
+    harm, why, command, places, tmp_path
+):
+    shutil.copytree(places["whole"], tmp_path / "copy")
+    harm(stage(tmp_path / "copy") / "predictions.csv.gz")
+    status, out, _ = command(tmp_path / "copy")
+    assert status == 0
+    assert f"fine/seed0: predictions.csv.gz is {why}" in out
+    assert "fine/seed0: trained before, tested now" in out
+    same(tmp_path / "copy", places["whole"])
+    assert (stage(tmp_path / "copy") / "predictions.csv.gz").read_bytes() == (
+        stage(places["whole"]) / "predictions.csv.gz"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("name", "harm", "why"),
     [
-        ("result.yaml", lambda file: file.write_bytes(b"\xff"), "result.yaml is damaged"),
         ("checkpoints/best.ckpt", Path.unlink, "best.ckpt is missing"),
         (
             "checkpoints/best.ckpt",
