@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from omegaconf import OmegaConf
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from common.checkpoints.record import Record, refuse_damaged, refuse_lost_backbones
 from common.networks.hemisphere import HemisphereConfig
+from common.results.caveats import chose_on_test
 from common.settings.levels import BOTH, LEVELS
 from common.system.atomic_files import link_or_copy, replacing, sync_folder
 from common.system.errors import UserError, checkpoint_in, nothing_in
@@ -300,8 +302,10 @@ def specialist_weights(
 def refuse_other_training_images(path: Path, *, key: str, record: Record, data: Any) -> None:
     """Refuse a network that was trained on other images: by their names, and by the statistics of their pixels.
 
+    Nor may one whose epoch was chosen on the test images shape a result that does not say so.
+
     Raises:
-        UserError: says which of the two.
+        UserError: says which of these.
     """
     with refuse_damaged(path):
         statistics = torch.tensor([record.mean, record.std])
@@ -314,6 +318,12 @@ def refuse_other_training_images(path: Path, *, key: str, record: Record, data: 
     if not same_statistics:
         raise UserError(
             f"{key}: {path} was trained with other pixel statistics than those of dataset.train_dir."
+        )
+    ours: Any = OmegaConf.to_container(data.cfg)
+    if chose_on_test(record.config) and not chose_on_test(ours):
+        raise UserError(
+            f"{key}: the epoch of {path} was chosen on the test images (its dataset.val_dir is its dataset.test_dir), "
+            "so that nothing built on it is held out: name another network, or give this run the same two folders."
         )
 
 

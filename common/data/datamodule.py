@@ -87,6 +87,11 @@ class HierarchicalData(pl.LightningDataModule, ABC):
             train = everything
             val_dir = Path(self.cfg.dataset.val_dir)
             val_folder = self._folder(val_dir)
+            if val_folder.has_images_of(folder):
+                raise UserError(
+                    f"dataset.val_dir: {val_dir} holds the training images of {directory}, and the best epoch is to be "
+                    "chosen on others; null holds a part of them out."
+                )
             self.train_set = self._image_set(directory, folder, train)
             self.val_set = self._image_set(val_dir, val_folder, torch.arange(len(val_folder.names)))
             images = content = [folder.digest, val_folder.digest]
@@ -115,9 +120,24 @@ class HierarchicalData(pl.LightningDataModule, ABC):
         """Warn of the classes of which a study's test set has no image.
 
         Raises:
-            UserError: its images are of another size than the training images.
+            UserError: its images are of another size than the training images; or they are these, or the validation
+                images under another path.
         """
-        self._refuse_other_size(images, self.cfg.dataset.test_dir)
+        dataset = self.cfg.dataset
+        self._refuse_other_size(images, dataset.test_dir)
+        test = self._folder(Path(dataset.test_dir))
+        if test.has_images_of(self._folder(Path(dataset.train_dir))):
+            raise UserError(
+                f"dataset.test_dir: {dataset.test_dir} holds the training images of {dataset.train_dir}; allowed are "
+                "others, or evaluate=false."
+            )
+        if dataset.val_dir not in (None, dataset.test_dir) and test.has_images_of(
+            self._folder(Path(dataset.val_dir))
+        ):
+            raise UserError(
+                f"dataset.val_dir: {dataset.val_dir} holds the test images of {dataset.test_dir}: give both the same "
+                "path, so that the tables say that epochs were chosen on them, or other images."
+            )
         lacks = f"{Path(self.cfg.dataset.test_dir).parent} has no test image of"
         self._warn_of_absent(images, lacks, "how well it is recognised is not measured")
 

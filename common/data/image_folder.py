@@ -35,6 +35,12 @@ class ImageFolder:
     digest: str
     pixel_counts: torch.Tensor
 
+    def has_images_of(self, other: "ImageFolder") -> bool:
+        """Say whether both hold the same images, under whatever labels: by their names, and by all their pixels."""
+        return self.pixel_counts.equal(other.pixel_counts) and sorted(self.names) == sorted(
+            other.names
+        )
+
 
 def load_folder(directory: Path, *, memory_gib: float = math.inf) -> ImageFolder:
     """Load the folder's images from its cache, or decode and cache them; above ``memory_gib``, keep them on disk.

@@ -105,7 +105,12 @@ def decode(
 
 def _decode_one(path: Path, frame: Frame | None) -> np.ndarray:
     """Decode one image to uint8 (H, W, 3)."""
-    return np.asarray(read_picture(path, of_a_set=True, frame=frame))
+    try:
+        return np.asarray(read_picture(path, of_a_set=True, frame=frame))
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rstrip('.')}: put it back, or delete it and prepare the data set again."
+        ) from error
 
 
 def summarise(images: torch.Tensor | Undecoded, listing: Listing) -> tuple[str, torch.Tensor]:

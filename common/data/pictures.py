@@ -34,6 +34,10 @@ UNREAD = (
     *(".exr", ".jp2", ".jxl", ".psd", ".svg"),
 )
 JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "icon\r"}
+PHOTOMETRIC, WHITE_IS_ZERO = (
+    262,
+    0,
+)  # a tag of TIFF files, and its value where the largest number is black
 TWELVE_BITS = 0xFFF  # what cameras of microscopes give, in files of 16 bits
 
 # Pillow warns from half of its limit. Once for all: threads decode at a time, and catch_warnings is not made for them.
@@ -223,6 +227,9 @@ def read_upright(path: Path, *, near: int | None = None) -> Image.Image:
             image.draft(None, (2 * near, 2 * near))
         image.load()
         turn(image)
+        # Pillow inverts those of 8 bits alone.
+        if is_wide(image) and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            return Image.fromarray(0xFFFF - wide_pixels(image))
         return image.copy()
 
 
@@ -244,7 +251,9 @@ def turn(image: Image.Image) -> None:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Turn an image upright, as its EXIF data says, and convert it to 8 bits a channel without transparency.
+    """Turn an image upright, as its EXIF data says, and convert it to 8 bits a channel, on white.
+
+    What lies under transparent pixels is not meant to be seen, and often black: a black figure would be lost in it.
 
     Raises:
         ValueError: the range of its pixels is not known.
@@ -253,7 +262,11 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if is_wide(image):
         image = Image.fromarray(_high_byte(wide_pixels(image)))
     # By way of LA, because Pillow converts premultiplied grey to that alone.
-    return (image.convert("LA") if image.mode == "La" else image).convert("RGB")
+    image = image.convert("LA") if image.mode == "La" else image
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
 
 
 def fit(image: Image.Image, *, height: int, width: int) -> Image.Image:

@@ -168,6 +168,22 @@ def _is_done(out_dir: Path, wanted: Hierarchy) -> bool:
     return (out_dir / INDEX_FILE).is_file()
 
 
+@contextmanager
+def in_the_way(out_dir: Path) -> Iterator[None]:
+    """Say what helps where a file that describes an earlier tree is damaged.
+
+    Raises:
+        UserError: in place of that of the file.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rstrip('.')}; once {out_dir} is moved away, the set is made anew, without what was edited "
+            "there."
+        ) from error
+
+
 def tree_in(out_dir: Path, digest: str, made_from: str) -> Hierarchy | None:
     """Give the classes of the tree that stands in ``out_dir``; None where nothing is there.
 
@@ -186,7 +202,8 @@ def tree_in(out_dir: Path, digest: str, made_from: str) -> Hierarchy | None:
             f"{out_dir} exists and has no {HIERARCHY_FILE}, so it was not made by this script: "
             "move it away or choose another folder"
         )
-    found = read_hierarchy(out_dir)
+    with in_the_way(out_dir):
+        found = read_hierarchy(out_dir)
     if not found.digest.startswith(digest):
         raise UserError(
             f"{out_dir} holds labelled folders that were not made from {made_from}, and is left "

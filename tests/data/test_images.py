@@ -77,10 +77,12 @@ def test_grey_images_become_three_equal_channels(tmp_path):
     assert all(np.array_equal(channel, grey) for channel in loaded)
 
 
-def test_transparent_images_lose_their_transparency(tmp_path):
-    rgba = np.dstack([picture(0), np.full(SIZE, 7, np.uint8)])
-    loaded = decode([save(tmp_path / "rgba.png", rgba)])[0]
-    assert np.array_equal(loaded.permute(1, 2, 0).numpy(), picture(0))
+@pytest.mark.parametrize("alpha", [255, 51, 0])
+def test_transparent_images_stand_on_white(tmp_path, alpha):
+    rgba = np.dstack([picture(0), np.full(SIZE, alpha, np.uint8)])
+    loaded = decode([save(tmp_path / "rgba.png", rgba)])[0].permute(1, 2, 0).numpy()
+    shown = 255 - (255.0 - picture(0)) * alpha / 255
+    assert abs(loaded - shown).max() <= (0 if alpha in (0, 255) else 1)
 
 
 def test_palette_images_take_their_palette_s_colours(tmp_path):

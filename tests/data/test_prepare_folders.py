@@ -583,6 +583,37 @@ def test_an_emptied_prepared_yaml_says_what_helps(tmp_path, prepare):
     assert yaml.safe_load((prepare.out / "prepared.yaml").read_text())["name"] == "SET"
 
 
+@pytest.mark.parametrize("harm", ["cut off", "another picture"])
+@pytest.mark.parametrize("options", [(), ("--keep",)], ids=str)
+def test_an_image_of_the_set_that_is_no_longer_its_picture_is_written_again(
+    nested, prepare, harm, options
+):
+    prepare(nested, *options)
+    before = snapshot(prepare.out)
+    image = next((prepare.out / "train/fine/0").iterdir())
+    other = next((prepare.out / "train/fine/1").iterdir()).read_bytes()
+    content = image.read_bytes()[:-20] if harm == "cut off" else other
+    image.unlink()  # with --keep it is another name of the original
+    image.write_bytes(content)
+    assert "nothing to do" not in prepare(nested, *options)
+    assert {name: found[0] for name, found in snapshot(prepare.out).items()} == {
+        name: found[0] for name, found in before.items()
+    }
+    assert "nothing to do" in prepare(nested, *options)
+
+
+@pytest.mark.parametrize("name", ["hierarchy.yaml", "index.csv", "prepared.yaml"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 64, b"{"], ids=["empty", "zeros", "cut off"])
+def test_a_damaged_description_of_the_set_says_how_to_make_it_anew(nested, prepare, name, content):
+    prepare(nested)
+    (prepare.out / name).write_bytes(content)
+    said = prepare(nested, status=1)
+    assert name in said
+    assert f"once {prepare.out} is moved away, the set is made anew" in said
+    prepare.out.rename(prepare.out.with_name("aside"))
+    prepare(nested)
+
+
 def test_more_pictures_than_a_few_are_decoded_by_several_processes(tmp_path, prepare):
     source = small(tmp_path / "photos", 17)
     prepare(source)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import arch_dual_head.trainer
 import arch_single_head.trainer
 import train_system
 from arch_single_head.schema import SingleConfig
@@ -37,6 +38,7 @@ from data_scripts.index_folders import index_folders
 from data_scripts.make_navon import make_navon
 
 SINGLE, STUDY = arch_single_head.trainer.main, train_system.main
+DUAL = arch_dual_head.trainer.main
 FLIPS = settings(
     max_examples=60,
     deadline=None,
@@ -274,6 +276,53 @@ def test_images_of_another_size_than_the_training_images_are_refused(role, own, 
         f"{own / 'test/fine'} holds images of 24 x 20 pixels",
         f"{own / 'train/fine'} of 32 x 32",
     )
+
+
+def test_training_images_neither_choose_an_epoch_nor_test_a_network(own, train, tmp_path):
+    """Under whatever path, and with either level's labels."""
+    copy = tmp_path / "COPY"
+    shutil.copytree(own, copy)
+    (tmp_path / "link").symlink_to(own / "train")
+    for key, folder in (
+        ("val_dir", own / "train/fine"),
+        ("val_dir", copy / "train/fine"),
+        ("test_dir", tmp_path / "link/fine"),
+        ("test_dir", copy / "train/fine"),
+    ):
+        status, _, err = train(own, f"dataset.{key}={folder}")
+        assert status == 1
+        one_line(err, f"dataset.{key}: {folder} holds the training images of {own / 'train/fine'}")
+    assert not [*tmp_path.rglob("*.ckpt")]
+
+
+def test_test_images_choose_an_epoch_only_where_the_tables_say_so(own, train, tmp_path):
+    shutil.copytree(own / "test", tmp_path / "again")
+    status, _, err = train(own, f"dataset.val_dir={tmp_path / 'again/fine'}")
+    assert status == 1
+    one_line(err, f"{tmp_path / 'again/fine'} holds the test images of {own / 'test/fine'}")
+    status, out, _ = train(own, f"dataset.val_dir={own / 'test/fine'}")
+    assert status == 0
+    assert "chosen on the test images" in out
+
+
+def test_nothing_is_built_on_a_network_chosen_on_test_images_without_saying_so(
+    own, train, tiny, in_process, tmp_path
+):
+    assert train(own, f"dataset.val_dir={own / 'test/fine'}")[0] == 0
+    (best,) = tmp_path.rglob("best.ckpt")
+    shutil.copytree(own, tmp_path / "OTHER", ignore=shutil.ignore_patterns(".cache"))
+    Image.new("RGB", (32, 32)).save(next((tmp_path / "OTHER/test/fine").glob("*/*.png")))
+    status, _, err = in_process(
+        DUAL,
+        *tiny,
+        "--config-name=fine_refit",
+        f"dataset.root={own}",
+        f"save_dir={tmp_path / 'built'}",
+        f"hparams.model_path_fine={best}",
+        f"dataset.val_dir={tmp_path / 'OTHER/test/fine'}",
+    )
+    assert status == 1
+    one_line(err, f"hparams.model_path_fine: the epoch of {best} was chosen on the test images")
 
 
 def test_trees_that_disagree_are_refused_by_the_image(own, train, tiny, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from torch.utils.data import DataLoader, Dataset
 
 import arch_dual_head.test
@@ -53,10 +53,12 @@ def pixel(image) -> tuple:
         ("1", 1, (255, 255, 255)),
         ("L", 7, (7, 7, 7)),
         ("LA", (7, 255), (7, 7, 7)),
-        ("LA", (7, 0), (7, 7, 7)),
+        ("LA", (7, 0), (255, 255, 255)),
         ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
-        ("RGBA", (10, 20, 30, 51), (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 51), (206, 208, 210)),
+        ("RGBA", (10, 20, 30, 0), (255, 255, 255)),
         ("La", (7, 255), (7, 7, 7)),
+        ("La", (0, 0), (255, 255, 255)),
         ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
         ("HSV", (0, 255, 255), (255, 0, 0)),
         ("I;16", 0x80FF, (128, 128, 128)),
@@ -65,6 +67,26 @@ def pixel(image) -> tuple:
 )
 def test_every_colour_mode_becomes_rgb(mode, value, expected):
     assert pixel(Image.new(mode, (2, 2), value)) == expected
+
+
+@pytest.mark.parametrize("kind", ["png", "gif"])
+def test_a_black_figure_on_nothing_stands_on_white(kind, tmp_path):
+    figure = Image.new("RGBA", (8, 8))  # all of it black
+    figure.putpixel((2, 2), (0, 0, 0, 255))
+    figure.save(tmp_path / f"figure.{kind}")
+    shown = np.asarray(read_picture(tmp_path / f"figure.{kind}"))
+    assert [*zip(*np.nonzero((shown == 0).all(2)), strict=True)] == [(2, 2)]
+    assert (shown[0] == 255).all()
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_grey_of_16_bits_is_read_whichever_end_is_white(white_is_zero, tmp_path):
+    bright = np.full((4, 4), 60_000, np.uint16)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[262] = int(not white_is_zero)
+    written = 0xFFFF - bright if white_is_zero else bright
+    Image.fromarray(written).save(tmp_path / "bright.tif", tiffinfo=tags)
+    assert read_picture(tmp_path / "bright.tif").getpixel((0, 0)) == (60_000 >> 8,) * 3
 
 
 @pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", 70_000), ("I", -1)])
@@ -81,7 +103,7 @@ def test_a_palette_with_a_transparent_colour(tmp_path):
     image.save(tmp_path / "opaque.png")
     image.save(tmp_path / "clear.png", transparency=1)
     assert pixel(Image.open(tmp_path / "opaque.png")) == (200, 100, 50)
-    assert pixel(Image.open(tmp_path / "clear.png")) == (200, 100, 50)
+    assert pixel(Image.open(tmp_path / "clear.png")) == (255, 255, 255)
 
 
 def test_a_photograph_is_turned_as_its_exif_data_says(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 from common.data.hierarchy import Hierarchy
 from common.data.index import Index, read_index
 from common.data.prepared import Made, read_made, read_settings, settings_for
+from common.data.tree import in_the_way
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,17 @@ class Earlier:
 
 
 def earlier(root: Path, hierarchy: Hierarchy | None) -> Earlier | None:
-    """Read a set that stands there; None where there is none, or one without index."""
+    """Read a set that stands there; None where there is none, or one without index.
+
+    Raises:
+        UserError: what describes it is damaged.
+    """
     if hierarchy is None or not (root / "index.csv").is_file():
         return None
-    made = read_made(root)
-    index = read_index(root, nested=hierarchy.nested)
-    return Earlier(hierarchy, index, made, read_settings(root) if made else {})
+    with in_the_way(root):
+        made = read_made(root)
+        index = read_index(root, nested=hierarchy.nested)
+        return Earlier(hierarchy, index, made, read_settings(root) if made else {})
 
 
 def held_out_digest(index: Index) -> str:

@@ -1,7 +1,10 @@
 """Prepare a collection of pictures: find them, decode them, divide them, and write the tree with its report."""
 
+import filecmp
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from common.data.folders.assemble import DIGEST, Assembled, Options, assemble
 from common.data.folders.changes import changes
@@ -72,19 +75,22 @@ def prepare_folders(
         tree = assemble(pictures, decoded, before, options)
         settings, edited = _settings(out_dir, tree, before)
         report = _report(collection, pictures, decoded, tree, before, edited)
-        if _is_done(out_dir, tree, before):
+        files = _files(tree, pictures, decoded, [written_to(staged, index) for index in usable])
+        if _is_done(out_dir, tree, before, files):
             shutil.rmtree(building)
             report.write(out_dir, out_dir.name)
             return [
                 *report.lines(),
                 f"{out_dir} is complete and made from the same pictures: nothing to do.",
             ]
-        _write(building, tree, pictures, decoded, [written_to(staged, index) for index in usable])
+        _write(building, tree, files)
         shutil.rmtree(staged)
         write_prepared(building, settings, tree.made)
         report.write(building, out_dir.name)
-        files = [fine for fine, _ in image_paths(tree.index, building)]
-        contact_sheet(tree.index, tree.hierarchy, files, options.frame).save(building / SHEET_FILE)
+        written = [fine for fine, _ in image_paths(tree.index, building)]
+        contact_sheet(tree.index, tree.hierarchy, written, options.frame).save(
+            building / SHEET_FILE
+        )
     return report.lines()
 
 
@@ -137,28 +143,44 @@ def _report(
     return Report(collection.layout, tree.index, tree.hierarchy, facts, wrong, collection.skipped)
 
 
-def _is_done(out_dir: Path, tree: Assembled, before: Earlier | None) -> bool:
-    """Say whether a folder is the wanted set already, with all of its files."""
+class _File(NamedTuple):
+    """The file that an image of a set is made of; ``kept``: the picture itself, which only gets a second name."""
+
+    path: Path
+    kept: bool
+
+
+def _files(
+    tree: Assembled, pictures: list[Picture], decoded: list[Decoded], staged: list[Path]
+) -> list[_File]:
+    """Give the file of each image, in the order of the index."""
+    found = []
+    for row in tree.rows:
+        kept = tree.made.keep and is_kept(pictures[row].path, decoded[row])
+        found.append(_File(pictures[row].path if kept else staged[row], kept))
+    return found
+
+
+def _is_done(
+    out_dir: Path, tree: Assembled, before: Earlier | None, files: Sequence[_File]
+) -> bool:
+    """Say whether a folder is the wanted set already, with all of its files as they would be written."""
     if before is None or (before.hierarchy, before.made) != (tree.hierarchy, tree.made):
         return False
     if before.index.held_out.tolist() != tree.index.held_out.tolist():
         return False
-    paths = [Path(path) for pair in image_paths(tree.index, out_dir) for path in pair]
-    return all(path.is_file() for path in [*paths, out_dir / INDEX_FILE])
+    return (out_dir / INDEX_FILE).is_file() and all(
+        Path(path).is_file() and filecmp.cmp(path, file.path, shallow=False)
+        for file, pair in zip(files, image_paths(tree.index, out_dir), strict=True)
+        for path in pair
+    )
 
 
-def _write(
-    building: Path,
-    tree: Assembled,
-    pictures: list[Picture],
-    decoded: list[Decoded],
-    staged: list[Path],
-) -> None:
+def _write(building: Path, tree: Assembled, files: Sequence[_File]) -> None:
     """Bring each picture to its place in both trees, and describe them."""
     make_class_folders(tree.index, building)
-    for row, (target, _) in zip(tree.rows, image_paths(tree.index, building), strict=True):
-        keep = tree.made.keep and is_kept(pictures[row].path, decoded[row])
-        take_image(pictures[row].path if keep else staged[row], target, move=not keep)
+    for file, (target, _) in zip(files, image_paths(tree.index, building), strict=True):
+        take_image(file.path, target, move=not file.kept)
     link_coarse_tree(tree.index, building)
     write_index(tree.index, building)
     write_hierarchy(tree.hierarchy, building)
