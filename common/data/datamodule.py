@@ -87,11 +87,6 @@ class HierarchicalData(pl.LightningDataModule, ABC):
             train = everything
             val_dir = Path(self.cfg.dataset.val_dir)
             val_folder = self._folder(val_dir)
-            if val_folder.has_images_of(folder):
-                raise UserError(
-                    f"dataset.val_dir: {val_dir} holds the training images of {directory}, and the best epoch is to be "
-                    "chosen on others; null holds a part of them out."
-                )
             self.train_set = self._image_set(directory, folder, train)
             self.val_set = self._image_set(val_dir, val_folder, torch.arange(len(val_folder.names)))
             images = content = [folder.digest, val_folder.digest]
@@ -115,6 +110,21 @@ class HierarchicalData(pl.LightningDataModule, ABC):
         self.images_digest = f"{derive(0, *images):016x}"
         self.train_images = f"{derive(0, *(folder.names[i] for i in train.tolist())):016x}"
         self._loaded = True
+
+    def check_validation(self) -> None:
+        """Refuse to choose the best epoch on training images.
+
+        Raises:
+            UserError: the validation folder holds those, under whatever path.
+        """
+        train_dir, val_dir = self.cfg.dataset.train_dir, self.cfg.dataset.val_dir
+        if val_dir is not None and self._folder(Path(val_dir)).has_images_of(
+            self._folder(Path(train_dir))
+        ):
+            raise UserError(
+                f"dataset.val_dir: {val_dir} holds the training images of {train_dir}, and the best epoch is to be "
+                "chosen on others; null holds a part of them out."
+            )
 
     def check_test(self, images: ImageSet) -> None:
         """Warn of the classes of which a study's test set has no image.

@@ -69,6 +69,7 @@ def run_stage(stage: Stage, architecture: Architecture, machines: Machines) -> N
         return
     if result is not None:
         print(f"{stage.name}: trained before, tested now")
+    data.check_validation()
     if evaluate:
         _check_test_images(data, stage.config)
     module = _build(prepared, architecture)
