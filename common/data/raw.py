@@ -184,6 +184,8 @@ def _images(array: Any, path: Path) -> np.ndarray:
 def write_raw(raw: Raw, directory: Path) -> None:
     """Write the files `train`, `test` and `meta`, so that `read_raw` reads the same data."""
     directory.mkdir(parents=True, exist_ok=True)
+    # Written last: what a broken off command leaves is not read, with an earlier one's files among its own.
+    (directory / "meta").unlink(missing_ok=True)
     for name, split in raw.splits():
         _pickle(
             {

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def in_full_batch(function: Callable[[Tensor], T], images: Tensor, size: int) -> T:
-    """Give what a network in evaluation mode makes of images, which black ones fill up to ``size``.
+    """Give what a network in evaluation mode makes of images, which others of the mean colour fill up to ``size``.
 
     Args:
         function: turns images (B, 3, H, W) into a tensor, or several, of B rows each.

@@ -4,6 +4,7 @@ Lightning would start them by running the command line again, Hydra and sweeps i
 process, and alone it holds the lock, prints and writes; the others get their work from it.
 """
 
+import math
 import os
 import pickle
 import signal
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from common.system.errors import UserError
+from common.system.errors import UserError, shown
 from common.system.signals import HANDLED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +88,7 @@ def together(work: Callable[[], None], *, devices: int, machines: "Machines") ->
         torch.set_num_threads(threads // devices or 1)
         yield
         ended.set()
-        _finish(others)
+        _finish(others, END_S)
     except RuntimeError:
         # What the first process notices of another one's end is a lost connection.
         ended.set()
@@ -112,13 +113,14 @@ class Machines:
         nodes: how many machines there are, this one among them.
 
     Raises:
-        UserError: the environment does not say where the first machine is.
+        UserError: the environment does not say where the first machine is, or which one this is.
     """
 
     def __init__(self, nodes: int) -> None:
         self.nodes = nodes
         self.posted = 0
         self.address = "127.0.0.1"
+        self.node = 0
         if nodes > 1:
             missing = [name for name in NEEDED if not os.environ.get(name)]
             if missing:
@@ -127,19 +129,31 @@ class Machines:
                     f"command on each machine with {', '.join(NEEDED)} (docs/scaling.md)."
                 )
             self.address = os.environ["MASTER_ADDR"]
+            self.node = _number("NODE_RANK", 0, nodes - 1)
+            self.port = _number("MASTER_PORT", 1, 65_535)
 
     @property
     def first(self) -> bool:
         """Say whether this is the first machine."""
-        return self.nodes == 1 or int(os.environ["NODE_RANK"]) == 0
+        return self.node == 0
 
     @contextmanager
     def lead(self) -> Iterator[None]:
-        """Let the other machines join until the block ends."""
+        """Let the other machines join until the block ends.
+
+        Raises:
+            UserError: the port is in use.
+        """
         if self.nodes == 1:
             yield
             return
-        self.store = _store(leads=True)
+        try:
+            self.store = self._store(leads=True)
+        except dist.DistError as error:
+            raise UserError(
+                f"MASTER_PORT {self.port} cannot be opened on this machine ({_reason(error)}): give another one on all "
+                "machines."
+            ) from error
         yield
         self.store.set(f"work{self.posted}", "")
         deadline = time.monotonic() + END_S
@@ -158,10 +172,9 @@ class Machines:
         Raises:
             UserError: a process of this machine or the first machine's command ended early.
         """
-        node = int(os.environ["NODE_RANK"])
         number = 0
         try:
-            store = _store(leads=False)
+            store = self._store(leads=False)
             while True:
                 while not store.check([f"work{number}"]):
                     time.sleep(POLL_S)
@@ -171,9 +184,9 @@ class Machines:
                     return
                 work, devices, port = pickle.loads(bytes.fromhex(content.decode()))
                 threads = torch.get_num_threads() // devices
-                processes = _start(work, range(devices), node, self.address, port, threads)
+                processes = _start(work, range(devices), self.node, self.address, port, threads)
                 try:
-                    _finish(processes, seconds=None)
+                    _finish(processes)
                 finally:
                     _kill(processes)
                 number += 1
@@ -182,13 +195,26 @@ class Machines:
                 f"The command on {self.address} (MASTER_ADDR) is not there, or has ended."
             ) from error
 
+    def _store(self, *, leads: bool) -> dist.TCPStore:
+        return dist.TCPStore(
+            self.address,
+            self.port,
+            is_master=leads,
+            wait_for_workers=False,
+            timeout=timedelta(minutes=10),
+        )
 
-def _store(*, leads: bool) -> dist.TCPStore:
-    port = int(os.environ["MASTER_PORT"])
-    address = os.environ["MASTER_ADDR"]
-    return dist.TCPStore(
-        address, port, is_master=leads, wait_for_workers=False, timeout=timedelta(minutes=10)
-    )
+
+def _number(name: str, low: int, high: int) -> int:
+    """Read a whole number from the environment."""
+    text = os.environ[name]
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise UserError(f"{name} is {shown(text)} in the environment; allowed: {low} to {high}.")
+    return int(text)
+
+
+def _reason(error: Exception) -> str:
+    return "it is in use" if "EADDRINUSE" in str(error) else str(error).partition("\n")[0][:200]
 
 
 def _environment(node: int, local: int, address: str, port: int) -> dict[str, str]:
@@ -226,12 +252,17 @@ def _start(
     return processes
 
 
-def _finish(processes: Sequence[subprocess.Popen], seconds: float | None = END_S) -> None:
-    """Wait for processes to end; their work is done, or has ``seconds`` left."""
-    for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            if process.wait(seconds):
+def _finish(processes: Sequence[subprocess.Popen], seconds: float = math.inf) -> None:
+    """Wait for processes to end, all of them or the first that fails; their work is done, or has ``seconds`` left."""
+    deadline = time.monotonic() + seconds
+    while True:
+        ends = [process.poll() for process in processes]
+        for process, status in zip(processes, ends, strict=True):
+            if status:
                 raise UserError(_ended_early(process))
+        if None not in ends or time.monotonic() >= deadline:
+            return
+        time.sleep(POLL_S / 10)
 
 
 def _kill(processes: Sequence[subprocess.Popen]) -> None:

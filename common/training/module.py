@@ -87,9 +87,9 @@ class TrainingModule(pl.LightningModule, ABC):
         return (None,)
 
     @staticmethod
+    @abstractmethod
     def hemisphere_configs(cfg: DictConfig) -> dict[str, HemisphereConfig]:
         """Read the parameters of each hemisphere, by side."""
-        return {}
 
     @staticmethod
     def epochs(cfg: DictConfig, data: HierarchicalData) -> int:

@@ -5,6 +5,7 @@ import pickle
 import struct
 import tracemalloc
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -116,6 +117,18 @@ def test_new_spelling(tmp_path: Path) -> None:
                 raw = read_raw(tmp_path)
                 assert equal(raw.train, tiny_split())
     assert (raw.fine_names, raw.coarse_names) == (["a", "b", "c"], ["low", "high"])
+
+
+def test_what_a_broken_off_command_left_is_not_read_with_files_of_an_earlier_one(
+    tmp_path, monkeypatch
+):
+    write_raw(tiny_raw(), tmp_path)
+    monkeypatch.setattr(pickle, "dump", Mock(side_effect=[None, KeyboardInterrupt]))
+    with pytest.raises(KeyboardInterrupt):
+        write_raw(tiny_raw(), tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="meta"):
+        read_raw(tmp_path)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -4,8 +4,11 @@ import csv
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import mean, variance
@@ -26,7 +29,7 @@ from common.data.samplers import EpochSampler, ShareSampler
 from common.data.tree import write_tree
 from common.results.rows import HOLE
 from common.runs.description import Architecture
-from common.system.errors import StageFailed
+from common.system.errors import StageFailed, UserError
 from common.trained.load import load_module
 from common.training.finite import FiniteLoss
 from common.training.metrics import EvaluationMetrics, by_level
@@ -328,6 +331,63 @@ def test_continuing_gives_the_uninterrupted_result(tiny, tmp_path, command, stop
     ]
     for name, value in weights[0]["state_dict"].items():
         assert value.equal(weights[1]["state_dict"][name]), name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("NODE_RANK", "x", "0 to 1"),
+        ("NODE_RANK", "2", "0 to 1"),
+        ("NODE_RANK", "-1", "0 to 1"),
+        ("MASTER_PORT", "abc", "1 to 65535"),
+        ("MASTER_PORT", "70000", "1 to 65535"),
+    ],
+)
+def test_a_machine_that_is_numbered_wrongly_is_refused(monkeypatch, name, value, allowed):
+    given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "0", name: value}
+    for key, text in given.items():
+        monkeypatch.setenv(key, text)
+    with pytest.raises(UserError) as caught:
+        distributed.Machines(2)
+    assert f"{name} is {value}" in str(caught.value).replace("'", "")
+    assert f"allowed: {allowed}" in str(caught.value)
+
+
+def test_a_port_in_use_is_named(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for key, text in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0}.items():
+            monkeypatch.setenv(key, str(text))
+        with (
+            pytest.raises(UserError, match=f"MASTER_PORT {port} cannot be opened .*in use"),
+            distributed.Machines(2).lead(),
+        ):
+            pass
+
+
+FAILS_SECOND = """
+import os, sys, time
+if os.environ["LOCAL_RANK"] == "1":
+    sys.exit(3)
+time.sleep(60)
+"""
+
+
+def test_a_machine_does_not_wait_for_others_when_one_of_its_processes_fails(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for name, text in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0}.items():
+        monkeypatch.setenv(name, str(text))
+    monkeypatch.setattr(distributed, "END_S", 0)
+    first = distributed.Machines(2)
+    monkeypatch.setenv("NODE_RANK", "1")
+    second = distributed.Machines(2)
+    started = time.monotonic()
+    with first.lead():
+        first.post((partial(exec, FAILS_SECOND), 2, port))
+        with pytest.raises(UserError, match="ended with status 3"):
+            second.join()
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.slow

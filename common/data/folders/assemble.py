@@ -105,7 +105,7 @@ def assemble(
         split=[splits[row] for row in rows],
         image=[names[row] for row in rows],
         fine=np.array([labels[row] for row in rows], np.int64),
-        coarse=np.array([classes.of(pictures[row])[1] for row in rows], np.int64),
+        coarse=np.array([above[row] for row in rows], np.int64),
         held_out=np.zeros(len(rows), bool),
     )
     edited = _hold_out(index, [pictures[row] for row in rows], rows, division, before, options)
