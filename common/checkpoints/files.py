@@ -277,7 +277,7 @@ def specialist_weights(
         key: the config key that names it, for errors.
         level: the level that the hemisphere must have been trained on, or `BOTH`.
         hemisphere_config: the parameters that it must have; its plasticity may differ.
-        data: its ``mean``, ``std`` and ``train_images`` must be those of the hemisphere's training.
+        data: its ``mean``, ``std`` and ``train_images`` must be those of the hemisphere's training; and its ``cfg``.
 
     Raises:
         UserError: names both values of what does not fit.

@@ -302,8 +302,8 @@ def _finished(stage: Stage, name: str) -> dict[str, Any] | None:
         )
     if result and result.get("fingerprint") != name:
         raise UserError(
-            f"{file} is of another configuration than the rest of its folder: put back the one that was replaced, or "
-            "choose another exp_name, or give fresh=true."
+            f"{stage.place} holds a run of another configuration, by its {file.name}: choose another exp_name, or give "
+            "fresh=true; or put the file back, if another run's was copied over it."
         )
     aside = file.with_name(f"{file.name}.unused")
     if not result:

@@ -30,7 +30,7 @@ from common.settings.sweep import (
     table_at_the_end,
 )
 from common.settings.sweep_names import fixed_keys, sweep_name
-from common.settings.variants import refuse_without_defaults
+from common.settings.variants import refuse_what_is_not_read, refuse_without_defaults
 from common.system.errors import Unfinished
 from common.system.output import replace_what_cannot_be_shown
 from common.system.signals import Interrupted, signals
@@ -78,6 +78,7 @@ def command(
         options = get_args_parser().parse_args()
         name = options.config_name or config_name
         refuse_without_defaults(config_path, name)
+        refuse_what_is_not_read(config_path, name, schema)
         beside = also_in(options.config_dir) if options.config_dir else []
         for job in jobs_of(options.overrides) if options.multirun else ():
             _check_job([*job, *beside], schema, folder, config_path, name)

@@ -21,7 +21,7 @@ from common.settings.overrides import override_keys, refuse_malformed, spelled
 from common.settings.paths import absolute
 from common.settings.schema import is_known, keys_of, schema_name
 from common.settings.suggestions import unknown_key
-from common.settings.variants import refuse_without_defaults
+from common.settings.variants import refuse_what_is_not_read, refuse_without_defaults
 from common.system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +88,7 @@ def compose_unchecked(
     refuse_malformed(overrides)
     check_keys(overrides, schema)
     refuse_without_defaults(config_dir or folder / "config", config_name)
+    refuse_what_is_not_read(config_dir or folder / "config", config_name, schema)
     # Again: in a process of joblib's the registration above is lost.
     Plugins.instance().register(SharedGroups)
     register(schema)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from common.settings.checks import leaves
 from common.settings.overrides import override_keys
+from common.settings.schema import GROUPS
 from common.system.errors import UserError
 
 
@@ -25,7 +26,9 @@ def _read(file: Path, changed: int) -> Any:
 
 
 def refuse_without_defaults(config_dir: Path, config_name: str) -> None:
-    """Refuse a YAML file that is built on no other one: without a schema and groups no key has a meaning.
+    """Refuse a YAML file that is built on no other one, or whose own keys that one would overwrite.
+
+    Without a schema and groups no key has a meaning.
 
     Raises:
         UserError: names the file and what it must begin with.
@@ -36,6 +39,45 @@ def refuse_without_defaults(config_dir: Path, config_name: str) -> None:
         raise UserError(
             f"{file} has no defaults list; a variant of config.yaml begins with defaults: [config, _self_]."
         )
+    defaults = body["defaults"] if isinstance(body, dict) else []
+    after = defaults[defaults.index("_self_") :] if "_self_" in defaults else []
+    for name in after[1:]:
+        if isinstance(name, str) and (config_dir / f"{name}.yaml").is_file():
+            raise UserError(
+                f"{file}: {name} stands after _self_ in its defaults list and would overwrite this file's keys; "
+                f"allowed: [{name}, _self_]."
+            )
+
+
+def refuse_what_is_not_read(config_dir: Path, config_name: str, schema: type) -> None:
+    """Refuse keys and groups in a YAML file whose schema hands them on: only those of the command line are.
+
+    Raises:
+        UserError: names the file, the first of them, and where it is read.
+    """
+    if not hasattr(schema, "open_keys"):
+        return
+    sections = {name.partition(".")[0] for name in schema.open_keys()}
+    file = config_dir / f"{config_name.removesuffix('.yaml')}.yaml"
+    body = load_yaml(file) if file.is_file() else None
+    if not isinstance(body, dict):
+        return
+    built_on = [item for item in body.get("defaults", []) if isinstance(item, str)]
+    groups = [item for item in body.get("defaults", []) if isinstance(item, dict)]
+    chosen = [
+        f"{str(group).split()[-1].lstrip('/')}: {option}"
+        for item in groups
+        for group, option in item.items()
+        if option is not None and str(group).split()[-1].lstrip("/") in GROUPS
+    ]
+    for what in (*chosen, *(name for name in body if name in sections)):
+        raise UserError(
+            f"{file} sets {what}, which is not read there: give it on the command line, or set it in "
+            "arch_single_head/config/config.yaml and arch_dual_head/config/config.yaml."
+        )
+    for name in built_on:
+        if name != "_self_":
+            refuse_what_is_not_read(config_dir, name, schema)
 
 
 def with_variant(

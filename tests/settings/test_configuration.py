@@ -831,3 +831,47 @@ def test_a_set_that_does_not_say_what_suits_it_is_refused(prepared, change, said
 
 def test_the_script_is_named_where_no_set_is(prepared):
     assert "prepare_folders.py" in refusal(single, "dataset=folders")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("- dataset: null", "- dataset: navon", "dataset: navon"),
+        ("- trainer: null", "- override /trainer: debug", "trainer: debug"),
+        ("num_seeds: null", "num_seeds: 2\nhparams:\n  lr: 0.01", "hparams"),
+        ("num_seeds: null", "num_seeds: 2\nsingle:\n  hparams:\n    lr: 0.01", "single"),
+        ("num_seeds: null", "num_seeds: 2\nnote: mine", "note"),
+    ],
+)
+@pytest.mark.parametrize("variant", [False, True])
+def test_what_the_file_of_the_study_does_not_hand_on_is_refused_there(
+    tmp_path, old, new, named, variant
+):
+    folder = tmp_path / "config"
+    shutil.copytree(SHARED, folder)
+    file = folder / "train_system.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    name = "train_system"
+    if variant:
+        name = "mine"
+        (folder / "mine.yaml").write_text("defaults: [train_system, _self_]\nmargin: 1\n")
+    with pytest.raises(UserError) as caught:
+        compose(ROOT, schema=StudyConfig, overrides=[], config_dir=folder, config_name=name)
+    assert str(caught.value).startswith(f"{file} sets {named}, which is not read there: ")
+
+
+def test_a_variant_whose_keys_would_count_for_nothing_is_refused(tmp_path):
+    folder = tmp_path / "config"
+    shutil.copytree(ROOT / "arch_single_head/config", folder)
+    file = folder / "mine.yaml"
+
+    def mine(order: str) -> int:
+        file.write_text(f"defaults: {order}\nhparams:\n  batch_size: 32\n")
+        given = {"schema": SingleConfig, "overrides": ["dataset=navon"], "config_name": "mine"}
+        return compose(tmp_path, **given).hparams.batch_size
+
+    assert mine("[config, _self_]") == mine("[config]") == 32
+    with pytest.raises(UserError, match=r"mine.yaml: config stands after _self_ .*_self_\]"):
+        mine("[_self_, config]")

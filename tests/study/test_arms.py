@@ -450,13 +450,16 @@ def test_a_whole_network_is_loaded_as_it_was(whole):
         {"model_path": str(place), "model_path_fine": None, "model_path_coarse": None}
     )
     module = DualHead(cfg=cfg, record=record)
-    module.load_hemispheres(record)
+    data = SimpleNamespace(
+        cfg=cfg, mean=record.mean, std=record.std, train_images=record.train_images
+    )
+    module.load_hemispheres(data)
     assert all(module.network.state_dict()[name].equal(saved[name]) for name in saved)
     with pytest.raises(UserError, match="other images"):
-        module.load_hemispheres(replace(record, train_images="others"))
+        module.load_hemispheres(SimpleNamespace(**vars(data) | {"train_images": "others"}))
     cfg.hparams.model_path = str(whole.place / "unilateral/seed0/checkpoints/best.ckpt")
     with pytest.raises(UserError, match="unilateral network"):
-        module.load_hemispheres(record)
+        module.load_hemispheres(data)
 
 
 def test_an_ensemble_is_the_mean_of_its_members(whole):
