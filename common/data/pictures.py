@@ -34,10 +34,8 @@ UNREAD = (
     *(".exr", ".jp2", ".jxl", ".psd", ".svg"),
 )
 JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "icon\r"}
-PHOTOMETRIC, WHITE_IS_ZERO = (
-    262,
-    0,
-)  # a tag of TIFF files, and its value where the largest number is black
+# A tag of TIFF files, and its value where the largest number is black.
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 TWELVE_BITS = 0xFFF  # what cameras of microscopes give, in files of 16 bits
 
 # Pillow warns from half of its limit. Once for all: threads decode at a time, and catch_warnings is not made for them.
