@@ -62,21 +62,28 @@ def refuse_what_is_not_read(config_dir: Path, config_name: str, schema: type) ->
     body = load_yaml(file) if file.is_file() else None
     if not isinstance(body, dict):
         return
-    built_on = [item for item in body.get("defaults", []) if isinstance(item, str)]
-    groups = [item for item in body.get("defaults", []) if isinstance(item, dict)]
-    chosen = [
-        f"{str(group).split()[-1].lstrip('/')}: {option}"
-        for item in groups
+    defaults = body.get("defaults", [])
+    choices = (
+        (str(group).split()[-1].lstrip("/"), option)  # of "override /group" too
+        for item in defaults
+        if isinstance(item, dict)
         for group, option in item.items()
-        if option is not None and str(group).split()[-1].lstrip("/") in GROUPS
+    )
+    unread = [
+        *(
+            f"{group}: {option}"
+            for group, option in choices
+            if group in GROUPS and option is not None
+        ),
+        *(name for name in body if name in sections),
     ]
-    for what in (*chosen, *(name for name in body if name in sections)):
+    if unread:
         raise UserError(
-            f"{file} sets {what}, which is not read there: give it on the command line, or set it in "
+            f"{file} sets {unread[0]}, which is not read there: give it on the command line, or set it in "
             "arch_single_head/config/config.yaml and arch_dual_head/config/config.yaml."
         )
-    for name in built_on:
-        if name != "_self_":
+    for name in defaults:
+        if isinstance(name, str) and name != "_self_":
             refuse_what_is_not_read(config_dir, name, schema)
 
 

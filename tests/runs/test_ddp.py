@@ -333,6 +333,12 @@ def test_continuing_gives_the_uninterrupted_result(tiny, tmp_path, command, stop
         assert value.equal(weights[1]["state_dict"][name]), name
 
 
+def meet(monkeypatch, port: int) -> None:
+    """Have this be the first of several machines, which meet at a port of this one."""
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0}.items():
+        monkeypatch.setenv(name, str(value))
+
+
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
@@ -344,9 +350,8 @@ def test_continuing_gives_the_uninterrupted_result(tiny, tmp_path, command, stop
     ],
 )
 def test_a_machine_that_is_numbered_wrongly_is_refused(monkeypatch, name, value, allowed):
-    given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "0", name: value}
-    for key, text in given.items():
-        monkeypatch.setenv(key, text)
+    meet(monkeypatch, 29500)
+    monkeypatch.setenv(name, value)
     with pytest.raises(UserError) as caught:
         distributed.Machines(2)
     assert f"{name} is {value}" in str(caught.value).replace("'", "")
@@ -356,8 +361,7 @@ def test_a_machine_that_is_numbered_wrongly_is_refused(monkeypatch, name, value,
 def test_a_port_in_use_is_named(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for key, text in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0}.items():
-            monkeypatch.setenv(key, str(text))
+        meet(monkeypatch, port)
         with (
             pytest.raises(UserError, match=f"MASTER_PORT {port} cannot be opened .*in use"),
             distributed.Machines(2).lead(),
@@ -374,10 +378,8 @@ time.sleep(60)
 
 
 def test_a_machine_does_not_wait_for_others_when_one_of_its_processes_fails(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    for name, text in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": 0}.items():
-        monkeypatch.setenv(name, str(text))
+    port = distributed._free_port()
+    meet(monkeypatch, port)
     monkeypatch.setattr(distributed, "END_S", 0)
     first = distributed.Machines(2)
     monkeypatch.setenv("NODE_RANK", "1")
